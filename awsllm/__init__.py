@@ -1,0 +1,1 @@
+"""awsllm: one client for Amazon Bedrock, Amazon SageMaker and local PyTorch models."""

@@ -1,0 +1,66 @@
+"""An AWS call as a value: what to send and how to read the answer. Nothing here does I/O.
+
+A backend builds a ``Call`` or a ``StreamCall``; ``aws/http.py`` and ``aws/aio.py`` execute one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Generic, Protocol, TypeVar
+
+from awsllm.errors import AwsllmError
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class HttpRequest:
+    """One HTTP request to an AWS service, unsigned. ``service`` is botocore's name of it (``bedrock-runtime``); ``path``
+    begins with a slash and is percent-encoded."""
+
+    service: str
+    method: str
+    path: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class HttpResponse:
+    """``headers`` have lower-case names. ``body`` is empty for a stream that has just begun."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes = b""
+
+    @property
+    def request_id(self) -> str | None:
+        return self.headers.get("x-amzn-requestid")
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[T]):
+    """``decode`` reads a 2xx answer, ``error`` turns any other into the error to raise."""
+
+    request: HttpRequest
+    decode: Callable[[HttpResponse], T]
+    error: Callable[[HttpResponse], AwsllmError]
+
+
+class StreamDecoder(Protocol[T_co]):
+    """Fed bytes in any cuts; gives events. ``close`` is called at the end of the body and raises if it was cut."""
+
+    def feed(self, data: bytes) -> Iterable[T_co]: ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class StreamCall(Generic[T]):
+    """``decoder`` makes the decoder of a 2xx answer from its head; ``error`` reads any other answer, body included."""
+
+    request: HttpRequest
+    decoder: Callable[[HttpResponse], StreamDecoder[T]]
+    error: Callable[[HttpResponse], AwsllmError]

@@ -1,0 +1,155 @@
+"""What can go wrong, as one tree.
+
+    AwsllmError                         every instance: code, status, request_id, retryable, retry_after, backend, model
+    ├── ConfigurationError              no region or credentials, a bad model reference, a missing extra
+    ├── RequestError                    the caller's fault; sending it again changes nothing
+    │   ├── ValidationError             the request is malformed or out of bounds
+    │   ├── AccessDeniedError           who calls may not
+    │   ├── ModelNotFoundError          no such model, endpoint or profile here
+    │   ├── ContextWindowError          too many tokens for the model
+    │   ├── UnsupportedError            the model or backend cannot express what was asked
+    │   ├── OutputValidationError       the answer did not fit the type asked for, repair round included
+    │   └── EulaNotAcceptedError        a licence must be accepted first; carries ``url``
+    ├── ServiceError                    not the caller's fault
+    │   ├── ThrottlingError             too many requests or tokens
+    │   ├── ModelNotReadyError          the model is loading or scaled to zero
+    │   ├── ModelTimeoutError           no answer in time, or the deadline passed
+    │   ├── ConnectError                the service could not be reached
+    │   └── ServerError                 the service or the model's container failed
+    ├── StreamError                     a stream broke after it began; carries ``partial``
+    └── DeploymentError                 carries ``reason`` and ``log_stream``
+
+Codecs and transports raise them with what they know; whoever knows more adds it with ``annotate``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from awsllm.types import ConverseResponse
+
+
+class AwsllmError(Exception):
+    """Base of every error that awsllm raises on purpose.
+
+    ``code`` is the service's own word (``ThrottlingException``), ``status`` the HTTP status, ``retry_after`` the seconds
+    the service asked to wait; each None where there is none.
+    """
+
+    retryable = False
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str | None = None,
+        status: int | None = None,
+        request_id: str | None = None,
+        retryable: bool | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code
+        self.status = status
+        self.request_id = request_id
+        self.retry_after = retry_after
+        self.backend: str | None = None
+        self.model: str | None = None
+        if retryable is not None:
+            self.retryable = retryable
+
+    def annotate(self, *, backend: str | None = None, model: str | None = None) -> AwsllmError:
+        """Say where the error happened, unless that is known already."""
+        self.backend = self.backend or backend
+        self.model = self.model or model
+        return self
+
+    def __str__(self) -> str:
+        where = f"{self.backend}:{self.model}: " if self.backend and self.model else ""
+        known = [f"code {self.code}"] if self.code else []
+        known += [f"status {self.status}"] if self.status else []
+        known += [f"request {self.request_id}"] if self.request_id else []
+        return f"{where}{self.message}" + (f" ({', '.join(known)})" if known else "")
+
+
+class ConfigurationError(AwsllmError):
+    """No region or credentials, a bad model reference, a missing extra."""
+
+
+class RequestError(AwsllmError):
+    """The caller's fault; sending it again changes nothing."""
+
+
+class ValidationError(RequestError):
+    """The request is malformed or out of bounds."""
+
+
+class AccessDeniedError(RequestError):
+    """Who calls may not do this, or the credentials are wrong or expired."""
+
+
+class ModelNotFoundError(RequestError):
+    """No such model, endpoint or profile here."""
+
+
+class ContextWindowError(RequestError):
+    """The conversation has more tokens than the model takes."""
+
+
+class UnsupportedError(RequestError):
+    """The model or backend cannot express what was asked; raised before anything is sent."""
+
+
+class OutputValidationError(RequestError):
+    """The answer did not fit the type asked for, the repair round included; ``response`` is the last answer."""
+
+    response: ConverseResponse | None = None
+
+
+class EulaNotAcceptedError(RequestError):
+    """A licence must be accepted first."""
+
+    url: str | None = None
+
+
+class ServiceError(AwsllmError):
+    """Not the caller's fault."""
+
+    retryable = True
+
+
+class ThrottlingError(ServiceError):
+    """Too many requests or tokens."""
+
+
+class ModelNotReadyError(ServiceError):
+    """The model is loading or scaled to zero."""
+
+
+class ModelTimeoutError(ServiceError):
+    """No answer in time, or the deadline passed."""
+
+    retryable = False
+
+
+class ConnectError(ServiceError):
+    """The service could not be reached, so nothing was sent."""
+
+
+class ServerError(ServiceError):
+    """The service or the model's container failed."""
+
+
+class StreamError(AwsllmError):
+    """A stream broke after it began. ``partial`` is what arrived until then; ``__cause__`` is why, where that is known."""
+
+    partial: ConverseResponse | None = None
+
+
+class DeploymentError(AwsllmError):
+    """A deployment failed."""
+
+    reason: str | None = None
+    log_stream: str | None = None

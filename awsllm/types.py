@@ -1,0 +1,577 @@
+"""Neutral values: messages, content blocks, tools, requests, responses and stream events.
+
+The vocabulary is Bedrock's Converse API (bedrock-runtime, service model of botocore 1.44) in Python case, so whoever knows
+Converse knows these names. Every value is a frozen ``msgspec.Struct``: make a changed one with
+``msgspec.structs.replace``. Sequences are tuples. ``msgspec.json.encode`` saves any of them and
+``msgspec.json.decode(data, type=...)`` loads it back equal, binary content and thinking signatures included; the member
+``kind`` tells the variants of a union apart.
+
+Unions are open for reading: a variant newer than this version arrives as ``Unknown(tag, value)``, and a member newer than
+this version of a known block is kept in that block's ``extra``. Enumerations are plain strings for the same reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import msgspec
+
+JsonValue: TypeAlias = Any
+JsonObject: TypeAlias = dict[str, Any]
+
+
+class Value(msgspec.Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True):
+    """Base of all neutral values: immutable, compared by content."""
+
+
+class Tagged(Value, frozen=True, tag_field="kind"):
+    """Base of the variants of a union."""
+
+
+class Block(Tagged, frozen=True, kw_only=True):
+    """Base of content blocks. ``extra`` holds members this version does not know; they are sent back as they came."""
+
+    extra: JsonObject | None = None
+
+
+class Unknown(Tagged, frozen=True, tag="unknown"):
+    """A union variant newer than this version: readable, not writable."""
+
+    tag: str
+    value: JsonValue = None
+
+
+# --- where bytes come from -------------------------------------------------------------------------------------------
+
+
+class Bytes(Tagged, frozen=True, tag="bytes"):
+    """Content carried in the request itself; base64 on the wire, raw here."""
+
+    data: bytes
+
+
+class S3Location(Tagged, frozen=True, tag="s3_location"):
+    """Content the service reads from S3: ``s3://bucket/key``."""
+
+    uri: str
+    bucket_owner: str | None = None
+
+
+class DocumentText(Tagged, frozen=True, tag="document_text"):
+    """A document given as one text."""
+
+    text: str
+
+
+class DocumentContent(Tagged, frozen=True, tag="document_content"):
+    """A document given as chunks of text, which citations can point to by index."""
+
+    chunks: tuple[str, ...]
+
+
+MediaSource: TypeAlias = Bytes | S3Location | Unknown
+DocumentSource: TypeAlias = Bytes | S3Location | DocumentText | DocumentContent | Unknown
+
+
+# --- content blocks --------------------------------------------------------------------------------------------------
+
+
+class Text(Block, frozen=True, tag="text"):
+    text: str
+
+
+class Json(Block, frozen=True, tag="json"):
+    """A JSON value inside a tool result."""
+
+    value: JsonValue
+
+
+class Image(Block, frozen=True, tag="image"):
+    """``format`` is png, jpeg, gif or webp. ``error`` is set by a model that failed to make the image."""
+
+    format: str
+    source: MediaSource
+    error: str | None = None
+
+
+class Document(Block, frozen=True, tag="document"):
+    """``format`` is pdf, csv, doc, docx, xls, xlsx, html, txt or md. ``name`` is unique in a request and neutral: the
+    model sees it. ``citations`` asks for citations."""
+
+    name: str
+    source: DocumentSource
+    format: str | None = None
+    context: str | None = None
+    citations: bool | None = None
+
+
+class Video(Block, frozen=True, tag="video"):
+    """``format`` is mkv, mov, mp4, webm, flv, mpeg, mpg, wmv or three_gp."""
+
+    format: str
+    source: MediaSource
+
+
+class Audio(Block, frozen=True, tag="audio"):
+    """``format`` is mp3, wav, flac, ogg and more. ``error`` is set by a model that failed to make the audio."""
+
+    format: str
+    source: MediaSource
+    error: str | None = None
+
+
+class ToolUse(Block, frozen=True, tag="tool_use"):
+    """The model asks for a tool. ``type`` is ``server_tool_use`` where the service itself runs it."""
+
+    id: str
+    name: str
+    input: JsonValue
+    type: str | None = None
+
+
+class SearchResult(Block, frozen=True, tag="search_result"):
+    """A passage to be cited: where it is from, its title, its texts."""
+
+    source: str
+    title: str
+    content: tuple[str, ...]
+    citations: bool | None = None
+
+
+ToolResultContent: TypeAlias = Text | Json | Image | Document | Video | SearchResult | Unknown
+
+
+class ToolResult(Block, frozen=True, tag="tool_result"):
+    """What a tool answered. ``status`` is success or error."""
+
+    tool_use_id: str
+    content: tuple[ToolResultContent, ...]
+    status: str | None = None
+    type: str | None = None
+
+
+class Reasoning(Block, frozen=True, tag="reasoning"):
+    """Thinking. ``signature`` and ``redacted`` are opaque and must be sent back unchanged in the next turn. A block with
+    ``redacted`` has no text."""
+
+    text: str = ""
+    signature: str | None = None
+    redacted: bytes | None = None
+
+
+class CachePoint(Block, frozen=True, tag="cache_point"):
+    """What stands before this point may be served from the prompt cache. ``ttl`` is 5m or 1h."""
+
+    type: str = "default"
+    ttl: str | None = None
+
+
+class GuardText(Tagged, frozen=True, tag="guard_text"):
+    """``qualifiers`` are grounding_source, query or guard_content."""
+
+    text: str
+    qualifiers: tuple[str, ...] = ()
+
+
+class GuardImage(Tagged, frozen=True, tag="guard_image"):
+    """``format`` is png or jpeg."""
+
+    format: str
+    source: Bytes | Unknown
+
+
+class GuardContent(Block, frozen=True, tag="guard_content"):
+    """Content that the guardrail evaluates; with one such block, only such blocks are evaluated."""
+
+    content: GuardText | GuardImage | Unknown
+
+
+class WebLocation(Tagged, frozen=True, tag="web"):
+    url: str | None = None
+    domain: str | None = None
+
+
+class DocumentLocation(Tagged, frozen=True, tag="document"):
+    """Half-open range in document ``index`` of the request; ``unit`` is char, page or chunk."""
+
+    unit: str
+    index: int | None = None
+    start: int | None = None
+    end: int | None = None
+
+
+class SearchResultLocation(Tagged, frozen=True, tag="search_result"):
+    index: int | None = None
+    start: int | None = None
+    end: int | None = None
+
+
+CitationLocation: TypeAlias = WebLocation | DocumentLocation | SearchResultLocation | Unknown
+
+
+class Citation(Value, frozen=True):
+    """What a passage of the answer rests on."""
+
+    title: str | None = None
+    source: str | None = None
+    source_content: tuple[Text | Unknown, ...] = ()
+    location: CitationLocation | None = None
+
+
+class Citations(Block, frozen=True, tag="citations"):
+    """Generated text with the sources it rests on."""
+
+    content: tuple[Text | Unknown, ...] = ()
+    citations: tuple[Citation, ...] = ()
+
+
+class ToolReference(Value, frozen=True):
+    type: str | None = None
+    name: str | None = None
+    server_name: str | None = None
+
+
+class ToolAddition(Block, frozen=True, tag="tool_addition"):
+    """A tool that becomes available from this point of the conversation on."""
+
+    tool: ToolReference
+
+
+class ToolRemoval(Block, frozen=True, tag="tool_removal"):
+    """A tool that ceases to be available from this point of the conversation on."""
+
+    tool: ToolReference
+
+
+ContentBlock: TypeAlias = (
+    Text
+    | Image
+    | Document
+    | Video
+    | Audio
+    | ToolUse
+    | ToolResult
+    | Reasoning
+    | CachePoint
+    | GuardContent
+    | Citations
+    | SearchResult
+    | ToolAddition
+    | ToolRemoval
+    | Unknown
+)
+SystemContentBlock: TypeAlias = Text | GuardContent | CachePoint | Unknown
+
+
+class Message(Value, frozen=True):
+    """One turn. ``role`` is user, assistant or (newer models) system."""
+
+    role: str
+    content: tuple[ContentBlock, ...]
+
+    @classmethod
+    def user(cls, *content: str | ContentBlock) -> Message:
+        """A user turn; strings become ``Text``."""
+        return cls("user", tuple(Text(c) if isinstance(c, str) else c for c in content))
+
+    @classmethod
+    def assistant(cls, *content: str | ContentBlock) -> Message:
+        """An assistant turn; strings become ``Text``."""
+        return cls("assistant", tuple(Text(c) if isinstance(c, str) else c for c in content))
+
+    @property
+    def text(self) -> str:
+        """The text of the turn without thinking: its Text and Citations blocks, joined."""
+        return "".join(_texts(self.content))
+
+    @property
+    def tool_uses(self) -> tuple[ToolUse, ...]:
+        return tuple(block for block in self.content if isinstance(block, ToolUse))
+
+
+def _texts(content: Sequence[ContentBlock]) -> list[str]:
+    parts: list[str] = []
+    for block in content:
+        if isinstance(block, Text):
+            parts.append(block.text)
+        elif isinstance(block, Citations):
+            parts.extend(c.text for c in block.content if isinstance(c, Text))
+    return parts
+
+
+# --- requests --------------------------------------------------------------------------------------------------------
+
+
+class InferenceConfig(Value, frozen=True):
+    """``temperature`` and ``top_p`` are 0 to 1. Unset means the model's own default. Always set ``max_tokens``: Bedrock
+    reserves it from the quota."""
+
+    max_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    stop_sequences: tuple[str, ...] = ()
+
+
+class ToolSpec(Tagged, frozen=True, tag="tool_spec"):
+    """A tool the model may ask for. ``input_schema`` is a JSON schema of type object. ``strict`` asks the service to hold
+    the arguments to it."""
+
+    name: str
+    input_schema: JsonObject
+    description: str | None = None
+    strict: bool | None = None
+
+
+class SystemTool(Tagged, frozen=True, tag="system_tool"):
+    """A tool that the service runs."""
+
+    name: str
+
+
+Tool: TypeAlias = ToolSpec | SystemTool | CachePoint | Unknown
+
+
+class ToolChoice(Value, frozen=True):
+    """``type`` is auto, any (some tool must be used) or tool (the one named must be used)."""
+
+    type: str
+    name: str | None = None
+
+
+class GuardrailConfig(Value, frozen=True):
+    """``trace`` is enabled, disabled or enabled_full; ``stream_processing_mode`` is sync or async."""
+
+    guardrail_identifier: str | None = None
+    guardrail_version: str | None = None
+    trace: str | None = None
+    stream_processing_mode: str | None = None
+
+
+class JsonSchema(Value, frozen=True):
+    """A JSON schema the answer must satisfy."""
+
+    schema: JsonObject
+    name: str | None = None
+    description: str | None = None
+
+
+class OutputConfig(Value, frozen=True):
+    """``json_schema`` is the wire's ``textFormat.structure.jsonSchema``."""
+
+    json_schema: JsonSchema | None = None
+    effort: str | None = None
+
+
+class PerformanceConfig(Value, frozen=True):
+    """``latency`` is standard or optimized."""
+
+    latency: str | None = None
+
+
+class ServiceTier(Value, frozen=True):
+    """``type`` is priority, default, flex or reserved."""
+
+    type: str
+
+
+class ConverseRequest(Value, frozen=True, kw_only=True):
+    """One call of a chat model. ``model`` is what the backend knows it by (no scheme). ``extra`` reaches the provider
+    untouched (the wire's ``additionalModelRequestFields``)."""
+
+    model: str
+    messages: tuple[Message, ...] = ()
+    system: tuple[SystemContentBlock, ...] = ()
+    inference_config: InferenceConfig = InferenceConfig()
+    tools: tuple[Tool, ...] = ()
+    tool_choice: ToolChoice | None = None
+    guardrail_config: GuardrailConfig | None = None
+    extra: JsonObject | None = None
+    prompt_variables: dict[str, str] | None = None
+    additional_model_response_field_paths: tuple[str, ...] = ()
+    request_metadata: dict[str, str] | None = None
+    performance_config: PerformanceConfig | None = None
+    service_tier: ServiceTier | None = None
+    output_config: OutputConfig | None = None
+
+
+class EmbedRequest(Value, frozen=True, kw_only=True):
+    """``dimensions`` and ``normalize`` unset mean the model's own default."""
+
+    model: str
+    texts: tuple[str, ...]
+    dimensions: int | None = None
+    normalize: bool | None = None
+    extra: JsonObject | None = None
+
+
+# --- responses -------------------------------------------------------------------------------------------------------
+
+
+class CacheDetail(Value, frozen=True):
+    ttl: str
+    input_tokens: int
+
+
+class Usage(Value, frozen=True):
+    """Token counts; None is unknown, never 0. As on Bedrock, ``input_tokens`` leaves out what the prompt cache read or
+    wrote. ``estimated`` marks counts that are not the model's own."""
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    total_tokens: int | None = None
+    cache_read_input_tokens: int | None = None
+    cache_write_input_tokens: int | None = None
+    cache_details: tuple[CacheDetail, ...] = ()
+    estimated: bool = False
+    extra: JsonObject | None = None
+
+
+class ConverseResponse(Value, frozen=True, kw_only=True):
+    """What a chat model answered.
+
+    ``stop_reason`` is end_turn, tool_use, max_tokens, stop_sequence, guardrail_intervened, content_filtered,
+    malformed_model_output, malformed_tool_use, model_context_window_exceeded, or newer; None where the answer was cut.
+    ``extra`` is the wire's ``additionalModelResponseFields``. ``trace`` is kept as it came. ``cost`` is in US dollars, None
+    when unknown. ``warnings`` name tuning knobs that could not be honoured. ``raw`` is the provider's reply. ``messages``
+    is all that the call added to the conversation: one message, or with a tool loop every assistant and tool-result
+    turn. ``output`` is the typed output where ``output_type`` was given.
+    """
+
+    message: Message
+    stop_reason: str | None
+    usage: Usage = Usage()
+    latency_ms: int | None = None
+    extra: JsonObject | None = None
+    trace: JsonObject | None = None
+    performance_config: PerformanceConfig | None = None
+    service_tier: ServiceTier | None = None
+    model: str | None = None
+    request_id: str | None = None
+    cost: float | None = None
+    warnings: tuple[str, ...] = ()
+    raw: JsonObject | None = None
+    messages: tuple[Message, ...] = ()
+    output: Any = None
+
+    @property
+    def text(self) -> str:
+        """The answer's text without thinking."""
+        return self.message.text
+
+    @property
+    def tool_uses(self) -> tuple[ToolUse, ...]:
+        return self.message.tool_uses
+
+
+class EmbedResponse(Value, frozen=True, kw_only=True):
+    """``vectors`` has one list of floats for each text, in order."""
+
+    vectors: list[list[float]]
+    usage: Usage = Usage()
+    model: str | None = None
+    request_id: str | None = None
+    cost: float | None = None
+    warnings: tuple[str, ...] = ()
+    raw: JsonValue = None
+
+
+# --- stream events ---------------------------------------------------------------------------------------------------
+
+
+class ToolUseStart(Tagged, frozen=True, tag="tool_use_start"):
+    id: str
+    name: str
+    type: str | None = None
+
+
+class ToolResultStart(Tagged, frozen=True, tag="tool_result_start"):
+    tool_use_id: str
+    type: str | None = None
+    status: str | None = None
+
+
+class ImageStart(Tagged, frozen=True, tag="image_start"):
+    format: str
+
+
+BlockStart: TypeAlias = ToolUseStart | ToolResultStart | ImageStart | Unknown
+
+
+class TextDelta(Tagged, frozen=True, tag="text_delta"):
+    text: str
+
+
+class ToolUseDelta(Tagged, frozen=True, tag="tool_use_delta"):
+    """A fragment of the arguments' JSON text."""
+
+    input: str
+
+
+class ToolResultDelta(Tagged, frozen=True, tag="tool_result_delta"):
+    content: tuple[Text | Json | Unknown, ...]
+
+
+class ReasoningDelta(Tagged, frozen=True, tag="reasoning_delta"):
+    """One of the three members is set."""
+
+    text: str | None = None
+    signature: str | None = None
+    redacted: bytes | None = None
+
+
+class CitationDelta(Tagged, frozen=True, tag="citation_delta"):
+    citation: Citation
+
+
+class ImageDelta(Tagged, frozen=True, tag="image_delta"):
+    source: MediaSource | None = None
+    error: str | None = None
+
+
+BlockDelta: TypeAlias = (
+    TextDelta | ToolUseDelta | ToolResultDelta | ReasoningDelta | CitationDelta | ImageDelta | Unknown
+)
+
+
+class MessageStart(Tagged, frozen=True, tag="message_start"):
+    role: str
+
+
+class ContentBlockStart(Tagged, frozen=True, tag="content_block_start"):
+    """Sent for tool uses, server tools' results and images only; text and thinking begin with their first delta."""
+
+    index: int
+    start: BlockStart
+
+
+class ContentBlockDelta(Tagged, frozen=True, tag="content_block_delta"):
+    index: int
+    delta: BlockDelta
+
+
+class ContentBlockStop(Tagged, frozen=True, tag="content_block_stop"):
+    index: int
+
+
+class MessageStop(Tagged, frozen=True, tag="message_stop"):
+    """Without this event the stream was cut."""
+
+    stop_reason: str
+    extra: JsonObject | None = None
+
+
+class Metadata(Tagged, frozen=True, tag="metadata"):
+    """The last event: what the call used. ``warnings`` are awsllm's own (see ``ConverseResponse``)."""
+
+    usage: Usage = Usage()
+    latency_ms: int | None = None
+    trace: JsonObject | None = None
+    performance_config: PerformanceConfig | None = None
+    service_tier: ServiceTier | None = None
+    warnings: tuple[str, ...] = ()
+
+
+StreamEvent: TypeAlias = (
+    MessageStart | ContentBlockStart | ContentBlockDelta | ContentBlockStop | MessageStop | Metadata | Unknown
+)
