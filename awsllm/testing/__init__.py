@@ -1,0 +1,1 @@
+"""For tests: scripted backends, AWS in-process with real answers, a pytest plugin."""
