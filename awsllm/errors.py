@@ -27,14 +27,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from awsllm.types import ConverseResponse
+    from awsllm.types import ConverseResponse, Message
 
 
 class AwsllmError(Exception):
     """Base of every error that awsllm raises on purpose.
 
-    ``code`` is the service's own word (``ThrottlingException``), ``status`` the HTTP status, ``retry_after`` the seconds
-    the service asked to wait; each None where there is none.
+    ``code`` is the service's own word (``ThrottlingException``), ``status`` the HTTP status, ``retry_after`` the
+    seconds the service asked to wait; each None where there is none. ``messages`` holds the turns that a tool loop had
+    finished before the error.
     """
 
     retryable = False
@@ -57,6 +58,7 @@ class AwsllmError(Exception):
         self.retry_after = retry_after
         self.backend: str | None = None
         self.model: str | None = None
+        self.messages: tuple[Message, ...] = ()
         if retryable is not None:
             self.retryable = retryable
 
@@ -143,7 +145,8 @@ class ServerError(ServiceError):
 
 
 class StreamError(AwsllmError):
-    """A stream broke after it began. ``partial`` is what arrived until then; ``__cause__`` is why, where that is known."""
+    """A stream broke after it began. ``partial`` is what arrived until then; ``__cause__`` is why, where that is
+    known."""
 
     partial: ConverseResponse | None = None
 

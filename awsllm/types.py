@@ -1,13 +1,14 @@
 """Neutral values: messages, content blocks, tools, requests, responses and stream events.
 
-The vocabulary is Bedrock's Converse API (bedrock-runtime, service model of botocore 1.44) in Python case, so whoever knows
-Converse knows these names. Every value is a frozen ``msgspec.Struct``: make a changed one with
+The vocabulary is Bedrock's Converse API (bedrock-runtime, service model of botocore 1.44) in Python case, so whoever
+knows Converse knows these names. Every value is a frozen ``msgspec.Struct``: make a changed one with
 ``msgspec.structs.replace``. Sequences are tuples. ``msgspec.json.encode`` saves any of them and
 ``msgspec.json.decode(data, type=...)`` loads it back equal, binary content and thinking signatures included; the member
 ``kind`` tells the variants of a union apart.
 
-Unions are open for reading: a variant newer than this version arrives as ``Unknown(tag, value)``, and a member newer than
-this version of a known block is kept in that block's ``extra``. Enumerations are plain strings for the same reason.
+Unions are open for reading: a variant newer than this version arrives as ``Unknown(tag, value)``, and a member newer
+than this version of a known block is kept in that block's ``extra``. Enumerations are plain strings for the same
+reason.
 """
 
 from __future__ import annotations
@@ -152,8 +153,8 @@ class ToolResult(Block, frozen=True, tag="tool_result"):
 
 
 class Reasoning(Block, frozen=True, tag="reasoning"):
-    """Thinking. ``signature`` and ``redacted`` are opaque and must be sent back unchanged in the next turn. A block with
-    ``redacted`` has no text."""
+    """Thinking. ``signature`` and ``redacted`` are opaque and must be sent back unchanged in the next turn. A block
+    with ``redacted`` has no text."""
 
     text: str = ""
     signature: str | None = None
@@ -314,8 +315,8 @@ class InferenceConfig(Value, frozen=True):
 
 
 class ToolSpec(Tagged, frozen=True, tag="tool_spec"):
-    """A tool the model may ask for. ``input_schema`` is a JSON schema of type object. ``strict`` asks the service to hold
-    the arguments to it."""
+    """A tool the model may ask for. ``input_schema`` is a JSON schema of type object. ``strict`` asks the service to
+    hold the arguments to it."""
 
     name: str
     input_schema: JsonObject
@@ -432,10 +433,10 @@ class ConverseResponse(Value, frozen=True, kw_only=True):
 
     ``stop_reason`` is end_turn, tool_use, max_tokens, stop_sequence, guardrail_intervened, content_filtered,
     malformed_model_output, malformed_tool_use, model_context_window_exceeded, or newer; None where the answer was cut.
-    ``extra`` is the wire's ``additionalModelResponseFields``. ``trace`` is kept as it came. ``cost`` is in US dollars, None
-    when unknown. ``warnings`` name tuning knobs that could not be honoured. ``raw`` is the provider's reply. ``messages``
-    is all that the call added to the conversation: one message, or with a tool loop every assistant and tool-result
-    turn. ``output`` is the typed output where ``output_type`` was given.
+    ``extra`` is the wire's ``additionalModelResponseFields``. ``trace`` is kept as it came. ``cost`` is in US dollars,
+    None when unknown. ``warnings`` name tuning knobs that could not be honoured. ``raw`` is the provider's reply.
+    ``messages`` is all that the call added to the conversation: one message, or with a tool loop every assistant and
+    tool-result turn. ``output`` is the typed output where ``output_type`` was given.
     """
 
     message: Message
