@@ -1,0 +1,45 @@
+# make demo   set up, then one program talks to a real model in three places, without an account
+# make test   set up, then lint, types and tests
+# make lint   ruff and mypy alone
+# make bench  the benchmarks, side by side with what people use today
+#
+# Everything goes into .venv; delete it to start over. PYTHON chooses another interpreter (3.11 or later).
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: demo test lint bench clean
+
+demo: $(VENV)/.all
+	@$(BIN)/awsllm demo
+
+test: $(VENV)/.dev lint
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/.dev
+	$(BIN)/python -m benchmarks
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "awsllm needs Python 3.11 or later; this is $$($(PYTHON) --version). Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.all: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "Installing awsllm and what it needs into $(VENV) (PyTorch is the large part) ..."
+	@$(PIP) --editable '.[all]'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "Installing awsllm and its development tools into $(VENV) (PyTorch is the large part) ..."
+	@$(PIP) --editable '.[dev]'
+	@touch $@ $(VENV)/.all
+
+clean:
+	rm -rf $(VENV) .cache build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,89 @@
+"""A loopback stub of Bedrock's runtime that costs next to nothing, so that what is measured is the client.
+
+It answers Converse with one canned reply and ConverseStream with ``EVENTS`` text deltas, after ``--delay`` seconds. It
+runs in a process of its own: ``python -m benchmarks.stub [--delay S]`` prints its port and serves until stdin closes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+
+from awsllm.wire.eventstream import encode_event_frame
+
+EVENTS = 1000
+REPLY = json.dumps(
+    {
+        "output": {"message": {"role": "assistant", "content": [{"text": "The quick brown fox jumps over the dog."}]}},
+        "stopReason": "end_turn",
+        "usage": {"inputTokens": 12, "outputTokens": 10, "totalTokens": 22},
+        "metrics": {"latencyMs": 120},
+    }
+).encode()
+
+
+def event(name: str, **payload: object) -> bytes:
+    body = json.dumps({**payload, "p": "abcdefghijklmnopqrstuvwxyz"}, separators=(",", ":"), sort_keys=True)
+    return encode_event_frame(name, body.encode())
+
+
+STREAM = b"".join(
+    [
+        event("messageStart", role="assistant"),
+        *[event("contentBlockDelta", contentBlockIndex=0, delta={"text": f" word{i}"}) for i in range(EVENTS)],
+        event("contentBlockStop", contentBlockIndex=0),
+        event("messageStop", stopReason="end_turn"),
+        event("metadata", usage={"inputTokens": 9, "outputTokens": 9, "totalTokens": 18}, metrics={"latencyMs": 1}),
+    ]
+)
+HEAD = "HTTP/1.1 200 OK\r\nx-amzn-RequestId: 00000000-0000-4000-8000-000000000000\r\n"
+UNARY = f"{HEAD}Content-Type: application/json\r\nContent-Length: {len(REPLY)}\r\n\r\n".encode() + REPLY
+CHUNKED = f"{HEAD}Content-Type: application/vnd.amazon.eventstream\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+
+
+def chunks(data: bytes, size: int = 4096) -> bytes:
+    parts = [data[i : i + size] for i in range(0, len(data), size)]
+    return b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in parts) + b"0\r\n\r\n"
+
+
+STREAMED = CHUNKED + chunks(STREAM)
+
+
+class Stub(asyncio.Protocol):
+    """HTTP/1.1 with keep-alive; knows requests with a Content-Length only, which is all that AWS clients send."""
+
+    def __init__(self, delay: float) -> None:
+        self._delay = delay
+        self._buffer = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        while (end := self._buffer.find(b"\r\n\r\n")) >= 0:
+            head = self._buffer[:end].lower()
+            start = head.find(b"content-length:")
+            length = int(head[start + 15 :].split(b"\r\n", 1)[0]) if start >= 0 else 0
+            if len(self._buffer) < end + 4 + length:
+                return
+            self._buffer = self._buffer[end + 4 + length :]
+            answer = STREAMED if b"converse-stream" in head.split(b"\r\n", 1)[0] else UNARY
+            asyncio.get_running_loop().call_later(self._delay, self._transport.write, answer)
+
+
+async def serve(delay: float) -> None:
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: Stub(delay), "127.0.0.1", 0, backlog=1024)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    await loop.run_in_executor(None, sys.stdin.read)
+    server.close()
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--delay", type=float, default=0.0)
+    asyncio.run(serve(parser.parse_args().delay))
