@@ -1,0 +1,253 @@
+"""Models behind Bedrock's runtime.
+
+A pure mapping from requests to calls (the functions ``*_call``), and two thin classes that hand the calls to a transport
+and say where an error happened. Converse, ConverseStream and CountTokens speak the Converse dialect; embeddings go through
+InvokeModel, where every family has its own body and takes one text a call.
+
+Routes and headers are those of botocore's service model; the model id is one path segment, percent-encoded as botocore
+does it (``:`` and ``/`` too, for ids may be ARNs).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import aclosing, contextmanager
+from functools import partial
+from typing import Any, Protocol, TypeVar
+from urllib.parse import quote
+
+import msgspec
+
+from awsllm.aws.call import Call, HttpRequest, HttpResponse, StreamCall
+from awsllm.errors import AwsllmError, ServerError
+from awsllm.types import (
+    ConverseRequest,
+    ConverseResponse,
+    EmbedRequest,
+    EmbedResponse,
+    JsonObject,
+    StreamEvent,
+    Usage,
+)
+from awsllm.wire import converse
+from awsllm.wire.invoke import embedder, titan
+
+T = TypeVar("T")
+
+EMBED_CONCURRENCY = 8
+"""Calls in flight while several texts are embedded, well under the transports' connection limit."""
+
+
+class Transport(Protocol):
+    """What executes calls; ``aws.http.HttpTransport`` is one."""
+
+    def send(self, call: Call[T], *, deadline: float | None = None) -> T: ...
+
+    def stream(self, call: StreamCall[T], *, deadline: float | None = None) -> Iterator[T]: ...
+
+    def close(self) -> None: ...
+
+
+class AsyncTransport(Protocol):
+    """The same, awaited; ``aws.aio.AsyncHttpTransport`` is one."""
+
+    async def send(self, call: Call[T], *, deadline: float | None = None) -> T: ...
+
+    def stream(self, call: StreamCall[T], *, deadline: float | None = None) -> AsyncIterator[T]: ...
+
+    async def close(self) -> None: ...
+
+
+# --- requests to calls -----------------------------------------------------------------------------------------------
+
+
+def converse_call(request: ConverseRequest) -> Call[ConverseResponse]:
+    def decode(response: HttpResponse) -> ConverseResponse:
+        return converse.decode_response(read_object(response), model=request.model, request_id=response.request_id)
+
+    return Call(_post(request.model, "converse", converse.encode_request(request)), decode, read_error)
+
+
+def converse_stream_call(request: ConverseRequest) -> StreamCall[StreamEvent]:
+    body = converse.encode_request(request)
+    return StreamCall(_post(request.model, "converse-stream", body), lambda _head: converse.EventDecoder(), read_error)
+
+
+def count_tokens_call(request: ConverseRequest) -> Call[int]:
+    body = converse.encode_count_tokens(request)
+    return Call(
+        _post(request.model, "count-tokens", body), lambda r: converse.decode_count_tokens(read_object(r)), read_error
+    )
+
+
+def invoke_call(model: str, body: JsonObject, decode: Callable[[HttpResponse], T]) -> Call[T]:
+    """InvokeModel with a JSON body of the model's own."""
+    return Call(_post(model, "invoke", body, {"Accept": "application/json"}), decode, read_error)
+
+
+def embed_calls(request: EmbedRequest) -> list[Call[EmbedResponse]]:
+    """One call a text, in order."""
+    body = embedder(request.model)
+
+    def decode(response: HttpResponse) -> EmbedResponse:
+        return titan.decode_response(read_object(response), model=request.model, request_id=response.request_id)
+
+    singles = (msgspec.structs.replace(request, texts=(text,)) for text in request.texts)
+    return [invoke_call(request.model, body.encode_request(single), decode) for single in singles]
+
+
+def merge_embeddings(request: EmbedRequest, parts: Sequence[EmbedResponse]) -> EmbedResponse:
+    """One response from one a text. ``request_id`` is the first call's; ``raw`` lists the replies."""
+    tokens = [part.usage.input_tokens for part in parts]
+    known = [count for count in tokens if count is not None]
+    total = sum(known) if len(known) == len(tokens) else None
+    return EmbedResponse(
+        vectors=[vector for part in parts for vector in part.vectors],
+        usage=Usage(input_tokens=total, total_tokens=total),
+        model=request.model,
+        request_id=parts[0].request_id if parts else None,
+        warnings=embedder(request.model).warnings(request),
+        raw=[part.raw for part in parts],
+    )
+
+
+def read_object(response: HttpResponse) -> JsonObject:
+    """The JSON object that a reply carries; anything else is the service's fault."""
+    try:
+        return msgspec.json.decode(response.body, type=dict[str, Any])
+    except (msgspec.DecodeError, UnicodeDecodeError) as cause:
+        start = response.body[:60]
+        raise ServerError(
+            f"the reply is not a JSON object: {start!r}", status=response.status, request_id=response.request_id
+        ) from cause
+
+
+def read_error(response: HttpResponse) -> AwsllmError:
+    return converse.decode_error(response.status, response.headers, response.body)
+
+
+def _post(model: str, operation: str, body: JsonObject, headers: dict[str, str] | None = None) -> HttpRequest:
+    return HttpRequest(
+        service="bedrock-runtime",
+        method="POST",
+        path=f"/model/{quote(model, safe='')}/{operation}",
+        headers={"Content-Type": "application/json"} | (headers or {}),
+        body=msgspec.json.encode(body),
+    )
+
+
+# --- backends --------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _located(model: str) -> Iterator[None]:
+    """Errors that pass say that they come from this model on Bedrock."""
+    try:
+        yield
+    except AwsllmError as error:
+        error.annotate(backend="bedrock", model=model)
+        raise
+
+
+class BedrockBackend:
+    """A ``Backend`` over Bedrock. Safe to share between threads if its transport is."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def converse(self, request: ConverseRequest, *, deadline: float | None = None) -> ConverseResponse:
+        with _located(request.model):
+            return self._transport.send(converse_call(request), deadline=deadline)
+
+    def converse_stream(self, request: ConverseRequest, *, deadline: float | None = None) -> Iterator[StreamEvent]:
+        """What cannot be expressed raises here; the call is made when iteration begins."""
+        with _located(request.model):
+            call = converse_stream_call(request)
+        return self._iterate(call, request.model, deadline)
+
+    def _iterate(self, call: StreamCall[T], model: str, deadline: float | None) -> Iterator[T]:
+        with _located(model):
+            yield from self._transport.stream(call, deadline=deadline)
+
+    def count_tokens(self, request: ConverseRequest, *, deadline: float | None = None) -> int:
+        with _located(request.model):
+            return self._transport.send(count_tokens_call(request), deadline=deadline)
+
+    def embed(self, request: EmbedRequest, *, deadline: float | None = None) -> EmbedResponse:
+        with _located(request.model):
+            send = partial(self._transport.send, deadline=deadline)
+            return merge_embeddings(request, _pooled(send, embed_calls(request)))
+
+    def close(self) -> None:
+        self._transport.close()
+
+
+class AsyncBedrockBackend:
+    """The same, awaited."""
+
+    def __init__(self, transport: AsyncTransport) -> None:
+        self._transport = transport
+
+    async def converse(self, request: ConverseRequest, *, deadline: float | None = None) -> ConverseResponse:
+        with _located(request.model):
+            return await self._transport.send(converse_call(request), deadline=deadline)
+
+    def converse_stream(self, request: ConverseRequest, *, deadline: float | None = None) -> AsyncIterator[StreamEvent]:
+        """What cannot be expressed raises here; the call is made when iteration begins."""
+        with _located(request.model):
+            call = converse_stream_call(request)
+        return self._iterate(call, request.model, deadline)
+
+    async def _iterate(self, call: StreamCall[T], model: str, deadline: float | None) -> AsyncIterator[T]:
+        with _located(model):
+            stream = self._transport.stream(call, deadline=deadline)
+            async with aclosing(stream):
+                async for event in stream:
+                    yield event
+
+    async def count_tokens(self, request: ConverseRequest, *, deadline: float | None = None) -> int:
+        with _located(request.model):
+            return await self._transport.send(count_tokens_call(request), deadline=deadline)
+
+    async def embed(self, request: EmbedRequest, *, deadline: float | None = None) -> EmbedResponse:
+        with _located(request.model):
+            send = partial(self._transport.send, deadline=deadline)
+            return merge_embeddings(request, await _gathered(send, embed_calls(request)))
+
+    async def close(self) -> None:
+        await self._transport.close()
+
+
+def _pooled(send: Callable[[Call[T]], T], calls: Sequence[Call[T]]) -> list[T]:
+    """The answers in the order of the calls, some calls at a time. The first failure cancels what has not begun."""
+    if len(calls) <= 1:
+        return [send(call) for call in calls]
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(min(EMBED_CONCURRENCY, len(calls)), "awsllm-embed") as pool:
+        try:
+            return list(pool.map(send, calls))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+async def _gathered(send: Callable[[Call[T]], Any], calls: Sequence[Call[T]]) -> list[T]:
+    """The awaited ``_pooled``; the first failure cancels what is under way, too."""
+    import asyncio
+
+    gate = asyncio.Semaphore(EMBED_CONCURRENCY)
+
+    async def one(call: Call[T]) -> T:
+        async with gate:
+            answer: T = await send(call)
+            return answer
+
+    tasks = [asyncio.create_task(one(call)) for call in calls]
+    try:
+        return list(await asyncio.gather(*tasks))
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        raise
