@@ -1,0 +1,33 @@
+"""An answer that is an object of your own type: by constrained decoding, natively or by a forced tool, as the model can.
+
+python examples/typed_output.py [MODEL]
+"""
+
+import sys
+from typing import Literal
+
+from pydantic import BaseModel
+
+import awsllm
+
+
+class Ticket(BaseModel):
+    product: str
+    severity: Literal["low", "medium", "high"]
+    summary: str
+
+
+MAIL = "Hello, since this morning the Falcon-3 router drops every connection. Our whole office is offline!"
+
+
+def main(model: str = "local:smollm2-135m-instruct") -> None:
+    with awsllm.Client() as client:
+        reply = client.converse(
+            model, f"Make a support ticket of this mail: {MAIL}", output_type=Ticket, max_tokens=120
+        )
+    ticket: Ticket = reply.output
+    print(f"{ticket.severity}: {ticket.product}: {ticket.summary}")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
