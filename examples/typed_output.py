@@ -1,4 +1,4 @@
-"""An answer that is an object of your own type: by constrained decoding, natively or by a forced tool, as the model can.
+"""An answer that is an object of your own type: constrained decoding, native or a forced tool, as the model can.
 
 python examples/typed_output.py [MODEL]
 """
