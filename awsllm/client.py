@@ -135,7 +135,7 @@ def _request(reference: Reference, messages: Prompt, options: ConverseOptions) -
     performance, tier = options.get("performance_config"), options.get("service_tier")
     effort = options.get("effort")
     return ConverseRequest(
-        model=reference.model,
+        model=_name(reference),
         messages=coerce.messages(messages),
         system=coerce.system(options.get("system")),
         inference_config=_inference_config(options),
@@ -148,6 +148,11 @@ def _request(reference: Reference, messages: Prompt, options: ConverseOptions) -
         service_tier=ServiceTier(tier) if isinstance(tier, str) else tier,
         output_config=OutputConfig(effort=effort) if effort else None,
     )
+
+
+def _name(reference: Reference) -> str:
+    """What the backend calls the model."""
+    return f"{reference.model}/{reference.component}" if reference.component else reference.model
 
 
 def _inference_config(options: ConverseOptions) -> InferenceConfig:
@@ -222,7 +227,7 @@ def _embed_request(
         if not isinstance(text, str) or not text.strip():
             raise ValidationError(f"text {i} to embed is {'empty' if isinstance(text, str) else type(text).__name__}")
     normalize, extra = options.get("normalize"), options.get("extra")
-    request = EmbedRequest(model=reference.model, texts=items, dimensions=dimensions, normalize=normalize, extra=extra)
+    request = EmbedRequest(model=_name(reference), texts=items, dimensions=dimensions, normalize=normalize, extra=extra)
     return reference, request
 
 

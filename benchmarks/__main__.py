@@ -48,7 +48,7 @@ PEERS = (
     Peer("awsllm"),
     Peer("boto3"),
     Peer("langchain_aws", ("langchain-aws==1.9.1",)),
-    Peer("litellm", ("litellm==1.109.1", "boto3==1.44.5", "mcp")),
+    Peer("litellm", ("litellm==1.106.2", "boto3==1.44.5", "mcp")),
     Peer("pydantic_ai", ("pydantic-ai-slim[bedrock]==2.68.0",)),
     Peer("strands", ("strands-agents==1.62.0",)),
 )

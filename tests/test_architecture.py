@@ -11,11 +11,11 @@ import awsllm
 
 PACKAGE = Path(awsllm.__file__).parent
 
-# The lowest level first. A module may import from its own level only within its own row's prefix, and from any level below.
+# The lowest level first: a module imports its own room and the levels below.
 LEVELS: list[list[str]] = [
     ["types", "errors"],
     ["stream", "models", "wire", "engine"],
-    ["aws", "policy", "tools", "typed", "store", "coerce"],
+    ["aws", "policy", "tools", "typed", "schema", "store", "coerce"],
     ["backends", "jumpstart"],
     ["client"],
     ["server", "testing", "lambdas", "cli"],
@@ -27,6 +27,8 @@ NEIGHBOURS = {
     ("typed", "tools"): "typed output drives the tool loop",
     ("typed", "coerce"): "boto3-shaped tools beside a typed output",
     ("coerce", "tools"): "a function given as a tool",
+    ("tools", "schema"): "a function's arguments as a JSON schema",
+    ("typed", "schema"): "a type as a JSON schema",
     ("store", "aws"): "models kept in S3",
     ("testing", "server"): "tests start the server",
     ("cli", "server"): "`awsllm serve`",
@@ -113,7 +115,18 @@ def loaded_after(code: str) -> set[str]:
     return set(out.split())
 
 
-HEAVY = {"boto3", "botocore.session", "botocore.client", "pydantic", "torch", "numpy", "tenacity", "asyncio", "rich", "aiohttp"}
+HEAVY = {
+    "boto3",
+    "botocore.session",
+    "botocore.client",
+    "pydantic",
+    "torch",
+    "numpy",
+    "tenacity",
+    "asyncio",
+    "rich",
+    "aiohttp",
+}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,319 @@
+"""The facade: what callers write becomes the right request, and what comes back carries all that happened."""
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+import awsllm
+from awsllm import types as t
+from awsllm.testing import AsyncScriptedBackend, Broken, ScriptedBackend
+
+MODEL = "bedrock:us.amazon.nova-lite-v1:0"
+FAST = awsllm.Policy(max_attempts=3, base_delay=0.001, max_delay=0.002)
+
+
+def client_of(script: Any, **options: Any) -> tuple[awsllm.Client, ScriptedBackend]:
+    backend = ScriptedBackend(script)
+    backends = {"bedrock": backend, "sagemaker": backend, "local": backend}
+    return awsllm.Client(backends=backends, policy=FAST, **options), backend
+
+
+def run(script: Any, use: Any, **options: Any) -> Any:
+    """``await use(client)`` with an AsyncClient on the script."""
+    backend = AsyncScriptedBackend(script)
+
+    async def main() -> Any:
+        async with awsllm.AsyncClient(backends={"bedrock": backend}, policy=FAST, **options) as client:
+            return await use(client)
+
+    return asyncio.run(main())
+
+
+def add(a: int, b: int) -> int:
+    """The sum."""
+    return a + b
+
+
+def asks(*calls: tuple[str, str, Any]) -> t.Message:
+    return t.Message("assistant", tuple(t.ToolUse(*call) for call in calls))
+
+
+# --- requests --------------------------------------------------------------------------------------------------------
+
+
+def test_a_string_is_a_user_turn() -> None:
+    client, backend = client_of("Hi.")
+    reply = client.converse(MODEL, "Hello")
+    assert reply.text == "Hi."
+    assert reply.model == MODEL
+    assert reply.messages == (reply.message,)
+    assert backend.requests[0] == t.ConverseRequest(
+        model="us.amazon.nova-lite-v1:0", messages=(t.Message.user("Hello"),)
+    )
+
+
+def test_boto3_shaped_input_becomes_the_same_request() -> None:
+    client, backend = client_of("Hi.")
+    spec = {"name": "f", "inputSchema": {"json": {"type": "object", "properties": {}}}}
+    client.converse(
+        MODEL,
+        [{"role": "user", "content": [{"text": "Hello"}]}],
+        system=[{"text": "Be brief."}],
+        tools=[{"toolSpec": spec}],
+        tool_choice={"tool": {"name": "f"}},
+    )
+    client.converse(
+        MODEL,
+        "Hello",
+        system="Be brief.",
+        tools=[t.ToolSpec("f", {"type": "object", "properties": {}})],
+        tool_choice=t.ToolChoice("tool", "f"),
+    )
+    assert backend.requests[0] == backend.requests[1]
+
+
+def test_every_option_reaches_the_request() -> None:
+    client, backend = client_of("Hi.")
+    client.converse(
+        MODEL,
+        "Hello",
+        max_tokens=5,
+        temperature=0.5,
+        top_p=0.9,
+        stop_sequences=["x"],
+        guardrail_config=t.GuardrailConfig("g", "1"),
+        extra={"top_k": 3},
+        prompt_variables={"a": "b"},
+        additional_model_response_field_paths=["/x"],
+        request_metadata={"team": "a"},
+        performance_config="optimized",
+        service_tier="flex",
+        effort="low",
+    )
+    assert backend.requests[0] == t.ConverseRequest(
+        model="us.amazon.nova-lite-v1:0",
+        messages=(t.Message.user("Hello"),),
+        inference_config=t.InferenceConfig(5, 0.5, 0.9, ("x",)),
+        guardrail_config=t.GuardrailConfig("g", "1"),
+        extra={"top_k": 3},
+        prompt_variables={"a": "b"},
+        additional_model_response_field_paths=("/x",),
+        request_metadata={"team": "a"},
+        performance_config=t.PerformanceConfig("optimized"),
+        service_tier=t.ServiceTier("flex"),
+        output_config=t.OutputConfig(effort="low"),
+    )
+
+
+def test_a_component_is_part_of_the_endpoint() -> None:
+    client, backend = client_of("Hi.")
+    client.converse("sagemaker:endpoint/component", "Hello")
+    assert backend.requests[0].model == "endpoint/component"
+
+
+@pytest.mark.parametrize(
+    ("model", "messages", "options", "error", "says"),
+    [
+        ("us.amazon.nova-lite-v1:0", "Hello", {}, awsllm.ConfigurationError, "bedrock:us.amazon.nova-lite-v1:0"),
+        ("bedrok:x", "Hello", {}, awsllm.ConfigurationError, "bedrock:x"),
+        (MODEL, "", {}, awsllm.ValidationError, "empty"),
+        (MODEL, [], {}, awsllm.ValidationError, "message"),
+        (MODEL, "Hello", {"max_token": 5}, awsllm.ValidationError, "max_tokens"),
+        (MODEL, "Hello", {"tool_choice": "any"}, awsllm.ValidationError, "tools"),
+        (MODEL, "Hello", {"tools": [3]}, awsllm.ValidationError, "function"),
+        (MODEL, "Hello", {"max_turns": 0, "tools": [add]}, awsllm.ValidationError, "max_turns"),
+        (MODEL, [b"\x00\x01 no image"], {}, awsllm.ValidationError, "png"),
+    ],
+)
+def test_bad_input_is_named_before_anything_is_sent(
+    model: str, messages: Any, options: dict[str, Any], error: type[Exception], says: str
+) -> None:
+    client, backend = client_of("Hi.")
+    with pytest.raises(error, match=says):
+        client.converse(model, messages, **options)
+    assert backend.requests == []
+
+
+def test_unknown_client_option() -> None:
+    with pytest.raises(awsllm.ConfigurationError, match="retries"):
+        awsllm.Client(retries=3)  # type: ignore[call-arg]
+
+
+# --- policy ----------------------------------------------------------------------------------------------------------
+
+
+def test_throttling_is_retried_and_validation_is_not() -> None:
+    client, backend = client_of([awsllm.ThrottlingError("slow down"), "Hi."])
+    assert client.converse(MODEL, "Hello").text == "Hi."
+    assert len(backend.requests) == 2
+    client, backend = client_of([awsllm.ValidationError("no"), "Hi."])
+    with pytest.raises(awsllm.ValidationError):
+        client.converse(MODEL, "Hello")
+    assert len(backend.requests) == 1
+
+
+def test_a_stream_is_retried_before_its_first_event_only() -> None:
+    client, backend = client_of([awsllm.ThrottlingError("slow down"), Broken("one two three", after=3)])
+    with pytest.raises(awsllm.StreamError) as caught, client.converse_stream(MODEL, "Hello") as stream:
+        list(stream)
+    assert len(backend.requests) == 2
+    assert caught.value.partial is not None
+    assert caught.value.partial.text.startswith("one")
+    assert isinstance(caught.value.__cause__, awsllm.ServerError)
+
+
+# --- tools -----------------------------------------------------------------------------------------------------------
+
+PARALLEL = asks(("1", "add", {"a": 1, "b": 2}), ("2", "add", {"a": 3, "b": "x"}))
+
+
+def check_loop(reply: awsllm.ConverseResponse, requests: list[Any]) -> None:
+    assert reply.text == "Done."
+    assert [m.role for m in reply.messages] == ["assistant", "user", "assistant"]
+    first, second = reply.messages[1].content
+    assert (first.tool_use_id, first.status) == ("1", "success")
+    assert (second.tool_use_id, second.status) == ("2", "error")
+    assert "b" in str(second.content)
+    assert requests[1].messages == (t.Message.user("Go"), *reply.messages[:2])
+
+
+def test_functions_are_run_for_the_model() -> None:
+    client, backend = client_of([PARALLEL, "Done."])
+    check_loop(client.converse(MODEL, "Go", tools=[add]), backend.requests)
+
+
+def test_functions_are_run_for_the_model_async() -> None:
+    async def aadd(a: int, b: int) -> int:
+        """The sum."""
+        await asyncio.sleep(0)
+        return a + b
+
+    aadd.__name__ = "add"
+    reply = run([PARALLEL, "Done."], lambda client: client.converse(MODEL, "Go", tools=[aadd]))
+    assert [m.role for m in reply.messages] == ["assistant", "user", "assistant"]
+
+
+def test_the_loop_streams() -> None:
+    client, backend = client_of([PARALLEL, "Done."])
+    with client.converse_stream(MODEL, "Go", tools=[add]) as stream:
+        events = list(stream)
+    check_loop(stream.response, backend.requests)
+    assert sum(isinstance(event, t.MessageStart) for event in events) == 2
+
+
+def test_the_loop_streams_async() -> None:
+    async def use(client: awsllm.AsyncClient) -> awsllm.ConverseResponse:
+        async with client.converse_stream(MODEL, "Go", tools=[add]) as stream:
+            texts = [text async for text in stream.text_stream]
+        assert "".join(texts) == "Done."
+        return await stream.response()
+
+    reply = run([PARALLEL, "Done."], use)
+    assert [m.role for m in reply.messages] == ["assistant", "user", "assistant"]
+
+
+def test_one_plain_step() -> None:
+    client, backend = client_of([PARALLEL])
+    reply = client.converse(MODEL, "Go", tools=[add], max_turns=1)
+    assert reply.stop_reason == "tool_use"
+    assert reply.warnings == ()
+    assert len(reply.tool_uses) == 2
+    assert len(backend.requests) == 1
+
+
+def test_turns_already_made_survive_an_error() -> None:
+    client, _ = client_of([PARALLEL, awsllm.ValidationError("no")])
+    with pytest.raises(awsllm.ValidationError) as caught:
+        client.converse(MODEL, "Go", tools=[add])
+    assert [m.role for m in caught.value.messages] == ["assistant", "user"]
+
+
+# --- typed output, cost, embeddings ----------------------------------------------------------------------------------
+
+
+class Point(BaseModel):
+    x: int
+    y: int
+
+
+def answers(request: t.ConverseRequest) -> Any:
+    """Whatever way the client chose to ask for the object."""
+    if request.tools:
+        return asks(("1", request.tools[0].name, {"x": 1, "y": 2}))  # type: ignore[union-attr]
+    return '{"x": 1, "y": 2}'
+
+
+@pytest.mark.parametrize(
+    "model", [MODEL, "local:smollm2-135m-instruct", "bedrock:us.anthropic.claude-sonnet-4-5-20250929-v1:0"]
+)
+def test_typed_output(model: str) -> None:
+    client, _ = client_of(answers)
+    assert client.converse(model, "Where?", output_type=Point).output == Point(x=1, y=2)
+    with client.converse_stream(model, "Where?", output_type=Point) as stream:
+        assert stream.response.output == Point(x=1, y=2)
+
+
+def test_cost_is_unknown_without_a_price() -> None:
+    reply = t.ConverseResponse(
+        message=t.Message.assistant("Hi."), stop_reason="end_turn", usage=t.Usage(1000, 500, 1500, 100)
+    )
+    client, _ = client_of(reply)
+    assert client.converse(MODEL, "Hello").cost is None
+    assert client.converse("local:m", "Hello").cost == 0.0
+    client, _ = client_of(reply, prices={MODEL: awsllm.Price(1.0, 4.0)})
+    assert client.converse(MODEL, "Hello").cost is None  # the cache reads have no price
+    client, _ = client_of(reply, prices={MODEL: awsllm.Price(1.0, 4.0, cache_read=0.1)})
+    assert client.converse(MODEL, "Hello").cost == pytest.approx((1000 + 4 * 500 + 10) / 1e6)
+
+
+def test_embed() -> None:
+    client, backend = client_of("unused")
+    reply = client.embed("bedrock:amazon.titan-embed-text-v2:0", ["a", "b"], dimensions=8, normalize=True)
+    assert [len(vector) for vector in reply.vectors] == [8, 8]
+    assert backend.requests[0].dimensions == 8
+    for bad in ([], [""], "  "):
+        with pytest.raises(awsllm.ValidationError):
+            client.embed("local:all-minilm-l6-v2", bad)
+
+
+def test_count_tokens() -> None:
+    client, _ = client_of("unused")
+    assert client.count_tokens(MODEL, "one two three") == 3
+    assert run("unused", lambda client: client.count_tokens(MODEL, "one two three")) == 3
+
+
+# --- streams as the caller holds them --------------------------------------------------------------------------------
+
+
+def test_leaving_a_stream_early_closes_it() -> None:
+    client, backend = client_of("one two three four")
+    with client.converse_stream(MODEL, "Hello") as stream:
+        next(iter(stream))
+    assert backend.cancelled.is_set()
+
+
+def test_leaving_an_async_stream_early_closes_it() -> None:
+    backend = AsyncScriptedBackend("one two three four")
+
+    async def main() -> None:
+        client = awsllm.AsyncClient(backends={"bedrock": backend})
+        async with client, client.converse_stream(MODEL, "Hello") as stream:
+            async for _ in stream:
+                break
+
+    asyncio.run(main())
+    assert backend.cancelled.is_set()
+
+
+def test_an_endless_stream_is_handed_over_as_it_comes() -> None:
+    def endless(_: t.ConverseRequest) -> Iterator[t.StreamEvent]:
+        yield t.MessageStart("assistant")
+        while True:
+            yield t.ContentBlockDelta(0, t.TextDelta("x"))
+
+    client, _ = client_of(endless)
+    with client.converse_stream(MODEL, "Hello") as stream:
+        assert [next(stream.text_stream) for _ in range(3)] == ["x", "x", "x"]

@@ -1,0 +1,37 @@
+"""The README's Python runs, in order, in an AWS whose model is SmolLM2; what it says of the project is true."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import awsllm
+from awsllm.testing import mock_aws
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
+@pytest.mark.slow
+def test_the_readme_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    namespace: dict[str, object] = {"__name__": "readme"}
+    with mock_aws():
+        for number, block in enumerate(PYTHON):
+            exec(compile(block, f"README.md, block {number + 1}", "exec"), namespace)  # noqa: S102
+    out = capsys.readouterr().out
+    assert "did you mean 'smollm2-135m-instruct'?" in out
+
+
+def test_the_extras_are_those_of_the_package() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    named = set(re.findall(r"^\| `awsllm\[(\w+)\]`", README, re.MULTILINE))
+    assert named | {"dev"} == set(project["optional-dependencies"])
+    assert project["version"] == awsllm.__version__
+
+
+def test_relative_links_lead_somewhere() -> None:
+    for text in (README, (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")):
+        for target in re.findall(r"\]\((?!https?://|#)([^)#]+)", text):
+            assert (ROOT / target).exists(), target

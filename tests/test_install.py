@@ -1,0 +1,63 @@
+"""The core alone, in a new environment, holds all that it promises; a missing extra names its command."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+CORE = """
+import awsllm
+for name in awsllm.__all__:
+    getattr(awsllm, name)
+import awsllm.backends.bedrock, awsllm.backends.sagemaker, awsllm.backends.local
+import awsllm.aws.http, awsllm.aws.session, awsllm.store, awsllm.wire.converse
+
+def fails(call, command):
+    try:
+        call()
+    except awsllm.ConfigurationError as error:
+        assert command in str(error), error
+    else:
+        raise SystemExit(f"nothing says {command}")
+
+client = awsllm.Client(region="us-east-1", endpoint_url="http://127.0.0.1:9")
+fails(lambda: client.converse("local:smollm2-135m-instruct", "Hello"), "pip install 'awsllm[local]'")
+
+import asyncio
+async def use():
+    async with awsllm.AsyncClient(region="us-east-1", endpoint_url="http://127.0.0.1:9") as client:
+        await client.converse("bedrock:us.amazon.nova-lite-v1:0", "Hello")
+fails(lambda: asyncio.run(use()), "pip install 'awsllm[async]'")
+
+from awsllm.cli import main
+try:
+    main()
+except SystemExit as end:
+    assert "pip install 'awsllm[cli]'" in str(end.code), end.code
+"""
+
+
+@pytest.mark.slow
+def test_the_core_stands_alone(tmp_path: Path) -> None:
+    home = tmp_path / "env"
+    subprocess.run([sys.executable, "-m", "venv", home], check=True)
+    python = home / ("Scripts" if sys.platform == "win32" else "bin") / "python"
+    pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*pip, "--constraint", ROOT / "constraints.txt", ROOT], check=True, cwd=tmp_path)
+    names = subprocess.run([python, "-m", "pip", "list", "--format=freeze"], check=True, capture_output=True, text=True)
+    installed = {line.split("==")[0].lower().replace("_", "-") for line in names.stdout.split()}
+    assert not installed & {
+        "torch",
+        "numpy",
+        "aiohttp",
+        "moto",
+        "typer",
+        "rich",
+        "granian",
+        "transformers",
+        "sagemaker",
+    }
+    subprocess.run([python, "-c", CORE], check=True, cwd=tmp_path, env={"PATH": "", "HOME": str(tmp_path)})
