@@ -1,8 +1,8 @@
 """Models behind Bedrock's runtime.
 
-A pure mapping from requests to calls (the functions ``*_call``), and two thin classes that hand the calls to a transport
-and say where an error happened. Converse, ConverseStream and CountTokens speak the Converse dialect; embeddings go through
-InvokeModel, where every family has its own body and takes one text a call.
+A pure mapping from requests to calls (the functions ``*_call``), and two thin classes that hand the calls to a
+transport and say where an error happened. Converse, ConverseStream and CountTokens speak the Converse dialect;
+embeddings go through InvokeModel, where every family has its own body and takes one text a call.
 
 Routes and headers are those of botocore's service model; the model id is one path segment, percent-encoded as botocore
 does it (``:`` and ``/`` too, for ids may be ARNs).
