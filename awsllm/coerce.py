@@ -3,8 +3,8 @@
 ``messages``, ``system``, ``tools`` and ``tool_choice`` each take the shapes a caller may have: plain Python, neutral
 values, or the dicts that boto3 takes. Media comes as bytes or files; the first bytes decide the format of an image,
 since the service compares them with what it is told. ``check_request`` names what Bedrock's Converse would refuse and
-how to mend it, before anything is sent: every rule there holds for all models of Converse. What only some models refuse is left
-to them.
+how to mend it, before anything is sent: every rule there holds for all models of Converse. What only some models
+refuse is left to them.
 """
 
 from __future__ import annotations
