@@ -17,8 +17,8 @@ T_co = TypeVar("T_co", covariant=True)
 
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
-    """One HTTP request to an AWS service, unsigned. ``service`` is botocore's name of it (``bedrock-runtime``); ``path``
-    begins with a slash and is percent-encoded."""
+    """One HTTP request to an AWS service, unsigned. ``service`` is botocore's name of it (``bedrock-runtime``);
+    ``path`` begins with a slash and is percent-encoded."""
 
     service: str
     method: str

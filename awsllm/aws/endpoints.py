@@ -1,0 +1,136 @@
+"""Where a service's API lives in a region: the URL, and what a signature must say.
+
+botocore evaluates a rule set per service (about 17 kB of JSON and a 50 ms import). One case covers nearly every call: a
+commercial region with neither FIPS nor dual stack, for which the rules come down to one host pattern per service; that
+case is a row in ``_SERVICES``. Everything else is left to botocore's own ``EndpointProvider``. A test compares both
+with ``boto3.client(...).meta.endpoint_url``.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+from urllib.parse import urlsplit
+
+from awsllm.errors import ConfigurationError
+
+Auth = Literal["sigv4", "bearer"]
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """``url`` has no trailing slash (a path in it is kept); ``region`` and ``signing_name`` go into the signature."""
+
+    service: str
+    url: str
+    region: str
+    signing_name: str
+    auth: Auth = "sigv4"
+
+
+class _Service(NamedTuple):
+    host: str
+    signing_name: str
+
+
+_SERVICES = {
+    "bedrock-runtime": _Service("bedrock-runtime", "bedrock"),
+    "bedrock-agent-runtime": _Service("bedrock-agent-runtime", "bedrock"),
+    "sagemaker-runtime": _Service("runtime.sagemaker", "sagemaker"),
+}
+# Services that take an API key from the environment (botocore.handlers.get_bearer_auth_supported_services has their
+# signing name). bedrock-agent-runtime signs as bedrock too, but its model offers SigV4 only.
+_BEARER_SERVICES = frozenset({"bedrock-runtime", "bedrock"})
+
+_COMMERCIAL_REGION = re.compile(r"(us|eu|ap|sa|ca|me|af|il|mx)-[a-z]+-\d+")
+_HOST_LABEL = re.compile(r"(?![0-9]+$)(?!-)[a-zA-Z0-9-]{1,63}(?<!-)")
+
+
+class Variant(NamedTuple):
+    """Which of a service's endpoints is wanted."""
+
+    region: str
+    fips: bool = False
+    dual_stack: bool = False
+
+
+def normalize_region(region: str, *, fips: bool, dual_stack: bool) -> Variant:
+    """The variant that ``region`` stands for: ``fips-us-east-1`` and ``us-east-1-fips`` ask for FIPS by their name."""
+    plain = region.replace("fips-", "").replace("-fips", "")
+    if not _HOST_LABEL.fullmatch(plain):
+        raise ConfigurationError(f"{region!r} is not a region name; one looks like 'us-east-1'")
+    return Variant(plain, fips or plain != region, dual_stack)
+
+
+def is_bearer_service(service: str) -> bool:
+    return service in _BEARER_SERVICES
+
+
+def signing_name(service: str, loader: Any = None) -> str:
+    """The name in the credential scope: ``bedrock`` for each of Bedrock's services."""
+    known = _SERVICES.get(service)
+    if known:
+        return known.signing_name
+    metadata = _load(loader, service, "service-2")["metadata"]
+    return str(metadata.get("signingName") or metadata["endpointPrefix"])
+
+
+def resolve_url(service: str, variant: Variant, custom: str | None = None, loader: Any = None) -> str:
+    """The base URL, without a trailing slash. ``custom`` is what the user configured; ``loader`` is botocore's.
+
+    Raises ConfigurationError for what boto3 refuses too: a custom URL together with FIPS or dual stack, a partition
+    that lacks the variant, a custom URL without a scheme and a host.
+    """
+    if custom:
+        return _custom_url(custom, variant)
+    known = _SERVICES.get(service)
+    if known and not variant.fips and not variant.dual_stack and _COMMERCIAL_REGION.fullmatch(variant.region):
+        return f"https://{known.host}.{variant.region}.amazonaws.com"
+    return _by_rule_set(service, variant, loader)
+
+
+def _custom_url(url: str, variant: Variant) -> str:
+    for asked, name in ((variant.fips, "FIPS"), (variant.dual_stack, "dual-stack")):
+        if asked:
+            raise ConfigurationError(
+                f"a custom endpoint URL ({url}) cannot be combined with {name} endpoints: AWS's rules forbid it; "
+                "unset one of the two"
+            )
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or any(c in url for c in "\t\r\n"):
+        raise ConfigurationError(
+            f"invalid endpoint URL {url!r}: it needs a scheme and a host, as in 'https://host:port'"
+        )
+    return url.rstrip("/")
+
+
+def _by_rule_set(service: str, variant: Variant, loader: Any) -> str:
+    from botocore.endpoint_provider import EndpointProvider
+    from botocore.exceptions import EndpointProviderError
+
+    rules = _load(loader, service, "endpoint-rule-set-1")
+    provider = EndpointProvider(rules, _loader(loader).load_data("partitions"))
+    given = {"Region": variant.region, "UseFIPS": variant.fips, "UseDualStack": variant.dual_stack}
+    try:
+        resolved = provider.resolve_endpoint(**{name: given[name] for name in given if name in rules["parameters"]})
+    except EndpointProviderError as error:
+        raise ConfigurationError(f"no endpoint of {service} in {variant.region}: {error}") from error
+    return str(resolved.url).rstrip("/")
+
+
+def _load(loader: Any, service: str, kind: str) -> Any:
+    from botocore.exceptions import DataNotFoundError, UnknownServiceError
+
+    try:
+        return _loader(loader).load_service_model(service, kind)
+    except (DataNotFoundError, UnknownServiceError) as error:
+        raise ConfigurationError(f"the installed botocore knows no service {service!r}") from error
+
+
+def _loader(loader: Any) -> Any:
+    if loader is None:
+        from botocore.loaders import create_loader
+
+        loader = create_loader()
+    return loader

@@ -1,0 +1,343 @@
+"""Who calls, from where and to where: credentials, region, endpoints, TLS and proxies, resolved as botocore would.
+
+Two ways lead to the same values:
+
+* **From the environment alone** (Lambda, containers, CI): keys in the environment, no profile chosen, no shared config
+  or credentials file. botocore would find nothing but environment variables, so they are read here and nothing of
+  botocore is imported: its session costs more than everything else between process start and first reply.
+* **From a botocore session**, the caller's own or a new one, in every other case: the whole credential chain with
+  refresh, profiles, SSO, roles, config files, default client configurations.
+
+Settings are resolved at first use, not when an ``AwsSession`` is made, so that a client for local models needs no
+region. They are then kept, as a boto3 client keeps them; the one exception is a bearer token, which boto3 reads anew
+for each call.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, NamedTuple
+
+from awsllm.aws import endpoints
+from awsllm.aws.endpoints import Endpoint
+from awsllm.errors import AccessDeniedError, ConfigurationError
+
+BEARER_VARIABLE = "AWS_BEARER_TOKEN_BEDROCK"
+
+_NO_CREDENTIALS = (
+    "no AWS credentials found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, choose a profile (profile= or "
+    f"AWS_PROFILE), run 'aws configure' or 'aws sso login', or for Bedrock set {BEARER_VARIABLE}"
+)
+_NO_REGION = (
+    "no AWS region; pass region= (--region on the command line), set AWS_REGION or AWS_DEFAULT_REGION, "
+    "or put 'region' into the profile of ~/.aws/config"
+)
+
+
+class Credentials(NamedTuple):
+    """One consistent set of keys, good for one signature. Its repr does not show the secrets."""
+
+    access_key: str
+    secret_key: str
+    token: str | None = None
+
+    def __repr__(self) -> str:
+        return f"Credentials(access_key={self.access_key[:4]}…)"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the environment and the config files say. ``verify`` is a CA bundle's path, or whether to verify at all."""
+
+    region: str | None = None
+    fips: bool = False
+    dual_stack: bool = False
+    ignore_configured_urls: bool = False
+    verify: str | bool = True
+    client_cert: str | tuple[str, str] | None = None
+    proxies: Mapping[str, str] | None = None
+    proxies_config: Mapping[str, Any] = field(default_factory=dict)
+    profile_config: Mapping[str, Any] = field(default_factory=dict)
+    service_configs: Mapping[str, Any] = field(default_factory=dict)
+    bearer_allowed: bool = True
+
+
+class AwsSession:
+    """AWS's side of a client. Safe to share between threads.
+
+    ``session`` is a ``boto3.Session`` or botocore session to use as it is; ``endpoint_url`` goes before any configured
+    one.
+    """
+
+    def __init__(
+        self,
+        *,
+        region: str | None = None,
+        profile: str | None = None,
+        session: Any = None,
+        endpoint_url: str | None = None,
+    ) -> None:
+        if session is not None and profile is not None:
+            raise ConfigurationError("give either session= or profile=; a session has its profile already")
+        self._region = region
+        self._profile = profile
+        self._given = session
+        self._endpoint_url = endpoint_url
+        self._endpoints: dict[str, Endpoint] = {}
+        self._source: Any = None
+        self._lock = threading.RLock()
+
+    def __repr__(self) -> str:
+        return f"AwsSession(region={self._region!r}, profile={self._profile!r})"
+
+    @cached_property
+    def botocore(self) -> Any:
+        """The botocore session behind this one, or None where the environment says everything."""
+        with self._lock:
+            if self._given is not None:
+                return getattr(self._given, "_session", self._given)  # what a boto3.Session wraps
+            if self._profile is None and _environment_suffices():
+                return None
+            return _new_botocore_session(self._profile)
+
+    def boto3(self) -> Any:
+        """A ``boto3.Session`` with the same credentials and region: the caller's, or a new one."""
+        from boto3.session import Session
+
+        if isinstance(self._given, Session):
+            return self._given
+        return Session(
+            botocore_session=self.botocore or _new_botocore_session(None), region_name=self._region_or_none()
+        )
+
+    @cached_property
+    def settings(self) -> Settings:
+        return _environment_settings() if self.botocore is None else _session_settings(self.botocore)
+
+    @property
+    def region(self) -> str:
+        """The region to call; ConfigurationError where none is configured. There is no default on purpose."""
+        region = self._region_or_none()
+        if not region:
+            raise ConfigurationError(_NO_REGION)
+        return region
+
+    def _region_or_none(self) -> str | None:
+        """boto3 does not read AWS_REGION, every other SDK does: it decides where boto3 would find nothing."""
+        return self._region or self.settings.region or os.environ.get("AWS_REGION") or None
+
+    def endpoint(self, service: str) -> Endpoint:
+        """Where to send calls of ``service`` (botocore's name of it) and how to authenticate them now."""
+        known = self._endpoints.get(service)
+        if known is None:
+            known = self._endpoints[service] = self._resolve(service)
+        if self._takes_bearer(service):
+            return Endpoint(service, known.url, known.region, known.signing_name, "bearer")
+        return known
+
+    def endpoint_url(self, service: str) -> str | None:
+        """The custom URL of ``service``, if there is one: as in botocore, the argument, then the environment, then the
+        profile, and in each the service's own before the general one."""
+        if self._endpoint_url:
+            return self._endpoint_url
+        if self.settings.ignore_configured_urls:
+            return None
+        name = service.replace("-", "_")
+        config = self.settings.service_configs.get(name)
+        return (
+            os.environ.get(f"AWS_ENDPOINT_URL_{name.upper()}")
+            or os.environ.get("AWS_ENDPOINT_URL")
+            or (config.get("endpoint_url") if isinstance(config, Mapping) else None)
+            or self.settings.profile_config.get("endpoint_url")
+            or None
+        )
+
+    def _resolve(self, service: str) -> Endpoint:
+        settings, custom = self.settings, self.endpoint_url(service)
+        variant = endpoints.normalize_region(self.region, fips=settings.fips, dual_stack=settings.dual_stack)
+        loader = self.botocore.get_component("data_loader") if self.botocore is not None else None
+        url = endpoints.resolve_url(service, variant, custom, loader)
+        return Endpoint(service, url, variant.region, endpoints.signing_name(service, loader))
+
+    def _takes_bearer(self, service: str) -> bool:
+        if not endpoints.is_bearer_service(service) or not os.environ.get(BEARER_VARIABLE):
+            return False
+        return self.settings.bearer_allowed
+
+    def bearer_token(self) -> str:
+        """The API key of Bedrock, read anew as it may be short-lived."""
+        token = os.environ.get(BEARER_VARIABLE)
+        if not token:
+            raise ConfigurationError(f"{BEARER_VARIABLE} is not set any more")
+        return token
+
+    def credentials(self) -> Credentials:
+        """Keys for one signature. May read files or ask a credential service, when first called and to refresh.
+
+        Raises ConfigurationError where there are none and AccessDeniedError where they expired and cannot be renewed.
+        """
+        source = self._credential_source()
+        if isinstance(source, Credentials):
+            return source
+        keys = _translated(source.get_frozen_credentials)
+        if not keys.access_key or not keys.secret_key:
+            raise ConfigurationError(_NO_CREDENTIALS)
+        return Credentials(keys.access_key, keys.secret_key, keys.token)
+
+    def credentials_ready(self) -> bool:
+        """Whether ``credentials`` would answer at once; if not, an event loop should not wait for it."""
+        source = self._source
+        if source is None or isinstance(source, Credentials):
+            return source is not None
+        refresh_needed = getattr(source, "refresh_needed", None)
+        return refresh_needed is None or not refresh_needed()
+
+    def _credential_source(self) -> Any:
+        if self._source is None:
+            with self._lock:
+                if self._source is None:
+                    self._source = self._find_credentials()
+        return self._source
+
+    def _find_credentials(self) -> Any:
+        """``Credentials`` that never change, or botocore's object that refreshes itself."""
+        if self.botocore is None:
+            return _environment_credentials()
+        source = _translated(self.botocore.get_credentials)
+        if source is None:
+            raise ConfigurationError(_NO_CREDENTIALS)
+        return source
+
+
+def _environment_suffices() -> bool:
+    """Whether botocore would learn nothing beyond what ``_environment_settings`` reads."""
+    variables = os.environ
+    identified = variables.get("AWS_ACCESS_KEY_ID") or variables.get(BEARER_VARIABLE)
+    elsewhere = ("AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_CREDENTIAL_EXPIRATION", "AWS_DATA_PATH")
+    if not identified or any(variables.get(name) for name in elsewhere):
+        return False
+    files = (
+        variables.get("AWS_CONFIG_FILE", "~/.aws/config"),
+        variables.get("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials"),
+    )
+    return not any(os.path.exists(os.path.expanduser(os.path.expandvars(path))) for path in files)
+
+
+def _environment_settings() -> Settings:
+    return Settings(
+        region=os.environ.get("AWS_DEFAULT_REGION"),
+        fips=_flag(os.environ.get("AWS_USE_FIPS_ENDPOINT")),
+        dual_stack=_flag(os.environ.get("AWS_USE_DUALSTACK_ENDPOINT")),
+        ignore_configured_urls=_flag(os.environ.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS")),
+        verify=_ca_bundle(os.environ.get("AWS_CA_BUNDLE")),
+    )
+
+
+def _environment_credentials() -> Credentials:
+    access_key, secret_key = os.environ.get("AWS_ACCESS_KEY_ID"), os.environ.get("AWS_SECRET_ACCESS_KEY")
+    if not access_key:
+        raise ConfigurationError(_NO_CREDENTIALS)
+    if not secret_key:
+        raise ConfigurationError("AWS_ACCESS_KEY_ID is set but AWS_SECRET_ACCESS_KEY is not: set both")
+    # The order of the two names is botocore's.
+    token = os.environ.get("AWS_SECURITY_TOKEN") or os.environ.get("AWS_SESSION_TOKEN") or None
+    return Credentials(access_key, secret_key, token)
+
+
+def _new_botocore_session(profile: str | None) -> Any:
+    from botocore.exceptions import ProfileNotFound
+    from botocore.session import Session
+
+    session = Session(profile=profile)
+    try:
+        session.get_scoped_config()
+    except ProfileNotFound as error:
+        raise ConfigurationError(f"{error}; 'aws configure list-profiles' shows those there are") from error
+    return session
+
+
+def _session_settings(session: Any) -> Settings:
+    """Read a botocore session; its default client config, if it has one, wins over environment and files."""
+    default = session.get_default_client_config()
+    variable = _translated_reader(session)
+    return Settings(
+        region=getattr(default, "region_name", None) or variable("region"),
+        fips=_chosen(default, "use_fips_endpoint", variable),
+        dual_stack=_chosen(default, "use_dualstack_endpoint", variable),
+        ignore_configured_urls=_chosen(default, "ignore_configured_endpoint_urls", variable),
+        verify=_ca_bundle(variable("ca_bundle")),
+        client_cert=getattr(default, "client_cert", None),
+        proxies=getattr(default, "proxies", None),
+        proxies_config=getattr(default, "proxies_config", None) or {},
+        profile_config=session.get_scoped_config(),
+        service_configs=_services_section(session),
+        bearer_allowed=getattr(default, "signature_version", None) is None,
+    )
+
+
+def _services_section(session: Any) -> Mapping[str, Any]:
+    """``[services NAME]`` of the config file, where the profile names one."""
+    name = session.get_scoped_config().get("services")
+    if name is None:
+        return {}
+    section = session.full_config.get("services", {}).get(name)
+    if not section:
+        raise ConfigurationError(
+            f"the profile names the services section {name!r}, which the config file does not have"
+        )
+    return dict(section)
+
+
+def _chosen(default: Any, name: str, variable: Any) -> bool:
+    in_code = getattr(default, name, None)
+    return bool(variable(name) if in_code is None else in_code)
+
+
+def _flag(value: str | None) -> bool:
+    return value is not None and value.lower() == "true"
+
+
+def _ca_bundle(configured: str | None) -> str | bool:
+    chosen = configured if configured is not None else os.environ.get("REQUESTS_CA_BUNDLE")
+    if chosen is None:
+        return True
+    if not chosen.strip():
+        raise ConfigurationError(
+            "the CA bundle (ca_bundle, AWS_CA_BUNDLE or REQUESTS_CA_BUNDLE) is set to nothing: give a path, or unset it"
+        )
+    return chosen
+
+
+def _translated_reader(session: Any) -> Any:
+    return lambda name: _translated(lambda: session.get_config_variable(name))
+
+
+def _translated(read: Any) -> Any:
+    """Call botocore, with its errors told as awsllm's, each naming the fix."""
+    from botocore import exceptions
+
+    try:
+        return read()
+    except (exceptions.NoCredentialsError, exceptions.PartialCredentialsError) as error:
+        raise ConfigurationError(f"{error}. {_NO_CREDENTIALS}") from error
+    except _expired(exceptions) as error:
+        raise AccessDeniedError(f"the AWS credentials expired and could not be renewed: {error}") from error
+    except exceptions.CredentialRetrievalError as error:
+        raise AccessDeniedError(f"the AWS credentials could not be renewed: {error}; log in again") from error
+    except (exceptions.BotoCoreError, ValueError) as error:
+        raise ConfigurationError(f"AWS configuration: {error}") from error
+    except exceptions.ClientError as error:  # from STS or SSO
+        raise AccessDeniedError(f"AWS refused to issue credentials: {error}") from error
+
+
+def _expired(exceptions: Any) -> tuple[type[Exception], ...]:
+    return (
+        exceptions.UnauthorizedSSOTokenError,
+        exceptions.SSOTokenLoadError,
+        exceptions.TokenRetrievalError,
+        exceptions.RefreshWithMFAUnsupportedError,
+    )
