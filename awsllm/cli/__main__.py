@@ -1,0 +1,5 @@
+"""`python -m awsllm.cli`."""
+
+from awsllm.cli import main
+
+main()

@@ -1,0 +1,74 @@
+"""The commands put together, and what happens when one fails."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from awsllm.cli import chat, doctor, embed, models, serve, terminal
+from awsllm.errors import AwsllmError
+
+app = typer.Typer(
+    name="awsllm",
+    help="One client from laptop to AWS: Amazon Bedrock, Amazon SageMaker and local models.",
+    epilog="With nothing configured, `awsllm chat` talks to a small model on this machine.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("chat")(chat.chat)
+app.command("embed")(embed.embed)
+app.add_typer(models.app, name="models")
+app.command("serve")(serve.serve)
+app.command("doctor")(doctor.doctor)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        import awsllm
+
+        print(f"awsllm {awsllm.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of an error; may stand after the command too.")
+    ] = False,
+) -> None:
+    """The options before the command. Both have done their work when this is called."""
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Run one command line; always ends in ``SystemExit``.
+
+    typer makes Ctrl-C exit code 130 and leaves quietly when the reader of a pipe has left.
+    """
+    words, debug = _without_debug(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that cannot show a character is no reason to stop
+    try:
+        app(words, prog_name="awsllm")
+    except AwsllmError as error:
+        if debug:
+            raise
+        print(f"awsllm: {terminal.one_line(error)}", file=sys.stderr)
+        sys.exit(1)
+
+
+def _without_debug(arguments: Sequence[str]) -> tuple[list[str], bool]:
+    """Take `--debug` out wherever it stands, but for what follows `--`."""
+    words = list(arguments)
+    end = words.index("--") if "--" in words else len(words)
+    kept = [word for word in words[:end] if word != "--debug"]
+    return kept + words[end:], len(kept) < end

@@ -1,0 +1,232 @@
+"""`awsllm doctor`: what is configured, what is missing, how to fix it.
+
+A check is a function that gives findings; it looks at this machine, and at a credential service only where botocore's
+chain would. Nothing secret is shown: of keys and tokens only where they come from. Only what keeps every model from
+working is a failure (exit code 1); the rest are warnings, since one can do without AWS, or without local models.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+import os
+import platform
+import re
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+import typer
+
+from awsllm.cli import terminal
+from awsllm.cli.options import Json, Profile, Region
+from awsllm.errors import AwsllmError, ConfigurationError
+from awsllm.store import Store
+
+if TYPE_CHECKING:
+    from awsllm.aws.session import AwsSession
+
+_STYLES = {"ok": "green", "warning": "yellow", "failure": "bold red", "info": "dim"}
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """``status`` is ok, info, warning or failure; ``fix`` says what to do about the last two."""
+
+    name: str
+    status: str
+    detail: str
+    fix: str | None = None
+
+
+def doctor(as_json: Json = False, region: Region = None, profile: Profile = None) -> None:
+    """Show what is configured, what is missing and how to fix it."""
+    found = list(examine(region, profile))
+    if as_json:
+        terminal.write_json([msgspec.to_builtins(finding) for finding in found])
+    else:
+        _show(found)
+    if any(finding.status == "failure" for finding in found):
+        raise typer.Exit(1)
+
+
+def examine(region: str | None, profile: str | None) -> Iterator[Finding]:
+    """Everything there is to say, in the order in which it is shown."""
+    yield from _python()
+    yield from _installed()
+    yield from _aws(region, profile)
+    yield from _proxies()
+    yield from _models()
+    yield from _processor()
+
+
+def _show(found: list[Finding]) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(highlight=False, soft_wrap=True)
+    width = max(len(finding.name) for finding in found)
+    for finding in found:
+        head = Text(f"{finding.status:7}  ", style=_STYLES[finding.status])
+        console.print(head + Text(f"{finding.name:{width}}  ", style="bold") + Text(finding.detail, style="default"))
+        if finding.fix:
+            console.print(Text(f"{'':{width + 11}}{finding.fix}", style="cyan"))
+
+
+# --- what is installed -----------------------------------------------------------------------------------------------
+
+
+def _python() -> Iterator[Finding]:
+    version, new_enough = platform.python_version(), sys.version_info >= (3, 11)
+    detail = f"{version} ({platform.system()} {platform.machine()})"
+    yield Finding(
+        "Python", "ok" if new_enough else "failure", detail, None if new_enough else "use Python 3.11 or newer"
+    )
+
+
+def _packages() -> dict[str, list[str]]:
+    """The names of the packages awsllm asks for, by extra; the core's under an empty name."""
+    found: dict[str, list[str]] = {}
+    for requirement in importlib.metadata.requires("awsllm") or ():
+        name = re.match(r"[A-Za-z0-9._-]+", requirement)
+        extra = re.search(r"""extra\s*==\s*["']([^"']+)["']""", requirement)
+        if name and name.group() != "awsllm":  # an extra that includes another
+            found.setdefault(extra.group(1) if extra else "", []).append(name.group())
+    return found
+
+
+def _installed() -> Iterator[Finding]:
+    try:
+        packages = _packages()
+    except importlib.metadata.PackageNotFoundError:
+        yield Finding("awsllm", "warning", "runs from source, not installed", "pip install -e '.[all]'")
+        return
+    yield Finding("awsllm", "ok", importlib.metadata.version("awsllm"))
+    for extra, names in packages.items():
+        versions = {name: _version(name) for name in names}
+        missing = [name for name, version in versions.items() if version is None]
+        detail = ", ".join(f"{name} {version or 'missing'}" for name, version in versions.items())
+        if not missing:
+            yield Finding(f"[{extra}]" if extra else "core", "ok", detail)
+        elif extra:
+            yield Finding(f"[{extra}]", "warning", detail, f"pip install 'awsllm[{extra}]'")
+        else:
+            yield Finding("core", "failure", detail, "pip install awsllm")
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+# --- AWS -------------------------------------------------------------------------------------------------------------
+
+
+def _aws(region: str | None, profile: str | None) -> Iterator[Finding]:
+    from awsllm.aws.session import BEARER_VARIABLE, AwsSession
+
+    session = AwsSession(region=region, profile=profile)
+    yield _told("AWS region", lambda: session.region)
+    yield _told("AWS credentials", lambda: _credentials(session))
+    if os.environ.get(BEARER_VARIABLE):
+        yield Finding("AWS bearer token", "ok", f"set in {BEARER_VARIABLE}; Bedrock is called with it")
+    for service in ("bedrock-runtime", "sagemaker-runtime"):
+        finding = _told(f"{service} URL", functools.partial(_override, session, service))
+        if finding.detail:
+            yield finding
+    yield _told("TLS", lambda: _trust(session.settings.verify))
+
+
+def _told(name: str, look: Callable[[], str]) -> Finding:
+    """What a look tells; what it raises is a warning, since local models need nothing of AWS."""
+    try:
+        return Finding(name, "ok", look())
+    except AwsllmError as error:
+        what, _, fix = terminal.one_line(error).partition("; ")
+        return Finding(name, "warning", what, fix or None)
+
+
+def _credentials(session: AwsSession) -> str:
+    keys = session.credentials()
+    chain = session.botocore
+    source = "environment" if chain is None else chain.get_credentials().method
+    return f"from {source}{', temporary' if keys.token else ''}"
+
+
+def _override(session: AwsSession, service: str) -> str:
+    return _without_login(session.endpoint_url(service) or "")
+
+
+def _trust(verify: str | bool) -> str:
+    if isinstance(verify, str) and not Path(verify).exists():
+        raise ConfigurationError(f"the CA bundle {verify} does not exist; correct or unset AWS_CA_BUNDLE")
+    return f"CA bundle {verify}" if isinstance(verify, str) else "the certificates that come with botocore"
+
+
+def _proxies() -> Iterator[Finding]:
+    for name in ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "NO_PROXY", "no_proxy"):
+        if value := os.environ.get(name):
+            yield Finding(name, "info", _without_login(value))
+
+
+def _without_login(url: str) -> str:
+    return re.sub(r"(//)[^/@\s]*@", r"\1***@", url)
+
+
+# --- local models ----------------------------------------------------------------------------------------------------
+
+
+def _models() -> Iterator[Finding]:
+    store = Store()
+    place = _existing(store.cache_dir)
+    if os.access(place, os.W_OK):
+        free = shutil.disk_usage(place).free
+        yield Finding("model cache", "ok", f"{store.cache_dir} ({free / 1e9:.1f} GB free)")
+    else:
+        yield Finding("model cache", "warning", f"{store.cache_dir} is not writable", "set AWSLLM_CACHE to a directory")
+    if models := os.environ.get("AWSLLM_MODELS"):
+        yield Finding("AWSLLM_MODELS", "info", models)
+    for entry in store.list():
+        if entry.path:
+            yield Finding(f"local:{entry.name}", "ok", entry.path)
+        else:
+            detail = f"not on this machine ({entry.size / 1e6:.0f} MB)"
+            yield Finding(f"local:{entry.name}", "info", detail, f"awsllm models pull {entry.name}")
+
+
+def _existing(path: Path) -> Path:
+    return next(place for place in (path, *path.parents) if place.exists())
+
+
+_FEATURES = {
+    *("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8", "amx_bf16"),  # x86
+    *("asimddp", "i8mm", "bf16", "sve"),  # Arm
+}
+
+
+def _processor() -> Iterator[Finding]:
+    """Threads and the instruction sets that matrix products use."""
+    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    limit = os.environ.get("OMP_NUM_THREADS")
+    detail = f"{threads} threads" + (f" (OMP_NUM_THREADS={limit})" if limit else "")
+    features = _cpu_features()
+    if features:
+        detail += f", {' '.join(sorted(features & _FEATURES)) or 'no vector extensions that matter'}"
+    if features and platform.machine() in {"x86_64", "AMD64"} and "avx2" not in features:
+        yield Finding("processor", "warning", detail, "without AVX2 local models are slow: use a newer machine type")
+    else:
+        yield Finding("processor", "ok", detail)
+
+
+def _cpu_features() -> set[str]:
+    """What Linux says about the first processor; empty elsewhere."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return set()
+    line = re.search(r"^(?:flags|Features)\s*:(.*)$", text, re.MULTILINE)
+    return set(line.group(1).split()) if line else set()

@@ -1,0 +1,27 @@
+"""Options that several commands take, and the client they describe."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from awsllm.client import Client
+
+CHAT_MODEL = "local:smollm2-135m-instruct"
+EMBED_MODEL = "local:all-minilm-l6-v2"
+
+_AWS = "AWS"
+Region = Annotated[str | None, typer.Option(help="AWS region.", rich_help_panel=_AWS)]
+Profile = Annotated[str | None, typer.Option(help="Profile of the AWS configuration.", rich_help_panel=_AWS)]
+EndpointUrl = Annotated[
+    str | None, typer.Option(help="Send AWS calls here, such as to `awsllm serve`.", rich_help_panel=_AWS)
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+
+
+def make_client(region: str | None, profile: str | None, endpoint_url: str | None) -> Client:
+    from awsllm.client import Client
+
+    return Client(region=region, profile=profile, endpoint_url=endpoint_url)

@@ -1,0 +1,43 @@
+"""What is written to a terminal or read from it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from awsllm.errors import AwsllmError
+
+# A model's words go to a terminal without the characters that steer one: escape sequences could rewrite the screen, the
+# title or the clipboard. Tab and newline stay.
+_STEERING = dict.fromkeys([*range(0x20), *range(0x7F, 0xA0)])
+del _STEERING[0x09], _STEERING[0x0A]
+
+
+def write(text: str) -> None:
+    """Write to standard output at once."""
+    sys.stdout.write(text.translate(_STEERING) if sys.stdout.isatty() else text)
+    sys.stdout.flush()
+
+
+def note(text: str) -> None:
+    """A line beside the answer, on standard error."""
+    print(text.translate(_STEERING), file=sys.stderr)
+
+
+def write_json(document: Any) -> None:
+    """One JSON document on standard output, indented on a terminal."""
+    print(json.dumps(document, ensure_ascii=False, indent=2 if sys.stdout.isatty() else None))
+
+
+def piped_input() -> str:
+    """What is piped into the program; empty on a terminal."""
+    if sys.stdin is None or sys.stdin.closed or sys.stdin.isatty():
+        return ""
+    return sys.stdin.read()
+
+
+def one_line(error: AwsllmError) -> str:
+    """What the error says, on one line."""
+    return " ".join(str(error).split())
