@@ -1,0 +1,216 @@
+"""How a call is attempted: how often, how long apart, and until when.
+
+One layer retries, and this is it: transports make one attempt each and botocore's own retries are not in use. What is
+worth another attempt is the error's word (``error.retryable``); how long to wait is the service's word where it gave
+one (``error.retry_after``), else exponential backoff with full jitter, so that clients that failed together do not
+return together. A stream is attempted until its first event: once that has been handed over, nothing is sent again.
+
+A deadline is an instant of ``time.monotonic()``. It is passed down, so that an attempt ends by it, and no attempt or
+wait begins that would reach past it: the caller gets the last error at once instead.
+
+tenacity does the repeating. It is imported when a first attempt has failed, for a cold start does not need it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from awsllm.errors import AwsllmError, ConfigurationError, ModelNotReadyError, ModelTimeoutError
+
+if TYPE_CHECKING:
+    from tenacity import RetryCallState
+
+T = TypeVar("T")
+
+_LOADING_FACTOR = 4.0  # a model that is being loaded takes seconds at least; a throttled one may be free sooner
+_MODEL_FAILED = 424  # ModelErrorException: the model itself failed on this input, and mostly will again
+
+
+def deadline_after(timeout: float | None) -> float | None:
+    """The instant ``timeout`` seconds from now; None stays None."""
+    return None if timeout is None else time.monotonic() + timeout
+
+
+def remaining(deadline: float | None) -> float | None:
+    """Seconds until ``deadline``, below zero once it has passed; None stays None."""
+    return None if deadline is None else deadline - time.monotonic()
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How often and how long to try. ``timeout`` is for all attempts of a call together; all times are in seconds.
+
+    The n-th wait is random between 0 and ``base_delay * 2 ** (n - 1)``, at most ``max_delay``. A service that asks for
+    a longer pause than ``max_retry_after`` is not asked again. ``clock`` and the sleeps are there for tests.
+    """
+
+    max_attempts: int = 3
+    timeout: float | None = None
+    base_delay: float = 0.5
+    max_delay: float = 20.0
+    max_retry_after: float = 60.0
+    clock: Callable[[], float] = field(default=time.monotonic, repr=False)
+    sleep: Callable[[float], None] = field(default=time.sleep, repr=False)
+    sleep_async: Callable[[float], Awaitable[None]] | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.max_attempts < 1:
+            raise ConfigurationError("max_attempts counts the first attempt too: give 1 or more")
+        if min(self.base_delay, self.max_delay, self.max_retry_after) < 0:
+            raise ConfigurationError("a delay cannot be negative")
+
+    def run(self, attempt: Callable[[float | None], T], timeout: float | None = None) -> T:
+        """What ``attempt`` returns; it is given the deadline. Raises its last error, with a note of the attempts
+        made."""
+        deadline = self._deadline(timeout)
+        try:
+            return attempt(deadline)
+        except AwsllmError as error:
+            if self.max_attempts == 1 or not error.retryable:
+                raise
+            trial = _Trial(self, deadline, error)
+        return trial.run(attempt)
+
+    async def run_async(self, attempt: Callable[[float | None], Awaitable[T]], timeout: float | None = None) -> T:
+        """``run``, awaited."""
+        deadline = self._deadline(timeout)
+        try:
+            return await attempt(deadline)
+        except AwsllmError as error:
+            if self.max_attempts == 1 or not error.retryable:
+                raise
+            trial = _Trial(self, deadline, error)
+        return await trial.run_async(attempt)
+
+    def iterate(self, attempt: Callable[[float | None], Iterator[T]], timeout: float | None = None) -> Iterator[T]:
+        """The events of the first attempt that gives one."""
+
+        def begin(deadline: float | None) -> tuple[Iterator[T], list[T]]:
+            events = attempt(deadline)
+            return events, list(islice(events, 1))
+
+        events, first = self.run(begin, timeout)
+        try:
+            yield from first
+            yield from events
+        finally:
+            if close := getattr(events, "close", None):
+                close()
+
+    async def iterate_async(
+        self, attempt: Callable[[float | None], AsyncIterator[T]], timeout: float | None = None
+    ) -> AsyncIterator[T]:
+        """``iterate``, awaited."""
+
+        async def begin(deadline: float | None) -> tuple[AsyncIterator[T], list[T]]:
+            events = attempt(deadline)
+            try:
+                return events, [await anext(events)]
+            except StopAsyncIteration:
+                return events, []
+
+        events, first = await self.run_async(begin, timeout)
+        try:
+            for event in first:
+                yield event
+            async for event in events:
+                yield event
+        finally:
+            if close := getattr(events, "aclose", None):
+                await close()
+
+    def _deadline(self, timeout: float | None) -> float | None:
+        """The earlier of the policy's and the call's; raises ModelTimeoutError if no time is left to try."""
+        given = [seconds for seconds in (self.timeout, timeout) if seconds is not None]
+        if not given:
+            return None
+        if min(given) <= 0:
+            raise ModelTimeoutError("the deadline passed before the call was made")
+        return self.clock() + min(given)
+
+
+class _Trial:
+    """One call whose first attempt has failed: what tenacity asks about it, and how often it was tried."""
+
+    def __init__(self, policy: Policy, deadline: float | None, first: AwsllmError) -> None:
+        self._policy = policy
+        self._deadline = deadline
+        self._first: AwsllmError | None = first
+        self._attempts = 0
+        self._model_failures = 0
+
+    def run(self, attempt: Callable[[float | None], T]) -> T:
+        from tenacity import Retrying
+
+        def again() -> T:
+            self._count()
+            return attempt(self._deadline)
+
+        try:
+            return Retrying(sleep=self._policy.sleep, **self._questions())(again)
+        except AwsllmError as error:
+            self._note(error)
+            raise
+
+    async def run_async(self, attempt: Callable[[float | None], Awaitable[T]]) -> T:
+        from tenacity import AsyncRetrying
+
+        async def again() -> T:
+            self._count()
+            return await attempt(self._deadline)
+
+        questions = self._questions()
+        if self._policy.sleep_async is not None:
+            questions["sleep"] = self._policy.sleep_async
+        try:
+            return await AsyncRetrying(**questions)(again)
+        except AwsllmError as error:
+            self._note(error)
+            raise
+
+    def _count(self) -> None:
+        """Count an attempt; the first was made before tenacity was imported, so its error is only told again."""
+        self._attempts += 1
+        first, self._first = self._first, None
+        if first is not None:
+            raise first
+
+    def _questions(self) -> dict[str, Any]:
+        return {"retry": self._is_worth_it, "wait": self._delay, "stop": self._must_stop, "reraise": True}
+
+    def _is_worth_it(self, state: RetryCallState) -> bool:
+        error = _error(state)
+        if error is None or not error.retryable:
+            return False
+        self._model_failures += error.status == _MODEL_FAILED
+        return self._model_failures < 2
+
+    def _delay(self, state: RetryCallState) -> float:
+        from tenacity import wait_random, wait_random_exponential
+
+        error, policy = _error(state), self._policy
+        if error is not None and error.retry_after is not None:
+            return error.retry_after + wait_random(0, policy.base_delay)(state)  # the same hint goes to many clients
+        factor = _LOADING_FACTOR if isinstance(error, ModelNotReadyError) else 1.0
+        return wait_random_exponential(multiplier=policy.base_delay * factor, max=policy.max_delay)(state)
+
+    def _must_stop(self, state: RetryCallState) -> bool:
+        error = _error(state)
+        if self._attempts >= self._policy.max_attempts:
+            return True
+        if error is not None and (error.retry_after or 0) > self._policy.max_retry_after:
+            return True
+        return self._deadline is not None and self._policy.clock() + state.upcoming_sleep >= self._deadline
+
+    def _note(self, error: AwsllmError) -> None:
+        error.add_note(f"attempts made: {self._attempts} of at most {self._policy.max_attempts}")
+
+
+def _error(state: RetryCallState) -> AwsllmError | None:
+    """The failure of the last attempt, if it is one of ours."""
+    error = state.outcome.exception() if state.outcome is not None else None
+    return error if isinstance(error, AwsllmError) else None
