@@ -63,8 +63,9 @@ T = TypeVar("T")
 def messages(value: Prompt) -> tuple[Message, ...]:
     """A conversation from a text, one message or block, a list of turns, or a list of pieces that make one user turn.
 
-    Turns are ``Message`` values or boto3's dicts, mixed as they come. Pieces are texts, blocks, paths of files, bytes
-    of an image (or of another medium that its first bytes tell), or boto3's block dicts.
+    Turns are ``Message`` values or boto3's dicts, mixed as they come; neighbours of the same role become one turn,
+    since the service wants them to alternate. Pieces are texts, blocks, paths of files, bytes of an image (or of another
+    medium that its first bytes tell), or boto3's block dicts.
     """
     if isinstance(value, str):
         return (Message("user", (Text(value),)),)
@@ -75,13 +76,23 @@ def messages(value: Prompt) -> tuple[Message, ...]:
     items = list(value)
     turns = [_is_turn(item) for item in items]
     if all(turns):
-        return tuple(_turn(item, i) for i, item in enumerate(items))
+        return _joined([_turn(item, i) for i, item in enumerate(items)])
     if any(turns):
         stray = items[turns.index(False)]
         raise ValidationError(
             f"messages mixes turns with a bare {type(stray).__name__}: write Message.user(...) around the user's words"
         )
     return (Message("user", _pieces(items)),)
+
+
+def _joined(turns: Sequence[Message]) -> tuple[Message, ...]:
+    joined: list[Message] = []
+    for turn in turns:
+        if joined and joined[-1].role == turn.role:
+            joined[-1] = Message(turn.role, joined[-1].content + turn.content)
+        else:
+            joined.append(turn)
+    return tuple(joined)
 
 
 def system(value: SystemPrompt | None) -> tuple[SystemContentBlock, ...]:
@@ -381,6 +392,8 @@ def _tool(item: Any) -> tuple[Tool, ToolFunction | None]:
         return _decoded(decode_tool, item, "tool"), None
     from awsllm.tools import ToolFunction, function_tool, model_tool
 
+    if isinstance(item, ToolFunction) and item.unbound:
+        raise ValidationError(f"tool {item.spec.name!r} is a method without its object: pass object.{item.spec.name}")
     if isinstance(item, ToolFunction):
         return item.spec, item
     if isinstance(item, type):

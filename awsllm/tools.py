@@ -21,7 +21,7 @@ import functools
 import inspect
 from collections.abc import Callable, Generator, Mapping, Sequence
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any, TypeAlias, cast, get_args, overload
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, cast, get_args, overload
 
 import msgspec
 from msgspec.structs import replace
@@ -38,6 +38,7 @@ from awsllm.types import (
     JsonValue,
     Message,
     Text,
+    ToolChoice,
     ToolResult,
     ToolResultContent,
     ToolSpec,
@@ -182,21 +183,23 @@ def _arguments_model(name: str, parameters: Sequence[inspect.Parameter]) -> type
     from pydantic import ConfigDict, create_model
     from pydantic.errors import PydanticUserError
 
-    fields: dict[str, Any] = {f"argument_{i}": (p.annotation, _field(p)) for i, p in enumerate(parameters)}
+    fields: dict[str, Any] = {f"argument_{i}": (_annotation(p), _field(p)) for i, p in enumerate(parameters)}
     try:
         return create_model(name, __config__=ConfigDict(extra="forbid", use_attribute_docstrings=False), **fields)
     except PydanticUserError as error:
         raise _inexpressible(name, parameters, error) from error
 
 
+def _annotation(parameter: inspect.Parameter) -> Any:
+    """The annotation, with the ``Field(...)`` that a parameter may have for its default."""
+    return Annotated[parameter.annotation, parameter.default] if _is_field(parameter.default) else parameter.annotation
+
+
 def _field(parameter: inspect.Parameter) -> Any:
     from pydantic import Field
-    from pydantic.fields import FieldInfo
 
-    if parameter.default is parameter.empty:
+    if parameter.default is parameter.empty or _is_field(parameter.default):
         return Field(alias=parameter.name)
-    if isinstance(parameter.default, FieldInfo):
-        return FieldInfo.merge_field_infos(parameter.default, alias=parameter.name)
     return Field(default=parameter.default, alias=parameter.name)
 
 
@@ -456,11 +459,14 @@ _UNFINISHED = frozenset(
 )
 
 
-def tool_loop(request: ConverseRequest, functions: Mapping[str, ToolFunction], max_turns: int) -> ToolLoop:
+def tool_loop(
+    request: ConverseRequest, functions: Mapping[str, ToolFunction], max_turns: int, *, then: ToolChoice | None = None
+) -> ToolLoop:
     """Run tools for the model until it answers (see the top of this file).
 
     It ends early, returning the reply as it is, when the model calls a tool that the caller keeps to himself (one in
-    ``request.tools`` without a function) and after ``max_turns`` model calls.
+    ``request.tools`` without a function) and after ``max_turns`` model calls. ``then`` is the tool choice after the
+    first turn.
     """
     tally = Tally()
     kept = {tool.name for tool in request.tools if isinstance(tool, ToolSpec)} - functions.keys()
@@ -475,7 +481,7 @@ def tool_loop(request: ConverseRequest, functions: Mapping[str, ToolFunction], m
         results = cast("tuple[ToolResult, ...]", (yield RunTools(calls, functions)))
         turn = Message("user", results)
         tally.messages.append(turn)
-        request = next_request(request, response, turn)
+        request = next_request(request, response, turn, then)
 
 
 def runnable_calls(response: ConverseResponse) -> tuple[ToolUse, ...]:
@@ -485,16 +491,18 @@ def runnable_calls(response: ConverseResponse) -> tuple[ToolUse, ...]:
     return tuple(call for call in response.tool_uses if call.type != "server_tool_use")
 
 
-def next_request(request: ConverseRequest, response: ConverseResponse, turn: Message) -> ConverseRequest:
-    """The conversation so far, with tools no longer forced."""
-    return replace(request, messages=(*request.messages, sendable(response.message), turn), tool_choice=None)
+def next_request(
+    request: ConverseRequest, response: ConverseResponse, turn: Message, choice: ToolChoice | None
+) -> ConverseRequest:
+    """The conversation so far, with another tool choice: what was forced once is not forced again."""
+    return replace(request, messages=(*request.messages, sendable(response.message), turn), tool_choice=choice)
 
 
 def sendable(message: Message) -> Message:
     """The model's turn as it can be sent back: some models leave blank texts beside their calls, which the service
-    refuses. Thinking and its signatures stay untouched."""
+    refuses. Thinking and its signatures stay untouched; a turn that is blank throughout stays what it is."""
     content = tuple(block for block in message.content if not (isinstance(block, Text) and not block.text.strip()))
-    return message if len(content) == len(message.content) else Message(message.role, content)
+    return message if len(content) in (0, len(message.content)) else Message(message.role, content)
 
 
 def _out_of_turns(calls: Sequence[ToolUse], max_turns: int) -> str:
