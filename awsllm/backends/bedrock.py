@@ -11,15 +11,15 @@ does it (``:`` and ``/`` too, for ids may be ARNs).
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import aclosing, contextmanager
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import msgspec
 
 from awsllm.aws.call import Call, HttpRequest, HttpResponse, StreamCall
-from awsllm.errors import AwsllmError, ServerError
+from awsllm.backends.remote import AsyncTransport, Transport, closed_after, located, read_object
+from awsllm.errors import AwsllmError
 from awsllm.types import (
     ConverseRequest,
     ConverseResponse,
@@ -38,26 +38,6 @@ EMBED_CONCURRENCY = 8
 """Calls in flight while several texts are embedded, well under the transports' connection limit."""
 
 
-class Transport(Protocol):
-    """What executes calls; ``aws.http.HttpTransport`` is one."""
-
-    def send(self, call: Call[T], *, deadline: float | None = None) -> T: ...
-
-    def stream(self, call: StreamCall[T], *, deadline: float | None = None) -> Iterator[T]: ...
-
-    def close(self) -> None: ...
-
-
-class AsyncTransport(Protocol):
-    """The same, awaited; ``aws.aio.AsyncHttpTransport`` is one."""
-
-    async def send(self, call: Call[T], *, deadline: float | None = None) -> T: ...
-
-    def stream(self, call: StreamCall[T], *, deadline: float | None = None) -> AsyncIterator[T]: ...
-
-    async def close(self) -> None: ...
-
-
 # --- requests to calls -----------------------------------------------------------------------------------------------
 
 
@@ -70,7 +50,9 @@ def converse_call(request: ConverseRequest) -> Call[ConverseResponse]:
 
 def converse_stream_call(request: ConverseRequest) -> StreamCall[StreamEvent]:
     body = converse.encode_request(request)
-    return StreamCall(_post(request.model, "converse-stream", body), lambda _head: converse.EventDecoder(), read_error)
+    return StreamCall(
+        _post(request.model, "converse-stream", body), lambda head: converse.EventDecoder(head.request_id), read_error
+    )
 
 
 def count_tokens_call(request: ConverseRequest) -> Call[int]:
@@ -111,17 +93,6 @@ def merge_embeddings(request: EmbedRequest, parts: Sequence[EmbedResponse]) -> E
     )
 
 
-def read_object(response: HttpResponse) -> JsonObject:
-    """The JSON object that a reply carries; anything else is the service's fault."""
-    try:
-        return msgspec.json.decode(response.body, type=dict[str, Any])
-    except (msgspec.DecodeError, UnicodeDecodeError) as cause:
-        start = response.body[:60]
-        raise ServerError(
-            f"the reply is not a JSON object: {start!r}", status=response.status, request_id=response.request_id
-        ) from cause
-
-
 def read_error(response: HttpResponse) -> AwsllmError:
     return converse.decode_error(response.status, response.headers, response.body)
 
@@ -139,16 +110,6 @@ def _post(model: str, operation: str, body: JsonObject, headers: dict[str, str] 
 # --- backends --------------------------------------------------------------------------------------------------------
 
 
-@contextmanager
-def _located(model: str) -> Iterator[None]:
-    """Errors that pass say that they come from this model on Bedrock."""
-    try:
-        yield
-    except AwsllmError as error:
-        error.annotate(backend="bedrock", model=model)
-        raise
-
-
 class BedrockBackend:
     """A ``Backend`` over Bedrock. Safe to share between threads if its transport is."""
 
@@ -156,25 +117,25 @@ class BedrockBackend:
         self._transport = transport
 
     def converse(self, request: ConverseRequest, *, deadline: float | None = None) -> ConverseResponse:
-        with _located(request.model):
+        with located("bedrock", request.model):
             return self._transport.send(converse_call(request), deadline=deadline)
 
     def converse_stream(self, request: ConverseRequest, *, deadline: float | None = None) -> Iterator[StreamEvent]:
         """What cannot be expressed raises here; the call is made when iteration begins."""
-        with _located(request.model):
+        with located("bedrock", request.model):
             call = converse_stream_call(request)
         return self._iterate(call, request.model, deadline)
 
     def _iterate(self, call: StreamCall[T], model: str, deadline: float | None) -> Iterator[T]:
-        with _located(model):
+        with located("bedrock", model):
             yield from self._transport.stream(call, deadline=deadline)
 
     def count_tokens(self, request: ConverseRequest, *, deadline: float | None = None) -> int:
-        with _located(request.model):
+        with located("bedrock", request.model):
             return self._transport.send(count_tokens_call(request), deadline=deadline)
 
     def embed(self, request: EmbedRequest, *, deadline: float | None = None) -> EmbedResponse:
-        with _located(request.model):
+        with located("bedrock", request.model):
             send = partial(self._transport.send, deadline=deadline)
             return merge_embeddings(request, _pooled(send, embed_calls(request)))
 
@@ -189,28 +150,27 @@ class AsyncBedrockBackend:
         self._transport = transport
 
     async def converse(self, request: ConverseRequest, *, deadline: float | None = None) -> ConverseResponse:
-        with _located(request.model):
+        with located("bedrock", request.model):
             return await self._transport.send(converse_call(request), deadline=deadline)
 
     def converse_stream(self, request: ConverseRequest, *, deadline: float | None = None) -> AsyncIterator[StreamEvent]:
         """What cannot be expressed raises here; the call is made when iteration begins."""
-        with _located(request.model):
+        with located("bedrock", request.model):
             call = converse_stream_call(request)
         return self._iterate(call, request.model, deadline)
 
     async def _iterate(self, call: StreamCall[T], model: str, deadline: float | None) -> AsyncIterator[T]:
-        with _located(model):
-            stream = self._transport.stream(call, deadline=deadline)
-            async with aclosing(stream):
+        with located("bedrock", model):
+            async with closed_after(self._transport.stream(call, deadline=deadline)) as stream:
                 async for event in stream:
                     yield event
 
     async def count_tokens(self, request: ConverseRequest, *, deadline: float | None = None) -> int:
-        with _located(request.model):
+        with located("bedrock", request.model):
             return await self._transport.send(count_tokens_call(request), deadline=deadline)
 
     async def embed(self, request: EmbedRequest, *, deadline: float | None = None) -> EmbedResponse:
-        with _located(request.model):
+        with located("bedrock", request.model):
             send = partial(self._transport.send, deadline=deadline)
             return merge_embeddings(request, await _gathered(send, embed_calls(request)))
 

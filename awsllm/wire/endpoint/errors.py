@@ -1,11 +1,12 @@
 """What SageMaker and the containers behind it say when something is wrong, as awsllm's errors.
 
 Three voices speak. The service itself has modelled errors, which ``wire.errors`` reads; two of them mean something else
-than their code says (``_REREAD``). ``ModelError`` (424) wraps an answer of the container: its own status and body are what
-the caller wants to know. And a container may answer 200 and put an error object in place of the answer or inside the
-stream. Containers write errors in these ways:
+than their code says (``_REREAD``). ``ModelError`` (424) wraps an answer of the container: its own status and body are
+what the caller wants to know. And a container may answer 200 and put an error object in place of the answer or inside
+the stream. Containers write errors in these ways:
 
-    vLLM, SGLang   {"error": {"message", "type", "code": 400}}; older {"object": "error", "message", "type", "code": 400}
+    vLLM, SGLang   {"error": {"message", "type", "code": 400}}
+    older vLLM     {"object": "error", "message", "type", "code": 400}
     TGI            {"error": "...", "error_type": "overloaded" | "validation" | "generation" | "incomplete_generation"}
     LMI            {"error": "...", "code": 424}
     web frameworks {"detail": "..."}, {"message": "..."} or plain text, with a status only
@@ -54,6 +55,8 @@ _TYPES: Mapping[str, int] = {
     "badrequesterror": 400,
     "notfounderror": 404,
     "rate_limit_error": 429,
+    "permission_error": 403,
+    "not_found_error": 404,
 }
 _TOO_LONG = re.compile(
     r"maximum context length|context_length_exceeded|context (length|window)"  # vLLM, OpenAI, SGLang
@@ -106,17 +109,19 @@ def find_error(wire: JsonValue, *, request_id: str | None = None) -> AwsllmError
     status = found.get("code")
     if not isinstance(status, int):
         status = _TYPES.get(str(kind).lower(), 500)
-    return container_error(status, _message(wire), code=kind if isinstance(kind, str) else None, request_id=request_id)
+    code = kind if isinstance(kind, str) else None
+    return container_error(status, _message(wire), code=code, request_id=request_id, body=str(found))
 
 
 def container_error(
-    status: int, message: str, *, code: str | None = None, request_id: str | None = None
+    status: int, message: str, *, code: str | None = None, request_id: str | None = None, body: str = ""
 ) -> AwsllmError:
     """The typed error for what a container answered. 429 and 503 are worth another attempt, other failures are not: the
-    same request would meet the same fault."""
+    same request would meet the same fault. That the conversation is too long stands in words only, maybe elsewhere in
+    the body."""
     kind = _STATUSES.get(status, ServerError if status >= 500 or status == 424 else ValidationError)
-    if issubclass(kind, RequestError) or kind is ServerError:
-        kind = ContextWindowError if _TOO_LONG.search(message) else kind
+    if (issubclass(kind, RequestError) or kind is ServerError) and _TOO_LONG.search(body or message):
+        kind = ContextWindowError
     retryable = status in (429, 503)
     return kind(message, code=code, status=status, request_id=request_id, retryable=retryable)
 
@@ -130,6 +135,7 @@ def _unwrap(error: AwsllmError, fields: JsonObject) -> AwsllmError:
         message or error.message,
         code=error.code,
         request_id=error.request_id,
+        body=original if isinstance(original, str) else "",
     )
     unwrapped.retry_after = error.retry_after
     if log := fields.get("LogStreamArn"):

@@ -1,0 +1,35 @@
+"""The OpenAI chat format of SageMaker containers: requests in ``openai_request``, answers in ``openai_reply``."""
+
+from awsllm.wire.endpoint.openai_reply import (
+    ChunkDecoder,
+    ChunkEncoder,
+    decode_embed_request,
+    decode_embed_response,
+    decode_response,
+    decode_usage,
+    embed_warnings,
+    encode_embed_request,
+    encode_embed_response,
+    encode_error,
+    encode_response,
+    encode_usage,
+)
+from awsllm.wire.endpoint.openai_request import decode_request, encode_request, warnings
+
+__all__ = [
+    "ChunkDecoder",
+    "ChunkEncoder",
+    "decode_embed_request",
+    "decode_embed_response",
+    "decode_request",
+    "decode_response",
+    "decode_usage",
+    "embed_warnings",
+    "encode_embed_request",
+    "encode_embed_response",
+    "encode_error",
+    "encode_request",
+    "encode_response",
+    "encode_usage",
+    "warnings",
+]
