@@ -1,0 +1,391 @@
+"""One Llama-shaped decoder; what tells the families apart is in ``Config``.
+
+Families: Llama 2 and 3 (SmolLM2 is one), Mistral, Qwen 2 and 2.5 (bias on q, k, v), Qwen 3 (norms on q's and k's heads).
+A file with a tensor that this model would not use is refused: it is of an architecture that only looks like these.
+
+A forward pass takes chunks of several sequences at once, laid end to end: ``T`` counts the tokens of all of them, and
+everything but attention works on (T, C) without knowing whose token is whose. Attention runs chunk by chunk over the
+live prefix of the sequence's own cache. So prefill, decode and any mixture of both are one code path.
+
+Shapes: T tokens, C channels, H query heads, G key/value heads, D channels of a head, S tokens in the cache.
+The residual stream is float32; linear maps, attention and the cache use the dtype of the chosen precision.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import torch
+from torch import Tensor
+from torch.nn.functional import rms_norm, scaled_dot_product_attention, silu
+
+from awsllm.engine import weights
+from awsllm.engine.quant import DTYPES, Linear, Precision, Stored, pack, pack_table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from os import PathLike
+
+FAMILIES: Final = ("llama", "mistral", "qwen2", "qwen3")
+_UNUSED: Final = ("rotary_emb.inv_freq",)  # written by old Hugging Face checkpoints, computed here
+
+
+class ModelError(ValueError):
+    """The model is of a kind that this engine does not compute; the message says which it does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The variants of the architecture. ``rope`` is Hugging Face's scaling description, empty for none."""
+
+    family: str
+    vocab_size: int
+    hidden_size: int
+    intermediate_size: int
+    layers: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    context: int
+    norm_eps: float
+    rope_theta: float
+    rope: Mapping[str, Any]
+    tied: bool
+    sliding_window: int | None = None
+
+    @property
+    def qkv_bias(self) -> bool:
+        return self.family == "qwen2"
+
+    @property
+    def qk_norm(self) -> bool:
+        return self.family == "qwen3"
+
+    @staticmethod
+    def from_gguf(metadata: Mapping[str, Any], tensors: Mapping[str, Stored]) -> Config:
+        family = _family(metadata.get("general.architecture"))
+
+        def key(name: str, default: Any = None) -> Any:
+            value = metadata.get(f"{family}.{name}", default)
+            if not isinstance(value, (int, float, str)):
+                raise ModelError(f"the metadata's {family}.{name} is {value!r}, not one number")
+            return value
+
+        heads, hidden = key("attention.head_count"), key("embedding_length")
+        scaling = key("rope.scaling.type", "none")
+        return Config(
+            family=family,
+            vocab_size=weights.require(tensors, "model.embed_tokens.weight").shape[0],
+            hidden_size=hidden,
+            intermediate_size=key("feed_forward_length"),
+            layers=key("block_count"),
+            heads=heads,
+            kv_heads=key("attention.head_count_kv", heads),
+            head_dim=key("attention.key_length", hidden // heads),
+            context=key("context_length"),
+            norm_eps=key("attention.layer_norm_rms_epsilon"),
+            rope_theta=key("rope.freq_base", 10000.0),
+            rope={} if scaling == "none" else {"rope_type": scaling, "factor": key("rope.scaling.factor")},
+            tied="lm_head.weight" not in tensors,
+            sliding_window=key("attention.sliding_window", 0) or None,
+        )
+
+    @staticmethod
+    def from_huggingface(config: Mapping[str, Any]) -> Config:
+        """From ``config.json``, as written by transformers 4 (``rope_scaling``) or 5 (``rope_parameters``)."""
+        family = _family(config.get("model_type"))
+        rope = dict(config.get("rope_parameters") or config.get("rope_scaling") or {})
+        rope.setdefault("rope_type", rope.pop("type", "default"))
+        theta = rope.pop("rope_theta", config.get("rope_theta", 10000.0))
+        windowed = config.get("use_sliding_window", family == "mistral")
+        if windowed and family != "mistral":
+            raise ModelError(f"{family} with a sliding window in some layers is not supported")
+        try:
+            return Config(
+                family=family,
+                vocab_size=config["vocab_size"],
+                hidden_size=config["hidden_size"],
+                intermediate_size=config["intermediate_size"],
+                layers=config["num_hidden_layers"],
+                heads=(heads := config["num_attention_heads"]),
+                kv_heads=config.get("num_key_value_heads") or heads,
+                head_dim=config.get("head_dim") or config["hidden_size"] // heads,
+                context=config["max_position_embeddings"],
+                norm_eps=config["rms_norm_eps"],
+                rope_theta=theta,
+                rope=rope,
+                tied=config.get("tie_word_embeddings", False),
+                sliding_window=config.get("sliding_window") if windowed else None,
+            )
+        except KeyError as error:
+            raise ModelError(f"config.json has no {error}") from None
+
+
+def _family(name: Any) -> str:
+    if name not in FAMILIES:
+        raise ModelError(f"architecture {name!r} is not supported; supported are {', '.join(FAMILIES)}")
+    return str(name)
+
+
+def rope_frequencies(config: Config) -> Tensor:
+    """The angle by which each pair of channels turns from one position to the next, (D / 2,)."""
+    frequency: Tensor = config.rope_theta ** (
+        -torch.arange(0, config.head_dim, 2, dtype=torch.float32) / config.head_dim
+    )
+    match kind := config.rope.get("rope_type", "default"):
+        case "default" | "none":
+            return frequency
+        case "linear":
+            return frequency / config.rope["factor"]
+        case "llama3":
+            return _llama3_frequencies(frequency, config.rope)
+        case _:
+            raise ModelError(f"rope scaling {kind!r} is not supported; supported are linear and llama3")
+
+
+def _llama3_frequencies(frequency: Tensor, rope: Mapping[str, Any]) -> Tensor:
+    """Slow waves are slowed by ``factor``, fast ones kept, those between blended (Llama 3.1, its released code)."""
+    waves = rope["original_max_position_embeddings"] * frequency / (2 * math.pi)  # in the original context
+    low, high = rope["low_freq_factor"], rope["high_freq_factor"]
+    kept = ((waves - low) / (high - low)).clamp(0, 1)
+    slowed: Tensor = frequency * (kept + (1 - kept) / rope["factor"])
+    return slowed
+
+
+class KVCache:
+    """One sequence's keys and values: memory for ``capacity`` tokens, of which the first ``length`` are live."""
+
+    def __init__(self, config: Config, capacity: int, dtype: torch.dtype, device: torch.device) -> None:
+        shape = (config.layers, 2 * config.kv_heads, capacity, config.head_dim)
+        self.data = torch.empty(shape, dtype=dtype, device=device)  # (layers, 2 G, capacity, D): keys, then values
+        self.capacity = capacity
+        self.length = 0
+
+    def copy_prefix(self, other: KVCache, length: int) -> None:
+        """Take over another sequence's first ``length`` tokens."""
+        self.data[:, :, :length] = other.data[:, :, :length]
+        self.length = length
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """The next tokens of one sequence, to be appended to its cache."""
+
+    tokens: Sequence[int]
+    cache: KVCache
+
+
+@dataclass(frozen=True, slots=True)
+class _Span:
+    """Where a chunk lies among the T tokens (start … stop), and the cache tokens it sees (first … live)."""
+
+    start: int
+    stop: int
+    cache: KVCache
+    first: int
+    live: int
+    mask: Tensor | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Layer:
+    attention_norm: Tensor  # (C,)
+    qkv: Linear  # (C) -> ((H + 2 G) D)
+    qkv_bias: Tensor | None
+    qk_norm: Tensor | None  # (H + 2 G, D)
+    output: Linear  # (H D) -> (C)
+    mlp_norm: Tensor  # (C,)
+    gate_up: Linear  # (C) -> (2 I)
+    down: Linear  # (I) -> (C)
+
+
+class Decoder:
+    """A model that is ready to run. Not safe for use by several threads at once."""
+
+    def __init__(self, checkpoint: weights.Checkpoint, precision: Precision, device: torch.device) -> None:
+        tensors = dict(checkpoint.tensors)
+        self.config = config = (
+            Config.from_gguf(checkpoint.source, tensors)
+            if checkpoint.is_gguf
+            else Config.from_huggingface(checkpoint.source)
+        )
+        self.precision, self.device, self.dtype = precision, device, DTYPES[precision]
+        build = _Builder(config, tensors, precision, device)
+        self.embedding = build.table("model.embed_tokens.weight")
+        self.layers = [build.layer(f"model.layers.{index}.") for index in range(config.layers)]
+        self.norm = build.vector("model.norm.weight", config.hidden_size)
+        self.head: Linear = self.embedding if config.tied else build.table("lm_head.weight")
+        self.frequencies = build.frequencies()
+        build.finish()
+
+    def new_cache(self, capacity: int) -> KVCache:
+        return KVCache(self.config, capacity, self.dtype, self.device)
+
+    @torch.inference_mode()
+    def forward(self, chunks: Sequence[Chunk], *, every_token: bool = False) -> Tensor:
+        """Append the chunks to their caches; the logits after each, (len(chunks), V), or of every token, (T, V)."""
+        spans = list(self._spans(chunks))
+        tokens = torch.tensor([token for chunk in chunks for token in chunk.tokens], device=self.device)
+        cosine, sine = self._rotation(spans)
+        x = self.embedding.rows(tokens)  # (T, C)
+        for index, layer in enumerate(self.layers):
+            x += self._attention(layer, index, x, spans, cosine, sine)
+            x += self._mlp(layer, x)
+        for span in spans:
+            span.cache.length = span.live
+        if not every_token and len(x) != len(spans):
+            x = x[[span.stop - 1 for span in spans]]
+        return self.head(self._normalise(x, self.norm)).float()
+
+    def _spans(self, chunks: Sequence[Chunk]) -> Iterator[_Span]:
+        start = 0
+        for chunk in chunks:
+            past, count = chunk.cache.length, len(chunk.tokens)
+            live = past + count
+            if live > chunk.cache.capacity:
+                raise ValueError(f"{live} tokens do not fit in a cache of {chunk.cache.capacity}")
+            window = self.config.sliding_window or live
+            first = max(0, past + 1 - window)  # the earliest that the chunk's first token sees
+            yield _Span(start, start + count, chunk.cache, first, live, self._mask(past, live, first))
+            start += count
+
+    def _mask(self, past: int, live: int, first: int) -> Tensor | None:
+        """Which cache tokens (first … live) each new token sees, (live - past, live - first); None for one: all."""
+        if live - past == 1:
+            return None
+        query = torch.arange(past, live, device=self.device)[:, None]
+        key = torch.arange(first, live, device=self.device)
+        return (key <= query) & (key > query - (self.config.sliding_window or live))
+
+    def _rotation(self, spans: Sequence[_Span]) -> tuple[Tensor, Tensor]:
+        """Cosine and signed sine of each token's position, (T, H + 2 G, D).
+
+        Values go through the rotation with angle 0, so that keys and values reach the cache in one write.
+        """
+        positions = torch.cat([torch.arange(s.live - s.stop + s.start, s.live, device=self.device) for s in spans])
+        angles = torch.outer(positions.float(), self.frequencies)[:, None]  # (T, 1, D / 2)
+        turned = angles.expand(-1, self.config.heads + self.config.kv_heads, -1)
+        angles = torch.cat((turned, torch.zeros_like(turned[:, : self.config.kv_heads])), 1)
+        cosine, sine = angles.cos(), angles.sin()
+        return torch.cat((cosine, cosine), -1), torch.cat((-sine, sine), -1)
+
+    def _normalise(self, x: Tensor, weight: Tensor) -> Tensor:
+        return rms_norm(x, weight.shape, weight, self.config.norm_eps).to(self.dtype)
+
+    def _attention(
+        self, layer: _Layer, index: int, x: Tensor, spans: Sequence[_Span], cosine: Tensor, sine: Tensor
+    ) -> Tensor:
+        config = self.config
+        qkv = layer.qkv(self._normalise(x, layer.attention_norm))  # (T, (H + 2 G) D)
+        if layer.qkv_bias is not None:
+            qkv = qkv + layer.qkv_bias
+        qkv = qkv.view(len(x), -1, config.head_dim)  # (T, H + 2 G, D)
+        if layer.qk_norm is not None:
+            qkv = self._normalise_heads(qkv, layer.qk_norm)
+        qkv = (qkv * cosine + qkv.roll(config.head_dim // 2, -1) * sine).to(self.dtype)
+        mixed = [self._attend(qkv[span.start : span.stop], span, span.cache.data[index]) for span in spans]
+        return layer.output(mixed[0] if len(mixed) == 1 else torch.cat(mixed))
+
+    def _normalise_heads(self, qkv: Tensor, weight: Tensor) -> Tensor:
+        """Norm each head of q and k over its D channels; v passes."""
+        count = len(weight)
+        normed = rms_norm(qkv[:, :count].float(), weight.shape[1:], None, self.config.norm_eps) * weight
+        return torch.cat((normed.to(qkv.dtype), qkv[:, count:]), 1)
+
+    def _attend(self, qkv: Tensor, span: _Span, cache: Tensor) -> Tensor:
+        """One chunk's attention over its sequence: (t, H + 2 G, D) -> (t, H D); ``cache`` is (2 G, capacity, D)."""
+        config = self.config
+        count, groups = len(qkv), config.kv_heads
+        cache[:, span.live - count : span.live] = qkv[:, config.heads :].transpose(0, 1)
+        keys = cache[:groups, None, span.first : span.live]  # (G, 1, S, D)
+        values = cache[groups:, None, span.first : span.live]
+        if count == 1:  # the query heads that share a key head stand in the place of query tokens
+            query = qkv[0, : config.heads].view(groups, 1, -1, config.head_dim)
+            return scaled_dot_product_attention(query, keys, values).view(1, -1)
+        query = qkv[:, : config.heads].view(count, groups, -1, config.head_dim).permute(1, 2, 0, 3)  # (G, H / G, t, D)
+        shared = (-1, query.shape[1], -1, -1)
+        mixed = scaled_dot_product_attention(query, keys.expand(shared), values.expand(shared), attn_mask=span.mask)
+        return mixed.permute(2, 0, 1, 3).reshape(count, -1)
+
+    def _mlp(self, layer: _Layer, x: Tensor) -> Tensor:
+        gate, up = layer.gate_up(self._normalise(x, layer.mlp_norm)).chunk(2, dim=-1)
+        return layer.down(silu(gate) * up)
+
+
+class _Builder:
+    """Takes tensors out of a checkpoint, checked against the configuration, until none is left."""
+
+    def __init__(self, config: Config, tensors: dict[str, Stored], precision: Precision, device: torch.device) -> None:
+        self.config, self.tensors, self.precision, self.device = config, tensors, precision, device
+
+    def take(self, name: str, *shape: int) -> Stored:
+        stored = weights.require(self.tensors, name)
+        if stored.shape != shape:
+            raise ModelError(f"tensor {name!r} has shape {stored.shape}, the configuration says {shape}")
+        return self.tensors.pop(name)
+
+    def vector(self, name: str, size: int) -> Tensor:
+        return self.take(name, size).float().to(self.device)
+
+    def table(self, name: str) -> Any:
+        stored = self.take(name, self.config.vocab_size, self.config.hidden_size)
+        return pack_table([stored], self.precision, self.device)
+
+    def linear(self, prefix: str, rows: Mapping[str, int], columns: int) -> Linear:
+        parts = [self.take(f"{prefix}{name}.weight", count, columns) for name, count in rows.items()]
+        return pack(parts, self.precision, self.device)
+
+    def layer(self, prefix: str) -> _Layer:
+        c = self.config
+        queries, keys = c.heads * c.head_dim, c.kv_heads * c.head_dim
+        qkv = {"q_proj": queries, "k_proj": keys, "v_proj": keys}
+        attention, mlp = f"{prefix}self_attn.", f"{prefix}mlp."
+        bias = [self.vector(f"{attention}{n}.bias", size) for n, size in qkv.items()] if c.qkv_bias else None
+        return _Layer(
+            attention_norm=self.vector(f"{prefix}input_layernorm.weight", c.hidden_size),
+            qkv=self.linear(attention, qkv, c.hidden_size),
+            qkv_bias=None if bias is None else torch.cat(bias).to(DTYPES[self.precision]),
+            qk_norm=self.qk_norm(attention) if c.qk_norm else None,
+            output=self.linear(attention, {"o_proj": c.hidden_size}, queries),
+            mlp_norm=self.vector(f"{prefix}post_attention_layernorm.weight", c.hidden_size),
+            gate_up=self.linear(mlp, dict.fromkeys(("gate_proj", "up_proj"), c.intermediate_size), c.hidden_size),
+            down=self.linear(mlp, {"down_proj": c.hidden_size}, c.intermediate_size),
+        )
+
+    def qk_norm(self, prefix: str) -> Tensor:
+        """The weights of the query and the key norm, one row for each of the H + G heads."""
+        query, key = (self.vector(f"{prefix}{name}_norm.weight", self.config.head_dim) for name in "qk")
+        return torch.cat((query.expand(self.config.heads, -1), key.expand(self.config.kv_heads, -1)))
+
+    def frequencies(self) -> Tensor:
+        """GGUF carries Llama 3's scaling as a tensor of divisors."""
+        frequencies = rope_frequencies(self.config)
+        if "rope_freqs.weight" in self.tensors:
+            frequencies /= self.take("rope_freqs.weight", self.config.head_dim // 2).float()
+        return frequencies.to(self.device)
+
+    def finish(self) -> None:
+        if self.config.tied:
+            self.tensors.pop("lm_head.weight", None)
+        left = [name for name in self.tensors if not name.endswith(_UNUSED)]
+        if left:
+            raise ModelError(
+                f"the model has tensors that a {self.config.family} model does not use ({', '.join(left[:3])} …): "
+                "it is of an architecture that is not supported"
+            )
+
+
+def load(path: str | PathLike[str], *, device: str = "cpu", precision: Precision | None = None) -> Decoder:
+    """Load a ``.gguf`` file, or a directory of safetensors and ``config.json``.
+
+    ``precision`` is "packed" by default on the CPU (4-bit weights stay 4-bit, all others become 8-bit) and "bfloat16"
+    elsewhere; "float32" is the reference. Raises ``GGUFError``, ``WeightsError`` or ``ModelError``, all ``ValueError``.
+    """
+    where = torch.device(device)
+    chosen: Precision = precision or ("packed" if where.type == "cpu" else "bfloat16")
+    if chosen == "packed" and where.type != "cpu":
+        raise ModelError(f"packed weights run on the CPU only; use bfloat16 on {device}")
+    with torch.inference_mode():
+        return Decoder(weights.read(path), chosen, where)

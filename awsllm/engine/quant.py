@@ -1,0 +1,292 @@
+"""How weights are stored, and how a stored weight becomes a matrix product.
+
+Stored formats are rows of one table, ``TYPES``: a name, how many values one block holds and in how many bytes, and
+the function that turns blocks into float32. Blocks come as ``(n, nbytes)`` uint8, values leave as ``(n, block)``
+float32. The arithmetic is kept in the order that ggml uses, so that results are equal to the last bit.
+
+For computing, a weight becomes one of three linear maps from ``(T, K)`` to ``(T, N)``:
+
+- ``Dense``: floats, in the precision asked for. The reference path, and the one for CUDA.
+- ``Int4``: 4-bit values in groups of 32 with a scale and a zero of their own, just as Q4_0, Q4_1 and Q4_K store them:
+  the quantised values are taken over unchanged; only scale and zero are rounded to bfloat16.
+- ``Int8``: 8-bit values with one scale a row: everything else.
+
+Both packed kernels take bfloat16 activations and accumulate each row in float32, in one order: a row's result does not
+depend on what else is in the batch. PyTorch's other candidate, ``quantized.linear_dynamic``, is as fast for one token
+and faster for many, but quantises activations with one scale for the whole batch: neighbours would change each other's
+answers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal, Protocol
+
+import torch
+from torch import Tensor
+from torch.nn.functional import linear
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+GROUP: Final = 32
+_SUPER: Final = 256  # values in a block of the K formats
+_IQ4_NL: Final = (-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113)
+
+
+@dataclass(frozen=True, slots=True)
+class TensorType:
+    """One stored format. ``affine`` splits 4-bit blocks into (values 0..15, scale, minimum) a group of 32."""
+
+    name: str
+    block: int
+    nbytes: int
+    dequantize: Callable[[Tensor], Tensor]
+    affine: Callable[[Tensor], tuple[Tensor, Tensor, Tensor]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A tensor as its file holds it: ``data`` is uint8, ``(rows, bytes of a row)``."""
+
+    shape: tuple[int, ...]
+    type: TensorType
+    data: Tensor
+
+    def float(self) -> Tensor:
+        """The values as float32, in ``shape``."""
+        return self.type.dequantize(self.data.reshape(-1, self.type.nbytes)).view(self.shape)
+
+
+def _half(blocks: Tensor, at: int) -> Tensor:
+    """The float16 at byte ``at`` of each block, as float32 ``(n, 1)``."""
+    return blocks[:, at : at + 2].contiguous().view(torch.float16).float()
+
+
+def _nibbles(packed: Tensor) -> Tensor:
+    """(n, b) bytes -> (n, 2 b) values: all low halves, then all high halves."""
+    return torch.cat((packed & 15, packed >> 4), dim=1)
+
+
+def _fifth_bits(packed: Tensor) -> Tensor:
+    """(n, 4) bytes -> (n, 32) values 0 or 16, the fifth bit of each 5-bit value."""
+    shifts = torch.arange(8, dtype=torch.uint8)
+    return ((packed[:, :, None] >> shifts) & 1).view(-1, 32) << 4
+
+
+def _bits(packed: Tensor, width: int, run: int) -> Tensor:
+    """(n, b) bytes -> (n, values): in each run of ``run`` bytes all lowest fields, then all next ones, and so on."""
+    shifts = torch.arange(0, 8, width, dtype=torch.uint8)[:, None]
+    fields = packed.view(len(packed), -1, 1, run) >> shifts
+    return (fields & ((1 << width) - 1)).view(len(packed), -1)
+
+
+def _f32(blocks: Tensor) -> Tensor:
+    return blocks.contiguous().view(torch.float32)
+
+
+def _f16(blocks: Tensor) -> Tensor:
+    return blocks.contiguous().view(torch.float16).float()
+
+
+def _bf16(blocks: Tensor) -> Tensor:
+    return blocks.contiguous().view(torch.bfloat16).float()
+
+
+def _q4_0(blocks: Tensor) -> Tensor:
+    return _half(blocks, 0) * (_nibbles(blocks[:, 2:]).to(torch.int8) - 8).float()
+
+
+def _q4_1(blocks: Tensor) -> Tensor:
+    return _half(blocks, 0) * _nibbles(blocks[:, 4:]).float() + _half(blocks, 2)
+
+
+def _q5_0(blocks: Tensor) -> Tensor:
+    values = _nibbles(blocks[:, 6:]) | _fifth_bits(blocks[:, 2:6])
+    return _half(blocks, 0) * (values.to(torch.int8) - 16).float()
+
+
+def _q5_1(blocks: Tensor) -> Tensor:
+    values = _nibbles(blocks[:, 8:]) | _fifth_bits(blocks[:, 4:8])
+    return _half(blocks, 0) * values.float() + _half(blocks, 2)
+
+
+def _q8_0(blocks: Tensor) -> Tensor:
+    return _half(blocks, 0) * blocks[:, 2:].contiguous().view(torch.int8).float()
+
+
+def _iq4_nl(blocks: Tensor) -> Tensor:
+    return _half(blocks, 0) * torch.tensor(_IQ4_NL, dtype=torch.float32)[_nibbles(blocks[:, 2:]).int()]
+
+
+def _groups(scale: Tensor, values: Tensor) -> Tensor:
+    """Multiply each group of values by its scale: (n, g) and (n, 256) -> (n, g, 256 / g)."""
+    return scale[:, :, None] * values.float().view(len(values), scale.shape[1], -1)
+
+
+def _q2_k(blocks: Tensor) -> Tensor:
+    scales, values = blocks[:, :16], _bits(blocks[:, 16:80].contiguous(), 2, 32)
+    scale = _half(blocks, 80) * (scales & 15).float()
+    minimum = _half(blocks, 82) * (scales >> 4).float()
+    return (_groups(scale, values) - minimum[:, :, None]).view(-1, _SUPER)
+
+
+def _q3_k(blocks: Tensor) -> Tensor:
+    high = _bits(blocks[:, :32].contiguous(), 1, 32)  # set: nothing is subtracted
+    low = _bits(blocks[:, 32:96].contiguous(), 2, 32)
+    packed = blocks[:, 96:108]
+    scales = _nibbles(packed[:, :8]) | (_bits(packed[:, 8:].contiguous(), 2, 4) << 4)
+    scale = _half(blocks, 108) * (scales.to(torch.int8) - 32).float()
+    return _groups(scale, low.to(torch.int8) - ((high ^ 1) << 2).to(torch.int8)).view(-1, _SUPER)
+
+
+def _six_bit_scales(packed: Tensor) -> tuple[Tensor, Tensor]:
+    """(n, 12) bytes -> eight 6-bit scales and eight 6-bit minimums, as Q4_K and Q5_K pack them."""
+    first, second, rest = packed[:, :4], packed[:, 4:8], packed[:, 8:]
+    scales = torch.cat((first & 63, (rest & 15) | ((first >> 2) & 48)), dim=1)
+    minimums = torch.cat((second & 63, (rest >> 4) | ((second >> 2) & 48)), dim=1)
+    return scales, minimums
+
+
+def _affine_k(blocks: Tensor) -> tuple[Tensor, Tensor]:
+    """The scale and minimum, (n, 8) each, of a Q4_K or Q5_K block's groups; a value is scale * q - minimum."""
+    scales, minimums = _six_bit_scales(blocks[:, 4:16])
+    return _half(blocks, 0) * scales.float(), _half(blocks, 2) * minimums.float()
+
+
+def _q4_k(blocks: Tensor) -> Tensor:
+    scale, minimum = _affine_k(blocks)
+    values = _bits(blocks[:, 16:].contiguous(), 4, 32)
+    return (_groups(scale, values) - minimum[:, :, None]).view(-1, _SUPER)
+
+
+def _q5_k(blocks: Tensor) -> Tensor:
+    scale, minimum = _affine_k(blocks)
+    values = _bits(blocks[:, 48:].contiguous(), 4, 32) | (_bits(blocks[:, 16:48].contiguous(), 1, 32) << 4)
+    return (_groups(scale, values) - minimum[:, :, None]).view(-1, _SUPER)
+
+
+def _q6_k(blocks: Tensor) -> Tensor:
+    low = _bits(blocks[:, :128].contiguous(), 4, 64)
+    high = _bits(blocks[:, 128:192].contiguous(), 2, 32)
+    scale = _half(blocks, 208) * blocks[:, 192:208].contiguous().view(torch.int8).float()
+    return _groups(scale, (low | (high << 4)).to(torch.int8) - 32).view(-1, _SUPER)
+
+
+def _q4_0_affine(blocks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    scale = _half(blocks, 0)
+    return _nibbles(blocks[:, 2:]), scale, scale * -8
+
+
+def _q4_1_affine(blocks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    return _nibbles(blocks[:, 4:]), _half(blocks, 0), _half(blocks, 2)
+
+
+def _q4_k_affine(blocks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    scale, minimum = _affine_k(blocks)
+    return _bits(blocks[:, 16:].contiguous(), 4, 32), scale, -minimum
+
+
+F32: Final = TensorType("F32", 1, 4, _f32)
+F16: Final = TensorType("F16", 1, 2, _f16)
+BF16: Final = TensorType("BF16", 1, 2, _bf16)
+
+TYPES: Final[dict[int, TensorType]] = {  # by ggml's number
+    0: F32,
+    1: F16,
+    2: TensorType("Q4_0", 32, 18, _q4_0, _q4_0_affine),
+    3: TensorType("Q4_1", 32, 20, _q4_1, _q4_1_affine),
+    6: TensorType("Q5_0", 32, 22, _q5_0),
+    7: TensorType("Q5_1", 32, 24, _q5_1),
+    8: TensorType("Q8_0", 32, 34, _q8_0),
+    10: TensorType("Q2_K", 256, 84, _q2_k),
+    11: TensorType("Q3_K", 256, 110, _q3_k),
+    12: TensorType("Q4_K", 256, 144, _q4_k, _q4_k_affine),
+    13: TensorType("Q5_K", 256, 176, _q5_k),
+    14: TensorType("Q6_K", 256, 210, _q6_k),
+    20: TensorType("IQ4_NL", 32, 18, _iq4_nl),
+    30: BF16,
+}
+
+
+Precision = Literal["packed", "float32", "bfloat16"]
+DTYPES: Final[dict[str, torch.dtype]] = {  # of activations and of the KV cache
+    "packed": torch.bfloat16,
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+}
+
+
+class Linear(Protocol):
+    """A matrix (N, K), held however suits the kernel: (T, K) -> (T, N), in the dtype of the argument."""
+
+    def __call__(self, x: Tensor) -> Tensor: ...
+
+
+class Dense:
+    """A matrix of floats."""
+
+    def __init__(self, weight: Tensor) -> None:
+        self.weight = weight
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return linear(x, self.weight)
+
+    def rows(self, index: Tensor) -> Tensor:
+        """Some rows, (len(index), K), as float32: what an embedding table is asked for."""
+        return self.weight[index].float()
+
+
+class Int8:
+    """8-bit values with one scale a row."""
+
+    def __init__(self, weight: Tensor) -> None:
+        """``weight``: (N, K) float32; it is overwritten."""
+        scale = weight.abs().amax(dim=1, keepdim=True).div_(127).clamp_(min=1e-12).bfloat16()
+        self.values = weight.div_(scale).round_().clamp_(-127, 127).to(torch.int8)
+        self.scale = scale.view(-1)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return torch._weight_int8pack_mm(x, self.values, self.scale)
+
+    def rows(self, index: Tensor) -> Tensor:
+        """Some rows, (len(index), K), as float32."""
+        return self.values[index].float() * self.scale[index, None]
+
+
+class Int4:
+    """4-bit values in groups of 32, each group with a scale and a zero."""
+
+    def __init__(self, parts: Sequence[Stored]) -> None:
+        """``parts``: matrices of the same K, stacked, each of a type with an ``affine`` split."""
+        values, scale, minimum = (torch.cat(column) for column in zip(*map(_split, parts), strict=True))
+        self.packed = torch.ops.aten._convert_weight_to_int4pack_for_cpu(values.int(), 1)
+        # the kernel computes (q - 8) * scale + zero, the formats mean q * scale + minimum
+        pairs = torch.stack((scale, minimum + 8 * scale), dim=2)  # (N, K / 32, 2)
+        self.scales = pairs.transpose(0, 1).to(torch.bfloat16).contiguous()
+
+    def __call__(self, x: Tensor) -> Tensor:
+        result: Tensor = torch.ops.aten._weight_int4pack_mm_for_cpu(x, self.packed, GROUP, self.scales)
+        return result
+
+
+def _split(part: Stored) -> tuple[Tensor, Tensor, Tensor]:
+    """A 4-bit matrix as values (N, K), scale and minimum (N, K / 32)."""
+    assert part.type.affine is not None  # noqa: S101 -- pack() looked
+    values, scale, minimum = part.type.affine(part.data.reshape(-1, part.type.nbytes))
+    rows = part.shape[0]
+    return values.view(rows, -1), scale.view(rows, -1), minimum.view(rows, -1)
+
+
+def pack(parts: Sequence[Stored], precision: Precision, device: torch.device) -> Linear:
+    """Several matrices of the same K, stacked, as one linear map."""
+    rows = sum(part.shape[0] for part in parts)
+    if precision == "packed" and rows % 16 == 0 and all(part.type.affine is not None for part in parts):
+        return Int4(parts)
+    return pack_table(parts, precision, device)
+
+
+def pack_table(parts: Sequence[Stored], precision: Precision, device: torch.device) -> Dense | Int8:
+    """The same, for a matrix of which rows will be asked: an embedding table."""
+    weight = torch.cat([part.float() for part in parts])
+    return Int8(weight) if precision == "packed" else Dense(weight.to(device, DTYPES[precision]))
