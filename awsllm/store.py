@@ -363,17 +363,18 @@ def _sources(model: Model) -> Iterator[tuple[str, _Source]]:
 
 
 def _fetch_s3(model: Model, place: str, staging: Path, progress: Progress) -> None:
-    from awsllm.aws.control import client
+    from awsllm.aws.control import client, translated
 
     bucket, _, prefix = place.removeprefix("s3://").partition("/")
-    s3 = client("s3")
-    for file in model.files:
-        key = "/".join(part for part in (prefix.strip("/"), model.name, file.path) if part)
-        body = s3.get_object(Bucket=bucket, Key=key)["Body"]
-        target = _prepared(staging / file.path)
-        with contextlib.closing(body), target.open("wb") as sink:
-            _copy(body, sink, file, progress)
-        _verify(target, file)
+    with translated():
+        s3 = client("s3")
+        for file in model.files:
+            key = "/".join(part for part in (prefix.strip("/"), model.name, file.path) if part)
+            body = s3.get_object(Bucket=bucket, Key=key)["Body"]
+            target = _prepared(staging / file.path)
+            with contextlib.closing(body), target.open("wb") as sink:
+                _copy(body, sink, file, progress)
+            _verify(target, file)
 
 
 def _fetch_hub(model: Model, hub: Hub, staging: Path, progress: Progress) -> None:

@@ -14,7 +14,7 @@ from awsllm.cli import terminal
 from awsllm.cli.options import CHAT_MODEL, EndpointUrl, Json, Profile, Region, make_client
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from awsllm.client import ConverseOptions
     from awsllm.stream import ConverseStream
@@ -64,18 +64,22 @@ def chat(
             Conversation(client, model, options, attached).run()
             return
         turn = Message.user(*attached, text)
-        if as_json or no_stream:
-            began = time.monotonic()
+        if as_json:
+            terminal.write_json(describe(*_timed(lambda: client.converse(model, turn, **options))))
+            return
+        if no_stream:
             response = client.converse(model, turn, **options)
-            elapsed_ms = round(1000 * (time.monotonic() - began))
-            if as_json:
-                terminal.write_json(describe(response, elapsed_ms))
-            else:
-                terminal.write(f"{response.text}\n")
+            terminal.write(f"{response.text}\n")
         else:
             with client.converse_stream(model, turn, **options) as stream:
                 response = show(stream)
-    remark(response)
+        remark(response)
+
+
+def _timed(call: Callable[[], ConverseResponse]) -> tuple[ConverseResponse, int]:
+    """What the call gives, and how many milliseconds it took."""
+    began = time.monotonic()
+    return call(), round(1000 * (time.monotonic() - began))
 
 
 def attachments(images: Iterable[Path], documents: Iterable[Path]) -> list[ContentBlock]:
