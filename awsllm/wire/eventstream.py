@@ -54,7 +54,7 @@ class Frame(msgspec.Struct, frozen=True):
 
 
 def encode_frame(headers: Mapping[str, str], payload: bytes) -> bytes:
-    """One frame with string headers."""
+    """One frame with string headers. Raises ``ValueError`` for a header over 255 bytes of name or 65,535 of value."""
     section = _encode_headers(tuple(headers.items()))
     lengths = _LENGTHS.pack(_OVERHEAD + len(section) + len(payload), len(section))
     body = b"".join((lengths, _U32.pack(crc32(lengths)), section, payload))
@@ -78,6 +78,8 @@ def _encode_headers(headers: tuple[tuple[str, str], ...]) -> bytes:
     section = bytearray()
     for name, value in headers:
         key, text = name.encode(), value.encode()
+        if len(key) > 0xFF or len(text) > 0xFFFF:
+            raise ValueError(f"the header {name[:40]!r} does not fit into a frame")
         section += bytes((len(key),)) + key + bytes((_STRING,)) + _U16.pack(len(text)) + text
     return bytes(section)
 
