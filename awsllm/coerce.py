@@ -64,8 +64,8 @@ def messages(value: Prompt) -> tuple[Message, ...]:
     """A conversation from a text, one message or block, a list of turns, or a list of pieces that make one user turn.
 
     Turns are ``Message`` values or boto3's dicts, mixed as they come; neighbours of the same role become one turn,
-    since the service wants them to alternate. Pieces are texts, blocks, paths of files, bytes of an image (or of another
-    medium that its first bytes tell), or boto3's block dicts.
+    since the service wants them to alternate. Pieces are texts, blocks, paths of files, bytes of an image (or of
+    another medium that its first bytes tell), or boto3's block dicts.
     """
     if isinstance(value, str):
         return (Message("user", (Text(value),)),)

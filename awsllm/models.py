@@ -50,17 +50,21 @@ _GEOGRAPHIES = frozenset(("us", "eu", "apac", "us-gov", "jp", "au", "ca", "in", 
 class Reference(Value, frozen=True):
     """Where a model runs and what that place calls it.
 
-    ``model`` is a Bedrock id or ARN, an endpoint's name, or a local name or path. ``component`` is an inference
-    component of a SageMaker endpoint. ``region`` is the one an ARN names, None otherwise.
+    ``model`` is a Bedrock id or ARN, ENDPOINT or ENDPOINT/COMPONENT, or a local name or path. ``region`` is the one an
+    ARN names, None otherwise.
     """
 
     scheme: str
     model: str
-    component: str | None = None
     region: str | None = None
 
     def __str__(self) -> str:
-        return f"{self.scheme}:{self.model}" + (f"/{self.component}" if self.component else "")
+        return f"{self.scheme}:{self.model}"
+
+    @property
+    def component(self) -> str | None:
+        """The inference component of a SageMaker endpoint, None for the endpoint as a whole."""
+        return (self.model.partition("/")[2] or None) if self.scheme == "sagemaker" else None
 
 
 def parse_reference(text: str) -> Reference:
@@ -92,7 +96,7 @@ def _parse_endpoint(text: str, model: str) -> Reference:
         raise ConfigurationError(
             f"{text!r} is not an endpoint: write sagemaker:ENDPOINT or sagemaker:ENDPOINT/COMPONENT"
         )
-    return Reference("sagemaker", endpoint, component or None)
+    return Reference("sagemaker", model)
 
 
 def _parse_arn(arn: str) -> Reference:

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import re
 from collections.abc import Callable, Generator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, cast, get_args, overload
@@ -26,9 +27,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, cast, get_args, ove
 import msgspec
 from msgspec.structs import replace
 
-from awsllm.docstrings import parse_docstring
 from awsllm.errors import UnsupportedError, ValidationError
-from awsllm.schema import tidy
+from awsllm.schema import close, schema_generator, tidy, type_schema
 from awsllm.types import (
     CacheDetail,
     ConverseRequest,
@@ -217,41 +217,14 @@ def _model_schema(model: type[BaseModel]) -> JsonObject:
     from pydantic.errors import PydanticUserError
 
     try:
-        schema = model.model_json_schema(by_alias=True, schema_generator=_schema_generator())
+        schema = model.model_json_schema(by_alias=True, schema_generator=schema_generator())
     except PydanticUserError as error:
         fields = model.model_fields.values()
         parameters = [
             inspect.Parameter(f.alias or "", inspect.Parameter.KEYWORD_ONLY, annotation=f.annotation) for f in fields
         ]
         raise _inexpressible(model.__name__, parameters, error) from error
-    return {"properties": {}, **tidy(schema)}
-
-
-def type_schema(type_: Any, where: str) -> JsonObject:
-    """The JSON schema of what validates as ``type_``; ``UnsupportedError`` when JSON cannot carry it."""
-    from pydantic import TypeAdapter
-    from pydantic.errors import PydanticUserError
-
-    try:
-        return tidy(TypeAdapter(type_).json_schema(schema_generator=_schema_generator()))
-    except (PydanticUserError, NameError) as error:
-        reason = str(error).split("\n", 1)[0]
-        shown = getattr(type_, "__name__", type_)
-        raise UnsupportedError(
-            f"{shown} cannot be expressed in JSON schema ({reason}); use str, int, float, bool, list, dict, Literal, "
-            f"Enum, a dataclass, TypedDict or pydantic model [{where}]"
-        ) from error
-
-
-@functools.cache
-def _schema_generator() -> type:
-    """pydantic's generator, leaving out in silence a default that JSON cannot carry: the function still applies it."""
-    from pydantic.json_schema import GenerateJsonSchema
-
-    class Generator(GenerateJsonSchema):
-        ignored_warning_kinds = {"skipped-choice", "non-serializable-default"}  # noqa: RUF012  # as pydantic declares it
-
-    return Generator
+    return {"properties": {}, **close(tidy(schema))}
 
 
 def _describe(schema: JsonObject, documented: Mapping[str, str]) -> JsonObject:
@@ -261,6 +234,66 @@ def _describe(schema: JsonObject, documented: Mapping[str, str]) -> JsonObject:
         for name, part in schema["properties"].items()
     }
     return schema | {"properties": properties}
+
+
+# --- docstrings ------------------------------------------------------------------------------------------------------
+
+_SECTION = re.compile(
+    r"^(args|arguments|parameters|params|returns?|yields?|raises|examples?|notes?|attributes|see also|warnings?)\s*:?$",
+    re.IGNORECASE,
+)
+_PARAMETER_SECTIONS = ("args", "arguments", "parameters", "params")
+_GOOGLE = re.compile(r"^\*{0,2}(\w+)\s*(?:\([^)]*\))?\s*:\s*(.*)$")
+_NUMPY = re.compile(r"^(\w+)\s*(?::.*)?$")
+_SPHINX = re.compile(r"^:(?:param|parameter|arg)\s+(?:[^:]*\s)?(\w+)\s*:\s*(.*)$")
+
+
+def parse_docstring(text: str | None) -> tuple[str | None, dict[str, str]]:
+    """What a docstring says of its function (None: nothing), and of each parameter: Google's, NumPy's, Sphinx's way."""
+    lines = inspect.cleandoc(text or "").splitlines()
+    end = next((i for i, line in enumerate(lines) if _begins_section(line)), len(lines))
+    summary = "\n".join(lines[:end]).strip() or None
+    return summary, _google_or_numpy(lines[end:]) | _sphinx(lines[end:])
+
+
+def _begins_section(line: str) -> bool:
+    return bool(_SECTION.match(line) or re.match(r"^:\w+", line))
+
+
+def _google_or_numpy(lines: Sequence[str]) -> dict[str, str]:
+    found: dict[str, list[str]] = {}
+    inside = numpy = False
+    current: list[str] | None = None
+    indent = 0
+    for position, line in enumerate(lines):
+        if section := _SECTION.match(line):
+            inside, current = section[1].lower() in _PARAMETER_SECTIONS, None
+            numpy = position + 1 < len(lines) and set(lines[position + 1].strip()) == {"-"}
+            indent = 0 if numpy else -1
+            continue
+        if not inside or not line.strip() or set(line.strip()) == {"-"}:
+            continue
+        depth = len(line) - len(line.lstrip())
+        indent = depth if indent < 0 else indent
+        head = (_NUMPY if numpy else _GOOGLE).match(line.strip()) if depth == indent else None
+        if head:
+            current = found.setdefault(head[1], [] if numpy else [head[2]])
+        elif current is not None and depth > indent:
+            current.append(line.strip())
+    return {name: " ".join(parts).strip() for name, parts in found.items() if "".join(parts).strip()}
+
+
+def _sphinx(lines: Sequence[str]) -> dict[str, str]:
+    found: dict[str, list[str]] = {}
+    current: list[str] | None = None
+    for line in lines:
+        if head := _SPHINX.match(line):
+            current = found.setdefault(head[1], [head[2]])
+        elif line.startswith(":") or not line.strip():
+            current = None
+        elif current is not None:
+            current.append(line.strip())
+    return {name: " ".join(parts).strip() for name, parts in found.items() if "".join(parts).strip()}
 
 
 # --- running one call ------------------------------------------------------------------------------------------------
@@ -305,8 +338,7 @@ _RESULT_BLOCKS = get_args(ToolResultContent)
 def result_content(value: Any) -> tuple[ToolResultContent, ...]:
     """What a function returned, as the content of a tool result.
 
-    Text stays text; blocks, alone or in a list, stay what they are; bytes of an image become an image. All else is made
-    JSON, and what is no object is put in one under ``result``: the service refuses any other JSON value here
+    Text stays text; blocks, alone or in a list, stay what they are. All else is made JSON, and what is no object is put in one under ``result``: the service refuses any other JSON value here
     (ValidationException "Provide a json object for the field", aws-sdk-js-v3 issue 7330).
     """
     if value is None or value == "":
@@ -318,25 +350,15 @@ def result_content(value: Any) -> tuple[ToolResultContent, ...]:
         return (block,)
     if isinstance(value, list | tuple) and any(isinstance(item, _RESULT_BLOCKS) for item in value):
         return tuple(block for item in value for block in result_content(item))
-    if isinstance(value, bytes):
-        return (_media(value),)
     plain = _plain(value)
     return (Json(plain if isinstance(plain, dict) else {"result": plain}),)
-
-
-def _media(value: bytes) -> ToolResultContent:
-    from awsllm.coerce import media
-    from awsllm.types import Audio
-
-    block = media(value)
-    if isinstance(block, Audio):
-        raise UnsupportedError("a tool result cannot hold audio")
-    return block
 
 
 def _plain(value: Any) -> JsonValue:
     from pydantic_core import to_jsonable_python
 
+    if isinstance(value, bytes | bytearray):
+        raise TypeError("return bytes in a block that says what they are: Image, Document or Video")
     if isinstance(value, msgspec.Struct):
         value = msgspec.to_builtins(value)
     return to_jsonable_python(value, inf_nan_mode="strings", serialize_as_any=True)

@@ -26,10 +26,9 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from awsllm.conform import check_schema, violations
 from awsllm.errors import OutputValidationError, ValidationError
 from awsllm.models import Profile
-from awsllm.schema import Misfit, fit
+from awsllm.schema import Misfit, check_schema, fit, type_schema, violations
 from awsllm.tools import (
     NO_OUTPUT,
     ToolFunction,
@@ -38,7 +37,6 @@ from awsllm.tools import (
     error_list,
     runnable_calls,
     tool_loop,
-    type_schema,
 )
 from awsllm.types import (
     ConverseRequest,
