@@ -1,7 +1,7 @@
 """Every member that botocore's service model knows of Converse, ConverseStream and CountTokens survives our codec.
 
-An example is built from the model for every member and every variant of every union, decoded and encoded again; a member
-that is gone fails the test, unless it is listed here with the reason why it is not mapped.
+An example is built from the model for every member and every variant of every union, decoded and encoded again; a
+member that is gone fails the test, unless it is listed here with the reason why it is not mapped.
 """
 
 import copy

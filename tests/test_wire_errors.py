@@ -179,8 +179,8 @@ def test_a_model_that_is_not_there(code, message):
         ("AccessDeniedException", "You don't have access to the model with the specified model ID.", "request access"),
         (
             "ValidationException",
-            "Invocation of model ID anthropic.x with on-demand throughput isn\u2019t supported. Retry your request with "
-            "the ID or ARN of an inference profile that contains this model.",
+            "Invocation of model ID anthropic.x with on-demand throughput isn\u2019t supported. Retry your request "
+            "with the ID or ARN of an inference profile that contains this model.",
             "inference profile in place of the model",
         ),
         ("AccessDeniedException", "The security token has expired", "aws sso login"),
@@ -194,7 +194,7 @@ def test_the_message_names_the_fix(code, message, hint):
 
 @pytest.mark.parametrize("status", [302, 400, 403, 404])
 def test_a_page_in_place_of_an_error(status):
-    page = b"<!DOCTYPE html><html><head><title>\n 403  Forbidden </title></head><body><h1>Blocked by policy</h1></body>"
+    page = b"<!DOCTYPE html><html><head><title>\n 403  Forbidden </title></head><body><h1>Blocked</h1></body>"
     error = decode_error(status, {"content-type": "text/html; charset=utf-8", "server": "squid"}, page)
     assert isinstance(error, ConfigurationError)
     assert "<" not in error.message

@@ -1,5 +1,7 @@
 """ConverseStream's events: one list of cases both ways, botocore's parser as the judge, failures inside the stream."""
 
+from contextlib import suppress
+
 import msgspec
 import pytest
 from botocore.eventstream import EventStreamBuffer
@@ -374,15 +376,11 @@ TYPES = st.sampled_from([event_type for _, event_type, _ in CASES])
 
 @given(TYPES, st.dictionaries(NAMES, JSON, max_size=4))
 def test_any_json_gives_an_event_or_a_stream_error(event_type, wire):
-    try:
+    with suppress(StreamError):
         assert decode(frame(event_type, wire) + stream(WHOLE[-1:]))
-    except StreamError:
-        pass
 
 
 @given(st.binary(max_size=200))
 def test_any_bytes_give_only_typed_errors(data):
-    try:
+    with suppress(AwsllmError):
         decode(data)
-    except AwsllmError:
-        pass
