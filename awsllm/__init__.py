@@ -12,11 +12,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from awsllm.client import (
-        AsyncClient,
-        Client,
-        Price,
-    )
+    from awsllm.calls import Price
+    from awsllm.client import AsyncClient, Client
     from awsllm.coerce import (
         document,
         image,
@@ -154,7 +151,7 @@ _HOME = {
     "OutputValidationError": "errors",
     "PerformanceConfig": "types",
     "Policy": "policy",
-    "Price": "client",
+    "Price": "calls",
     "Reasoning": "types",
     "ReasoningDelta": "types",
     "RequestError": "errors",

@@ -1,239 +1,43 @@
 """Client and AsyncClient: one call for every place where models run.
 
-A call goes through three steps. ``prepare`` turns what the caller wrote into a ``Prepared``: the model's reference, one
-``ConverseRequest`` and, where tools or a typed output are wanted, the sans-I/O generator that says what to do next
-(``tools.tool_loop``, ``typed.typed_loop``). The client drives it: it sends each request through ``policy`` and runs the
-tools. ``Prepared.finish`` adds what only the client knows, the model's reference and the cost. The two classes differ in
-``await`` alone; whatever they share is a function of this module.
+A client prepares a call (``calls.prepare``), sends its request through ``policy`` to the backend of the model's scheme,
+and, where the call has a loop (tools, typed output), drives it: it sends each request the loop asks for and runs the
+tools. The two classes differ in ``await`` alone; what they share is in ``calls``.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping, Sequence
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Generic, Self, TypedDict, TypeVar, Unpack, cast
 
-import msgspec
-
-from awsllm import coerce
-from awsllm.errors import AwsllmError, ConfigurationError, ValidationError
-from awsllm.models import Reference, parse_reference
+from awsllm.calls import (
+    Answer,
+    ConverseOptions,
+    EmbedOptions,
+    Loop,
+    Prepared,
+    Price,
+    finish_embed,
+    keep_turns,
+    prepare,
+    prepare_embed,
+)
+from awsllm.errors import AwsllmError, ConfigurationError
+from awsllm.models import parse_reference
 from awsllm.policy import Policy, deadline_after, remaining
 from awsllm.stream import AsyncConverseStream, ConverseStream, Fold
-from awsllm.types import (
-    ConverseRequest,
-    ConverseResponse,
-    EmbedRequest,
-    EmbedResponse,
-    GuardrailConfig,
-    InferenceConfig,
-    OutputConfig,
-    PerformanceConfig,
-    ServiceTier,
-    StreamEvent,
-    Usage,
-    Value,
-)
+from awsllm.types import ConverseRequest, ConverseResponse, EmbedResponse, StreamEvent
 
 if TYPE_CHECKING:
     from awsllm.aws.aio import AsyncHttpTransport
     from awsllm.aws.http import HttpTransport
     from awsllm.aws.session import AwsSession
     from awsllm.backends import AsyncBackend, Backend
-    from awsllm.coerce import Prompt, SystemPrompt, ToolChoiceLike, ToolLike
+    from awsllm.coerce import Prompt
     from awsllm.store import Store
-    from awsllm.tools import RunTools, ToolFunction
-    from awsllm.types import JsonObject, ToolResult
 
 B = TypeVar("B")
-
-
-class Price(Value, frozen=True):
-    """What a model costs, in US dollars a million tokens. None is unknown, and so is then the cost of a call that has such
-    tokens."""
-
-    input: float
-    output: float = 0.0
-    cache_read: float | None = None
-    cache_write: float | None = None
-
-
-class ConverseOptions(TypedDict, total=False):
-    """What ``converse`` and ``converse_stream`` take beside the model and the messages.
-
-    ``tools`` takes Python functions, which the client runs for the model until it answers or ``max_turns`` model calls are
-    made (1: one plain step), and specifications, which it hands over without running anything. ``output_type`` is a
-    pydantic model, dataclass, TypedDict, other type or JSON schema; the validated object is ``response.output``.
-    ``timeout`` is in seconds for the whole call, retries and tools included. ``extra`` reaches the provider untouched. The
-    other names are those of Bedrock's Converse.
-    """
-
-    system: SystemPrompt | None
-    max_tokens: int | None
-    temperature: float | None
-    top_p: float | None
-    stop_sequences: Sequence[str]
-    inference_config: InferenceConfig
-    tools: Sequence[ToolLike]
-    tool_choice: ToolChoiceLike | None
-    max_turns: int
-    output_type: Any
-    guardrail_config: GuardrailConfig | None
-    extra: JsonObject | None
-    prompt_variables: Mapping[str, str] | None
-    additional_model_response_field_paths: Sequence[str]
-    request_metadata: Mapping[str, str] | None
-    performance_config: PerformanceConfig | str | None
-    service_tier: ServiceTier | str | None
-    effort: str | None
-    timeout: float | None
-
-
-Loop = Generator["ConverseRequest | RunTools", "ConverseResponse | tuple[ToolResult, ...]", ConverseResponse]
-
-_OPTIONS = frozenset(ConverseOptions.__annotations__)
-_NO_INFERENCE_CONFIG = InferenceConfig()
-MAX_TURNS = 10
-
-
-class Prepared(msgspec.Struct, frozen=True):
-    """One call, ready to be made. ``loop`` is None on the plain path: one request, one answer."""
-
-    reference: Reference
-    request: ConverseRequest
-    loop: Callable[[], Loop] | None
-    timeout: float | None
-    price: Price | None
-
-    def finish(self, response: ConverseResponse) -> ConverseResponse:
-        """The response with the model's reference and the cost."""
-        cost = response_cost(self.reference, response.usage, self.price)
-        return msgspec.structs.replace(response, model=str(self.reference), cost=cost)
-
-
-def prepare(model: str, messages: Prompt, options: ConverseOptions, prices: Mapping[str, Price]) -> Prepared:
-    """Check and translate everything that can be before anything is sent."""
-    if not options.keys() <= _OPTIONS:
-        raise _unknown_option(options.keys() - _OPTIONS)
-    reference = parse_reference(model)
-    functions: Mapping[str, ToolFunction] = {}
-    request = _request(reference, messages, options)
-    if tools := options.get("tools"):
-        specs, functions = coerce.tools(tools)
-        choice = coerce.tool_choice(options.get("tool_choice"))
-        request = msgspec.structs.replace(request, tools=specs, tool_choice=choice)
-    elif options.get("tool_choice") is not None:
-        raise ValidationError("tool_choice needs tools: pass tools=[...] or leave tool_choice out")
-    coerce.check_request(request)
-    loop = _loop(reference, request, functions, options)
-    return Prepared(reference, request, loop, options.get("timeout"), prices.get(str(reference)))
-
-
-def _request(reference: Reference, messages: Prompt, options: ConverseOptions) -> ConverseRequest:
-    metadata, variables = options.get("request_metadata"), options.get("prompt_variables")
-    performance, tier = options.get("performance_config"), options.get("service_tier")
-    effort = options.get("effort")
-    return ConverseRequest(
-        model=_name(reference),
-        messages=coerce.messages(messages),
-        system=coerce.system(options.get("system")),
-        inference_config=_inference_config(options),
-        guardrail_config=options.get("guardrail_config"),
-        extra=options.get("extra"),
-        prompt_variables=dict(variables) if variables else None,
-        additional_model_response_field_paths=tuple(options.get("additional_model_response_field_paths", ())),
-        request_metadata=dict(metadata) if metadata else None,
-        performance_config=PerformanceConfig(performance) if isinstance(performance, str) else performance,
-        service_tier=ServiceTier(tier) if isinstance(tier, str) else tier,
-        output_config=OutputConfig(effort=effort) if effort else None,
-    )
-
-
-def _name(reference: Reference) -> str:
-    """What the backend calls the model."""
-    return f"{reference.model}/{reference.component}" if reference.component else reference.model
-
-
-def _inference_config(options: ConverseOptions) -> InferenceConfig:
-    config = options.get("inference_config", _NO_INFERENCE_CONFIG)
-    changes = {name: options[name] for name in ("max_tokens", "temperature", "top_p") if name in options}  # type: ignore[literal-required]
-    if stop := options.get("stop_sequences"):
-        changes["stop_sequences"] = (stop,) if isinstance(stop, str) else tuple(stop)
-    return msgspec.structs.replace(config, **changes) if changes else config
-
-
-def _loop(
-    reference: Reference, request: ConverseRequest, functions: Mapping[str, ToolFunction], options: ConverseOptions
-) -> Callable[[], Loop] | None:
-    output_type, max_turns = options.get("output_type"), options.get("max_turns", MAX_TURNS)
-    if max_turns < 1:
-        raise ValidationError(f"max_turns is {max_turns}; it counts the model calls, so it is at least 1")
-    if output_type is not None:
-        from awsllm.models import profile
-        from awsllm.typed import output_spec, typed_loop
-
-        spec = output_spec(output_type)
-        capabilities = profile(reference.scheme, reference.model)
-        return lambda: typed_loop(request, spec, capabilities, functions, max_turns)
-    if functions:
-        from awsllm.tools import tool_loop
-
-        return lambda: tool_loop(request, functions, max_turns)
-    return None
-
-
-def _unknown_option(names: set[str]) -> ValidationError:
-    name = min(names)
-    near = get_close_matches(name, _OPTIONS, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else "pass what only the provider knows in extra={...}"
-    return ValidationError(f"unknown option {name!r}: {hint}")
-
-
-def response_cost(reference: Reference, usage: Usage, price: Price | None) -> float | None:
-    """US dollars, None when a price or a count that matters is unknown. A local model costs nothing."""
-    if price is None:
-        return 0.0 if reference.scheme == "local" else None
-    pairs = [
-        (usage.input_tokens, price.input),
-        (usage.output_tokens or 0, price.output),
-        (usage.cache_read_input_tokens or 0, price.cache_read),
-        (usage.cache_write_input_tokens or 0, price.cache_write),
-    ]
-    total = 0.0
-    for tokens, rate in pairs:
-        if tokens is None or (tokens and rate is None):
-            return None
-        total += tokens * (rate or 0.0)
-    return total / 1_000_000
-
-
-class EmbedOptions(TypedDict, total=False):
-    """``normalize`` asks for unit vectors. ``extra`` reaches the provider untouched. ``timeout`` is in seconds."""
-
-    normalize: bool | None
-    extra: JsonObject | None
-    timeout: float | None
-
-
-def _embed_request(
-    model: str, texts: str | Sequence[str], dimensions: int | None, options: EmbedOptions
-) -> tuple[Reference, EmbedRequest]:
-    reference = parse_reference(model)
-    items = (texts,) if isinstance(texts, str) else tuple(texts)
-    if not items:
-        raise ValidationError("nothing to embed: pass at least one text")
-    for i, text in enumerate(items):
-        if not isinstance(text, str) or not text.strip():
-            raise ValidationError(f"text {i} to embed is {'empty' if isinstance(text, str) else type(text).__name__}")
-    normalize, extra = options.get("normalize"), options.get("extra")
-    request = EmbedRequest(model=_name(reference), texts=items, dimensions=dimensions, normalize=normalize, extra=extra)
-    return reference, request
-
-
-def _finish_embed(response: EmbedResponse, reference: Reference, prices: Mapping[str, Price]) -> EmbedResponse:
-    cost = response_cost(reference, response.usage, prices.get(str(reference)))
-    return msgspec.structs.replace(response, model=str(reference), cost=cost)
 
 
 class _Backends(Generic[B]):
@@ -257,13 +61,6 @@ class _Backends(Generic[B]):
         with self._lock:
             made, self._made = list(self._made.values()), {}
         return made
-
-
-def _keep_turns(error: Exception, request: ConverseRequest, first: ConverseRequest) -> None:
-    """Hand over the turns that a tool loop had finished when ``error`` struck: tools have run, answers were paid for."""
-    done = request.messages[len(first.messages) :]
-    if isinstance(error, AwsllmError) and done:
-        error.messages = done
 
 
 class ClientOptions(TypedDict, total=False):
@@ -371,6 +168,7 @@ class Client:
         deadline = deadline_after(call.timeout)
         step = next(loop)
         while True:
+            answer: Answer
             if isinstance(step, ConverseRequest):
                 answer = self._turn(backend, call, step, deadline)
             else:
@@ -386,7 +184,7 @@ class Client:
         try:
             return self._policy.run(lambda until: backend.converse(request, deadline=until), remaining(deadline))
         except AwsllmError as error:
-            _keep_turns(error, request, call.request)
+            keep_turns(error, request, call.request)
             raise
 
     def converse_stream(self, model: str, messages: Prompt, **options: Unpack[ConverseOptions]) -> ConverseStream:
@@ -402,15 +200,17 @@ class Client:
             )
             return ConverseStream(events, call.finish)
         result: list[ConverseResponse] = []
-        return ConverseStream(self._drive_stream(backend, call, result), lambda _: call.finish(result[0]))
+        return ConverseStream(self._drive_stream(backend, call, call.loop(), result), lambda _: call.finish(result[0]))
 
-    def _drive_stream(self, backend: Backend, call: Prepared, result: list[ConverseResponse]) -> Iterator[StreamEvent]:
+    def _drive_stream(
+        self, backend: Backend, call: Prepared, loop: Loop, result: list[ConverseResponse]
+    ) -> Iterator[StreamEvent]:
         from awsllm.tools import run_tools
 
-        assert call.loop is not None
-        loop, deadline = call.loop(), deadline_after(call.timeout)
+        deadline = deadline_after(call.timeout)
         step = next(loop)
         while True:
+            answer: Answer
             if isinstance(step, ConverseRequest):
                 answer = yield from self._turn_stream(backend, call, step, deadline)
             else:
@@ -433,7 +233,7 @@ class Client:
                 fold.push(event)
                 yield event
         except AwsllmError as error:
-            _keep_turns(error, request, call.request)
+            keep_turns(error, request, call.request)
             raise
         return fold.finish()
 
@@ -441,10 +241,10 @@ class Client:
         self, model: str, texts: str | Sequence[str], *, dimensions: int | None = None, **options: Unpack[EmbedOptions]
     ) -> EmbedResponse:
         """One vector a text, in order."""
-        reference, request = _embed_request(model, texts, dimensions, options)
+        reference, request = prepare_embed(model, texts, dimensions, options)
         backend = self._backends[reference.scheme]
         response = self._policy.run(lambda until: backend.embed(request, deadline=until), options.get("timeout"))
-        return _finish_embed(response, reference, self._settings.prices)
+        return finish_embed(response, reference, self._settings.prices)
 
     def count_tokens(self, model: str, messages: Prompt, **options: Unpack[ConverseOptions]) -> int:
         """The input tokens that ``converse`` with the same arguments would use."""
@@ -523,6 +323,7 @@ class AsyncClient:
         deadline = deadline_after(call.timeout)
         step = next(loop)
         while True:
+            answer: Answer
             if isinstance(step, ConverseRequest):
                 answer = await self._turn(backend, call, step, deadline)
             else:
@@ -540,7 +341,7 @@ class AsyncClient:
                 lambda until: backend.converse(request, deadline=until), remaining(deadline)
             )
         except AwsllmError as error:
-            _keep_turns(error, request, call.request)
+            keep_turns(error, request, call.request)
             raise
 
     def converse_stream(self, model: str, messages: Prompt, **options: Unpack[ConverseOptions]) -> AsyncConverseStream:
@@ -553,17 +354,19 @@ class AsyncClient:
             )
             return AsyncConverseStream(events, call.finish)
         result: list[ConverseResponse] = []
-        return AsyncConverseStream(self._drive_stream(backend, call, result), lambda _: call.finish(result[0]))
+        return AsyncConverseStream(
+            self._drive_stream(backend, call, call.loop(), result), lambda _: call.finish(result[0])
+        )
 
     async def _drive_stream(
-        self, backend: AsyncBackend, call: Prepared, result: list[ConverseResponse]
+        self, backend: AsyncBackend, call: Prepared, loop: Loop, result: list[ConverseResponse]
     ) -> AsyncIterator[StreamEvent]:
         from awsllm.tools import run_tools_async
 
-        assert call.loop is not None
-        loop, deadline = call.loop(), deadline_after(call.timeout)
+        deadline = deadline_after(call.timeout)
         step = next(loop)
         while True:
+            answer: Answer
             if isinstance(step, ConverseRequest):
                 fold = Fold()
                 async for event in self._turn_stream(backend, call, step, deadline):
@@ -587,19 +390,19 @@ class AsyncClient:
             ):
                 yield event
         except AwsllmError as error:
-            _keep_turns(error, request, call.request)
+            keep_turns(error, request, call.request)
             raise
 
     async def embed(
         self, model: str, texts: str | Sequence[str], *, dimensions: int | None = None, **options: Unpack[EmbedOptions]
     ) -> EmbedResponse:
         """See ``Client.embed``."""
-        reference, request = _embed_request(model, texts, dimensions, options)
+        reference, request = prepare_embed(model, texts, dimensions, options)
         backend = self._backends[reference.scheme]
         response = await self._policy.run_async(
             lambda until: backend.embed(request, deadline=until), options.get("timeout")
         )
-        return _finish_embed(response, reference, self._settings.prices)
+        return finish_embed(response, reference, self._settings.prices)
 
     async def count_tokens(self, model: str, messages: Prompt, **options: Unpack[ConverseOptions]) -> int:
         """See ``Client.count_tokens``."""

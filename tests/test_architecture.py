@@ -15,9 +15,9 @@ PACKAGE = Path(awsllm.__file__).parent
 LEVELS: list[list[str]] = [
     ["types", "errors"],
     ["stream", "models", "wire", "engine"],
-    ["aws", "policy", "tools", "typed", "schema", "store", "coerce"],
+    ["aws", "policy", "tools", "typed", "schema", "docstrings", "store", "coerce"],
     ["backends", "jumpstart"],
-    ["client"],
+    ["client", "calls"],
     ["server", "testing", "lambdas", "cli"],
 ]
 # Rooms of one level that may see each other, with the reason.
@@ -28,7 +28,9 @@ NEIGHBOURS = {
     ("typed", "coerce"): "boto3-shaped tools beside a typed output",
     ("coerce", "tools"): "a function given as a tool",
     ("tools", "schema"): "a function's arguments as a JSON schema",
+    ("tools", "docstrings"): "a function's description",
     ("typed", "schema"): "a type as a JSON schema",
+    ("client", "calls"): "the client makes what calls prepares",
     ("store", "aws"): "models kept in S3",
     ("testing", "server"): "tests start the server",
     ("cli", "server"): "`awsllm serve`",

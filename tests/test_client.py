@@ -119,7 +119,7 @@ def test_a_component_is_part_of_the_endpoint() -> None:
     [
         ("us.amazon.nova-lite-v1:0", "Hello", {}, awsllm.ConfigurationError, "bedrock:us.amazon.nova-lite-v1:0"),
         ("bedrok:x", "Hello", {}, awsllm.ConfigurationError, "bedrock:x"),
-        (MODEL, "", {}, awsllm.ValidationError, "empty"),
+        (MODEL, "", {}, awsllm.ValidationError, "blank"),
         (MODEL, [], {}, awsllm.ValidationError, "message"),
         (MODEL, "Hello", {"max_token": 5}, awsllm.ValidationError, "max_tokens"),
         (MODEL, "Hello", {"tool_choice": "any"}, awsllm.ValidationError, "tools"),
@@ -209,7 +209,7 @@ def test_the_loop_streams_async() -> None:
         async with client.converse_stream(MODEL, "Go", tools=[add]) as stream:
             texts = [text async for text in stream.text_stream]
         assert "".join(texts) == "Done."
-        return await stream.response()
+        return await stream.response
 
     reply = run([PARALLEL, "Done."], use)
     assert [m.role for m in reply.messages] == ["assistant", "user", "assistant"]

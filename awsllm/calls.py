@@ -1,0 +1,233 @@
+"""What a call is before it is made: the caller's words checked and turned into a request, and what remains to be done.
+
+``prepare`` gives a ``Prepared``: the model's reference, one ``ConverseRequest`` and, where tools or a typed output are
+wanted, the sans-I/O generator that says what to do next (``tools.tool_loop``, ``typed.typed_loop``).
+``Prepared.finish`` adds to the answer what only the client knows: the model's reference and the cost. Nothing here
+does I/O.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
+
+import msgspec
+
+from awsllm import coerce
+from awsllm.errors import AwsllmError, ValidationError
+from awsllm.models import Reference, parse_reference
+from awsllm.types import (
+    ConverseRequest,
+    ConverseResponse,
+    EmbedRequest,
+    EmbedResponse,
+    GuardrailConfig,
+    InferenceConfig,
+    OutputConfig,
+    PerformanceConfig,
+    ServiceTier,
+    Usage,
+    Value,
+)
+
+if TYPE_CHECKING:
+    from awsllm.coerce import Prompt, SystemPrompt, ToolChoiceLike, ToolLike
+    from awsllm.tools import RunTools, ToolFunction
+    from awsllm.types import JsonObject, ToolResult
+
+
+class Price(Value, frozen=True):
+    """What a model costs, in US dollars a million tokens. None is unknown, and so is then the cost of a call that has
+    such tokens."""
+
+    input: float
+    output: float = 0.0
+    cache_read: float | None = None
+    cache_write: float | None = None
+
+
+class ConverseOptions(TypedDict, total=False):
+    """What ``converse`` and ``converse_stream`` take beside the model and the messages.
+
+    ``tools`` takes Python functions, which the client runs for the model until it answers or ``max_turns`` model calls
+    are made (1: one plain step), and specifications, which it hands over without running anything. ``output_type`` is a
+    pydantic model, dataclass, TypedDict, other type or JSON schema; the validated object is ``response.output``.
+    ``timeout`` is in seconds for the whole call, retries and tools included. ``extra`` reaches the provider untouched.
+    The other names are those of Bedrock's Converse.
+    """
+
+    system: SystemPrompt | None
+    max_tokens: int | None
+    temperature: float | None
+    top_p: float | None
+    stop_sequences: Sequence[str]
+    inference_config: InferenceConfig
+    tools: Sequence[ToolLike]
+    tool_choice: ToolChoiceLike | None
+    max_turns: int
+    output_type: Any
+    guardrail_config: GuardrailConfig | None
+    extra: JsonObject | None
+    prompt_variables: Mapping[str, str] | None
+    additional_model_response_field_paths: Sequence[str]
+    request_metadata: Mapping[str, str] | None
+    performance_config: PerformanceConfig | str | None
+    service_tier: ServiceTier | str | None
+    effort: str | None
+    timeout: float | None
+
+
+Answer: TypeAlias = "ConverseResponse | tuple[ToolResult, ...]"
+Loop: TypeAlias = Generator["ConverseRequest | RunTools", Answer, ConverseResponse]
+
+_OPTIONS = frozenset(ConverseOptions.__annotations__)
+_NO_INFERENCE_CONFIG = InferenceConfig()
+_KNOBS = frozenset(("max_tokens", "temperature", "top_p"))
+MAX_TURNS = 10
+
+
+class Prepared(msgspec.Struct, frozen=True):
+    """One call, ready to be made. ``loop`` is None on the plain path: one request, one answer."""
+
+    reference: Reference
+    request: ConverseRequest
+    loop: Callable[[], Loop] | None
+    timeout: float | None
+    price: Price | None
+
+    def finish(self, response: ConverseResponse) -> ConverseResponse:
+        """The response with the model's reference and the cost."""
+        return msgspec.structs.replace(
+            response,
+            model=str(self.reference),
+            cost=response_cost(self.reference, response.usage, self.price),
+            messages=response.messages or (response.message,),
+        )
+
+
+def prepare(model: str, messages: Prompt, options: ConverseOptions, prices: Mapping[str, Price]) -> Prepared:
+    """Check and translate everything that can be before anything is sent."""
+    if not options.keys() <= _OPTIONS:
+        raise _unknown_option(options.keys() - _OPTIONS)
+    reference = parse_reference(model)
+    functions: Mapping[str, ToolFunction] = {}
+    request = _request(reference, messages, options)
+    if tools := options.get("tools"):
+        specs, functions = coerce.tools(tools)
+        choice = coerce.tool_choice(options.get("tool_choice"))
+        request = msgspec.structs.replace(request, tools=specs, tool_choice=choice)
+    elif options.get("tool_choice") is not None:
+        raise ValidationError("tool_choice needs tools: pass tools=[...] or leave tool_choice out")
+    coerce.check_request(request)
+    loop = _loop(reference, request, functions, options)
+    return Prepared(reference, request, loop, options.get("timeout"), prices.get(str(reference)))
+
+
+def _request(reference: Reference, messages: Prompt, options: ConverseOptions) -> ConverseRequest:
+    metadata, variables = options.get("request_metadata"), options.get("prompt_variables")
+    performance, tier = options.get("performance_config"), options.get("service_tier")
+    effort = options.get("effort")
+    return ConverseRequest(
+        model=reference.model,
+        messages=coerce.messages(messages),
+        system=coerce.system(options.get("system")),
+        inference_config=_inference_config(options),
+        guardrail_config=options.get("guardrail_config"),
+        extra=options.get("extra"),
+        prompt_variables=dict(variables) if variables else None,
+        additional_model_response_field_paths=tuple(options.get("additional_model_response_field_paths", ())),
+        request_metadata=dict(metadata) if metadata else None,
+        performance_config=PerformanceConfig(performance) if isinstance(performance, str) else performance,
+        service_tier=ServiceTier(tier) if isinstance(tier, str) else tier,
+        output_config=OutputConfig(effort=effort) if effort else None,
+    )
+
+
+def _inference_config(options: ConverseOptions) -> InferenceConfig:
+    config = options.get("inference_config", _NO_INFERENCE_CONFIG)
+    changes: dict[str, Any] = {name: value for name, value in options.items() if name in _KNOBS}
+    if stop := options.get("stop_sequences"):
+        changes["stop_sequences"] = (stop,) if isinstance(stop, str) else tuple(stop)
+    return msgspec.structs.replace(config, **changes) if changes else config
+
+
+def _loop(
+    reference: Reference, request: ConverseRequest, functions: Mapping[str, ToolFunction], options: ConverseOptions
+) -> Callable[[], Loop] | None:
+    output_type, max_turns = options.get("output_type"), options.get("max_turns", MAX_TURNS)
+    if max_turns < 1:
+        raise ValidationError(f"max_turns is {max_turns}; it counts the model calls, so it is at least 1")
+    if output_type is not None:
+        from awsllm.models import profile
+        from awsllm.typed import output_spec, typed_loop
+
+        spec = output_spec(output_type)
+        capabilities = profile(reference.scheme, reference.model)
+        return lambda: typed_loop(request, spec, capabilities, functions, max_turns)
+    if functions:
+        from awsllm.tools import tool_loop
+
+        return lambda: tool_loop(request, functions, max_turns)
+    return None
+
+
+def _unknown_option(names: set[str]) -> ValidationError:
+    name = min(names)
+    near = get_close_matches(name, _OPTIONS, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else "pass what only the provider knows in extra={...}"
+    return ValidationError(f"unknown option {name!r}: {hint}")
+
+
+def response_cost(reference: Reference, usage: Usage, price: Price | None) -> float | None:
+    """US dollars, None when a price or a count that matters is unknown. A local model costs nothing."""
+    if price is None:
+        return 0.0 if reference.scheme == "local" else None
+    pairs = [
+        (usage.input_tokens, price.input),
+        (usage.output_tokens or 0, price.output),
+        (usage.cache_read_input_tokens or 0, price.cache_read),
+        (usage.cache_write_input_tokens or 0, price.cache_write),
+    ]
+    total = 0.0
+    for tokens, rate in pairs:
+        if tokens is None or (tokens and rate is None):
+            return None
+        total += tokens * (rate or 0.0)
+    return total / 1_000_000
+
+
+class EmbedOptions(TypedDict, total=False):
+    """``normalize`` asks for unit vectors. ``extra`` reaches the provider untouched. ``timeout`` is in seconds."""
+
+    normalize: bool | None
+    extra: JsonObject | None
+    timeout: float | None
+
+
+def prepare_embed(
+    model: str, texts: str | Sequence[str], dimensions: int | None, options: EmbedOptions
+) -> tuple[Reference, EmbedRequest]:
+    reference = parse_reference(model)
+    items = (texts,) if isinstance(texts, str) else tuple(texts)
+    if not items:
+        raise ValidationError("nothing to embed: pass at least one text")
+    for i, text in enumerate(items):
+        if not text.strip():
+            raise ValidationError(f"text {i} to embed is blank: leave it out or write something")
+    normalize, extra = options.get("normalize"), options.get("extra")
+    request = EmbedRequest(model=reference.model, texts=items, dimensions=dimensions, normalize=normalize, extra=extra)
+    return reference, request
+
+
+def finish_embed(response: EmbedResponse, reference: Reference, prices: Mapping[str, Price]) -> EmbedResponse:
+    cost = response_cost(reference, response.usage, prices.get(str(reference)))
+    return msgspec.structs.replace(response, model=str(reference), cost=cost)
+
+
+def keep_turns(error: Exception, request: ConverseRequest, first: ConverseRequest) -> None:
+    """Hand over the turns that a tool loop had finished when ``error`` struck: tools have run, answers were paid
+    for."""
+    done = request.messages[len(first.messages) :]
+    if isinstance(error, AwsllmError) and done:
+        error.messages = done
