@@ -1,8 +1,8 @@
 """A backend whose answers a test writes down: it satisfies the backend protocol without a model.
 
 What a test gives is a *script*: one reply, used for every call, or a list of replies, used in turn. A list that has
-run out raises ``ScriptExhaustedError`` (an assertion, not an error of any service), because a test that makes more calls
-than it planned for is wrong. One reply is
+run out raises ``ScriptExhaustedError`` (an assertion, not an error of any service), because a test that makes more
+calls than it planned for is wrong. One reply is
 
     a str                       the whole text; cut after ``max_tokens`` words, as a model would be
     a content block, or a tuple of them, or a Message

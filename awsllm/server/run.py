@@ -1,0 +1,237 @@
+"""Running the application: one process, one event loop, HTTP/1.1 and HTTP/2 without TLS on one port.
+
+granian because of what was measured: the JavaScript SDK speaks HTTP/2 with prior knowledge to http:// addresses, and
+of the servers that take both protocols on one port only granian both finishes its streams (hypercorn cuts them) and
+tells the application when a client has left (gunicorn does not). Its embedded form runs in our event loop, so the
+model's weights are in this process and signals are ours: the first SIGINT or SIGTERM lets requests end, for
+``_GRACE`` seconds at most, the second does not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from awsllm.errors import ConfigurationError
+from awsllm.models import parse_reference
+from awsllm.server.app import App, create_app
+from awsllm.server.work import Models
+
+if TYPE_CHECKING:
+    from awsllm.backends import AsyncBackend
+
+CHAT_MODEL = "local:smollm2-135m-instruct"
+EMBED_MODEL = "local:all-minilm-l6-v2"
+_GRACE = 10.0  # seconds
+_START = 30.0  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where to listen, and with what. Port 0 is any free one. ``tls_key`` is PKCS#8."""
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+
+    @property
+    def url(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'https' if self.tls_cert else 'http'}://{host}:{self.port}"
+
+
+def serve(
+    host: str = "127.0.0.1",
+    port: int = 8900,
+    *,
+    model: str = CHAT_MODEL,
+    embed_model: str = EMBED_MODEL,
+    tls_cert: str | Path | None = None,
+    tls_key: str | Path | None = None,
+    api_key: str | None = None,
+    ready: Callable[[str], None] = lambda url: None,
+) -> None:
+    """Serve until SIGINT or SIGTERM. ``ready`` is called with the URL once it answers. Raises ``ConfigurationError``
+    for an address that cannot be used: one that others can reach needs ``api_key``."""
+    _check_exposure(host, api_key)
+    address = _address(host, port, tls_cert, tls_key)
+    backend, models = local_models(model, embed_model)
+    asyncio.run(_serve(create_app(backend, models, api_key=api_key), address, ready, asyncio.Event(), signals=True))
+
+
+@contextlib.contextmanager
+def running(
+    backend: AsyncBackend | None = None,
+    *,
+    model: str = CHAT_MODEL,
+    embed_model: str = EMBED_MODEL,
+    tls_cert: str | Path | None = None,
+    tls_key: str | Path | None = None,
+    api_key: str | None = None,
+) -> Iterator[str]:
+    """A server on a free port of this machine while the block runs, on a thread of its own; gives its base URL. Over
+    ``backend`` with the callers' own model ids, else over the local models named."""
+    models = Models()
+    if backend is None:
+        backend, models = local_models(model, embed_model)
+    thread = _ServerThread(create_app(backend, models, api_key=api_key), _address("127.0.0.1", 0, tls_cert, tls_key))
+    thread.start()
+    try:
+        yield thread.url()
+    finally:
+        thread.stop()
+
+
+def local_models(model: str, embed_model: str) -> tuple[AsyncBackend, Models]:
+    """The backend for local models, and their names in it. Raises ``ConfigurationError`` for any other reference."""
+    chat, embed = parse_reference(model), parse_reference(embed_model)
+    for reference in (chat, embed):
+        if reference.scheme != "local":
+            raise ConfigurationError(f"the server runs local models; {str(reference)!r} is not one")
+    from awsllm.backends.local import AsyncLocalBackend, LocalBackend
+
+    return AsyncLocalBackend(LocalBackend()), Models(chat.model, embed.model)
+
+
+class _ServerThread(threading.Thread):
+    """An event loop with a server, beside the caller's own."""
+
+    def __init__(self, app: App, address: Address) -> None:
+        super().__init__(name="awsllm-server", daemon=True)
+        self._app, self._address = app, address
+        self._settled = threading.Event()
+        self._url: str | None = None
+        self._error: BaseException | None = None
+        self._loop = asyncio.new_event_loop()
+        self._halt = asyncio.Event()
+
+    def run(self) -> None:
+        try:
+            self._loop.run_until_complete(_serve(self._app, self._address, self._ready, self._halt, signals=False))
+        except BaseException as error:
+            self._error = error
+        finally:
+            self._settled.set()
+            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+            self._loop.run_until_complete(self._loop.shutdown_default_executor())
+            self._loop.close()
+
+    def url(self) -> str:
+        """The base URL, once the server answers. Raises what kept it from starting."""
+        self._settled.wait()
+        if self._url is None:
+            raise self._error or RuntimeError("the server ended before it answered")
+        return self._url
+
+    def stop(self) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has ended by itself
+            self._loop.call_soon_threadsafe(self._halt.set)
+        self.join()
+
+    def _ready(self, url: str) -> None:
+        self._url = url
+        self._settled.set()
+
+
+async def _serve(
+    app: App, address: Address, ready: Callable[[str], None], halt: asyncio.Event, *, signals: bool
+) -> None:
+    server = _granian(app, address)
+    serving = asyncio.ensure_future(server.serve())
+    if signals:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, _on_signal, halt, serving)
+    await _until_listening(address, serving)
+    ready(address.url)
+    halted = asyncio.ensure_future(halt.wait())
+    await asyncio.wait((serving, halted), return_when=asyncio.FIRST_COMPLETED)
+    halted.cancel()
+    server.stop()
+    await asyncio.wait((serving,), timeout=_GRACE)
+    if not serving.done():
+        serving.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await serving
+
+
+def _on_signal(halt: asyncio.Event, serving: asyncio.Future[Any]) -> None:
+    if halt.is_set():
+        serving.cancel()
+    halt.set()
+
+
+async def _until_listening(address: Address, serving: asyncio.Future[Any]) -> None:
+    async def connect() -> None:
+        while not serving.done():
+            try:
+                _, writer = await asyncio.open_connection(address.host, address.port)
+            except OSError:
+                await asyncio.sleep(0.01)
+            else:
+                writer.close()
+                return
+
+    await asyncio.wait_for(connect(), _START)
+    if serving.done():
+        await serving
+        raise ConfigurationError(f"the server could not start at {address.url}")
+
+
+def _granian(app: App, address: Address) -> Any:
+    try:
+        from granian.constants import HTTPModes, Interfaces, SSLProtocols
+        from granian.log import LogLevels
+        from granian.server.embed import Server
+    except ImportError as error:
+        raise ConfigurationError("the server needs an extra: pip install 'awsllm[serve]'") from error
+    return Server(
+        app,
+        address=address.host,
+        port=address.port,
+        interface=Interfaces.ASGI,
+        http=HTTPModes.auto,
+        websockets=False,
+        log_level=LogLevels.error,
+        ssl_cert=address.tls_cert,
+        ssl_key=address.tls_key,
+        ssl_protocol_min=SSLProtocols.tls12,
+    )
+
+
+def _address(host: str, port: int, tls_cert: str | Path | None, tls_key: str | Path | None) -> Address:
+    """An address that is free at this moment. Raises ``ConfigurationError`` if it is not."""
+    if (tls_cert is None) != (tls_key is None):
+        raise ConfigurationError("TLS needs both a certificate and its key")
+    for path in (tls_cert, tls_key):
+        if path is not None and not Path(path).is_file():
+            raise ConfigurationError(f"there is no file {str(path)!r}")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, port))
+            port = probe.getsockname()[1]
+    except OSError as error:
+        raise ConfigurationError(f"cannot listen at {host} port {port}: {error.strerror or error}") from error
+    return Address(host, port, Path(tls_cert) if tls_cert else None, Path(tls_key) if tls_key else None)
+
+
+def _check_exposure(host: str, api_key: str | None) -> None:
+    if api_key is None and not _is_loopback(host):
+        raise ConfigurationError(f"{host} can be reached from other machines: give an API key, or listen at 127.0.0.1")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,227 @@
+"""``mock_aws``: moto's, with models that answer.
+
+Inside, boto3 (and awsllm, and whatever else is built on botocore) gets real answers from Bedrock's and SageMaker's
+runtimes without a socket: Converse, ConverseStream as it is computed, CountTokens, InvokeModel for Titan embeddings,
+InvokeEndpoint and InvokeEndpointWithResponseStream in OpenAI's chat format. The answers are the local model's, or a
+script's. Everything else is moto's, and a Python exception raised by a script surfaces as itself.
+
+    with mock_aws(reply="Hello") as aws:
+        boto3.client("bedrock-runtime", "us-east-1").converse(modelId=…, messages=…)
+        assert aws.requests[0].model == …
+
+A SageMaker endpoint answers if the test has created it (moto's CreateEndpoint) or has named it in ``endpoints``; any
+other name is the ValidationError that AWS gives. ``endpoints="*"`` takes every name.
+
+As with moto itself: a boto3 client made before moto was imported is not answered (``moto.core.patch_client`` mends
+it), nor is one with an ``endpoint_url`` of its own, and leaving the block does not stop a stream that is still being
+read.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import re
+from collections.abc import Callable, Collection
+from contextlib import AbstractContextManager
+from typing import Any, ParamSpec, Self, TypeVar, cast, overload
+from urllib.parse import urlsplit
+
+from awsllm.backends import Backend
+from awsllm.errors import ConfigurationError, ModelNotFoundError
+from awsllm.models import parse_reference
+from awsllm.server.run import CHAT_MODEL, EMBED_MODEL
+from awsllm.server.surface import find
+from awsllm.server.work import Incoming, Models, Reply, Work
+from awsllm.testing import _moto
+from awsllm.testing.answer import answer, refuse
+from awsllm.testing.scripted import Script, ScriptedBackend
+from awsllm.types import ConverseRequest, EmbedRequest
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_DOMAINS = r"(amazonaws\.com(\.cn)?|api\.aws)"
+_SAGEMAKER = "sagemakerruntime"
+# Host, and moto's name of the service.
+_HOSTS = (
+    (re.compile(r"bedrock-runtime(-fips)?\.(?P<region>[a-z0-9-]+)\." + _DOMAINS), "bedrockruntime"),
+    (re.compile(r"runtime(-fips)?\.sagemaker(-fips)?\.(?P<region>[a-z0-9-]+)\." + _DOMAINS), _SAGEMAKER),
+)
+_ACCOUNT = "123456789012"
+
+
+class MockAws(AbstractContextManager["MockAws"]):
+    """What ``mock_aws`` returns: a context manager and a decorator of functions, coroutine functions and test classes.
+
+    ``requests`` has what the models were asked, in order, with the ids that the caller used.
+    """
+
+    def __init__(
+        self,
+        *,
+        reply: Script | Backend | None = None,
+        model: str = CHAT_MODEL,
+        embed_model: str = EMBED_MODEL,
+        endpoints: Collection[str] = (),
+        config: Any = None,
+    ) -> None:
+        self.requests: list[ConverseRequest | EmbedRequest] = []
+        self._reply = reply
+        self._models = Models() if reply is not None else Models(_local_name(model), _local_name(embed_model))
+        self._endpoints = frozenset([endpoints] if isinstance(endpoints, str) else endpoints)
+        self._config = config
+        self._entered: list[tuple[Any, _moto.Responder]] = []
+
+    def start(self, reset: bool = True) -> None:
+        """Enter. ``reset`` empties moto's own state, unless a mock is active already."""
+        _moto.check()
+        import moto
+
+        mock = moto.mock_aws(config=self._config)
+        responder = _Responder(self, self._backend(), self._models, self._endpoints)
+        mock.start(reset=reset)
+        _moto.install(responder)
+        self._entered.append((mock, responder))
+
+    def stop(self, remove_data: bool = True) -> None:
+        """Leave what ``start`` entered last."""
+        mock, responder = self._entered.pop()
+        _moto.uninstall(responder)
+        mock.stop(remove_data=remove_data)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.stop()
+
+    def __call__(self, func: Callable[P, T], reset: bool = True, remove_data: bool = True) -> Callable[P, T]:
+        if inspect.isclass(func):
+            return cast("Callable[P, T]", _moto.decorate_class(self, func))
+        if inspect.iscoroutinefunction(func):
+            return cast("Callable[P, T]", self._decorate_coroutine(func, reset, remove_data))
+
+        @functools.wraps(func)
+        def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
+            self.start(reset)
+            try:
+                return func(*args, **kwargs)
+            finally:
+                self.stop(remove_data)
+
+        return wrapper
+
+    def _decorate_coroutine(self, func: Callable[..., Any], reset: bool, remove_data: bool) -> Callable[..., Any]:
+        @functools.wraps(func)
+        async def wrapper(*args: Any, **kwargs: Any) -> Any:
+            self.start(reset)
+            try:
+                return await func(*args, **kwargs)
+            finally:
+                self.stop(remove_data)
+
+        return wrapper
+
+    def _backend(self) -> Backend:
+        """A fresh script each time the mock is entered; the local models are loaded once a process."""
+        if self._reply is None:
+            return _local_backend()
+        if hasattr(self._reply, "converse_stream"):
+            return cast("Backend", self._reply)
+        return ScriptedBackend(self._reply)
+
+
+class _Responder:
+    """Answers botocore's requests to the two runtimes, one entry of one mock."""
+
+    def __init__(self, mock: MockAws, backend: Backend, models: Models, endpoints: Collection[str]) -> None:
+        self._mock, self._backend, self._models, self._endpoints = mock, backend, models, endpoints
+
+    def __call__(self, request: Any) -> Any:
+        """An AWSResponse, or None for what moto is to answer."""
+        url = urlsplit(request.url)
+        service, region = _service(url.hostname or "")
+        if service is None or _moto.passed_through(service, request.url):
+            return None
+        headers = {name.lower(): _text(value) for name, value in request.headers.items()}
+        incoming = Incoming(request.method, url.path, headers, _bytes(request.body))
+        found = find(incoming)
+        if found is None:
+            return None
+        from botocore.awsrequest import AWSResponse
+
+        if service == _SAGEMAKER and not self._has_endpoint(found[1], region):
+            reply = refuse(incoming, _no_endpoint(found[1]))
+        else:
+            reply = answer(incoming, self._backend, self._models, self._record)
+        return AWSResponse(request.url, reply.status, reply.headers, reply.body)
+
+    def _record(self, work: Work) -> None:
+        if not isinstance(work, Reply):
+            self._mock.requests.append(work.request)
+
+    def _has_endpoint(self, name: str, region: str) -> bool:
+        return "*" in self._endpoints or name in self._endpoints or _moto.endpoint_exists(name, region)
+
+
+@overload
+def mock_aws(func: Callable[P, T]) -> Callable[P, T]: ...
+@overload
+def mock_aws(
+    *,
+    reply: Script | Backend | None = None,
+    model: str = CHAT_MODEL,
+    embed_model: str = EMBED_MODEL,
+    endpoints: Collection[str] = (),
+    config: Any = None,
+) -> MockAws: ...
+def mock_aws(func: Callable[..., Any] | None = None, **options: Any) -> Any:
+    """moto's ``mock_aws`` with models that answer; see the top of this module.
+
+    ``reply`` is a script (``awsllm.testing.scripted``): a text, a list of replies used in turn, a callable given the
+    request; or a backend. Without it the local models named by ``model`` and ``embed_model`` answer. ``config`` is
+    moto's.
+    """
+    mock = MockAws(**options)
+    return mock if func is None else mock(func)
+
+
+def _local_name(reference: str) -> str:
+    parsed = parse_reference(reference)
+    if parsed.scheme != "local":
+        raise ConfigurationError(f"mock_aws answers with local models; {reference!r} is not one. Or give it a reply.")
+    return parsed.model
+
+
+@functools.cache
+def _local_backend() -> Backend:
+    from awsllm.backends.local import LocalBackend
+
+    return LocalBackend()
+
+
+def _no_endpoint(name: str) -> ModelNotFoundError:
+    message = f"Endpoint {name} of account {_ACCOUNT} not found."
+    return ModelNotFoundError(message, code="ValidationError", status=400)
+
+
+def _service(host: str) -> tuple[str | None, str]:
+    for pattern, service in _HOSTS:
+        if match := pattern.fullmatch(host):
+            return service, match["region"]
+    return None, ""
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode("latin-1") if isinstance(value, bytes) else value
+
+
+def _bytes(body: Any) -> bytes:
+    """A request's body: botocore also passes text and open files."""
+    if body is None:
+        return b""
+    if isinstance(body, str):
+        return body.encode()
+    return body if isinstance(body, bytes) else bytes(body.read() if hasattr(body, "read") else body)

@@ -1,0 +1,31 @@
+"""The pytest plugin: one fixture. Loaded by every pytest run where awsllm is installed, so it imports next to
+nothing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from awsllm.testing.mock import MockAws
+
+
+@pytest.fixture
+def mock_aws_models(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., MockAws]]:
+    """A function that enters ``awsllm.testing.mock_aws`` for the rest of the test: ``aws =
+    mock_aws_models(reply="Hi")``. Where the environment names no region, it is us-east-1."""
+    from awsllm.testing.mock import mock_aws
+
+    if not os.environ.keys() & {"AWS_REGION", "AWS_DEFAULT_REGION"}:
+        monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    with ExitStack() as stack:
+
+        def enter(**options: Any) -> MockAws:
+            mock: MockAws = mock_aws(**options)
+            return stack.enter_context(mock)
+
+        yield enter
