@@ -494,7 +494,7 @@ class ConverseStream(_Progress):
 
 
 class AsyncConverseStream(_Progress):
-    """``ConverseStream``, awaited: ``async for event in stream``, ``await stream.response``, ``await stream.close()``"""
+    """``ConverseStream``, awaited: ``async for event in stream``; ``await`` its ``response`` and its ``close()``."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Converse's content blocks, messages and tools on the wire, both ways.
+"""Converse's content blocks, messages on the wire, both ways.
 
 Encoding is a ``match`` over each union and leaves binary content as raw ``bytes`` (``msgspec.json.encode`` makes base64
 of it); decoding is a table from the union's tag and takes raw bytes or base64. A variant newer than this version is
@@ -38,16 +38,12 @@ from awsllm.types import (
     SearchResult,
     SearchResultLocation,
     SystemContentBlock,
-    SystemTool,
     Text,
-    Tool,
     ToolAddition,
-    ToolChoice,
     ToolReference,
     ToolRemoval,
     ToolResult,
     ToolResultContent,
-    ToolSpec,
     ToolUse,
     Unknown,
     Video,
@@ -66,7 +62,6 @@ from awsllm.wire.reading import (
     structures,
     union,
     unknown_members,
-    variant,
     without_none,
 )
 
@@ -371,7 +366,7 @@ def _decode_redacted(wire: JsonObject) -> Reasoning:
     return Reasoning(redacted=blob(wire["redactedContent"], "redactedContent"))
 
 
-def _decode_cache_point(wire: JsonObject) -> CachePoint:
+def decode_cache_point(wire: JsonObject) -> CachePoint:
     return CachePoint(
         required(wire, "type", str), optional(wire, "ttl", str), extra=unknown_members(wire, _CACHE_POINT_MEMBERS)
     )
@@ -481,56 +476,7 @@ def _document_location(unit: str) -> Callable[[JsonObject], DocumentLocation]:
     return member(_DOCUMENT_UNITS[unit], decode)
 
 
-# --- tools that may be used ------------------------------------------------------------------------------------------
-
-
-def encode_tool(tool: Tool) -> JsonObject:
-    match tool:
-        case ToolSpec(name, input_schema, description, strict):
-            members = {
-                "name": name,
-                "description": description,
-                "inputSchema": {"json": input_schema},
-                "strict": strict,
-            }
-            return {"toolSpec": without_none(members)}
-        case SystemTool(name):
-            return {"systemTool": {"name": name}}
-        case CachePoint():
-            return encode_system_block(tool)
-        case Unknown(tag):
-            raise unwritable("tool", tag)
-        case _:
-            assert_never(tool)
-
-
-def decode_tool(wire: JsonObject) -> Tool:
-    return union(wire, _TOOLS)
-
-
-def _decode_tool_spec(wire: JsonObject) -> ToolSpec:
-    return ToolSpec(
-        required(wire, "name", str),
-        structure(wire, "inputSchema", lambda schema: required(schema, "json", dict)),
-        optional(wire, "description", str),
-        optional(wire, "strict", bool),
-    )
-
-
-def encode_tool_choice(choice: ToolChoice) -> JsonObject:
-    if choice.type == "tool":
-        return {"tool": without_none({"name": choice.name})}
-    if choice.type not in ("auto", "any"):
-        raise UnsupportedError(f"a tool choice is auto, any or tool, not {choice.type!r}")
-    return {choice.type: {}}
-
-
-def decode_tool_choice(wire: JsonObject) -> ToolChoice:
-    """A choice newer than this version keeps its tag as its type."""
-    tag, _ = variant(wire)
-    if tag == "tool":
-        return structure(wire, "tool", lambda tool: ToolChoice("tool", required(tool, "name", str)))
-    return ToolChoice(tag)
+# --- tools that come and go ------------------------------------------------------------------------------------------
 
 
 def _encode_reference(tool: ToolReference) -> JsonObject:
@@ -596,7 +542,7 @@ _LOCATIONS: Mapping[str, Callable[[JsonObject], CitationLocation]] = {
 _SYSTEM_BLOCKS: Mapping[str, Callable[[JsonObject], Text | GuardContent | CachePoint]] = {
     "text": decode_text,
     "guardContent": member("guardContent", _decode_guard),
-    "cachePoint": member("cachePoint", _decode_cache_point),
+    "cachePoint": member("cachePoint", decode_cache_point),
 }
 _BLOCKS: Mapping[str, Callable[[JsonObject], ContentBlock]] = {
     **_SYSTEM_BLOCKS,
@@ -620,9 +566,4 @@ _TOOL_RESULT_CONTENT: Mapping[str, Callable[[JsonObject], ToolResultContent]] = 
     "document": member("document", _decode_document),
     "video": member("video", _decode_video),
     "searchResult": member("searchResult", _decode_search_result),
-}
-_TOOLS: Mapping[str, Callable[[JsonObject], ToolSpec | SystemTool | CachePoint]] = {
-    "toolSpec": member("toolSpec", _decode_tool_spec),
-    "systemTool": member("systemTool", lambda wire: SystemTool(required(wire, "name", str))),
-    "cachePoint": member("cachePoint", _decode_cache_point),
 }

@@ -32,13 +32,9 @@ from awsllm.wire.blocks import (
     decode_block,
     decode_message,
     decode_system_block,
-    decode_tool,
-    decode_tool_choice,
     encode_block,
     encode_message,
     encode_system_block,
-    encode_tool,
-    encode_tool_choice,
 )
 from awsllm.wire.converse_stream import EventDecoder, decode_event, encode_error_frame, encode_event
 from awsllm.wire.errors import decode_error, encode_error, error_for
@@ -64,6 +60,7 @@ from awsllm.wire.reading import (
     variant,
     without_none,
 )
+from awsllm.wire.tools import decode_tool, decode_tool_choice, encode_tool, encode_tool_choice
 
 __all__ = [
     "EventDecoder",
