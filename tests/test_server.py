@@ -53,6 +53,7 @@ from awsllm.types import (
     Usage,
 )
 from awsllm.wire.converse import EventDecoder
+from awsllm.wire.eventstream import FrameDecoder
 
 CLAUDE = "anthropic.claude-3-haiku-20240307-v1:0"
 HELLO: dict[str, Any] = {"messages": [{"role": "user", "content": [{"text": "Hello"}]}]}
@@ -376,11 +377,10 @@ def test_a_stream_is_chunked_padded_and_sorted(url: str) -> None:
     assert isinstance(events[-1], Metadata)
     deltas = [event.delta.text for event in events if isinstance(event, ContentBlockDelta)]  # type: ignore[union-attr]
     assert deltas == ["one", " two", " three"]
-    payloads = [part[: part.rindex(b"}") + 1] for part in body.split(b":message-type\x07\x00\x05event")[1:]]
-    for payload in payloads:
-        members = list(json.loads(payload))
-        assert members == sorted(members)
-        assert 2 <= len(json.loads(payload)["p"]) <= 61
+    for frame in FrameDecoder().feed(body):
+        payload = json.loads(frame.payload)
+        assert list(payload) == sorted(payload)
+        assert 2 <= len(payload["p"]) <= 61
 
 
 @pytest.mark.parametrize(
