@@ -290,10 +290,12 @@ def test_a_payload_that_is_no_json_object(payload):
 
 
 def test_a_stream_without_message_stop_was_cut():
-    with pytest.raises(StreamError, match="without messageStop"):
+    with pytest.raises(StreamError, match="without messageStop") as caught:
         decode(stream(WHOLE[:-1]))
-    with pytest.raises(StreamError, match="without messageStop"):
+    assert not caught.value.retryable
+    with pytest.raises(StreamError, match="without messageStop") as caught:
         decode(b"")
+    assert caught.value.retryable  # nothing was handed over yet
 
 
 def test_a_stream_cut_inside_a_frame():

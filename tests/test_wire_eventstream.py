@@ -221,3 +221,8 @@ def test_headers_that_do_not_fit_are_refused():
         encode_frame({"n" * 256: ""}, b"")
     with pytest.raises(ValueError, match="header"):
         encode_frame({"n": "v" * 0x10000}, b"")
+
+
+def test_headers_that_never_repeat_do_not_pile_up():
+    frames = [({"id": str(number)}, b"") for number in range(200)]
+    assert plain(decode(b"".join(encode_frame(*frame) for frame in frames))) == frames

@@ -262,19 +262,24 @@ class EventDecoder:
     def __init__(self, request_id: str | None = None) -> None:
         self._frames = FrameDecoder()
         self._request_id = request_id
+        self._begun = False
         self._stopped = False
 
     def feed(self, data: bytes) -> Iterator[StreamEvent]:
         for frame in self._frames.feed(data):
-            yield self._event(frame)
+            event = self._event(frame)
+            self._begun = True
+            yield event
         if self._frames.damage:
             raise self._frames.damage
 
     def close(self) -> None:
-        """The body has ended. Raises ``StreamError`` where that was inside a frame or before ``messageStop``."""
+        """The body has ended. Raises ``StreamError`` where that was inside a frame or before ``messageStop``; it is
+        worth another attempt if no event had come."""
         self._frames.close()
         if not self._stopped:
-            raise StreamError("the stream ended without messageStop: the answer was cut", request_id=self._request_id)
+            message = "the stream ended without messageStop: the answer was cut"
+            raise StreamError(message, request_id=self._request_id, retryable=not self._begun)
 
     def _event(self, frame: Frame) -> StreamEvent:
         headers = frame.headers
