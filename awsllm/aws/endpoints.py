@@ -77,28 +77,22 @@ def signing_name(service: str, loader: Any = None) -> str:
 
 
 def resolve_url(service: str, variant: Variant, custom: str | None = None, loader: Any = None) -> str:
-    """The base URL, without a trailing slash. ``custom`` is what the user configured; ``loader`` is botocore's.
+    """The base URL, without a trailing slash. ``custom`` is what the user configured, which like in boto3 goes before
+    FIPS and dual-stack settings; ``loader`` is botocore's.
 
-    Raises ConfigurationError for what boto3 refuses too: a custom URL together with FIPS or dual stack, a partition
-    that lacks the variant, a custom URL without a scheme and a host.
+    Raises ConfigurationError for a custom URL without a scheme and a host, and for a partition that lacks the variant.
     """
     if custom:
-        return _custom_url(custom, variant)
+        return _custom_url(custom)
     known = _SERVICES.get(service)
     if known and not variant.fips and not variant.dual_stack and _COMMERCIAL_REGION.fullmatch(variant.region):
         return f"https://{known.host}.{variant.region}.amazonaws.com"
     return _by_rule_set(service, variant, loader)
 
 
-def _custom_url(url: str, variant: Variant) -> str:
-    for asked, name in ((variant.fips, "FIPS"), (variant.dual_stack, "dual-stack")):
-        if asked:
-            raise ConfigurationError(
-                f"a custom endpoint URL ({url}) cannot be combined with {name} endpoints: AWS's rules forbid it; "
-                "unset one of the two"
-            )
+def _custom_url(url: str) -> str:
     parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or any(c in url for c in "\t\r\n"):
+    if parts.scheme not in ("http", "https") or not parts.hostname or not url.isprintable():
         raise ConfigurationError(
             f"invalid endpoint URL {url!r}: it needs a scheme and a host, as in 'https://host:port'"
         )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import ssl
 import time
+from dataclasses import dataclass
 
 from awsllm.errors import ConnectError, ModelTimeoutError, ServerError, StreamError
 
@@ -15,27 +16,42 @@ _CLOCK_TICK = 0.001  # a wait that was cut to the deadline may end this much bef
 _USERINFO = re.compile(r"//[^/@]*@")
 
 
-def remaining(deadline: float | None, place: object) -> float | None:
-    """Seconds until ``deadline``, an instant of ``time.monotonic()``; raises ModelTimeoutError once it has passed."""
-    if deadline is None:
-        return None
-    left = deadline - time.monotonic()
-    if left <= _CLOCK_TICK:
-        raise deadline_passed(place)
-    return left
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long to wait: ``connect`` and ``read`` in seconds for each wait, ``deadline`` an instant of
+    ``time.monotonic()`` for all of them together."""
 
+    connect: float
+    read: float
+    deadline: float | None = None
 
-def has_passed(deadline: float | None) -> bool:
-    return deadline is not None and deadline - time.monotonic() <= _CLOCK_TICK
+    def left(self, place: object) -> float | None:
+        """Seconds until the deadline; raises ModelTimeoutError once it has passed."""
+        if self.deadline is None:
+            return None
+        if self.has_passed():
+            raise deadline_passed(place)
+        return self.deadline - time.monotonic()
+
+    def seconds(self, most: float, place: object) -> float:
+        """What a wait of at most ``most`` seconds may take now; raises as ``left`` does."""
+        left = self.left(place)
+        return most if left is None else min(most, left)
+
+    def has_passed(self) -> bool:
+        return self.deadline is not None and self.deadline - time.monotonic() <= _CLOCK_TICK
+
+    def timed_out(self, place: object) -> ModelTimeoutError:
+        """The error for a wait that took as long as it might."""
+        return deadline_passed(place) if self.has_passed() else timed_out(place, self.read)
 
 
 def deadline_passed(place: object) -> ModelTimeoutError:
     return ModelTimeoutError(f"the deadline passed before {place} had answered")
 
 
-def timed_out(place: object, seconds: float | None) -> ModelTimeoutError:
-    span = f" for {seconds:g} s" if seconds is not None else ""
-    return ModelTimeoutError(f"{place} sent nothing{span}; raise read_timeout if the model needs longer")
+def timed_out(place: object, seconds: float) -> ModelTimeoutError:
+    return ModelTimeoutError(f"{place} sent nothing for {seconds:g} s; raise read_timeout if the model needs longer")
 
 
 def cannot_connect(place: object, error: BaseException, proxy: str | None = None) -> ConnectError:

@@ -13,8 +13,9 @@ from typing import TypeVar
 
 from awsllm.aws import failures
 from awsllm.aws.call import Call, HttpRequest, HttpResponse, StreamCall
+from awsllm.aws.failures import Limits
 from awsllm.aws.intercept import Answer, intercept
-from awsllm.aws.pool import Exchange, Limits, Pool
+from awsllm.aws.pool import Exchange, Pool
 from awsllm.aws.session import AwsSession
 from awsllm.aws.signing import sign
 from awsllm.aws.tls import Routes
@@ -76,7 +77,7 @@ class HttpTransport:
                 raise call.error(HttpResponse(head.status, head.headers, exchange.read()))
             decoder = call.decoder(head)
             pieces, delivered = iter(exchange), False
-            while piece := _next(pieces, self._session.endpoint(call.request.service).url, limits, delivered=delivered):
+            while piece := _next(pieces, call.request.service, limits, delivered=delivered):
                 for event in decoder.feed(piece):
                     delivered = True
                     yield event
@@ -92,11 +93,11 @@ class HttpTransport:
         return intercept(signed, request.service, self._session, stream=stream) or self._pool.send(signed, limits)
 
 
-def _next(pieces: Iterator[bytes], place: str, limits: Limits, *, delivered: bool) -> bytes | None:
+def _next(pieces: Iterator[bytes], service: str, limits: Limits, *, delivered: bool) -> bytes | None:
     """The next piece of a stream, None at its end."""
     try:
         return next(pieces, None)
     except (ModelTimeoutError, ServerError) as error:
         if limits.has_passed():
             raise
-        raise failures.broken_stream(place, error, delivered=delivered) from error
+        raise failures.broken_stream(service, error, delivered=delivered) from error

@@ -39,6 +39,11 @@ class Answer:
             close()
 
 
+def has_interceptor() -> bool:
+    """Whether somebody, such as moto, has put a handler in; it may compute for long."""
+    return bool(_builtin_handlers())
+
+
 def intercept(request: SignedRequest, service: str, session: AwsSession, *, stream: bool) -> Answer | None:
     """The first answer that a handler gives, or None: send it then."""
     builtin = _builtin_handlers()

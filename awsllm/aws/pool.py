@@ -19,12 +19,11 @@ import socket
 import ssl
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
 from http.client import HTTPException, HTTPResponse
 from typing import TYPE_CHECKING, Any
 
 from awsllm.aws import failures
-from awsllm.errors import ModelTimeoutError
+from awsllm.aws.failures import Limits
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -37,28 +36,6 @@ _KEEP_ALIVE = (
     (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),  # NAT gateways forget a connection that is silent while a model thinks
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """How long to wait: ``connect`` and ``read`` in seconds for each wait, ``deadline`` an instant for all of them."""
-
-    connect: float
-    read: float
-    deadline: float | None = None
-
-    def seconds(self, most: float, place: object) -> float:
-        """What a wait of at most ``most`` seconds may take now; raises ModelTimeoutError once the deadline has
-        passed."""
-        left = failures.remaining(self.deadline, place)
-        return most if left is None else min(most, left)
-
-    def has_passed(self) -> bool:
-        return failures.has_passed(self.deadline)
-
-    def timed_out(self, place: object) -> ModelTimeoutError:
-        """The error for a wait that took as long as it might."""
-        return failures.deadline_passed(place) if self.has_passed() else failures.timed_out(place, self.read)
 
 
 class Wire:
@@ -221,7 +198,7 @@ def connect(route: Route, limits: Limits) -> Wire:
     try:
         sock = _dial(route.first_hop, limits)
     except TimeoutError as error:
-        failures.remaining(limits.deadline, origin)
+        limits.left(origin)
         raise failures.cannot_connect(origin, error, route.proxy_url) from error
     except OSError as error:
         raise failures.cannot_connect(origin, error, route.proxy_url) from error
@@ -229,7 +206,7 @@ def connect(route: Route, limits: Limits) -> Wire:
         return Wire(_secure(route, sock, limits), origin, limits)
     except TimeoutError as error:
         sock.close()
-        failures.remaining(limits.deadline, origin)
+        limits.left(origin)
         raise failures.cannot_connect(origin, error, route.proxy_url) from error
     except (OSError, HTTPException) as error:
         sock.close()

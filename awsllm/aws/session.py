@@ -104,15 +104,18 @@ class AwsSession:
                 return None
             return _new_botocore_session(self._profile)
 
+    def boto3_client(self, service: str) -> Any:
+        """A new boto3 client that calls as this session does; ``control.client`` keeps them."""
+        with self._lock:  # making clients is not thread-safe in boto3, using them is
+            return self.boto3().client(service, region_name=self._region_or_none(), endpoint_url=self._endpoint_url)
+
     def boto3(self) -> Any:
-        """A ``boto3.Session`` with the same credentials and region: the caller's, or a new one."""
+        """A ``boto3.Session`` with the same credentials: the caller's, or a new one."""
         from boto3.session import Session
 
         if isinstance(self._given, Session):
             return self._given
-        return Session(
-            botocore_session=self.botocore or _new_botocore_session(None), region_name=self._region_or_none()
-        )
+        return Session(botocore_session=self.botocore or _new_botocore_session(None))
 
     @cached_property
     def settings(self) -> Settings:
@@ -188,9 +191,13 @@ class AwsSession:
             raise ConfigurationError(_NO_CREDENTIALS)
         return Credentials(keys.access_key, keys.secret_key, keys.token)
 
-    def credentials_ready(self) -> bool:
-        """Whether ``credentials`` would answer at once; if not, an event loop should not wait for it."""
+    def is_ready(self, service: str) -> bool:
+        """Whether a call of ``service`` can be signed at once; if not, an event loop should not wait for it."""
+        if service not in self._endpoints:
+            return False
         source = self._source
+        if self._takes_bearer(service):
+            return True
         if source is None or isinstance(source, Credentials):
             return source is not None
         refresh_needed = getattr(source, "refresh_needed", None)

@@ -159,7 +159,7 @@ def _add_bearer(request: SignedRequest, session: AwsSession) -> None:
     if request.origin.scheme != "https":
         raise ConfigurationError(
             f"{BEARER_VARIABLE} is not sent to {request.origin}: as with boto3, bearer tokens go over https only, "
-            f"loopback included. Use an https endpoint, or unset {BEARER_VARIABLE} so that requests are signed with access keys"
+            f"loopback included. Use an https endpoint, or unset {BEARER_VARIABLE} to sign with access keys"
         )
     request.headers["Authorization"] = f"Bearer {session.bearer_token()}"
 

@@ -1,0 +1,236 @@
+"""The asynchronous transport: ``http.py``, awaited, over aiohttp.
+
+Nothing here blocks the event loop. What may read files or ask a credential service (the first call, and a call that
+must refresh its keys) is done in a thread, and so is an answer that moto computes. Cancelling a call, or closing a
+stream, closes its connection. A transport belongs to the event loop that first uses it, until it is closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, closing
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from awsllm.aws import failures
+from awsllm.aws.call import Call, HttpRequest, HttpResponse, StreamCall
+from awsllm.aws.failures import Limits
+from awsllm.aws.http import STREAM_READ_TIMEOUT, UNARY_READ_TIMEOUT
+from awsllm.aws.intercept import Answer, has_interceptor, intercept
+from awsllm.aws.session import AwsSession
+from awsllm.aws.signing import SignedRequest, sign
+from awsllm.aws.tls import Route, Routes
+from awsllm.errors import AwsllmError, ConfigurationError, ModelTimeoutError, ServerError
+
+if TYPE_CHECKING:
+    import aiohttp
+
+T = TypeVar("T")
+
+_KEEP_ALIVE = 60.0  # seconds an idle connection is kept
+
+
+class AsyncHttpTransport:
+    """Executes calls on an event loop. The arguments are ``HttpTransport``'s, but that no more than ``max_connections``
+    are open at once: further calls wait, within their deadlines."""
+
+    def __init__(
+        self,
+        session: AwsSession,
+        *,
+        connect_timeout: float = 10.0,
+        read_timeout: float | None = None,
+        max_connections: int = 512,
+    ) -> None:
+        self._aiohttp = _import_aiohttp()
+        self._session = session
+        self._connect_timeout = connect_timeout
+        self._read_timeout = read_timeout
+        self._max_connections = max_connections
+        self._http: aiohttp.ClientSession | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._routes: Routes | None = None
+        self._places: dict[str, str] = {}
+
+    async def send(self, call: Call[T], *, deadline: float | None = None) -> T:
+        """See ``HttpTransport.send``."""
+        limits = Limits(self._connect_timeout, self._read_timeout or UNARY_READ_TIMEOUT, deadline)
+        async with self._bounded(call.request, limits):
+            with closing(await self._open(call.request, limits, stream=False)) as exchange:
+                response = HttpResponse(exchange.status, exchange.headers, await exchange.read())
+        if 200 <= response.status < 300:
+            return call.decode(response)
+        raise call.error(response)
+
+    async def stream(self, call: StreamCall[T], *, deadline: float | None = None) -> AsyncIterator[T]:
+        """See ``HttpTransport.stream``."""
+        limits = Limits(self._connect_timeout, self._read_timeout or STREAM_READ_TIMEOUT, deadline)
+        async with self._bounded(call.request, limits):
+            exchange = await self._open(call.request, limits, stream=True)
+        with closing(exchange):
+            head = HttpResponse(exchange.status, exchange.headers)
+            if not 200 <= head.status < 300:
+                async with self._bounded(call.request, limits):
+                    body = await exchange.read()
+                raise call.error(HttpResponse(head.status, head.headers, body))
+            decoder = call.decoder(head)
+            delivered = False
+            while piece := await self._next(exchange, call.request, limits, delivered=delivered):
+                for event in decoder.feed(piece):
+                    delivered = True
+                    yield event
+            decoder.close()
+
+    async def close(self) -> None:
+        """Close all connections. The transport may be used again, on new ones."""
+        http, self._http, self._loop = self._http, None, None
+        if http is not None:
+            await http.close()
+
+    async def _open(self, request: HttpRequest, limits: Limits, *, stream: bool) -> _Exchange | _Answer:
+        """Send, and get the head of the answer, from the service or from whoever answers in its place."""
+        if self._routes is not None and self._session.is_ready(request.service):
+            signed, route = self._prepare(request)
+        else:
+            signed, route = await asyncio.to_thread(self._prepare, request)
+        if has_interceptor():
+            answer = await asyncio.to_thread(intercept, signed, request.service, self._session, stream=stream)
+        else:
+            answer = intercept(signed, request.service, self._session, stream=stream)
+        if answer is not None:
+            return _Answer(answer)
+        return _Exchange(await self._request(signed, route, limits))
+
+    def _prepare(self, request: HttpRequest) -> tuple[SignedRequest, Route]:
+        """Sign, and find the way; both may read files when they are first done."""
+        signed = sign(request, self._session)
+        if self._routes is None:
+            self._routes = Routes(self._session.settings)
+        route = self._routes.to(signed.origin)
+        self._places[request.service] = str(signed.origin)
+        if signed.origin.scheme == "https":
+            route.context()
+        return signed, route
+
+    async def _request(self, signed: SignedRequest, route: Route, limits: Limits) -> aiohttp.ClientResponse:
+        from yarl import URL
+
+        timeout = self._aiohttp.ClientTimeout(sock_connect=limits.connect, sock_read=limits.read)
+        return await self._client().request(
+            signed.method,
+            URL(signed.url, encoded=True),  # as it was signed
+            headers={**signed.headers, "Accept-Encoding": "identity"},
+            data=signed.body,
+            allow_redirects=False,
+            timeout=timeout,
+            ssl=route.context() if signed.origin.scheme == "https" else True,
+            **self._proxy(route),
+        )
+
+    def _proxy(self, route: Route) -> dict[str, Any]:
+        if route.proxy is None:
+            return {}
+        authorization = route.proxy_headers.get("Proxy-Authorization")
+        auth = self._aiohttp.BasicAuth.decode(authorization, encoding="utf-8") if authorization else None
+        return {"proxy": str(route.proxy), "proxy_auth": auth}
+
+    def _client(self) -> aiohttp.ClientSession:
+        loop = asyncio.get_running_loop()
+        if self._http is None:
+            connector = self._aiohttp.TCPConnector(limit=self._max_connections, keepalive_timeout=_KEEP_ALIVE)
+            self._http = self._aiohttp.ClientSession(
+                connector=connector,
+                auto_decompress=False,
+                cookie_jar=self._aiohttp.DummyCookieJar(),
+                skip_auto_headers=("Accept", "Content-Type"),
+            )
+            self._loop = loop
+        if self._loop is not loop:
+            raise ConfigurationError(
+                "this async client belongs to another event loop: close it there, or make one client for each loop"
+            )
+        return self._http
+
+    @asynccontextmanager
+    async def _bounded(self, request: HttpRequest, limits: Limits) -> AsyncIterator[None]:
+        """Give up at the deadline; translate what went wrong."""
+        try:
+            async with asyncio.timeout(limits.left(self._place(request))):
+                yield
+        except (self._aiohttp.ClientError, OSError) as error:  # TimeoutError is an OSError
+            raise _translate(self._aiohttp, error, self._place(request), limits) from error
+
+    async def _next(
+        self, exchange: _Exchange | _Answer, request: HttpRequest, limits: Limits, *, delivered: bool
+    ) -> bytes | None:
+        """The next piece of a stream, None at its end."""
+        try:
+            async with self._bounded(request, limits):
+                return await exchange.next()
+        except (ModelTimeoutError, ServerError) as error:
+            if limits.has_passed():
+                raise
+            raise failures.broken_stream(request.service, error, delivered=delivered) from error
+
+    def _place(self, request: HttpRequest) -> str:
+        """How errors name the service: by its address, once that is known."""
+        return self._places.get(request.service, request.service)
+
+
+class _Exchange:
+    """An answer whose head has arrived and whose body has not been read."""
+
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self._response = response
+        self.status = response.status
+        self.headers = {name.lower(): value for name, value in response.headers.items()}
+
+    async def read(self) -> bytes:
+        return await self._response.read()
+
+    async def next(self) -> bytes | None:
+        return await self._response.content.readany() or None
+
+    def close(self) -> None:
+        """Close the connection, unless the body was read to its end."""
+        self._response.close()
+
+
+class _Answer:
+    """An answer given in the service's place, each piece of it computed in a thread."""
+
+    def __init__(self, answer: Answer) -> None:
+        self._answer = answer
+        self._pieces: Iterator[bytes] = iter(answer)
+        self.status = answer.status
+        self.headers = answer.headers
+
+    async def read(self) -> bytes:
+        return await asyncio.to_thread(self._answer.read)
+
+    async def next(self) -> bytes | None:
+        return await asyncio.to_thread(next, self._pieces, None)
+
+    def close(self) -> None:
+        self._answer.close()
+
+
+def _translate(aiohttp: Any, error: Exception, place: str, limits: Limits) -> AwsllmError:
+    """awsllm's error for aiohttp's. The order matters: the first rows are subclasses of the later ones."""
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return failures.proxy_refused(place, str(error.request_info.real_url), error.status)
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return failures.tls_failed(place, error.certificate_error)
+    if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):
+        return failures.cannot_connect(place, getattr(error, "os_error", error))
+    if isinstance(error, TimeoutError):  # aiohttp's read timeout, or asyncio's for the deadline
+        return limits.timed_out(place)
+    return failures.broken(place, error)
+
+
+def _import_aiohttp() -> Any:
+    try:
+        import aiohttp
+    except ImportError as error:
+        raise ConfigurationError("async calls to AWS need aiohttp: pip install 'awsllm[async]'") from error
+    return aiohttp
