@@ -1,4 +1,4 @@
-"""The GGUF and safetensors readers: against the ``gguf`` and ``safetensors`` packages on good files, and on bad ones."""
+"""The GGUF and safetensors readers, against the packages of these names on good files, and on bad ones."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ BAD: dict[str, tuple[bytes, str]] = {
     "huge array": (file(entry("k", ARRAY, array(U32, MANY)), entries=1), "cannot fit"),
     "huge string array": (file(entry("k", ARRAY, array(STRING, MANY)), entries=1), "cannot fit"),
     "huge array of arrays": (file(entry("k", ARRAY, array(ARRAY, MANY)), entries=1), "cannot fit"),
-    "string past end": (file(entry("k", ARRAY, array(STRING, 1, struct.pack("<Q", 99))), entries=1), "download it again"),
+    "item past end": (file(entry("k", ARRAY, array(STRING, 1, struct.pack("<Q", 99))), entries=1), "past the end"),
     "deep": (file(entry("k", ARRAY, array(ARRAY, 1, array(ARRAY, 1, array(U32, 0, bytes(16))))), entries=1), "deep"),
     "value type": (file(entry("k", 13, bytes(8)), entries=1), "unknown value type 13"),
     "item type": (file(entry("k", ARRAY, array(77, 1, bytes(8))), entries=1), "unknown value type 77"),
@@ -260,7 +260,7 @@ def test_reads_what_safetensors_wrote(tmp_path: Path) -> None:
 
 def test_directories(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(weights.WeightsError, match="they run code"):
+    with pytest.raises(weights.WeightsError, match="can run code"):
         weights.read(tmp_path)
     (tmp_path / weights.INDEX).write_text(json.dumps({"weight_map": {"a": "../model.safetensors"}}))
     with pytest.raises(weights.WeightsError, match="a listed file is missing"):

@@ -1,6 +1,6 @@
 """One Llama-shaped decoder; what tells the families apart is in ``Config``.
 
-Families: Llama 2 and 3 (SmolLM2 is one), Mistral, Qwen 2 and 2.5 (bias on q, k, v), Qwen 3 (norms on q's and k's heads).
+Families: Llama 2 and 3 (SmolLM2 is one), Mistral, Qwen 2 and 2.5 (bias on q, k, v), Qwen 3 (norms on q and k heads).
 A file with a tensor that this model would not use is refused: it is of an architecture that only looks like these.
 
 A forward pass takes chunks of several sequences at once, laid end to end: ``T`` counts the tokens of all of them, and
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from os import PathLike
 
+MAX_SIZE: Final = 1 << 24
 FAMILIES: Final = ("llama", "mistral", "qwen2", "qwen3")
 _UNUSED: Final = ("rotary_emb.inv_freq",)  # written by old Hugging Face checkpoints, computed here
 
@@ -54,6 +55,15 @@ class Config:
     rope: Mapping[str, Any]
     tied: bool
     sliding_window: int | None = None
+
+    def __post_init__(self) -> None:
+        """What is read from a file decides how much memory is taken and what is divided by what."""
+        sizes = ("vocab_size", "hidden_size", "intermediate_size", "layers", "heads", "kv_heads", "head_dim", "context")
+        for name in sizes:
+            if type(value := getattr(self, name)) is not int or not 1 <= value <= MAX_SIZE:
+                raise ModelError(f"the configuration's {name} is {value!r}, not a whole number from 1 to {MAX_SIZE}")
+        if self.heads % self.kv_heads or self.head_dim % 2:
+            raise ModelError(f"{self.heads} heads of {self.head_dim} channels do not go with {self.kv_heads} key heads")
 
     @property
     def qkv_bias(self) -> bool:
@@ -83,11 +93,11 @@ class Config:
             layers=key("block_count"),
             heads=heads,
             kv_heads=key("attention.head_count_kv", heads),
-            head_dim=key("attention.key_length", hidden // heads),
+            head_dim=key("attention.key_length", hidden // max(heads, 1)),
             context=key("context_length"),
             norm_eps=key("attention.layer_norm_rms_epsilon"),
             rope_theta=key("rope.freq_base", 10000.0),
-            rope={} if scaling == "none" else {"rope_type": scaling, "factor": key("rope.scaling.factor")},
+            rope={} if scaling == "none" else {"rope_type": scaling, "factor": float(key("rope.scaling.factor", 1))},
             tied="lm_head.weight" not in tensors,
             sliding_window=key("attention.sliding_window", 0) or None,
         )
@@ -98,6 +108,7 @@ class Config:
         family = _family(config.get("model_type"))
         rope = dict(config.get("rope_parameters") or config.get("rope_scaling") or {})
         rope.setdefault("rope_type", rope.pop("type", "default"))
+        rope |= {"factor": float(rope["factor"])} if "factor" in rope else {}
         theta = rope.pop("rope_theta", config.get("rope_theta", 10000.0))
         windowed = config.get("use_sliding_window", family == "mistral")
         if windowed and family != "mistral":
@@ -111,7 +122,7 @@ class Config:
                 layers=config["num_hidden_layers"],
                 heads=(heads := config["num_attention_heads"]),
                 kv_heads=config.get("num_key_value_heads") or heads,
-                head_dim=config.get("head_dim") or config["hidden_size"] // heads,
+                head_dim=config.get("head_dim") or config["hidden_size"] // max(heads, 1),
                 context=config["max_position_embeddings"],
                 norm_eps=config["rms_norm_eps"],
                 rope_theta=theta,
@@ -134,23 +145,26 @@ def rope_frequencies(config: Config) -> Tensor:
     frequency: Tensor = config.rope_theta ** (
         -torch.arange(0, config.head_dim, 2, dtype=torch.float32) / config.head_dim
     )
-    match kind := config.rope.get("rope_type", "default"):
-        case "default" | "none":
+    match dict(config.rope) or {"rope_type": "default"}:
+        case {"rope_type": "default"}:
             return frequency
-        case "linear":
-            return frequency / config.rope["factor"]
-        case "llama3":
+        case {"rope_type": "linear", "factor": float(factor)}:
+            return frequency / factor
+        case {"rope_type": "llama3"}:
             return _llama3_frequencies(frequency, config.rope)
-        case _:
-            raise ModelError(f"rope scaling {kind!r} is not supported; supported are linear and llama3")
+        case rope:
+            raise ModelError(f"rope scaling {rope} is not supported; supported are linear and llama3, with a factor")
 
 
 def _llama3_frequencies(frequency: Tensor, rope: Mapping[str, Any]) -> Tensor:
     """Slow waves are slowed by ``factor``, fast ones kept, those between blended (Llama 3.1, its released code)."""
-    waves = rope["original_max_position_embeddings"] * frequency / (2 * math.pi)  # in the original context
-    low, high = rope["low_freq_factor"], rope["high_freq_factor"]
+    try:
+        low, high, factor = (float(rope[name]) for name in ("low_freq_factor", "high_freq_factor", "factor"))
+        waves = rope["original_max_position_embeddings"] * frequency / (2 * math.pi)  # in the original context
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelError(f"rope scaling {rope} is not complete: {error}") from None
     kept = ((waves - low) / (high - low)).clamp(0, 1)
-    slowed: Tensor = frequency * (kept + (1 - kept) / rope["factor"])
+    slowed: Tensor = frequency * (kept + (1 - kept) / factor)
     return slowed
 
 
@@ -162,6 +176,11 @@ class KVCache:
         self.data = torch.empty(shape, dtype=dtype, device=device)  # (layers, 2 G, capacity, D): keys, then values
         self.capacity = capacity
         self.length = 0
+
+    @property
+    def nbytes(self) -> int:
+        """The memory that live tokens take: what is allocated beyond was never touched, and so is not resident."""
+        return self.data.nbytes // self.capacity * self.length
 
     def copy_prefix(self, other: KVCache, length: int) -> None:
         """Take over another sequence's first ``length`` tokens."""

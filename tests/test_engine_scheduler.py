@@ -1,0 +1,434 @@
+"""Sampling and scheduling: whatever is batched, shared, cancelled or broken, each answer is what it would be alone."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from awsllm.engine import model, quant, weights
+from awsllm.engine.generate import Sampling, sample
+from awsllm.engine.model import Chunk, Decoder, KVCache
+from awsllm.engine.scheduler import BLOCK, ContextError, Generation, Scheduler, SchedulerError, Step
+
+VOCABULARY, HIDDEN, INNER, HEAD = 96, 64, 96, 16
+CONFIG = {
+    "model_type": "llama", "vocab_size": VOCABULARY, "hidden_size": HIDDEN, "intermediate_size": INNER,
+    "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 400,
+    "rms_norm_eps": 1e-5, "tie_word_embeddings": True,
+}  # fmt: skip
+LONG = [(7 * i + i // 5) % VOCABULARY for i in range(3 * BLOCK + 9)]
+
+
+def tiny(precision: Any = "packed") -> Decoder:
+    """A random model."""
+    generator = torch.Generator().manual_seed(1)
+    shapes = {"model.embed_tokens.weight": (VOCABULARY, HIDDEN), "model.norm.weight": (HIDDEN,)}
+    for layer in range(2):
+        prefix = f"model.layers.{layer}."
+        shapes |= {f"{prefix}{name}_layernorm.weight": (HIDDEN,) for name in ("input", "post_attention")}
+        shapes |= {f"{prefix}self_attn.{name}_proj.weight": (4 * HEAD, HIDDEN) for name in "qo"}
+        shapes |= {f"{prefix}self_attn.{name}_proj.weight": (2 * HEAD, HIDDEN) for name in "kv"}
+        shapes |= {f"{prefix}mlp.{name}_proj.weight": (INNER, HIDDEN) for name in ("gate", "up")}
+        shapes[f"{prefix}mlp.down_proj.weight"] = (HIDDEN, INNER)
+    tensors = {
+        name: quant.Stored(shape, quant.F32, (torch.randn(shape, generator=generator) * 0.3).view(torch.uint8))
+        for name, shape in shapes.items()
+    }
+    return Decoder(weights.Checkpoint(CONFIG, False, tensors), precision, torch.device("cpu"))
+
+
+class Watched:
+    """A model that records what it computes, and waits before each pass until it may."""
+
+    def __init__(self, inner: Decoder, *, held: bool = False) -> None:
+        self.inner, self.config = inner, inner.config
+        self.batches: list[list[int]] = []  # the lengths of the chunks, pass by pass
+        self.turns: threading.Semaphore | None = threading.Semaphore(0) if held else None
+        self.entered = threading.Semaphore(0)
+        self.failure: Exception | None = None
+
+    def new_cache(self, capacity: int) -> KVCache:
+        return self.inner.new_cache(capacity)
+
+    def forward(self, chunks: Sequence[Chunk]) -> Tensor:
+        self.entered.release()
+        if self.turns is not None:
+            self.turns.acquire()
+        self.batches.append([len(chunk.tokens) for chunk in chunks])
+        if self.failure is not None:
+            raise self.failure
+        return self.inner.forward(chunks)
+
+
+Start = Callable[..., Scheduler]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    started: list[Scheduler] = []
+
+    def make(decoder: Any = None, **options: Any) -> Scheduler:
+        started.append(Scheduler(decoder or tiny(), **options))
+        return started[-1]
+
+    yield make
+    for scheduler in started:
+        scheduler.close()
+
+
+def greedy(count: int, **changes: Any) -> Sampling:
+    return Sampling(max_tokens=count, **changes)
+
+
+def alone(decoder: Decoder, prompt: list[int], count: int) -> list[int]:
+    """The greedy answer by the plainest loop: everything computed anew for every token."""
+    tokens = list(prompt)
+    for _ in range(count):
+        logits = decoder.forward([Chunk(tokens, decoder.new_cache(len(tokens)))])
+        tokens.append(int(logits.argmax()))
+    return tokens[len(prompt) :]
+
+
+def test_greedy_equals_the_plain_loop(start: Start) -> None:
+    decoder = tiny("float32")
+    for prompt in ([5], LONG[:10], LONG):
+        generation = start(decoder).submit(prompt, greedy(12))
+        assert list(generation) == alone(decoder, prompt, 12)
+        assert generation.finish_reason == "length"
+
+
+PROMPTS = [LONG[i : i + 3 + 17 * i] for i in range(9)]
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.9])
+def test_batched_equals_single(temperature: float, start: Start) -> None:
+    decoder = tiny()
+
+    def sampling(i: int) -> Sampling:
+        return Sampling(temperature=temperature, seed=i, max_tokens=5 + i)
+
+    single = [list(start(decoder, prefix_bytes=0).submit(p, sampling(i))) for i, p in enumerate(PROMPTS)]
+    together = start(decoder, max_sequences=4)
+    generations = [together.submit(p, sampling(i)) for i, p in enumerate(PROMPTS)]
+    assert [list(generation) for generation in generations] == single
+
+
+def test_several_sequences_share_a_pass_but_no_more_than_allowed(start: Start) -> None:
+    watched = Watched(tiny(), held=True)
+    scheduler = start(watched, max_sequences=3)
+    generations = [scheduler.submit([1, 2, i], greedy(4)) for i in range(5)]
+    assert watched.turns is not None
+    watched.turns.release(100)
+    for generation in generations:
+        assert len(list(generation)) == 4
+    assert max(map(len, watched.batches)) == 3
+
+
+def test_a_prompt_is_computed_in_blocks_while_others_go_on(start: Start) -> None:
+    watched = Watched(tiny(), held=True)
+    assert watched.turns is not None
+    scheduler = start(watched)
+    short = scheduler.submit([1], greedy(8))
+    watched.entered.acquire()
+    long = scheduler.submit(LONG, greedy(1))
+    watched.turns.release(100)
+    assert len(list(short)) == 8
+    assert list(long)
+    assert watched.batches[:5] == [[1], [1, BLOCK], [1, BLOCK], [1, BLOCK], [1, 9]]
+
+
+def test_shared_prefix_is_not_computed_again_and_changes_nothing(start: Start) -> None:
+    decoder = tiny()
+    prompts = [LONG, LONG, [*LONG[: 2 * BLOCK], 1, 2, 3], LONG[: 2 * BLOCK], LONG[: BLOCK - 1]]
+    fresh = [list(start(decoder).submit(prompt, greedy(10))) for prompt in prompts]
+    watched = Watched(decoder)
+    scheduler = start(watched)
+    generations = []
+    for prompt in prompts:
+        generations.append(scheduler.submit(prompt, greedy(10)))
+        list(generations[-1])
+    assert [list(generation) for generation in generations] == [[]] * 5  # read before: only the end is left
+    assert [g.cached_tokens for g in generations] == [0, 3 * BLOCK, 2 * BLOCK, BLOCK, 0]
+    assert sum(map(sum, watched.batches)) == sum(map(len, prompts)) - 6 * BLOCK + 5 * 9
+    scheduler = start(decoder)
+    assert [list(scheduler.submit(prompt, greedy(10))) for prompt in prompts] == fresh
+
+
+def test_prefix_of_an_active_sequence_is_shared(start: Start) -> None:
+    watched = Watched(tiny(), held=True)
+    assert watched.turns is not None
+    scheduler = start(watched)
+    first = scheduler.submit(LONG, greedy(20))
+    watched.turns.release(6)
+    for _ in range(7):
+        watched.entered.acquire()
+    second = scheduler.submit(LONG, greedy(20))
+    watched.turns.release(100)
+    assert list(first) == list(second)
+    assert (first.cached_tokens, second.cached_tokens) == (0, 3 * BLOCK)
+
+
+def test_old_prefixes_are_forgotten(start: Start) -> None:
+    decoder = tiny()
+    one = decoder.new_cache(400).data.nbytes // 400 * (len(LONG) + 10)
+    scheduler = start(decoder, prefix_bytes=2 * one)
+    prompts = [[i, *LONG[1:]] for i in range(3)]
+    for prompt in [*prompts, prompts[0]]:
+        list(last := scheduler.submit(prompt, greedy(1)))
+    assert last.cached_tokens == 0
+    list(last := scheduler.submit(prompts[2], greedy(1)))
+    assert last.cached_tokens == 3 * BLOCK
+
+
+def test_stop_ids_end_and_are_left_out(start: Start) -> None:
+    decoder = tiny("float32")
+    expected = alone(decoder, [5], 10)
+    place = next(i for i, token in enumerate(expected) if i and token not in expected[:i])
+    generation = start(decoder).submit([5], greedy(10, stop_ids=frozenset({expected[place]})))
+    assert list(generation) == expected[:place]
+    assert generation.finish_reason == "stop"
+
+
+def test_seed_repeats_and_seeds_differ(start: Start) -> None:
+    scheduler = start()
+
+    def answer(seed: int | None) -> list[int]:
+        return list(scheduler.submit([5], Sampling(temperature=2.0, seed=seed, max_tokens=20)))
+
+    assert answer(3) == answer(3)
+    assert answer(3) != answer(4)
+    assert answer(None) != answer(None)
+
+
+def test_context_ends_an_answer_and_refuses_a_prompt(start: Start) -> None:
+    scheduler = start(max_context=20)
+    generation = scheduler.submit([1] * 15, Sampling())
+    assert len(list(generation)) == 5
+    assert generation.finish_reason == "length"
+    with pytest.raises(ContextError, match="20 tokens; the context holds 20") as caught:
+        scheduler.submit([1] * 20, Sampling())
+    assert (caught.value.prompt_tokens, caught.value.context) == (20, 20)
+    assert start(max_context=10**6).max_context == 400
+
+
+@pytest.mark.parametrize("prompt", [[], [-1], [VOCABULARY]])
+def test_bad_prompts_are_refused(prompt: list[int], start: Start) -> None:
+    with pytest.raises(ValueError, match="the prompt"):
+        start().submit(prompt, Sampling())
+
+
+def test_cancel_stops_computing(start: Start) -> None:
+    watched = Watched(tiny(), held=True)
+    assert watched.turns is not None
+    scheduler = start(watched, max_sequences=1)
+    running, waiting, last = (scheduler.submit([i], greedy(50)) for i in range(3))
+    watched.turns.release(2)
+    steps = iter(running)
+    assert [type(next(steps)), type(next(steps))] == [int, int]
+    watched.entered.acquire()
+    watched.entered.acquire()
+    watched.entered.acquire()  # in its third pass
+    running.cancel()
+    waiting.cancel()
+    watched.turns.release(100)
+    assert len(list(steps)) <= 1
+    assert list(waiting) == []
+    assert len(list(last)) == 50
+    assert (running.finish_reason, waiting.finish_reason) == ("cancelled", "cancelled")
+    assert len(watched.batches) == 3 + 50
+
+
+def test_steps_reach_a_callback(start: Start) -> None:
+    steps: list[Step] = []
+    generation = start().submit([1], greedy(3), on_token=steps.append)
+    tokens = list(generation)
+    assert [step.token for step in steps] == [*tokens, None]
+    assert steps[-1] == Step(None, "length")
+
+
+def test_waiting_for_a_step_can_be_bounded(start: Start) -> None:
+    watched = Watched(tiny(), held=True)
+    generation = start(watched).submit([1], greedy(1))
+    with pytest.raises(TimeoutError):
+        generation.step(timeout=0)
+    assert watched.turns is not None
+    watched.turns.release()
+    assert generation.step().token is not None
+    assert generation.step() == generation.step() == Step(None, "length")
+
+
+class Alternating:
+    """A grammar: even and odd tokens in turn, six in all."""
+
+    def __init__(self, fail_at: int | None = None, nothing_at: int | None = None) -> None:
+        self.seen: list[int] = []
+        self.fail_at, self.nothing_at = fail_at, nothing_at
+
+    def mask(self) -> Tensor:
+        if len(self.seen) == self.fail_at:
+            raise RuntimeError("the grammar broke")
+        word = 0 if len(self.seen) == self.nothing_at else 0x55555555 << len(self.seen) % 2
+        return torch.tensor([word] * 3, dtype=torch.int64).to(torch.int32)
+
+    def advance(self, token_id: int) -> None:
+        assert token_id % 2 == len(self.seen) % 2
+        self.seen.append(token_id)
+
+    @property
+    def finished(self) -> bool:
+        return len(self.seen) == 6
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.5])
+def test_a_matcher_decides_what_may_come_and_when_it_ends(temperature: float, start: Start) -> None:
+    matcher = Alternating()
+    generation = start().submit([1], Sampling(temperature=temperature, seed=1), matcher)
+    assert [token % 2 for token in generation] == [0, 1] * 3
+    assert generation.finish_reason == "stop"
+
+
+def break_down(step: Step) -> None:
+    raise KeyError("reader")
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"matcher": Alternating(fail_at=2)}, RuntimeError, "the grammar broke"),
+        ({"matcher": Alternating(nothing_at=2)}, ValueError, "no token is possible"),
+        ({"on_token": break_down}, KeyError, "reader"),
+    ],
+)
+def test_a_failure_is_its_own_generations(
+    options: dict[str, Any], error: type[Exception], message: str, start: Start
+) -> None:
+    decoder = tiny("float32")
+    scheduler = start(decoder)
+    bad, good = scheduler.submit([1], greedy(9), **options), scheduler.submit([5], greedy(9))
+    with pytest.raises(error, match=message):
+        list(bad)
+    assert bad.finish_reason is None
+    assert isinstance(bad.error, error)
+    assert list(good) == alone(decoder, [5], 9)
+
+
+def test_a_failing_pass_fails_its_batch_and_no_later_one(start: Start) -> None:
+    watched = Watched(tiny())
+    watched.failure = MemoryError("no memory")
+    scheduler = start(watched)
+    with pytest.raises(MemoryError, match="no memory"):
+        list(scheduler.submit([1], greedy(3)))
+    watched.failure = None
+    assert len(list(scheduler.submit([1], greedy(3)))) == 3
+
+
+def test_close_cancels_and_ends_the_thread(start: Start) -> None:
+    watched = Watched(tiny(), held=True)
+    assert watched.turns is not None
+    scheduler = start(watched, max_sequences=1)
+    generations: list[Generation] = [scheduler.submit([1], greedy(100)) for _ in range(2)]
+    watched.entered.acquire()
+    closer = threading.Thread(target=scheduler.close)
+    closer.start()
+    watched.turns.release(100)
+    closer.join()
+    for generation in generations:
+        list(generation)
+    assert {generation.finish_reason for generation in generations} <= {"cancelled", "length"}
+    assert generations[1].finish_reason == "cancelled"
+    with pytest.raises(SchedulerError, match="closed"):
+        scheduler.submit([1], greedy(1))
+
+
+def test_a_forked_process_is_told(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    scheduler = start()
+    process = os.getpid()
+    monkeypatch.setattr(os, "getpid", lambda: process + 1)
+    with pytest.raises(SchedulerError, match="forked"):
+        scheduler.submit([1], greedy(1))
+
+
+def test_many_threads(start: Start) -> None:
+    decoder = tiny()
+    scheduler = start(decoder, max_sequences=4)
+    expected = [list(start(decoder).submit([i, 3], greedy(8))) for i in range(12)]
+    found: dict[int, list[int]] = {}
+
+    def ask(i: int) -> None:
+        found[i] = list(scheduler.submit([i, 3], greedy(8)))
+
+    threads = [threading.Thread(target=ask, args=(i,)) for i in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [found[i] for i in range(12)] == expected
+
+
+@given(st.floats(0.05, 5), st.floats(0, 1), st.integers(0, 20), st.integers(0, 2**32))
+@settings(max_examples=150, deadline=None)
+def test_only_likely_tokens_are_drawn(temperature: float, top_p: float, top_k: int, seed: int) -> None:
+    logits = torch.randn(600, generator=torch.Generator().manual_seed(seed)) * 3
+    sampling = Sampling(temperature=temperature, top_p=top_p, top_k=top_k, seed=seed)
+    token = sample(logits, sampling, sampling.generator())
+    likelier = logits > logits[token]
+    assert not top_k or int(likelier.sum()) < top_k
+    kept = (logits.double() / temperature).softmax(-1)
+    if top_k:
+        kept = kept / kept.topk(top_k).values.sum()
+    assert top_p == 1 or not likelier.any() or float(kept[likelier].sum()) < top_p + 1e-9
+
+
+def test_draws_follow_the_probabilities() -> None:
+    logits = torch.tensor([0.5, 0.3, 0.15, 0.05, 0.0]).log()
+    sampling = Sampling(temperature=1.0, top_p=0.9, seed=0)
+    generator = sampling.generator()
+    counts = torch.bincount(torch.tensor([sample(logits, sampling, generator) for _ in range(4000)]), minlength=5)
+    assert (counts / 4000 - torch.tensor([0.5, 0.3, 0.15, 0, 0]) / 0.95).abs().max() < 0.03
+
+
+@pytest.mark.parametrize("logits", [[-torch.inf] * 3, [torch.nan, 0.0, 1.0]])
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_no_possible_token_is_an_error(logits: list[float], temperature: float) -> None:
+    sampling = Sampling(temperature=temperature)
+    with pytest.raises(ValueError, match="no token is possible"):
+        sample(torch.tensor(logits), sampling, sampling.generator())
+
+
+def test_tiny_temperature_is_greedy() -> None:
+    sampling = Sampling(temperature=1e-30, seed=0)
+    assert sample(torch.tensor([1.0, 3.0, 2.0]), sampling, sampling.generator()) == 1
+
+
+@pytest.mark.parametrize(
+    "bad", [{"temperature": -1}, {"temperature": float("nan")}, {"top_p": 2}, {"top_k": -1}, {"max_tokens": 0}]
+)
+def test_bad_sampling_is_refused(bad: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(bad))):
+        Sampling(**bad)
+
+
+@pytest.mark.slow
+def test_real_model_repeats_bit_for_bit(start: Start) -> None:
+    path = os.environ.get("AWSLLM_TEST_GGUF")
+    if path is None:
+        from awsllm.store import Store
+
+        path = str(Store().path("smollm2-135m-instruct"))
+    decoder = model.load(Path(path))
+    prompts = [[(i * 37 + 11 * j) % 40000 + 100 for j in range(30 + 50 * i)] for i in range(4)]
+    single = [list(start(decoder, prefix_bytes=0).submit(prompt, greedy(12))) for prompt in prompts]
+    scheduler = start(decoder)
+    for _ in range(2):  # together; then with shared prefixes
+        generations = [scheduler.submit(prompt, greedy(12)) for prompt in prompts]
+        assert [list(generation) for generation in generations] == single
+    assert generations[3].cached_tokens == 2 * BLOCK
