@@ -22,13 +22,13 @@ import inspect
 import re
 from collections.abc import Callable, Generator, Mapping, Sequence
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, cast, get_args, overload
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, cast, get_args, get_type_hints, overload
 
 import msgspec
 from msgspec.structs import replace
 
 from awsllm.errors import UnsupportedError, ValidationError
-from awsllm.schema import close, schema_generator, tidy, type_schema
+from awsllm.schema import close, portable, schema_generator, tidy, type_schema
 from awsllm.types import (
     CacheDetail,
     ConverseRequest,
@@ -149,16 +149,24 @@ def _is_instance(function: Any) -> bool:
 
 def _parameters(function: Callable[..., Any], name: str) -> list[inspect.Parameter]:
     try:
-        signature = inspect.signature(function, eval_str=True)
+        signature, hints = inspect.signature(function), _hints(function)
     except NameError as error:
         raise ValidationError(f"tool {name!r}: {error}; its annotations must name types of the module") from error
     except (TypeError, ValueError) as error:
         raise ValidationError(f"tool {name!r} has no signature to read: wrap it in a function with one") from error
-    parameters = list(signature.parameters.values())
+    parameters = [p.replace(annotation=hints.get(p.name, p.annotation)) for p in signature.parameters.values()]
     for index, parameter in enumerate(parameters):
         if not (index == 0 and _is_self(parameter)):
             _check_parameter(parameter, name)
     return parameters
+
+
+def _hints(function: Any) -> dict[str, Any]:
+    """The annotations of a function, of what a partial fills, or of an object's ``__call__``, with names resolved."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    target = type(function).__call__ if _is_instance(function) else function
+    return {name: portable(hint) for name, hint in get_type_hints(target, include_extras=True).items()}
 
 
 def _is_self(parameter: inspect.Parameter) -> bool:
@@ -338,8 +346,9 @@ _RESULT_BLOCKS = get_args(ToolResultContent)
 def result_content(value: Any) -> tuple[ToolResultContent, ...]:
     """What a function returned, as the content of a tool result.
 
-    Text stays text; blocks, alone or in a list, stay what they are. All else is made JSON, and what is no object is put in one under ``result``: the service refuses any other JSON value here
-    (ValidationException "Provide a json object for the field", aws-sdk-js-v3 issue 7330).
+    Text stays text; blocks, alone or in a list, stay what they are. All else is made JSON, and what is no object is put
+    in one under ``result``: the service refuses any other JSON value here (ValidationException "Provide a json object
+    for the field", aws-sdk-js-v3 issue 7330).
     """
     if value is None or value == "":
         return (Text(NO_OUTPUT),)
@@ -361,7 +370,7 @@ def _plain(value: Any) -> JsonValue:
         raise TypeError("return bytes in a block that says what they are: Image, Document or Video")
     if isinstance(value, msgspec.Struct):
         value = msgspec.to_builtins(value)
-    return to_jsonable_python(value, inf_nan_mode="strings", serialize_as_any=True)
+    return to_jsonable_python(value, serialize_as_any=True)
 
 
 def _failure(call: ToolUse, message: str) -> ToolResult:

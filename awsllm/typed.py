@@ -28,7 +28,7 @@ from msgspec.structs import replace
 
 from awsllm.errors import OutputValidationError, ValidationError
 from awsllm.models import Profile
-from awsllm.schema import Misfit, check_schema, fit, type_schema, violations
+from awsllm.schema import Misfit, check_schema, fit, portable, type_schema, violations
 from awsllm.tools import (
     NO_OUTPUT,
     ToolFunction,
@@ -105,7 +105,7 @@ def _type_spec(output_type: Any) -> OutputSpec:
     import pydantic
 
     schema = type_schema(output_type, "output_type")
-    adapter = pydantic.TypeAdapter[Any](output_type)
+    adapter = pydantic.TypeAdapter[Any](portable(output_type))
 
     def validate(value: JsonValue) -> Any:
         try:
@@ -386,13 +386,15 @@ def json_values(text: str) -> Iterator[JsonValue]:
     try:
         yield msgspec.json.decode(text)
         return
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         pass
     decoder, position = json.JSONDecoder(), 0
     while opening := _OPENING.search(text, position):
         try:
             value, position = decoder.raw_decode(text, opening.start())
-        except (ValueError, RecursionError):
+        except ValueError:
             position = opening.end()
+        except RecursionError:  # brackets without end: no answer, and looking on would take a time squared
+            return
         else:
             yield value
