@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 from typing import Any
@@ -63,11 +64,14 @@ ANSWER = ConverseResponse(
 # --- the calls, against boto3's --------------------------------------------------------------------------------------
 
 
+@cache
+def boto3_session() -> boto3.Session:
+    return boto3.Session("AKID", "secret", region_name="us-east-1")
+
+
 def sent_by_boto3(operation: str, **members: object) -> Any:
     """The request that boto3 would put on the wire: validated and serialised by botocore."""
-    client = boto3.client(
-        "bedrock-runtime", region_name="us-east-1", aws_access_key_id="AKID", aws_secret_access_key="secret"
-    )
+    client = boto3_session().client("bedrock-runtime")
     sent: list[Any] = []
 
     def answer(request: Any, **_: object) -> AWSResponse:
