@@ -15,7 +15,6 @@ from typing import Any
 import boto3
 import moto
 import pytest
-from botocore.config import Config
 from botocore.exceptions import ClientError, EventStreamError
 from moto.core.botocore_stubber import BotocoreStubber
 
