@@ -138,8 +138,10 @@ class Conversation:
             return
         try:
             act(Path(argument).expanduser())
-        except (OSError, msgspec.MsgspecError) as error:
-            terminal.note(f"{argument}: {error}")
+        except OSError as error:
+            terminal.note(f"{argument}: {error.strerror or error}")
+        except msgspec.MsgspecError as error:
+            terminal.note(f"{argument} is no saved conversation: {error}")
         else:
             terminal.note(f"({len(self.messages)} messages: {argument})")
 

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import typer
 
+import awsllm
 from awsllm.cli import terminal
 from awsllm.cli.options import Json, Profile, Region
 from awsllm.errors import AwsllmError, ConfigurationError
@@ -103,7 +104,7 @@ def _installed() -> Iterator[Finding]:
     except importlib.metadata.PackageNotFoundError:
         yield Finding("awsllm", "warning", "runs from source, not installed", "pip install -e '.[all]'")
         return
-    yield Finding("awsllm", "ok", importlib.metadata.version("awsllm"))
+    yield Finding("awsllm", "ok", awsllm.__version__)
     for extra, names in packages.items():
         versions = {name: _version(name) for name in names}
         missing = [name for name, version in versions.items() if version is None]

