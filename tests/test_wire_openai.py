@@ -1,10 +1,13 @@
 """SageMaker containers' OpenAI chat format: requests, answers, chunks, embeddings, errors, each in both directions."""
 
 import json
+from collections.abc import Iterator
+from contextlib import suppress
 from itertools import pairwise
 
+import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from awsllm import errors
@@ -43,6 +46,7 @@ from awsllm.types import (
     ReasoningDelta,
     S3Location,
     SearchResult,
+    StreamEvent,
     SystemTool,
     Text,
     TextDelta,
@@ -241,7 +245,7 @@ answers = st.tuples(
 
 
 @given(st.lists(st.tuples(user_turns, answers.filter(lambda m: m.content)), max_size=2), user_turns)
-@settings(max_examples=60)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_conversations_survive(pairs: list[tuple[Message, Message]], last: Message) -> None:
     asked = request(*(message for pair in pairs for message in pair), last)
     assert openai.decode_request("ep", json.loads(json.dumps(openai.encode_request(asked)))) == asked
@@ -751,6 +755,66 @@ def test_model_error_is_unwrapped(status: int, original: str, kind: type[Excepti
     assert read.status == status
 
 
+# --- whatever comes --------------------------------------------------------------------------------------------------
+
+JUNK = [None, True, 7, -1.5, "", "x", [], [None], ["x"], {}, {"x": 1}, [{"x": [1]}]]
+WHOLE = completion(
+    {"content": "x", "reasoning_content": "y", "tool_calls": [call("a", "w", "{}")]},
+    "stop",
+    COUNTED | {"prompt_tokens_details": {"cached_tokens": 4}},
+    stop_reason="END",
+)
+PIECES = [chunk({"content": "x", "reasoning_content": "y"}), calls((0, "a", "w", "{}")), chunk({}, "stop"), USAGE_CHUNK]
+EVERY_REQUEST = [wire for _, wire in REQUESTS.values()]
+
+
+def spoiled(wire: object) -> Iterator[object]:
+    """The value with each of its parts in turn replaced by junk."""
+    yield from JUNK
+    items = wire.items() if isinstance(wire, dict) else enumerate(wire) if isinstance(wire, list) else ()
+    for place, inner in items:
+        for junk in spoiled(inner):
+            copy = wire.copy()  # type: ignore[attr-defined]
+            copy[place] = junk
+            yield copy
+
+
+def test_spoiled_answers_and_requests_give_typed_errors() -> None:
+    for wire in spoiled(WHOLE):
+        if isinstance(wire, dict):
+            with suppress(errors.AwsllmError):
+                read = openai.decode_response(wire)
+                assert msgspec.json.decode(msgspec.json.encode(read), type=ConverseResponse) == read
+    for good in EVERY_REQUEST:
+        for wire in spoiled(good):
+            if isinstance(wire, dict):
+                with suppress(errors.AwsllmError):
+                    asked = openai.decode_request("ep", wire)
+                    assert msgspec.json.decode(msgspec.json.encode(asked), type=ConverseRequest) == asked
+
+
+def test_spoiled_chunks_give_typed_errors() -> None:
+    for chunks in spoiled(PIECES):
+        if isinstance(chunks, list):
+            with suppress(errors.AwsllmError):
+                for event in events_of(chunks):
+                    assert msgspec.json.decode(msgspec.json.encode(event), type=StreamEvent) == event
+
+
+def test_spoiled_embeddings_give_typed_errors() -> None:
+    asked = EmbedRequest(model="ep", texts=("a",))
+    for wire in spoiled({"data": [{"index": 0, "embedding": [1.0]}], "usage": {"prompt_tokens": 1}}):
+        if isinstance(wire, dict):
+            with suppress(errors.AwsllmError):
+                openai.decode_embed_response(wire, asked)
+
+
+def test_spoiled_model_errors() -> None:
+    headers = {"x-amzn-errortype": "ModelError"}
+    for fields in spoiled({"OriginalStatusCode": 400, "OriginalMessage": "{}", "Message": "m"}):
+        assert isinstance(decode_error(424, headers, json.dumps(fields).encode()), errors.AwsllmError)
+
+
 # --- embeddings ------------------------------------------------------------------------------------------------------
 
 
@@ -825,7 +889,7 @@ streamable = st.dictionaries(st.text(), json_values, max_size=3) | st.lists(json
 
 
 @given(st.sampled_from(sorted(FRAMINGS)), st.lists(streamable, max_size=4), st.data())
-@settings(max_examples=300)
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_framing_in_any_cuts(framing: str, values: list[object], data: st.DataObject) -> None:
     stream = FRAMINGS[framing](values)
     cuts = data.draw(st.lists(st.integers(0, len(stream)), max_size=8))

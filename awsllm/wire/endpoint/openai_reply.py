@@ -65,6 +65,7 @@ from awsllm.wire.endpoint.openai_request import (
     decode_answer,
     encode_arguments,
     encode_tool_call,
+    thinking_text,
     tool_call_id,
     tool_calls,
 )
@@ -235,7 +236,7 @@ class ChunkDecoder:
         self._request_id = request_id
         self._next_block = 0
         self._open: tuple[str, int] | None = None  # the text or thinking that grows, and its block
-        self._calls: dict[object, _Call] = {}
+        self._calls: dict[int, _Call] = {}  # by index; one that gave way to another of its index, by a negative number
         self._usage: JsonObject | None = None
         self._started = self._stopped = self._ended = False
 
@@ -280,7 +281,7 @@ class ChunkDecoder:
             self._started = True
             yield MessageStart("assistant")
         delta = optional(choice, "delta", dict) or optional(choice, "message", dict) or {}
-        if thinking := delta.get("reasoning_content") or delta.get("reasoning"):
+        if thinking := thinking_text(delta):
             yield from self._grow("thinking", ReasoningDelta(text=thinking))
         if text := optional(delta, "content", str):
             yield from self._grow("text", TextDelta(text))
@@ -313,11 +314,12 @@ class ChunkDecoder:
     def _call(self, wire: JsonObject, position: int, name: str) -> _Call:
         """The call that a piece belongs to. A known index is another call where both a name and a new id come with it:
         some servers number every call 0, others repeat the name or make up an id for every piece."""
-        index = wire.get("index", position)
+        index = optional(wire, "index", int)
+        index = position if index is None else index
         call, given = self._calls.get(index), wire.get("id")
         if call is None or (name and given and str(given) != call.id and call.name):
             if call is not None:
-                self._calls[("superseded", len(self._calls))] = call
+                self._calls[-len(self._calls)] = call
             call = self._calls[index] = _Call(tool_call_id(wire, len(self._calls)))
         return call
 

@@ -447,17 +447,22 @@ def _decode_message(wire: JsonObject) -> tuple[str, tuple[ContentBlock, ...]]:
 
 def decode_answer(wire: JsonObject) -> tuple[ContentBlock, ...]:
     """The blocks of an assistant's message: thinking, text, tool uses, each only if it is there."""
-    thinking = wire.get("reasoning_content") or wire.get("reasoning")  # vLLM renamed the member
-    blocks: list[ContentBlock] = [Reasoning(text=thinking)] if isinstance(thinking, str) else []
+    thinking = thinking_text(wire)
+    blocks: list[ContentBlock] = [Reasoning(text=thinking)] if thinking else []
     blocks += (block for block in _decode_content(wire) if not isinstance(block, Text) or block.text)
     blocks += (_decode_tool_use(call, i) for i, call in enumerate(tool_calls(wire)))
     return tuple(blocks)
 
 
-def tool_calls(wire: JsonObject) -> list[JsonObject]:
+def thinking_text(wire: JsonObject) -> str | None:
+    """The thinking of a message or delta; vLLM renamed the member."""
+    return optional(wire, "reasoning_content", str) or optional(wire, "reasoning", str)
+
+
+def tool_calls(wire: JsonObject) -> tuple[JsonObject, ...]:
     """The tool calls of a message or delta; early TGI gives one object in place of a list."""
-    calls = wire.get("tool_calls") or []
-    return [calls] if isinstance(calls, dict) else [call for call in calls if isinstance(call, dict)]
+    calls = wire.get("tool_calls")
+    return (calls,) if isinstance(calls, dict) else structures(wire, "tool_calls", _identity)
 
 
 def arguments_text(function: JsonObject) -> str:
