@@ -167,13 +167,15 @@ def _system_block(value: Any) -> SystemContentBlock:
 def _decoded(decode: Callable[[JsonObject], T], value: Mapping[str, Any], where: str) -> T:
     """What a codec makes of a boto3-shaped dict; what it trips over is the caller's mistake."""
     try:
-        return decode(dict(value))
+        decoded = decode(dict(value))
     except AwsllmError:
         raise
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ValidationError(
-            f"{where} is not what Converse takes: {type(error).__name__} {error} in {value!r:.200}"
-        ) from error
+        reason = f"{type(error).__name__} {error}"
+        raise ValidationError(f"{where} is not what Converse takes: {reason} in {value!r:.200}") from error
+    if isinstance(decoded, Unknown):
+        raise ValidationError(f"{where} is not what Converse takes: {decoded.tag!r} is unknown in {value!r:.200}")
+    return decoded
 
 
 # --- media -----------------------------------------------------------------------------------------------------------

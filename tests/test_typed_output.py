@@ -535,7 +535,7 @@ SCHEMAS = st.recursive(
 VALUES = st.one_of(JSON, st.dictionaries(NAMES, JSON, max_size=3), st.lists(JSON, max_size=3), st.integers(-4, 10))
 
 
-@settings(max_examples=400)
+@settings(max_examples=150)
 @given(SCHEMAS, VALUES)
 def test_values_are_judged_as_jsonschema_judges_them(schema: dict[str, Any], value: Any) -> None:
     check_schema(schema)
