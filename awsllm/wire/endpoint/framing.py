@@ -35,6 +35,7 @@ _SKIPPED = re.compile(rb"(?:[ \t\n]++|data:)*+")
 _IGNORED_LINE = re.compile(rb":|(?:event|id|retry|data)(?::|$)")
 _CONTINUATION = re.compile(rb"\n+data:")
 _TO_BRACKET = re.compile(rb'(?:[^"{}\[\]]++|"[^"\\]*+(?:\\.[^"\\]*+)*+")*+', re.DOTALL)
+_ONE_LINE = re.compile(rb"(?:data: ?)?(\{[^\r\n]*+)\n++")
 _STRING_REST = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+', re.DOTALL)
 
 
@@ -63,8 +64,10 @@ class FramingDecoder:
         """The values that these bytes complete. Raises ``StreamError`` for what is not a stream of JSON."""
         if self._damage:
             raise self._damage
-        self._append(data)
         values: list[JsonValue] = []
+        if not self._buffer and _take_one_line(data, values):
+            return values
+        self._append(data)
         at = 0
         try:
             while (end := self._take(at, values)) > at:
@@ -190,6 +193,18 @@ class _Brackets:
                 return at
         self._walked = at - start
         return start
+
+
+def _take_one_line(data: bytes, values: list[JsonValue]) -> bool:
+    """Take data that is one line with one value and nothing else, which is how most servers write."""
+    line = _ONE_LINE.fullmatch(data)
+    if line is None:
+        return False
+    try:
+        values.append(msgspec.json.decode(line[1]))
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def _decode(value: bytes) -> JsonValue:
