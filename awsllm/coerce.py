@@ -12,7 +12,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard, TypeVar, get_args
 
 from awsllm.errors import AwsllmError, ValidationError
@@ -191,20 +190,22 @@ _SUFFIXES: dict[str, tuple[str, str]] = {
     "3gp": ("video", "three_gp"),
     **{s: ("audio", s) for s in ("mp3", "opus", "wav", "aac", "flac", "ogg", "mka", "m4a", "mpga", "pcm")},
 }
-_MAGIC: tuple[tuple[re.Pattern[bytes], str, str], ...] = (
-    (re.compile(rb"\x89PNG\r\n\x1a\n"), "image", "png"),
-    (re.compile(rb"\xff\xd8\xff"), "image", "jpeg"),
-    (re.compile(rb"GIF8[79]a"), "image", "gif"),
-    (re.compile(rb"RIFF....WEBP", re.DOTALL), "image", "webp"),
-    (re.compile(rb"%PDF-"), "document", "pdf"),
-    (re.compile(rb"RIFF....WAVE", re.DOTALL), "audio", "wav"),
-    (re.compile(rb"fLaC"), "audio", "flac"),
-    (re.compile(rb"OggS"), "audio", "ogg"),
-    (re.compile(rb"ID3"), "audio", "mp3"),
-    (re.compile(rb"....ftypM4A", re.DOTALL), "audio", "m4a"),
-    (re.compile(rb"....ftypqt", re.DOTALL), "video", "mov"),
-    (re.compile(rb"....ftyp", re.DOTALL), "video", "mp4"),
-    (re.compile(rb"FLV\x01"), "video", "flv"),
+# How a file of a format begins: what stands at which offset.
+_MAGIC: tuple[tuple[tuple[tuple[int, bytes], ...], str, str], ...] = (
+    (((0, b"\x89PNG\r\n\x1a\n"),), "image", "png"),
+    (((0, b"\xff\xd8\xff"),), "image", "jpeg"),
+    (((0, b"GIF87a"),), "image", "gif"),
+    (((0, b"GIF89a"),), "image", "gif"),
+    (((0, b"RIFF"), (8, b"WEBP")), "image", "webp"),
+    (((0, b"%PDF-"),), "document", "pdf"),
+    (((0, b"RIFF"), (8, b"WAVE")), "audio", "wav"),
+    (((0, b"fLaC"),), "audio", "flac"),
+    (((0, b"OggS"),), "audio", "ogg"),
+    (((0, b"ID3"),), "audio", "mp3"),
+    (((4, b"ftypM4A"),), "audio", "m4a"),
+    (((4, b"ftypqt"),), "video", "mov"),
+    (((4, b"ftyp"),), "video", "mp4"),
+    (((0, b"FLV\x01"),), "video", "flv"),
 )
 _OTHER_IMAGES = frozenset(("bmp", "tif", "tiff", "svg", "heic", "heif", "avif", "ico", "jp2", "jxl", "psd"))
 FORMATS: dict[str, frozenset[str]] = {
@@ -344,7 +345,10 @@ def _suffix(path: str) -> str:
 
 
 def _sniff_any(data: bytes) -> tuple[str, str] | None:
-    return next(((kind, form) for magic, kind, form in _MAGIC if magic.match(data)), None)
+    for marks, kind, form in _MAGIC:
+        if all(data.startswith(mark, offset) for offset, mark in marks):
+            return kind, form
+    return None
 
 
 def _sniff(data: bytes | None, kind: str) -> str | None:
@@ -430,8 +434,8 @@ def tool_choice(value: ToolChoiceLike | None) -> ToolChoice | None:
 
 # --- checks ----------------------------------------------------------------------------------------------------------
 
-_TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
-_DOCUMENT_NAME = re.compile(r"(?!.*\s\s)[A-Za-z0-9\s()\[\]-]{1,200}")
+_TOOL_NAME = r"[a-zA-Z0-9_-]{1,64}"
+_DOCUMENT_NAME = r"(?!.*\s\s)[A-Za-z0-9\s()\[\]-]{1,200}"
 _ROLES = frozenset(("user", "assistant", "system"))
 
 
@@ -497,7 +501,7 @@ def _check_image(format: str, source: MediaSource, where: str) -> None:
 
 
 def _check_document(document: Document, where: str, names: set[str]) -> None:
-    if not _DOCUMENT_NAME.fullmatch(document.name):
+    if not re.fullmatch(_DOCUMENT_NAME, document.name):
         raise ValidationError(
             f"{where} has the name {document.name!r}; letters, digits, single spaces, hyphens, parentheses and square "
             f"brackets are allowed: {document_name(document.name)!r} would do"
@@ -530,6 +534,8 @@ def _check_tools(tools: Iterable[Tool], choice: ToolChoice | None) -> None:
     if choice is not None and not names:
         raise ValidationError("tool_choice needs tools: pass tools=[...] or leave tool_choice out")
     if choice is not None and choice.type == "tool" and choice.name not in names:
+        from difflib import get_close_matches
+
         near = get_close_matches(choice.name or "", names, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names)}"
         raise ValidationError(f"tool_choice names {choice.name!r}, which is none of the tools; {hint}")
@@ -548,7 +554,7 @@ def _tool_names(tools: Iterable[Tool]) -> Iterator[str]:
 
 
 def _check_spec(spec: ToolSpec) -> None:
-    if not _TOOL_NAME.fullmatch(spec.name):
+    if not re.fullmatch(_TOOL_NAME, spec.name):
         raise ValidationError(
             f"tool name {spec.name!r} is not taken: 1 to 64 letters, digits, '_', '-'; rename it: @tool(name=...)"
         )

@@ -11,8 +11,6 @@ this module looks at a model id.
 
 from __future__ import annotations
 
-from difflib import get_close_matches
-from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -127,6 +125,8 @@ def _suggestion(text: str, head: str, has_colon: bool) -> str:
         return f"did you mean 'local:{text}'?"
     if not has_colon:
         return f"say where it runs: {_FORMS}"
+    from difflib import get_close_matches
+
     near = get_close_matches(head.strip().lower(), SCHEMES, n=1)
     if near:
         return f"did you mean '{near[0]}:{text.partition(':')[2].strip()}'?"
@@ -436,6 +436,8 @@ RULES: tuple[Rule, ...] = (
 @lru_cache(maxsize=512)
 def profile(scheme: str, model: str) -> Profile:
     """What the model of a reference can do. Opaque ARNs and models of no rule get the permissive default."""
+    from fnmatch import fnmatchcase
+
     model_id = _model_id(model) if scheme == "bedrock" else model
     key = f"{scheme}:{model_id}"
     matching = [rule for rule in RULES if any(fnmatchcase(key, pattern) for pattern in rule.patterns)]

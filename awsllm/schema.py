@@ -138,7 +138,7 @@ def portable(type_: Any) -> Any:
     if origin is None or origin is typing.Literal:
         return type_
     if origin is typing.Annotated:
-        return typing.Annotated[(portable(arguments[0]), *arguments[1:])]  # type: ignore[return-value]
+        return typing.Annotated[(portable(arguments[0]), *arguments[1:])]
     changed = tuple(map(portable, arguments))
     if changed == arguments:
         return type_
@@ -156,7 +156,7 @@ def _portable_typed_dict(type_: Any) -> Any:
         required = typing.get_origin(hint) is typing.Required if wrapped else name in type_.__required_keys__
         inner = portable(typing.get_args(hint)[0] if wrapped else hint)
         fields[name] = te.Required[inner] if required else te.NotRequired[inner]
-    made: Any = te.TypedDict(type_.__name__, fields)  # type: ignore[operator, misc]  # built at run time
+    made: Any = te.TypedDict(type_.__name__, fields)  # type: ignore[misc]  # built at run time
     made.__doc__ = type_.__doc__
     return made
 
@@ -230,7 +230,7 @@ _HARD_PATTERN = re.compile(r"\(\?|\\[1-9bB]")
 
 
 def fit(schema: JsonObject) -> JsonObject:
-    """The schema within the subset, accepting at least what it accepted; ``Misfit`` when that cannot be."""
+    """The schema within the subset: objects closed, otherwise no stricter; ``Misfit`` when that cannot be."""
     for path, part in subschemas(schema):
         _refuse(path or "the root", part)
     fitted: JsonObject = rebuild(schema, _fit_part)
