@@ -19,8 +19,7 @@ from botocore.exceptions import ClientError, EventStreamError
 from moto.core.botocore_stubber import BotocoreStubber
 
 from awsllm.errors import ConfigurationError, ThrottlingError
-from awsllm.testing import Broken, MockAws, ScriptedBackend, _moto, mock_aws
-from awsllm.testing.plugin import mock_aws_models as mock_aws_models
+from awsllm.testing import Broken, ScriptedBackend, _moto, mock_aws
 from awsllm.testing.scripted import ScriptExhaustedError
 from awsllm.types import (
     ContentBlockDelta,
@@ -35,6 +34,8 @@ from awsllm.types import (
     ToolUse,
     Usage,
 )
+
+pytest_plugins = ["pytester"]
 
 CLAUDE = "anthropic.claude-3-haiku-20240307-v1:0"
 TITAN = "amazon.titan-embed-text-v2:0"
@@ -300,10 +301,27 @@ class TestDecoratedUnittest(unittest.TestCase):
         self.assertEqual(names, ["kept"])  # noqa: PT009
 
 
-def test_as_a_fixture(mock_aws_models: Any) -> None:
-    aws = mock_aws_models(reply="from the fixture")
-    assert isinstance(aws, MockAws)
-    assert boto3.client("bedrock-runtime").converse(modelId=CLAUDE, messages=HELLO)["stopReason"] == "end_turn"
+def test_as_a_fixture(pytester: pytest.Pytester, request: pytest.FixtureRequest) -> None:
+    pytester.makepyfile(
+        """
+        import boto3
+
+        def test_it(mock_aws):
+            aws = mock_aws(reply="from the fixture")
+            content = [{"text": "Hello"}]
+            reply = boto3.client("bedrock-runtime").converse(
+                modelId="amazon.nova-lite-v1:0", messages=[{"role": "user", "content": content}]
+            )
+            assert reply["output"]["message"]["content"] == [{"text": "from the fixture"}]
+            assert len(aws.requests) == 1
+
+        def test_it_has_been_left():
+            from awsllm.testing import _moto
+            assert not _moto._responders
+        """
+    )
+    loaded = request.config.pluginmanager.hasplugin("awsllm")  # by its entry point, where awsllm is installed
+    pytester.runpytest_inprocess(*([] if loaded else ["-p", "awsllm.testing.plugin"])).assert_outcomes(passed=2)
 
 
 def test_the_plugin_imports_next_to_nothing() -> None:

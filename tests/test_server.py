@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import copy
 import json
+import signal
 import socket
+import subprocess
+import sys
 import threading
 import urllib.error
 import urllib.request
@@ -583,3 +586,54 @@ def test_only_local_models_are_run() -> None:
 def test_tls_needs_two_files(cert: tuple[str | None, str | None]) -> None:
     with pytest.raises(ConfigurationError, match=r"TLS needs both|there is no file"):
         serve("127.0.0.1", 0, tls_cert=cert[0], tls_key=cert[1])
+
+
+SERVING = """
+import sys
+from awsllm.server import serve
+from awsllm.testing import AsyncScriptedBackend
+serve(port=0, backend=AsyncScriptedBackend("Hello."), ready=lambda url: print(url, flush=True))
+print("ended")
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_in_order(number: signal.Signals) -> None:
+    with subprocess.Popen([sys.executable, "-c", SERVING], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        url = process.stdout.readline().strip()
+        assert call(url, f"/model/{CLAUDE}/converse")[0] == 200
+        process.send_signal(number)
+        assert process.stdout.read() == "ended\n"
+    assert process.returncode == 0
+
+
+def test_an_answer_that_has_begun_is_finished_before_the_end() -> None:
+    go = asyncio.Event()
+
+    async def events() -> AsyncIterator[StreamEvent]:
+        yield MessageStart("assistant")
+        yield ContentBlockDelta(0, TextDelta("first"))
+        loops.append(asyncio.get_running_loop())
+        await go.wait()
+        yield MessageStop("end_turn")
+
+    loops: list[asyncio.AbstractEventLoop] = []
+    server = running(AsyncScriptedBackend(lambda request: events()))
+    host, port = server.__enter__().removeprefix("http://").split(":")
+    connection = HTTPConnection(host, int(port), timeout=20)
+    connection.request("POST", f"/model/{CLAUDE}/converse-stream", json.dumps(HELLO))
+    reply = connection.getresponse()
+    seen = b""
+    while b"first" not in seen:
+        seen += reply.read1()
+    leaving = threading.Thread(target=server.__exit__, args=(None, None, None))
+    leaving.start()
+    while not loops:
+        pass
+    loops[0].call_soon_threadsafe(go.set)
+    assert b"messageStop" in reply.read()
+    connection.close()
+    leaving.join(20)
+    assert not leaving.is_alive()

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import ipaddress
 import signal
 import socket
@@ -24,6 +25,7 @@ from awsllm.errors import ConfigurationError
 from awsllm.models import parse_reference
 from awsllm.server.app import App, create_app
 from awsllm.server.work import Models
+from awsllm.types import ConverseRequest, Message
 
 if TYPE_CHECKING:
     from awsllm.backends import AsyncBackend
@@ -53,6 +55,7 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 8900,
     *,
+    backend: AsyncBackend | None = None,
     model: str = CHAT_MODEL,
     embed_model: str = EMBED_MODEL,
     tls_cert: str | Path | None = None,
@@ -60,12 +63,13 @@ def serve(
     api_key: str | None = None,
     ready: Callable[[str], None] = lambda url: None,
 ) -> None:
-    """Serve until SIGINT or SIGTERM. ``ready`` is called with the URL once it answers. Raises ``ConfigurationError``
-    for an address that cannot be used: one that others can reach needs ``api_key``."""
+    """Serve ``backend``, or the local models named, until SIGINT or SIGTERM. ``ready`` is called with the URL once it
+    answers. Raises ``ConfigurationError`` for an address that cannot be used: one that others can reach needs
+    ``api_key``."""
     _check_exposure(host, api_key)
     address = _address(host, port, tls_cert, tls_key)
-    backend, models = local_models(model, embed_model)
-    asyncio.run(_serve(create_app(backend, models, api_key=api_key), address, ready, asyncio.Event(), signals=True))
+    app = _application(backend, model, embed_model, api_key)
+    asyncio.run(_serve(app, address, ready, asyncio.Event(), signals=True))
 
 
 @contextlib.contextmanager
@@ -80,10 +84,8 @@ def running(
 ) -> Iterator[str]:
     """A server on a free port of this machine while the block runs, on a thread of its own; gives its base URL. Over
     ``backend`` with the callers' own model ids, else over the local models named."""
-    models = Models()
-    if backend is None:
-        backend, models = local_models(model, embed_model)
-    thread = _ServerThread(create_app(backend, models, api_key=api_key), _address("127.0.0.1", 0, tls_cert, tls_key))
+    app = _application(backend, model, embed_model, api_key)
+    thread = _ServerThread(app, _address("127.0.0.1", 0, tls_cert, tls_key))
     thread.start()
     try:
         yield thread.url()
@@ -91,15 +93,22 @@ def running(
         thread.stop()
 
 
-def local_models(model: str, embed_model: str) -> tuple[AsyncBackend, Models]:
-    """The backend for local models, and their names in it. Raises ``ConfigurationError`` for any other reference."""
+def _application(backend: AsyncBackend | None, model: str, embed_model: str, api_key: str | None) -> App:
+    """Over ``backend``, or over the local models. The chat model is loaded here: what is wrong with it is told before
+    anything listens, and the first caller does not wait for it."""
+    if backend is not None:
+        return create_app(backend, api_key=api_key)
     chat, embed = parse_reference(model), parse_reference(embed_model)
     for reference in (chat, embed):
         if reference.scheme != "local":
             raise ConfigurationError(f"the server runs local models; {str(reference)!r} is not one")
     from awsllm.backends.local import AsyncLocalBackend, LocalBackend
+    from awsllm.store import Store
 
-    return AsyncLocalBackend(LocalBackend()), Models(chat.model, embed.model)
+    local = LocalBackend()
+    local.count_tokens(ConverseRequest(model=chat.model, messages=(Message.user("Hello"),)))
+    Store().path(embed.model)
+    return create_app(AsyncLocalBackend(local), Models(chat.model, embed.model), api_key=api_key)
 
 
 class _ServerThread(threading.Thread):
@@ -111,19 +120,15 @@ class _ServerThread(threading.Thread):
         self._settled = threading.Event()
         self._url: str | None = None
         self._error: BaseException | None = None
-        self._loop = asyncio.new_event_loop()
-        self._halt = asyncio.Event()
+        self._halt: Callable[[], object] = lambda: None
 
     def run(self) -> None:
         try:
-            self._loop.run_until_complete(_serve(self._app, self._address, self._ready, self._halt, signals=False))
+            asyncio.run(self._main())
         except BaseException as error:
             self._error = error
         finally:
             self._settled.set()
-            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
-            self._loop.run_until_complete(self._loop.shutdown_default_executor())
-            self._loop.close()
 
     def url(self) -> str:
         """The base URL, once the server answers. Raises what kept it from starting."""
@@ -134,8 +139,13 @@ class _ServerThread(threading.Thread):
 
     def stop(self) -> None:
         with contextlib.suppress(RuntimeError):  # the loop has ended by itself
-            self._loop.call_soon_threadsafe(self._halt.set)
+            self._halt()
         self.join()
+
+    async def _main(self) -> None:
+        halt = asyncio.Event()
+        self._halt = functools.partial(asyncio.get_running_loop().call_soon_threadsafe, halt.set)
+        await _serve(self._app, self._address, self._ready, halt, signals=False)
 
     def _ready(self, url: str) -> None:
         self._url = url

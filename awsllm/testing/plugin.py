@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from awsllm.testing.mock import MockAws
 
 
-@pytest.fixture
-def mock_aws_models(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., MockAws]]:
-    """A function that enters ``awsllm.testing.mock_aws`` for the rest of the test: ``aws =
-    mock_aws_models(reply="Hi")``. Where the environment names no region, it is us-east-1."""
+@pytest.fixture(name="mock_aws")
+def _mock_aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., MockAws]]:
+    """``awsllm.testing.mock_aws``, entered for the rest of the test when called: ``aws = mock_aws(reply="Hi")``. Where
+    the environment names no region, it is us-east-1."""
     from awsllm.testing.mock import mock_aws
 
     if not os.environ.keys() & {"AWS_REGION", "AWS_DEFAULT_REGION"}:
