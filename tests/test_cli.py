@@ -185,7 +185,7 @@ def test_what_the_reader_should_know_stands_beside_the_answer(run: Run, script: 
 
 def test_an_error_is_one_line(run: Run, script: Any) -> None:
     script(ConfigurationError("no region;\n set one"))
-    assert run("chat", "hi") == (1, "\n", "awsllm: no region; set one\n")
+    assert run("chat", "hi") == (1, "", "awsllm: no region; set one\n")
 
 
 def test_a_stream_that_breaks_keeps_what_came(run: Run, script: Any) -> None:

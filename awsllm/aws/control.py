@@ -1,15 +1,27 @@
 """boto3 clients, for the services that are called rarely: control planes and S3.
 
 The data planes have their own transport (``http.py``, ``aio.py``); here boto3's own retries apply. A client takes 50
-ms to make, so each session's are kept for as long as the session is.
+ms to make, so each session's are kept for as long as the session is. ``translated`` tells what boto3 raises as
+awsllm's errors.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from awsllm.aws.session import AwsSession
+from awsllm.errors import (
+    AccessDeniedError,
+    AwsllmError,
+    ConfigurationError,
+    ConnectError,
+    ModelNotFoundError,
+    RequestError,
+    ServerError,
+)
 
 _clients: WeakKeyDictionary[AwsSession, dict[str, Any]] = WeakKeyDictionary()
 
@@ -21,3 +33,29 @@ def client(service: str, session: AwsSession | None = None) -> Any:
     if service not in made:
         made.setdefault(service, session.boto3_client(service))
     return made[service]
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Errors that boto3 raises within the block, as awsllm's."""
+    from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+
+    try:
+        yield
+    except ClientError as error:
+        raise _service_error(error.response) from error
+    except HTTPClientError as error:
+        raise ConnectError(str(error)) from error
+    except BotoCoreError as error:
+        raise ConfigurationError(str(error)) from error
+
+
+_BY_STATUS: dict[int, type[AwsllmError]] = {401: AccessDeniedError, 403: AccessDeniedError, 404: ModelNotFoundError}
+
+
+def _service_error(response: Any) -> AwsllmError:
+    told, about = response.get("Error", {}), response.get("ResponseMetadata", {})
+    status = about.get("HTTPStatusCode", 0)
+    kind = _BY_STATUS.get(status, RequestError if status < 500 else ServerError)
+    message, code = told.get("Message") or "no message", told.get("Code")
+    return kind(message, code=code, status=status or None, request_id=about.get("RequestId"))

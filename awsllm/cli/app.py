@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from awsllm.cli import chat, doctor, embed, models, serve, terminal
+from awsllm.cli import chat, demo, doctor, embed, models, serve, terminal
 from awsllm.errors import AwsllmError
 
 app = typer.Typer(
@@ -26,6 +26,7 @@ app.command("embed")(embed.embed)
 app.add_typer(models.app, name="models")
 app.command("serve")(serve.serve)
 app.command("doctor")(doctor.doctor)
+app.command("demo")(demo.demo)
 
 
 def _version(wanted: bool) -> None:

@@ -16,7 +16,7 @@ from awsllm.cli.options import CHAT_MODEL, EndpointUrl, Json, Profile, Region, m
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from awsllm.client import ConverseOptions
+    from awsllm.calls import ConverseOptions
     from awsllm.stream import ConverseStream
     from awsllm.types import ContentBlock, ConverseResponse
 
@@ -96,13 +96,13 @@ def attachments(images: Iterable[Path], documents: Iterable[Path]) -> list[Conte
 
 
 def show(stream: ConverseStream) -> ConverseResponse:
-    """Write an answer as it comes, and end its line however it ends."""
+    """Write an answer as it comes, and end its last line however it ends."""
     text = ""
     try:
         for text in stream.text_stream:
             terminal.write(text)
     finally:
-        if not text.endswith("\n"):
+        if text and not text.endswith("\n"):
             terminal.write("\n")
     return stream.response
 

@@ -21,7 +21,8 @@ from awsllm.store import default_cache_dir
 from awsllm.types import ContentBlock, ConverseResponse, Message
 
 if TYPE_CHECKING:
-    from awsllm.client import Client, ConverseOptions
+    from awsllm.calls import ConverseOptions
+    from awsllm.client import Client
 
 PROMPT = "> "
 _HISTORY_LINES = 1000
