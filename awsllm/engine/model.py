@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import torch
 from torch import Tensor
+from torch.linalg import vector_norm
 from torch.nn.functional import rms_norm, scaled_dot_product_attention, silu
 
 from awsllm.engine import weights
@@ -198,14 +199,18 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class _Span:
-    """Where a chunk lies among the T tokens (start … stop), and the cache tokens it sees (first … live)."""
+    """Where a chunk lies among the T tokens (start … stop), and views of its cache, one for each layer.
+
+    The views are made once for all layers: making them takes longer than what a small model does with them.
+    """
 
     start: int
     stop: int
-    cache: KVCache
-    first: int
-    live: int
-    mask: Tensor | None
+    position: int  # of the first token in its sequence
+    writes: Sequence[Tensor]  # (t, 2 G, D): where the new keys and values go
+    keys: Sequence[Tensor]  # (G, 1, S, D): what is seen, the new ones included
+    values: Sequence[Tensor]
+    mask: Tensor | None  # (t, S): which of them each token sees; None when it is all
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,6 +242,7 @@ class Decoder:
         self.norm = build.vector("model.norm.weight", config.hidden_size)
         self.head: Linear = self.embedding if config.tied else build.table("lm_head.weight")
         self.frequencies = build.frequencies()
+        self.epsilon = torch.tensor(config.norm_eps, device=device)
         build.finish()
 
     def new_cache(self, capacity: int) -> KVCache:
@@ -250,30 +256,36 @@ class Decoder:
         cosine, sine = self._rotation(spans)
         x = self.embedding.rows(tokens)  # (T, C)
         for index, layer in enumerate(self.layers):
-            x += self._attention(layer, index, x, spans, cosine, sine)
+            x += layer.output(self._attend(self._qkv(layer, x, cosine, sine), spans, index))
             x += self._mlp(layer, x)
-        for span in spans:
-            span.cache.length = span.live
+        for chunk in chunks:
+            chunk.cache.length += len(chunk.tokens)
         if not every_token and len(x) != len(spans):
             x = x[[span.stop - 1 for span in spans]]
         return self.head(self._normalise(x, self.norm)).float()
 
     def _spans(self, chunks: Sequence[Chunk]) -> Iterator[_Span]:
-        start = 0
+        start, groups = 0, self.config.kv_heads
         for chunk in chunks:
-            past, count = chunk.cache.length, len(chunk.tokens)
+            data, past, count = chunk.cache.data, chunk.cache.length, len(chunk.tokens)
             live = past + count
             if live > chunk.cache.capacity:
                 raise ValueError(f"{live} tokens do not fit in a cache of {chunk.cache.capacity}")
-            window = self.config.sliding_window or live
-            first = max(0, past + 1 - window)  # the earliest that the chunk's first token sees
-            yield _Span(start, start + count, chunk.cache, first, live, self._mask(past, live, first))
+            first = max(0, past + 1 - (self.config.sliding_window or live))  # the earliest that any token sees
+            seen = data[:, :, None, first:live]
+            yield _Span(
+                start=start,
+                stop=start + count,
+                position=past,
+                writes=data[:, :, past:live].transpose(1, 2).unbind(),
+                keys=seen[:, :groups].unbind(),
+                values=seen[:, groups:].unbind(),
+                mask=None if count == 1 else self._mask(past, live, first),
+            )
             start += count
 
-    def _mask(self, past: int, live: int, first: int) -> Tensor | None:
-        """Which cache tokens (first … live) each new token sees, (live - past, live - first); None for one: all."""
-        if live - past == 1:
-            return None
+    def _mask(self, past: int, live: int, first: int) -> Tensor:
+        """Which cache tokens (first … live) each new token sees, (live - past, live - first)."""
         query = torch.arange(past, live, device=self.device)[:, None]
         key = torch.arange(first, live, device=self.device)
         return (key <= query) & (key > query - (self.config.sliding_window or live))
@@ -283,29 +295,28 @@ class Decoder:
 
         Values go through the rotation with angle 0, so that keys and values reach the cache in one write.
         """
-        positions = torch.cat([torch.arange(s.live - s.stop + s.start, s.live, device=self.device) for s in spans])
-        angles = torch.outer(positions.float(), self.frequencies)[:, None]  # (T, 1, D / 2)
+        positions = [float(span.position + i) for span in spans for i in range(span.stop - span.start)]
+        angles = torch.outer(torch.tensor(positions, device=self.device), self.frequencies)[:, None]  # (T, 1, D / 2)
         turned = angles.expand(-1, self.config.heads + self.config.kv_heads, -1)
         angles = torch.cat((turned, torch.zeros_like(turned[:, : self.config.kv_heads])), 1)
         cosine, sine = angles.cos(), angles.sin()
         return torch.cat((cosine, cosine), -1), torch.cat((-sine, sine), -1)
 
     def _normalise(self, x: Tensor, weight: Tensor) -> Tensor:
-        return rms_norm(x, weight.shape, weight, self.config.norm_eps).to(self.dtype)
+        """RMS norm of (T, C), to the dtype of the linear maps. In fewer and faster steps than ``rms_norm``."""
+        norm = vector_norm(x, dim=-1, keepdim=True)  # (T, 1)
+        scale = torch.addcmul(self.epsilon, norm, norm, value=1 / x.shape[-1]).rsqrt_()
+        return (x * scale).mul_(weight).to(self.dtype)
 
-    def _attention(
-        self, layer: _Layer, index: int, x: Tensor, spans: Sequence[_Span], cosine: Tensor, sine: Tensor
-    ) -> Tensor:
-        config = self.config
-        qkv = layer.qkv(self._normalise(x, layer.attention_norm))  # (T, (H + 2 G) D)
+    def _qkv(self, layer: _Layer, x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
+        """Queries, keys and values, turned to their positions: (T, C) -> (T, H + 2 G, D)."""
+        qkv = layer.qkv(self._normalise(x, layer.attention_norm))
         if layer.qkv_bias is not None:
             qkv = qkv + layer.qkv_bias
-        qkv = qkv.view(len(x), -1, config.head_dim)  # (T, H + 2 G, D)
+        qkv = qkv.view(len(x), -1, self.config.head_dim)
         if layer.qk_norm is not None:
             qkv = self._normalise_heads(qkv, layer.qk_norm)
-        qkv = (qkv * cosine + qkv.roll(config.head_dim // 2, -1) * sine).to(self.dtype)
-        mixed = [self._attend(qkv[span.start : span.stop], span, span.cache.data[index]) for span in spans]
-        return layer.output(mixed[0] if len(mixed) == 1 else torch.cat(mixed))
+        return (qkv * cosine + qkv.roll(self.config.head_dim // 2, -1) * sine).to(self.dtype)
 
     def _normalise_heads(self, qkv: Tensor, weight: Tensor) -> Tensor:
         """Norm each head of q and k over its D channels; v passes."""
@@ -313,24 +324,30 @@ class Decoder:
         normed = rms_norm(qkv[:, :count].float(), weight.shape[1:], None, self.config.norm_eps) * weight
         return torch.cat((normed.to(qkv.dtype), qkv[:, count:]), 1)
 
-    def _attend(self, qkv: Tensor, span: _Span, cache: Tensor) -> Tensor:
-        """One chunk's attention over its sequence: (t, H + 2 G, D) -> (t, H D); ``cache`` is (2 G, capacity, D)."""
-        config = self.config
-        count, groups = len(qkv), config.kv_heads
-        cache[:, span.live - count : span.live] = qkv[:, config.heads :].transpose(0, 1)
-        keys = cache[:groups, None, span.first : span.live]  # (G, 1, S, D)
-        values = cache[groups:, None, span.first : span.live]
-        if count == 1:  # the query heads that share a key head stand in the place of query tokens
-            query = qkv[0, : config.heads].view(groups, 1, -1, config.head_dim)
-            return scaled_dot_product_attention(query, keys, values).view(1, -1)
-        query = qkv[:, : config.heads].view(count, groups, -1, config.head_dim).permute(1, 2, 0, 3)  # (G, H / G, t, D)
-        shared = (-1, query.shape[1], -1, -1)
-        mixed = scaled_dot_product_attention(query, keys.expand(shared), values.expand(shared), attn_mask=span.mask)
-        return mixed.permute(2, 0, 1, 3).reshape(count, -1)
+    def _attend(self, qkv: Tensor, spans: Sequence[_Span], index: int) -> Tensor:
+        """Attention of each chunk over its own sequence, in layer ``index``: (T, H + 2 G, D) -> (T, H D)."""
+        heads, groups = self.config.heads, self.config.kv_heads
+        new = qkv[:, heads:]
+        queries = qkv[:, :heads].view(len(qkv), groups, -1, self.config.head_dim)  # (T, G, H / G, D)
+        mixed = []
+        for span in spans:
+            span.writes[index].copy_(new[span.start : span.stop])
+            mixed.append(_attend(queries[span.start : span.stop], span.keys[index], span.values[index], span.mask))
+        return mixed[0] if len(mixed) == 1 else torch.cat(mixed)
 
     def _mlp(self, layer: _Layer, x: Tensor) -> Tensor:
         gate, up = layer.gate_up(self._normalise(x, layer.mlp_norm)).chunk(2, dim=-1)
         return layer.down(silu(gate) * up)
+
+
+def _attend(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
+    """One chunk: query (t, G, H / G, D), keys and values (G, 1, S, D) -> (t, H D)."""
+    if len(query) == 1:  # the query heads that share a key head stand in the place of query tokens
+        return scaled_dot_product_attention(query[0].unsqueeze(1), keys, values).view(1, -1)
+    query = query.permute(1, 2, 0, 3)  # (G, H / G, t, D)
+    shared = (-1, query.shape[1], -1, -1)
+    mixed = scaled_dot_product_attention(query, keys.expand(shared), values.expand(shared), attn_mask=mask)
+    return mixed.permute(2, 0, 1, 3).reshape(mixed.shape[2], -1)
 
 
 class _Builder:
