@@ -13,19 +13,20 @@ import os
 import re
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.metadata import metadata
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import typer
-from pydantic import BaseModel, Field
-from rich.console import Console
-from rich.padding import Padding
-from rich.table import Table
-from rich.text import Text
 
-from awsllm.client import Client
 from awsllm.types import ConverseResponse, ToolResult, ToolUse
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from awsllm.client import Client
 
 CHAT, EMBED = "smollm2-135m-instruct", "all-minilm-l6-v2"
 QUESTION = "How are boto3 programs tested without an AWS account?"
@@ -59,6 +60,8 @@ def demo(
     question: Annotated[str, typer.Option(help="What to ask it.")] = QUESTION,
 ) -> None:
     """See one program talk to a real model in three places: local:, bedrock: and sagemaker:, without an account."""
+    from rich.console import Console
+
     from awsllm.server import running
     from awsllm.store import Store
 
@@ -81,6 +84,8 @@ def aws_client(url: str) -> Client:
         del os.environ[name]
     os.environ |= {"AWS_ACCESS_KEY_ID": "demo", "AWS_SECRET_ACCESS_KEY": "demo", "AWS_EC2_METADATA_DISABLED": "true"}
     os.environ |= {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
+    from awsllm.client import Client
+
     return Client(region="us-east-1", endpoint_url=url)
 
 
@@ -97,6 +102,8 @@ def paragraphs(document: Path | None) -> list[str]:
 
 def find(console: Console, client: Client, passages: Sequence[str], question: str) -> str:
     """The passage nearest to the question by embedding."""
+    from rich.markup import escape
+
     begin = time.perf_counter()
     query, *vectors = client.embed(f"local:{EMBED}", [question, *passages], normalize=True).vectors
     took = time.perf_counter() - begin
@@ -106,7 +113,7 @@ def find(console: Console, client: Client, passages: Sequence[str], question: st
     console.print(
         f"[dim]{len(passages)} paragraphs embedded in {took:.2f} s; the nearest has a cosine of {scores[best]:.2f}:[/]"
     )
-    console.print(Padding(Text(passages[best]), (0, 2)))
+    console.print(f"[italic]{escape(passages[best])}[/]")
     return passages[best]
 
 
@@ -123,10 +130,13 @@ def ask(console: Console, client: Client, place: str, prompt: str) -> Run:
     return Run(place, first, time.perf_counter() - begin, response)
 
 
-def get_weather(
-    city: Annotated[str, Field(description="The city's name")], unit: Literal["celsius", "fahrenheit"] = "celsius"
-) -> dict[str, object]:
-    """The current weather in a city."""
+def get_weather(city: str, unit: Literal["celsius", "fahrenheit"] = "celsius") -> dict[str, object]:
+    """The current weather in a city.
+
+    Args:
+        city: the city's name
+        unit: what the temperature is told in
+    """
     return {"city": city, "unit": unit, "temperature": 21, "sky": "clear"}
 
 
@@ -149,7 +159,8 @@ def call_tool(console: Console, client: Client) -> None:
     console.print(f"the model answers   {reply.text}", markup=False)
 
 
-class Ticket(BaseModel):
+@dataclass
+class Ticket:
     """What a support mail is about."""
 
     product: str
@@ -175,6 +186,8 @@ def answer_typed(console: Console, client: Client) -> None:
 
 def report(runs: Sequence[Run]) -> Table:
     """What each place did, in a table."""
+    from rich.table import Table
+
     columns = ("place", "first token", "tokens/s", "tokens in", "from cache", "tokens out", "stopped by")
     table = Table(*columns, title="The same question, three places", title_justify="left")
     for run in runs:
