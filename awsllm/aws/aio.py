@@ -8,6 +8,7 @@ stream, closes its connection. A transport belongs to the event loop that first 
 from __future__ import annotations
 
 import asyncio
+import io
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, closing
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _KEEP_ALIVE = 60.0  # seconds an idle connection is kept
+_LARGE = 1 << 19  # bytes; a body from here on is sent in pieces, so that others get their turn
 
 
 class AsyncHttpTransport:
@@ -50,7 +52,7 @@ class AsyncHttpTransport:
         self._http: aiohttp.ClientSession | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._routes: Routes | None = None
-        self._places: dict[str, str] = {}
+        self._taken: dict[str, Route] = {}
 
     async def send(self, call: Call[T], *, deadline: float | None = None) -> T:
         """See ``HttpTransport.send``."""
@@ -107,7 +109,7 @@ class AsyncHttpTransport:
         if self._routes is None:
             self._routes = Routes(self._session.settings)
         route = self._routes.to(signed.origin)
-        self._places[request.service] = str(signed.origin)
+        self._taken[request.service] = route
         if signed.origin.scheme == "https":
             route.context()
         return signed, route
@@ -119,20 +121,18 @@ class AsyncHttpTransport:
         return await self._client().request(
             signed.method,
             URL(signed.url, encoded=True),  # as it was signed
-            headers={**signed.headers, "Accept-Encoding": "identity"},
-            data=signed.body,
+            headers={
+                **signed.headers,
+                "Accept-Encoding": "identity",
+                **(route.proxy_headers if route.forwarded else {}),
+            },
+            data=signed.body if len(signed.body) < _LARGE else io.BytesIO(signed.body),
             allow_redirects=False,
             timeout=timeout,
             ssl=route.context() if signed.origin.scheme == "https" else True,
-            **self._proxy(route),
+            proxy=str(route.proxy) if route.proxy else None,
+            proxy_headers=route.proxy_headers if route.tunnel else None,
         )
-
-    def _proxy(self, route: Route) -> dict[str, Any]:
-        if route.proxy is None:
-            return {}
-        authorization = route.proxy_headers.get("Proxy-Authorization")
-        auth = self._aiohttp.BasicAuth.decode(authorization, encoding="utf-8") if authorization else None
-        return {"proxy": str(route.proxy), "proxy_auth": auth}
 
     def _client(self) -> aiohttp.ClientSession:
         loop = asyncio.get_running_loop()
@@ -158,7 +158,25 @@ class AsyncHttpTransport:
             async with asyncio.timeout(limits.left(self._place(request))):
                 yield
         except (self._aiohttp.ClientError, OSError) as error:  # TimeoutError is an OSError
-            raise _translate(self._aiohttp, error, self._place(request), limits) from error
+            # aiohttp's own errors hold the request's headers, so they are not kept as the cause.
+            cause = None if isinstance(error, self._aiohttp.ClientResponseError) else error
+            raise self._translate(error, request, limits) from cause
+
+    def _translate(self, error: Exception, request: HttpRequest, limits: Limits) -> AwsllmError:
+        """awsllm's error for aiohttp's. The order matters: the first rows are subclasses of the later ones."""
+        aiohttp, place, route = self._aiohttp, self._place(request), self._taken.get(request.service)
+        proxy = route.proxy_url if route else None
+        if isinstance(error, aiohttp.ClientHttpProxyError):
+            return failures.proxy_refused(place, proxy or "", error.status)
+        if isinstance(error, aiohttp.ClientConnectorCertificateError):
+            return failures.tls_failed(place, error.certificate_error)
+        if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):
+            return failures.cannot_connect(place, getattr(error, "os_error", error), proxy)
+        if isinstance(error, TimeoutError):  # aiohttp's read timeout, or asyncio's for the deadline
+            return limits.timed_out(place)
+        if isinstance(error, aiohttp.ClientResponseError):
+            return failures.not_http(place)
+        return failures.broken(place, error)
 
     async def _next(
         self, exchange: _Exchange | _Answer, request: HttpRequest, limits: Limits, *, delivered: bool
@@ -174,7 +192,8 @@ class AsyncHttpTransport:
 
     def _place(self, request: HttpRequest) -> str:
         """How errors name the service: by its address, once that is known."""
-        return self._places.get(request.service, request.service)
+        route = self._taken.get(request.service)
+        return str(route.origin) if route else request.service
 
 
 class _Exchange:
@@ -213,19 +232,6 @@ class _Answer:
 
     def close(self) -> None:
         self._answer.close()
-
-
-def _translate(aiohttp: Any, error: Exception, place: str, limits: Limits) -> AwsllmError:
-    """awsllm's error for aiohttp's. The order matters: the first rows are subclasses of the later ones."""
-    if isinstance(error, aiohttp.ClientHttpProxyError):
-        return failures.proxy_refused(place, str(error.request_info.real_url), error.status)
-    if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        return failures.tls_failed(place, error.certificate_error)
-    if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):
-        return failures.cannot_connect(place, getattr(error, "os_error", error))
-    if isinstance(error, TimeoutError):  # aiohttp's read timeout, or asyncio's for the deadline
-        return limits.timed_out(place)
-    return failures.broken(place, error)
 
 
 def _import_aiohttp() -> Any:

@@ -85,6 +85,11 @@ def broken(place: object, error: BaseException | None) -> ServerError:
     return ServerError(f"{place} closed the connection before its answer was complete{why}")
 
 
+def not_http(place: object) -> ServerError:
+    """The answer cannot be read; what it holds is not told, for it may be a model's words."""
+    return ServerError(f"{place} sent something that is not HTTP")
+
+
 def broken_stream(place: object, error: ModelTimeoutError | ServerError, *, delivered: bool) -> StreamError:
     """What ``error`` means once a stream has begun. ``delivered``: an event was handed over, so nothing is sent
     again."""

@@ -19,7 +19,7 @@ import socket
 import ssl
 from collections import deque
 from collections.abc import Iterator
-from http.client import HTTPException, HTTPResponse
+from http.client import HTTPException, HTTPResponse, RemoteDisconnected
 from typing import TYPE_CHECKING, Any
 
 from awsllm.aws import failures
@@ -45,6 +45,7 @@ class Wire:
         self._socket = sock
         self._origin = origin
         self.limits = limits
+        self.ended = False  # the server has closed its side
 
     def send(self, data: bytes) -> None:
         self._arm()
@@ -52,7 +53,9 @@ class Wire:
 
     def receive_into(self, buffer: WriteableBuffer) -> int:
         self._arm()
-        return int(self._socket.recv_into(buffer))
+        received = int(self._socket.recv_into(buffer))
+        self.ended = not received
+        return received
 
     def makefile(self, mode: str) -> io.BufferedReader:
         return io.BufferedReader(_Reader(self), _CHUNK)
@@ -280,9 +283,13 @@ def _converse(wire: Wire, data: bytes, method: str) -> HTTPResponse:
     response = HTTPResponse(wire, method=method)  # type: ignore[arg-type]  # a Wire has the one method that is called
     try:
         response.begin()
+        if wire.ended:  # within the head, which HTTPResponse takes for its end
+            raise RemoteDisconnected("the connection ended in the headers")
     except (OSError, HTTPException) as error:
         response.close()
-        raise (refused or error) from error
+        if refused is not None:
+            raise refused from error
+        raise
     return response
 
 
