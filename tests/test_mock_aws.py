@@ -434,3 +434,16 @@ def test_awsllms_client_goes_the_same_way() -> None:
             assert list(stream.text_stream) == ["Hi", " there."]
         assert len(client.embed("bedrock:" + TITAN, ["a", "b"]).vectors) == 2
         assert client.converse("sagemaker:mine", "Hello").text == "Hi there."
+
+
+def test_awsllms_asynchronous_client_too() -> None:
+    import awsllm
+
+    async def run() -> list[str]:
+        async with awsllm.AsyncClient(region="us-east-1") as client:
+            assert (await client.converse("bedrock:" + CLAUDE, "Hello")).text == "Hi there."
+            async with client.converse_stream("bedrock:" + CLAUDE, "Hello") as stream:
+                return [text async for text in stream.text_stream]
+
+    with mock_aws(reply="Hi there."):
+        assert asyncio.run(run()) == ["Hi", " there."]

@@ -29,13 +29,14 @@ from awsllm.errors import (
     ThrottlingError,
     ValidationError,
 )
-from awsllm.server import running, serve
+from awsllm.server import Models, running, serve
 from awsllm.server.rules import check_conversation
 from awsllm.server.shapes import check, service_model
 from awsllm.server.surface import plan
 from awsllm.server.vectors import resize
 from awsllm.server.work import Answer, Count, Incoming, Reply, Stream, Vectors
-from awsllm.testing.scripted import AsyncScriptedBackend, Broken
+from awsllm.testing.answer import answer
+from awsllm.testing.scripted import AsyncScriptedBackend, Broken, ScriptedBackend
 from awsllm.types import (
     Bytes,
     ContentBlock,
@@ -434,6 +435,31 @@ def test_a_large_document_passes(url: str) -> None:
     image = {"image": {"format": "png", "source": {"bytes": "AAAA" * 1_000_000}}}
     status, _, _ = call(url, f"/model/{CLAUDE}/converse", {"messages": [{"role": "user", "content": [image]}]})
     assert status == 200
+
+
+def test_web_pages_may_not_call(url: str) -> None:
+    status, _, body = call(url, f"/model/{CLAUDE}/converse", Origin="https://example.org")
+    assert (status, json.loads(body)["message"][:20]) == (403, "Calls from web pages")
+
+
+@pytest.mark.parametrize("reply", ["one two", USE, ThrottlingError("slow"), Broken("a b c", after=2)])
+@pytest.mark.parametrize("operation", ["converse", "converse-stream"])
+def test_the_driver_in_process_answers_alike(url: str, reply: Any, operation: str) -> None:
+    stage.reply = reply
+    path = f"/model/{CLAUDE}/{operation}"
+    status, headers, body = call(url, path)
+    answered = answer(post(path), ScriptedBackend(reply), Models())
+    assert answered.status == status
+    assert answered.headers["Content-Type"] == headers["content-type"]
+    assert essence(answered.body.read()) == essence(body)
+
+
+def essence(body: bytes) -> Any:
+    """A body without what differs from call to call."""
+    if body.startswith(b"{"):
+        return json.loads(body) | {"metrics": None}
+    events = [json.loads(frame.payload) for frame in FrameDecoder().feed(body)]
+    return [{name: value for name, value in event.items() if name not in ("p", "metrics")} for event in events]
 
 
 def test_health(url: str) -> None:

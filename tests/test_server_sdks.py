@@ -72,6 +72,8 @@ def act(request: ConverseRequest) -> Any:
     match request.messages[-1].text:
         case "wait for me":
             return patient()
+        case "never end":
+            return endless()
         case "break":
             return Broken("one two three", after=2, error=ThrottlingError("slow down"))
         case "throttle":
@@ -91,20 +93,30 @@ async def patient() -> AsyncIterator[StreamEvent]:
     yield Metadata(usage=Usage(1, 2, 3))
 
 
+async def endless() -> AsyncIterator[StreamEvent]:
+    yield MessageStart("assistant")
+    while True:
+        yield ContentBlockDelta(0, TextDelta("x"))
+        await asyncio.sleep(0.01)
+
+
 @pytest.fixture(autouse=True)
 def _closed_gate() -> None:
     gate.clear()
 
 
+backend = AsyncScriptedBackend(act)
+
+
 @pytest.fixture(scope="module")
 def scripted() -> Iterator[str]:
-    with running(AsyncScriptedBackend(act)) as url:
+    with running(backend) as url:
         yield url
 
 
 @pytest.fixture(scope="module")
 def locked() -> Iterator[str]:
-    with running(AsyncScriptedBackend(act), api_key=KEY) as url:
+    with running(backend, api_key=KEY) as url:
         yield url
 
 
@@ -204,7 +216,7 @@ def test_6_a_forced_tool_in_a_stream(url: str) -> None:
     assert [start["toolUse"]["name"] for start in starts] == ["get_weather"]
     deltas = [event["contentBlockDelta"]["delta"] for event in events if "contentBlockDelta" in event]
     pieces = [delta["toolUse"]["input"] for delta in deltas if "toolUse" in delta]
-    assert set(json.loads("".join(pieces))) == {"city"}
+    assert "city" in json.loads("".join(pieces))
 
 
 def test_7_a_conversation_that_the_assistant_begins(url: str) -> None:
@@ -355,7 +367,7 @@ def test_bearer_tokens_over_tls(certificate: tuple[Path, Path], monkeypatch: pyt
     """boto3 refuses to send a bearer token without TLS, to this machine too."""
     cert, key = certificate
     monkeypatch.setenv("AWS_BEARER_TOKEN_BEDROCK", KEY)
-    with running(AsyncScriptedBackend(act), tls_cert=cert, tls_key=key, api_key=KEY) as url:
+    with running(backend, tls_cert=cert, tls_key=key, api_key=KEY) as url:
         assert url.startswith("https://127.0.0.1:")
         runtime = boto3.client("bedrock-runtime", region_name="us-east-1", endpoint_url=url, verify=str(cert))
         opened.append(runtime)
@@ -424,6 +436,7 @@ def probe(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_javascript_sdk(probe: Path, place: str, request: pytest.FixtureRequest) -> None:
     url = request.getfixturevalue(place)
     command = ["node", "--no-warnings", str(probe), url, KEY]
+    backend.cancelled.clear()
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as node:
         assert node.stdout is not None
         assert node.stderr is not None
@@ -442,6 +455,7 @@ def test_the_javascript_sdk(probe: Path, place: str, request: pytest.FixtureRequ
         *("messageStart", "contentBlockDelta", "contentBlockDelta", "contentBlockStop", "messageStop", "metadata")
     ]
     assert [value for name, value in findings if name == "before"] == ["messageStart", "contentBlockDelta"]
+    assert backend.cancelled.wait(20)  # the stream that never ends, and that the client left
     assert values["broken"] == {"error": "ThrottlingException", "message": "slow down"}
     assert values["refused"]["error"] == "ValidationException"
     assert (values["count"], values["embed"]) == (2, 1024)

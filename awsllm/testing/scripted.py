@@ -26,7 +26,7 @@ import re
 import struct
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, cast
 
@@ -77,7 +77,7 @@ Events: TypeAlias = Iterator[StreamEvent] | AsyncIterator[StreamEvent]
 Content: TypeAlias = str | ContentBlock | tuple[ContentBlock, ...] | Message | ConverseResponse
 Answer: TypeAlias = Content | BaseException | Broken | Events
 Reply: TypeAlias = Answer | Callable[[ConverseRequest], Answer]
-Script: TypeAlias = Reply | Sequence[Reply]
+Script: TypeAlias = Reply | list[Any]
 
 
 class ScriptedBackend:

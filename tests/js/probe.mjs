@@ -1,4 +1,5 @@
-// The JavaScript SDK with its default handler (HTTP/2 with prior knowledge) against the server; a line of JSON for each finding.
+// The JavaScript SDK with its default handler (HTTP/2 with prior knowledge) against the server. Prints a line of JSON for
+// each finding.
 import {
   BedrockRuntimeClient,
   ConverseCommand,
@@ -39,6 +40,11 @@ await attempt("stream", async () => {
     report("event", event);
   }
   return kinds;
+});
+await attempt("left", async () => {
+  const abort = new AbortController();
+  const reply = await client.send(new ConverseStreamCommand(ask("never end")), { abortSignal: abort.signal });
+  for await (const _ of reply.stream) abort.abort();
 });
 await attempt("broken", async () => {
   const reply = await client.send(new ConverseStreamCommand(ask("break")));
