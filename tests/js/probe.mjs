@@ -45,6 +45,7 @@ await attempt("left", async () => {
   const abort = new AbortController();
   const reply = await client.send(new ConverseStreamCommand(ask("never end")), { abortSignal: abort.signal });
   for await (const _ of reply.stream) abort.abort();
+  return "left";
 });
 await attempt("broken", async () => {
   const reply = await client.send(new ConverseStreamCommand(ask("break")));
