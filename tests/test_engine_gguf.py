@@ -193,7 +193,7 @@ def stored(kind: quant.TensorType, rows: int, columns: int) -> quant.Stored:
     except NotImplementedError:
         data = np.random.default_rng(1).integers(0, 256, (rows, columns // kind.block, kind.nbytes), dtype=np.uint8)
         data[..., 0:4] = np.array([0.01, 0.01], dtype=np.float16).view(np.uint8)  # Q4_K: scale and minimum
-    return quant.Stored((rows, columns), kind, torch.from_numpy(data.reshape(rows, -1)))
+    return quant.Stored((rows, columns), kind, torch.from_numpy(data.reshape(rows, -1).view(np.uint8)))
 
 
 @pytest.mark.parametrize("number", [2, 3, 12, 8, 0])

@@ -313,7 +313,7 @@ class Decoder:
         qkv = layer.qkv(self._normalise(x, layer.attention_norm))
         if layer.qkv_bias is not None:
             qkv = qkv + layer.qkv_bias
-        qkv = qkv.view(len(x), -1, self.config.head_dim)
+        qkv = qkv.view(cosine.shape)
         if layer.qk_norm is not None:
             qkv = self._normalise_heads(qkv, layer.qk_norm)
         return (qkv * cosine + qkv.roll(self.config.head_dim // 2, -1) * sine).to(self.dtype)
@@ -328,7 +328,7 @@ class Decoder:
         """Attention of each chunk over its own sequence, in layer ``index``: (T, H + 2 G, D) -> (T, H D)."""
         heads, groups = self.config.heads, self.config.kv_heads
         new = qkv[:, heads:]
-        queries = qkv[:, :heads].view(len(qkv), groups, -1, self.config.head_dim)  # (T, G, H / G, D)
+        queries = qkv[:, :heads].view(-1, groups, heads // groups, self.config.head_dim)  # (T, G, H / G, D)
         mixed = []
         for span in spans:
             span.writes[index].copy_(new[span.start : span.stop])
@@ -342,7 +342,7 @@ class Decoder:
 
 def _attend(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
     """One chunk: query (t, G, H / G, D), keys and values (G, 1, S, D) -> (t, H D)."""
-    if len(query) == 1:  # the query heads that share a key head stand in the place of query tokens
+    if mask is None:  # one token: the query heads that share a key head stand in the place of query tokens
         return scaled_dot_product_attention(query[0].unsqueeze(1), keys, values).view(1, -1)
     query = query.permute(1, 2, 0, 3)  # (G, H / G, t, D)
     shared = (-1, query.shape[1], -1, -1)

@@ -27,10 +27,11 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 GROUP: Final = 32
 _SUPER: Final = 256  # values in a block of the K formats
+_SLICE: Final = 1024  # rows that are converted at once: no large matrix is ever held as floats
 _IQ4_NL: Final = (-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113)
 
 
@@ -54,8 +55,14 @@ class Stored:
     data: Tensor
 
     def float(self) -> Tensor:
-        """The values as float32, in ``shape``."""
+        """The values as float32, in ``shape``; a view where they are stored so."""
         return self.type.dequantize(self.data.reshape(-1, self.type.nbytes)).view(self.shape)
+
+    def split(self, rows: int) -> Iterator[Stored]:
+        """A matrix as slices of so many rows."""
+        for start in range(0, self.shape[0], rows):
+            data = self.data[start : start + rows]
+            yield Stored((data.shape[0], *self.shape[1:]), self.type, data)
 
 
 def _half(blocks: Tensor, at: int) -> Tensor:
@@ -240,11 +247,10 @@ class Dense:
 class Int8:
     """8-bit values with one scale a row."""
 
-    def __init__(self, weight: Tensor) -> None:
-        """``weight``: (N, K) float32; it is overwritten."""
-        scale = weight.abs().amax(dim=1, keepdim=True).div_(127).clamp_(min=1e-12).bfloat16()
-        self.values = weight.div_(scale).round_().clamp_(-127, 127).to(torch.int8)
-        self.scale = scale.view(-1)
+    def __init__(self, parts: Sequence[Stored]) -> None:
+        """``parts``: matrices of the same K, stacked."""
+        slices = [_int8(piece.float()) for part in parts for piece in part.split(_SLICE)]
+        self.values, self.scale = (torch.cat(column) for column in zip(*slices, strict=True))
 
     def __call__(self, x: Tensor) -> Tensor:
         return torch._weight_int8pack_mm(x, self.values, self.scale)
@@ -252,6 +258,12 @@ class Int8:
     def rows(self, index: Tensor) -> Tensor:
         """Some rows, (len(index), K), as float32."""
         return self.values[index].float() * self.scale[index, None]
+
+
+def _int8(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """(N, K) float32 as int8 values and the scale of each row."""
+    scale = weight.abs().amax(dim=1, keepdim=True).div_(127).clamp_(min=1e-12).bfloat16()
+    return (weight / scale).round_().clamp_(-127, 127).to(torch.int8), scale.view(-1)
 
 
 class Int4:
@@ -288,5 +300,6 @@ def pack(parts: Sequence[Stored], precision: Precision, device: torch.device) ->
 
 def pack_table(parts: Sequence[Stored], precision: Precision, device: torch.device) -> Dense | Int8:
     """The same, for a matrix of which rows will be asked: an embedding table."""
-    weight = torch.cat([part.float() for part in parts])
-    return Int8(weight) if precision == "packed" else Dense(weight.to(device, DTYPES[precision]))
+    if precision == "packed":
+        return Int8(parts)
+    return Dense(torch.cat([part.float() for part in parts]).to(device, DTYPES[precision]))
