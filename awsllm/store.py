@@ -46,6 +46,7 @@ Progress: TypeAlias = Callable[[int, int], None]  # (bytes done, bytes in all), 
 _BLOCK = 1 << 20
 _TIMEOUT = 30.0  # seconds without a byte
 _STAMP = ".verified"
+_NAME = re.compile(r"\w[\w.-]*")
 _DEFAULT_INDEX = "https://pypi.org/simple"
 
 
@@ -330,7 +331,7 @@ def _own_path(name: str) -> Path | None:
 def _in_directory(name: str, model: Model | None) -> Path | None:
     """The model in ``AWSLLM_MODELS``: ``NAME/``, ``NAME.gguf``, or the files under their own names."""
     place = os.environ.get("AWSLLM_MODELS", "")
-    if not place or place.startswith("s3://"):
+    if not place or place.startswith("s3://") or not _NAME.fullmatch(name):
         return None
     directory = Path(place).expanduser()
     if model is not None:

@@ -371,15 +371,36 @@ def test_doctor_sees_a_ca_bundle_that_is_not_there(run: Run, monkeypatch: pytest
     assert "/absent/ca.pem" in found["TLS"]["detail"]
 
 
+@pytest.mark.parametrize(("place", "status"), [("absent", "warning"), (".", "ok"), ("s3://bucket/models", "ok")])
+def test_doctor_checks_the_models_directory(run: Run, monkeypatch: pytest.MonkeyPatch, place: str, status: str) -> None:
+    monkeypatch.setenv("AWSLLM_MODELS", place)
+    assert examined(run)[1]["AWSLLM_MODELS"]["status"] == status
+
+
+def test_doctor_survives_a_broken_core(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "botocore.session", None)
+    _, found = examined(run)
+    assert found["AWS credentials"] == {
+        "name": "AWS credentials",
+        "status": "warning",
+        "detail": "botocore.session is missing",
+        "fix": "pip install awsllm",
+    }
+
+
 def test_doctor_fails_without_the_core(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "_packages", lambda: {"": ["msgspec", "absent-package"], "local": ["absent-package"]})
+    monkeypatch.setattr(
+        doctor,
+        "_packages",
+        lambda: {"": ["msgspec", "absent"], "local": ["absent"], "cli": ["msgspec"], "all": ["absent"]},
+    )
     monkeypatch.setattr(doctor, "_version", {"msgspec": "1"}.get)
     found = {finding.name: finding for finding in doctor._installed()}
     assert found["core"].status == "failure"
-    assert found["core"].detail == "msgspec 1, absent-package missing"
-    assert found["[local]"] == doctor.Finding(
-        "[local]", "warning", "absent-package missing", "pip install 'awsllm[local]'"
-    )
+    assert found["core"].detail == "missing: absent"
+    assert found["[local]"] == doctor.Finding("[local]", "warning", "missing: absent", "pip install 'awsllm[local]'")
+    assert found["[cli]"] == doctor.Finding("[cli]", "ok", "msgspec 1")
+    assert "[all]" not in found
     assert run("doctor").code == 1
 
 

@@ -454,6 +454,9 @@ def test_a_directory_of_models(tmp_path: Path, shelf: Shelf, monkeypatch: pytest
     assert store.path("tiny-chat") == place / "tiny.gguf"
     assert store.path("mine") == place / "mine.gguf"
     assert not store.cache_dir.exists()
+    for name in ("", ".", ".."):  # never a way out of the directory
+        with pytest.raises(ModelNotFoundError):
+            store.path(name)
 
 
 def test_a_wheel_of_other_bytes_in_a_directory_is_refused_and_kept(

@@ -16,7 +16,7 @@ import msgspec
 
 from awsllm.cli import terminal
 from awsllm.cli.chat import remark
-from awsllm.errors import AwsllmError
+from awsllm.errors import AwsllmError, ContextWindowError
 from awsllm.store import default_cache_dir
 from awsllm.types import ContentBlock, ConverseResponse, Message
 
@@ -64,7 +64,8 @@ class Conversation:
         try:
             answer = self._answer([*self.messages, question])
         except AwsllmError as error:
-            terminal.note(f"awsllm: {terminal.one_line(error)}")
+            hint = " (/clear begins anew)" if isinstance(error, ContextWindowError) else ""
+            terminal.note(f"awsllm: {terminal.one_line(error)}{hint}")
             return
         if answer is not None:
             self.messages += [question, answer]

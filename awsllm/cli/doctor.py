@@ -106,15 +106,17 @@ def _installed() -> Iterator[Finding]:
         return
     yield Finding("awsllm", "ok", awsllm.__version__)
     for extra, names in packages.items():
+        if extra in {"all", "dev"}:  # say nothing that the others do not
+            continue
         versions = {name: _version(name) for name in names}
-        missing = [name for name, version in versions.items() if version is None]
-        detail = ", ".join(f"{name} {version or 'missing'}" for name, version in versions.items())
+        present = ", ".join(f"{name} {version}" for name, version in versions.items() if version)
+        missing = ", ".join(name for name, version in versions.items() if version is None)
         if not missing:
-            yield Finding(f"[{extra}]" if extra else "core", "ok", detail)
+            yield Finding(f"[{extra}]" if extra else "core", "ok", present)
         elif extra:
-            yield Finding(f"[{extra}]", "warning", detail, f"pip install 'awsllm[{extra}]'")
+            yield Finding(f"[{extra}]", "warning", f"missing: {missing}", f"pip install 'awsllm[{extra}]'")
         else:
-            yield Finding("core", "failure", detail, "pip install awsllm")
+            yield Finding("core", "failure", f"missing: {missing}", "pip install awsllm")
 
 
 def _version(package: str) -> str | None:
@@ -149,6 +151,8 @@ def _told(name: str, look: Callable[[], str]) -> Finding:
     except AwsllmError as error:
         what, _, fix = terminal.one_line(error).partition("; ")
         return Finding(name, "warning", what, fix or None)
+    except ImportError as error:
+        return Finding(name, "warning", f"{error.name} is missing", "pip install awsllm")
 
 
 def _credentials(session: AwsSession) -> str:
@@ -190,7 +194,10 @@ def _models() -> Iterator[Finding]:
     else:
         yield Finding("model cache", "warning", f"{store.cache_dir} is not writable", "set AWSLLM_CACHE to a directory")
     if models := os.environ.get("AWSLLM_MODELS"):
-        yield Finding("AWSLLM_MODELS", "info", models)
+        if models.startswith("s3://") or Path(models).expanduser().is_dir():
+            yield Finding("AWSLLM_MODELS", "ok", models)
+        else:
+            yield Finding("AWSLLM_MODELS", "warning", f"{models} is no directory", "correct or unset AWSLLM_MODELS")
     for entry in store.list():
         if entry.path:
             yield Finding(f"local:{entry.name}", "ok", entry.path)
