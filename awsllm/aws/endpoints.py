@@ -9,17 +9,17 @@ with ``boto3.client(...).meta.endpoint_url``.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 from urllib.parse import urlsplit
+
+import msgspec
 
 from awsllm.errors import ConfigurationError
 
 Auth = Literal["sigv4", "bearer"]
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
+class Endpoint(msgspec.Struct, frozen=True):
     """``url`` has no trailing slash (a path in it is kept); ``region`` and ``signing_name`` go into the signature."""
 
     service: str

@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 import ssl
 import time
-from dataclasses import dataclass
+
+import msgspec
 
 from awsllm.errors import ConnectError, ModelTimeoutError, ServerError, StreamError
 
@@ -16,8 +17,7 @@ _CLOCK_TICK = 0.001  # a wait that was cut to the deadline may end this much bef
 _USERINFO = re.compile(r"//[^/@]*@")
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     """How long to wait: ``connect`` and ``read`` in seconds for each wait, ``deadline`` an instant of
     ``time.monotonic()`` for all of them together."""
 

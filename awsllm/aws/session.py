@@ -18,9 +18,10 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
+
+import msgspec
 
 from awsllm.aws import endpoints
 from awsllm.aws.endpoints import Endpoint
@@ -49,8 +50,7 @@ class Credentials(NamedTuple):
         return f"Credentials(access_key={self.access_key[:4]}…)"
 
 
-@dataclass(frozen=True)
-class Settings:
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """What the environment and the config files say. ``verify`` is a CA bundle's path, or whether to verify at all."""
 
     region: str | None = None
@@ -60,10 +60,13 @@ class Settings:
     verify: str | bool = True
     client_cert: str | tuple[str, str] | None = None
     proxies: Mapping[str, str] | None = None
-    proxies_config: Mapping[str, Any] = field(default_factory=dict)
-    profile_config: Mapping[str, Any] = field(default_factory=dict)
-    service_configs: Mapping[str, Any] = field(default_factory=dict)
+    proxies_config: Mapping[str, Any] = {}
+    profile_config: Mapping[str, Any] = {}
+    service_configs: Mapping[str, Any] = {}
     bearer_allowed: bool = True
+
+    def __repr__(self) -> str:
+        return f"Settings(region={self.region!r})"  # profiles hold keys, and proxies passwords
 
 
 class AwsSession:

@@ -9,14 +9,15 @@ costs a tenth.
 from __future__ import annotations
 
 import hmac
-import os
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
 from urllib.parse import quote, urlsplit
+from uuid import uuid4
+
+import msgspec
 
 from awsllm import __version__
 from awsllm.aws.call import HttpRequest
@@ -33,8 +34,7 @@ _UNSIGNED = frozenset({
 })  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(msgspec.Struct, frozen=True):
     """Scheme, host and port: what a connection is made to. ``host`` has no brackets around an IPv6 address."""
 
     scheme: str
@@ -54,8 +54,7 @@ class Origin:
 _PORTS = {"http": 80, "https": 443}
 
 
-@dataclass(frozen=True, slots=True)
-class SignedRequest:
+class SignedRequest(msgspec.Struct, frozen=True):
     """What goes over the wire. The repr shows neither headers nor body: they hold secrets and prompts."""
 
     method: str
@@ -80,7 +79,7 @@ def sign(request: HttpRequest, session: AwsSession, *, clock: Callable[[], float
     headers = {name: _checked(name, value) for name, value in request.headers.items()}
     headers["Host"] = origin.authority
     headers["User-Agent"] = USER_AGENT
-    headers["amz-sdk-invocation-id"] = _uuid4()
+    headers["amz-sdk-invocation-id"] = str(uuid4())
     signed = SignedRequest(request.method, origin, base + request.path, headers, request.body)
     if endpoint.auth == "bearer":
         _add_bearer(signed, session)
@@ -170,10 +169,3 @@ def split_url(url: str) -> tuple[Origin, str]:
     parts = urlsplit(url)
     port = parts.port or _PORTS[parts.scheme]
     return Origin(parts.scheme, parts.hostname or "", port), parts.path.rstrip("/")
-
-
-def _uuid4() -> str:
-    """A random UUID; the ``uuid`` module would cost an import."""
-    digits = os.urandom(16).hex()
-    variant = "89ab"[int(digits[16], 16) & 3]
-    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"

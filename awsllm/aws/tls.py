@@ -10,10 +10,11 @@ import ssl
 import sys
 from base64 import b64encode
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import unquote, urlsplit
+
+import msgspec
 
 from awsllm.aws.signing import Origin, split_url
 from awsllm.errors import ConfigurationError
@@ -24,15 +25,17 @@ if TYPE_CHECKING:
     from awsllm.aws.session import Settings
 
 
-@dataclass(frozen=True)
-class Route:
+class Route(msgspec.Struct, frozen=True):
     """The way to ``origin``. ``forwarded``: the proxy is asked for whole URLs; otherwise for a tunnel."""
 
     origin: Origin
     context: Callable[[], ssl.SSLContext]
     proxy_context: Callable[[], ssl.SSLContext]
-    proxy_url: str | None = field(default=None, repr=False)
+    proxy_url: str | None = None
     forward_https: bool = False
+
+    def __repr__(self) -> str:
+        return f"Route({self.origin}, proxy={self.proxy})"  # the proxy's URL may hold a password
 
     @property
     def proxy(self) -> Origin | None:
