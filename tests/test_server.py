@@ -31,6 +31,7 @@ from awsllm.errors import (
 )
 from awsllm.server import Models, running, serve
 from awsllm.server.rules import check_conversation
+from awsllm.server.run import _address
 from awsllm.server.shapes import check, service_model
 from awsllm.server.surface import plan
 from awsllm.server.vectors import resize
@@ -601,6 +602,10 @@ def test_a_taken_port_is_told() -> None:
         port = taken.getsockname()[1]
         with pytest.raises(ConfigurationError, match=f"cannot listen at 127.0.0.1 port {port}"):
             serve("127.0.0.1", port)
+
+
+def test_a_host_may_be_a_name() -> None:
+    assert _address("localhost", 0, None, None).host == "127.0.0.1"
 
 
 def test_only_local_models_are_run() -> None:

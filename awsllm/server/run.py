@@ -224,12 +224,15 @@ def _address(host: str, port: int, tls_cert: str | Path | None, tls_key: str | P
     for path in (tls_cert, tls_key):
         if path is not None and not Path(path).is_file():
             raise ConfigurationError(f"there is no file {str(path)!r}")
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, _, _, place = min(
+            found, key=lambda entry: entry[0] != socket.AF_INET
+        )  # IPv4 where there is a choice
+        with socket.socket(family, kind) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((host, port))
-            port = probe.getsockname()[1]
+            probe.bind(place)
+            host, port = probe.getsockname()[:2]
     except OSError as error:
         raise ConfigurationError(f"cannot listen at {host} port {port}: {error.strerror or error}") from error
     return Address(host, port, Path(tls_cert) if tls_cert else None, Path(tls_key) if tls_key else None)
