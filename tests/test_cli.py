@@ -19,7 +19,7 @@ import pytest
 import awsllm
 from awsllm.cli import doctor, main, terminal
 from awsllm.errors import AwsllmError, ConfigurationError, ThrottlingError
-from awsllm.store import File, Model, Wheel
+from awsllm.store import File, Model, Store, Wheel
 from awsllm.testing.scripted import Broken, ScriptedBackend
 from awsllm.types import (
     Bytes,
@@ -33,6 +33,7 @@ from awsllm.types import (
     Usage,
 )
 
+REAL_CACHE = Store().cache_dir  # before any test has an environment of its own
 PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 16
 
 
@@ -178,6 +179,18 @@ def test_what_the_reader_should_know_stands_beside_the_answer(run: Run, script: 
         "awsllm: top_k is not known here",
         "awsllm: the answer ended with max_tokens: it was cut; give --max-tokens more",
     ]
+
+
+@pytest.mark.slow
+def test_the_model_on_this_machine_answers(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWSLLM_CACHE", str(REAL_CACHE))
+    question = "What is the capital of France?"
+    document = json.loads(run("chat", "--json", "--temperature", "0", "--max-tokens", "24", question).out)
+    assert "Paris" in document["text"]
+    assert document["model"] == "local:smollm2-135m-instruct"
+    assert document["usage"]["output_tokens"] > 1
+    streamed = run("chat", "--temperature", "0", "--max-tokens", "24", stdin=question)
+    assert streamed == (0, document["text"].rstrip("\n") + "\n", "")
 
 
 # --- errors ----------------------------------------------------------------------------------------------------------
