@@ -385,6 +385,11 @@ def test_a_large_body_goes_both_ways(connect: Connect) -> None:
         assert server.requests[0][2] == large
 
 
+def test_closing_an_unused_transport_resolves_nothing(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "nosuch")
+    connect()  # the fixture closes it
+
+
 def test_a_transport_can_be_used_after_close(connect: Connect) -> None:
     with FaultServer(reply()) as server:
         client = connect(server.url)
@@ -868,9 +873,14 @@ def test_no_proxy(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
         assert connect(server.url).send() == b"whole"
 
 
-def test_a_proxy_that_refuses_is_named_without_its_password(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
-    with FaultServer(reply(b"", "407 Proxy Authentication Required")) as through:
-        monkeypatch.setenv("HTTPS_PROXY", f"http://user:hunter2@127.0.0.1:{through.port}")
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_proxy_that_refuses_is_named_without_its_password(
+    scheme: str, connect: Connect, authority: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_CA_BUNDLE", authority[0])
+    context = server_context(authority) if scheme == "https" else None
+    with FaultServer(reply(b"", "407 Proxy Authentication Required"), context=context) as through:
+        monkeypatch.setenv("HTTPS_PROXY", f"{scheme}://user:hunter2@127.0.0.1:{through.port}")
         with pytest.raises(ConnectError, match=f"127.0.0.1:{through.port}.*407") as caught:
             connect("https://model.example").send()
     assert not caught.value.retryable

@@ -64,12 +64,16 @@ def write_config(home: Path, sections: dict[str, dict[str, str]], name: str = "c
         parser.write(file)
 
 
+def boto3_session(profile: str | None = None, region: str | None = None) -> boto3.Session:
+    """A session like any other, but that reading models and rules, which takes the time, is done once."""
+    core = botocore.session.Session(profile=profile)
+    core.register_component("data_loader", LOADER)
+    return boto3.Session(botocore_session=core, region_name=region)
+
+
 def boto3_request(service: str, session: Any = None, **options: Any) -> AWSPreparedRequest:
     """The request that boto3 would send, or BotoCoreError."""
-    if session is None:
-        core = botocore.session.Session(profile=options.pop("profile", None))
-        core.register_component("data_loader", LOADER)  # reading models and rules is what takes the time
-        session = boto3.Session(botocore_session=core)
+    session = session or boto3_session(profile=options.pop("profile", None))
     client = session.client(service, **options)
     sent: list[AWSPreparedRequest] = []
 
@@ -126,8 +130,7 @@ def test_endpoints_equal_boto3s(service: str, fips: str, dual_stack: str, monkey
         expected = boto3_origin(service, region_name=region)
         assert expected != ("", "")
         assert our_origin(service, region=region) == expected, region
-        session = boto3.Session(region_name=region)  # by way of a botocore session too
-        assert our_origin(service, session=session) == expected, region
+        assert our_origin(service, session=boto3_session(region=region)) == expected, region
 
 
 @pytest.mark.parametrize("service", CALLS)

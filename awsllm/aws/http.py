@@ -85,7 +85,8 @@ class HttpTransport:
 
     def close(self) -> None:
         """Close idle connections. The transport may be used again, on new ones."""
-        self._pool.close()
+        if "_pool" in vars(self):
+            self._pool.close()
 
     def _open(self, request: HttpRequest, limits: Limits, *, stream: bool) -> Exchange | Answer:
         """Send, and get the head of the answer, from the service or from whoever answers in its place."""

@@ -197,26 +197,12 @@ class Exchange:
 def connect(route: Route, limits: Limits) -> Wire:
     """A new connection to the route's origin, through its proxy if it has one. Raises ConnectError or
     ModelTimeoutError."""
-    origin = route.origin
     try:
-        sock = _dial(route.first_hop, limits)
-    except TimeoutError as error:
-        limits.left(origin)
-        raise failures.cannot_connect(origin, error, route.proxy_url) from error
-    except OSError as error:
-        raise failures.cannot_connect(origin, error, route.proxy_url) from error
-    try:
-        return Wire(_secure(route, sock, limits), origin, limits)
-    except TimeoutError as error:
-        sock.close()
-        limits.left(origin)
-        raise failures.cannot_connect(origin, error, route.proxy_url) from error
+        return Wire(_secure(route, _dial(route.first_hop, limits), limits), route.origin, limits)
     except (OSError, HTTPException) as error:
-        sock.close()
-        raise failures.cannot_connect(origin, error, route.proxy_url) from error
-    except BaseException:
-        sock.close()
-        raise
+        if isinstance(error, TimeoutError):
+            limits.left(route.origin)  # raises, if it was the deadline that cut the wait short
+        raise failures.cannot_connect(route.origin, error, route.proxy_url) from error
 
 
 def _dial(place: Origin, limits: Limits) -> socket.socket:
@@ -241,19 +227,26 @@ def _dial(place: Origin, limits: Limits) -> socket.socket:
 
 def _secure(route: Route, sock: Any, limits: Limits) -> Any:
     """Speak TLS to the proxy, ask it for a tunnel and speak TLS through that, as far as the route wants it."""
-    sock.settimeout(limits.seconds(limits.connect, route.origin))
-    if route.proxy is not None and route.proxy.scheme == "https":
-        sock = route.proxy_context().wrap_socket(sock, server_hostname=route.proxy.host)
-    if route.tunnel:
-        _open_tunnel(route, sock)
-    if route.origin.scheme != "https" or route.forwarded:
+    try:
+        sock.settimeout(limits.seconds(limits.connect, route.origin))
+        if route.proxy is not None and route.proxy.scheme == "https":
+            sock = route.proxy_context().wrap_socket(sock, server_hostname=route.proxy.host)
+        if route.tunnel:
+            _open_tunnel(route, sock)
+        if route.origin.scheme == "https" and not route.forwarded:
+            sock = _wrap(sock, route.context(), route.origin.host)
         return sock
-    context = route.context()
+    except BaseException:
+        sock.close()
+        raise
+
+
+def _wrap(sock: Any, context: ssl.SSLContext, host: str) -> Any:
     if isinstance(sock, ssl.SSLSocket):  # TLS inside TLS, which the ssl module does not do by itself
         from urllib3.util.ssltransport import SSLTransport
 
-        return SSLTransport(sock, context, server_hostname=route.origin.host)
-    return context.wrap_socket(sock, server_hostname=route.origin.host)
+        return SSLTransport(sock, context, server_hostname=host)
+    return context.wrap_socket(sock, server_hostname=host)
 
 
 def _open_tunnel(route: Route, sock: Any) -> None:
