@@ -22,7 +22,7 @@ from typing import Any, TypeAlias
 from awsllm.backends import AsyncBackend
 from awsllm.errors import AccessDeniedError, AwsllmError
 from awsllm.server.auth import check_key
-from awsllm.server.surface import MAX_BODY, failure, plan, request_id, too_large
+from awsllm.server.surface import HEALTH, MAX_BODY, failure, plan, request_id, too_large
 from awsllm.server.work import Answer, Count, Incoming, Models, Reply, Stream, Vectors, Work
 from awsllm.types import StreamEvent
 
@@ -135,18 +135,20 @@ class _Exchange:
         await self._reply(reply)
 
     async def _plan(self, incoming: Incoming, query: str) -> Work:
-        if incoming.path not in ("/health", "/ping"):
-            self._admit(incoming, query)
         if len(incoming.body) > _OFFLOAD:
-            return await asyncio.to_thread(plan, incoming)
-        return plan(incoming)
+            return await asyncio.to_thread(self._admit, incoming, query)
+        return self._admit(incoming, query)
 
-    def _admit(self, incoming: Incoming, query: str) -> None:
-        """Without a key whoever reaches the address may call, but not a web page that someone here looks at."""
+    def _admit(self, incoming: Incoming, query: str) -> Work:
+        """What is asked, if it may be. Without a key whoever reaches the address may ask, but not a web page that
+        someone here looks at."""
+        if incoming.path in HEALTH:
+            return plan(incoming)
         if self.api_key is not None:
             check_key(self.api_key, incoming, query)
         elif "origin" in incoming.headers:
             raise AccessDeniedError("Calls from web pages are refused, unless the server has an API key.")
+        return plan(incoming)
 
     async def _whole(self, work: Answer | Count | Vectors | Reply) -> Reply:
         match work:

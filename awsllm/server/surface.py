@@ -26,6 +26,7 @@ SERVED = (
     "Converse, ConverseStream, CountTokens and InvokeModel (Titan text embeddings) of bedrock-runtime, "
     "InvokeEndpoint and InvokeEndpointWithResponseStream of sagemaker-runtime"
 )
+HEALTH = ("/health", "/ping")  # the second is what SageMaker asks a container
 MAX_BODY = 25_000_000  # bytes, InvokeModel's own maximum; Converse takes as much
 _PREFIXES: dict[str, ModuleType] = {"/model/": bedrock, "/endpoints/": sagemaker}
 
@@ -42,7 +43,7 @@ def find(incoming: Incoming) -> tuple[Operation, str] | None:
 
 def plan(incoming: Incoming) -> Work:
     """What ``incoming`` asks for; a ``Reply`` where no model is needed. Raises the error to answer with."""
-    if incoming.method in ("GET", "HEAD") and incoming.path in ("/health", "/ping"):
+    if incoming.method in ("GET", "HEAD") and incoming.path in HEALTH:
         return Reply(200, {"Content-Type": "application/json"}, b'{"status":"ok"}')
     found = find(incoming)
     if found is None:
