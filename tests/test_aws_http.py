@@ -506,6 +506,26 @@ def test_an_unknown_host_is_a_connect_error(connect: Connect, monkeypatch: pytes
         connect("http://nowhere.invalid").send()
 
 
+@pytest.fixture
+def deaf() -> Iterator[str]:
+    """The URL of a port that lets connections hang: its queue is full."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener, contextlib.ExitStack() as stack:
+        for _ in range(4):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(listener.getsockname())
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a full queue refuses")
+def test_a_connection_that_hangs(deaf: str, connect: Connect) -> None:
+    with pytest.raises(ConnectError) as caught:
+        connect(deaf, connect_timeout=0.1).send()
+    assert caught.value.retryable
+    with pytest.raises(ModelTimeoutError, match="deadline"):
+        connect(deaf).send(deadline=soon())
+
+
 @pytest.mark.parametrize("before", [b"", b"HTTP/1.1 200 OK\r\n", head(Content_Length=9) + b"par", CHUNKED + b"5\r\n"])
 def test_silence_beyond_the_read_timeout(before: bytes, connect: Connect) -> None:
     with FaultServer(raw(before, "stall")) as server:

@@ -296,7 +296,8 @@ def test_bearer_as_boto3(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "X-Amz-Date" not in signed.headers
     assert session.endpoint("sagemaker-runtime").auth == "sigv4"
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
-    assert boto3_origin("bedrock-runtime") == ("", "")  # boto3 refuses
+    if not botocore.__version__.startswith("1.43."):  # which sent the key in the clear
+        assert boto3_origin("bedrock-runtime") == ("", "")
     with pytest.raises(ConfigurationError, match=r"https only.*unset AWS_BEARER_TOKEN_BEDROCK") as caught:
         sign(HttpRequest("bedrock-runtime", "POST", "/model/m/converse"), AwsSession())
     assert "secret-api-key" not in str(caught.value)

@@ -126,24 +126,26 @@ class Pool:
             wire.close()
 
     def close(self) -> None:
-        """Close the idle connections; those in use are closed when their exchange ends or is reused once more."""
-        for idle in list(self._idle.values()):
-            while idle:
-                idle.pop().close()
+        """Close the idle connections. Those in use come back to the pool as ever."""
+        for origin in list(self._idle):
+            while wire := self._pop(origin):
+                wire.close()
 
     def _take(self, origin: Origin) -> Wire | None:
-        if os.getpid() != self._pid:  # forked: the connections are the parent's
-            self._idle, self._pid = {}, os.getpid()
-        idle = self._idle.get(origin)
-        while idle:
-            try:
-                wire = idle.pop()
-            except IndexError:  # another thread was faster
-                return None
+        if os.getpid() != self._pid:  # forked: the connections are the parent's, which closing them here leaves open
+            self.close()
+            self._pid = os.getpid()
+        while wire := self._pop(origin):
             if not wire.is_stale():
                 return wire
             wire.close()
         return None
+
+    def _pop(self, origin: Origin) -> Wire | None:
+        try:
+            return self._idle[origin].pop()
+        except LookupError:  # there is none, or another thread was faster
+            return None
 
 
 class Exchange:
