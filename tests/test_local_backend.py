@@ -208,7 +208,7 @@ def test_a_typed_answer_satisfies_its_schema(backend: LocalBackend, tools: tuple
         "additionalProperties": False,
     }
     output = t.OutputConfig(json_schema=t.JsonSchema(schema, "person"))
-    response = backend.converse(ask("Who was Ada Lovelace?", 120, output_config=output, tools=tools))
+    response = backend.converse(ask("Who was Ada Lovelace?", 150, output_config=output, tools=tools))
     if response.stop_reason == "end_turn":
         value = json.loads(response.text)
         assert set(value) == {"name", "born"}
@@ -437,6 +437,19 @@ def test_a_cut_model_of_the_store_names_the_command(tmp_path: Path, monkeypatch:
     monkeypatch.setenv("AWSLLM_MODELS", str(tmp_path))
     with pytest.raises(ConfigurationError, match="awsllm models rm mine"):
         LocalBackend().converse(ask(model="mine"))
+
+
+def test_a_model_without_a_chat_template_is_refused(tmp_path: Path) -> None:
+    import gguf
+
+    writer = gguf.GGUFWriter(tmp_path / "base.gguf", "klingon")
+    writer.add_tokenizer_model("gpt2")
+    writer.add_token_list(["a"])
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
+    with pytest.raises(UnsupportedError, match="no chat template"):
+        LocalBackend().converse(ask(model=str(tmp_path / "base.gguf")))
 
 
 def test_a_missing_extra_names_its_command() -> None:

@@ -54,7 +54,7 @@ from awsllm.types import (
 )
 
 CALL, CALL_END = "<tool_call>", "</tool_call>"
-MAX_CALLS = 8  # in one answer; a small model may otherwise go on calling until its tokens run out
+MAX_CALLS = 4  # in one answer; a small model may otherwise go on calling until its tokens run out
 _TEXT_FORMATS = frozenset(["txt", "md", "csv", "html"])
 _ELSEWHERE = "Bedrock's multimodal models can, for example bedrock:us.amazon.nova-lite-v1:0"
 _TOOLS = """You can call these tools, each described by one line of JSON:
@@ -63,7 +63,7 @@ _TOOLS = """You can call these tools, each described by one line of JSON:
 </tools>
 To call a tool, write its name and its arguments as JSON between tags, and nothing after it:
 <tool_call>
-{{"name": "the tool's name", "arguments": {{"the argument's name": "its value"}}}}
+{{"name": NAME, "arguments": {{ARGUMENT: VALUE}}}}
 </tool_call>"""
 _SCHEMA = "Answer with nothing but JSON that satisfies this JSON schema:\n{schema}"
 
