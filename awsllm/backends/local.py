@@ -11,12 +11,11 @@ come (``local_answer``). Choices that the caller leaves open:
   as ``cache_read_input_tokens``.
 
 A model is loaded at its first use, once in a process, whoever asks for it, and is freed when no backend holds it.
-Importing this module loads none of torch; a missing extra is a ``ConfigurationError``.
+Importing this module loads neither torch nor asyncio; a missing extra is a ``ConfigurationError``.
 """
 
 from __future__ import annotations
 
-import asyncio
 import os
 import secrets
 import threading
@@ -58,6 +57,8 @@ from awsllm.types import (
 )
 
 if TYPE_CHECKING:
+    import asyncio
+
     from awsllm.engine.encoder import Encoder
     from awsllm.engine.generate import Sampling
     from awsllm.engine.grammar import GrammarCompiler, Matcher
@@ -161,6 +162,8 @@ class AsyncLocalBackend:
     async def converse_stream(
         self, request: ConverseRequest, *, deadline: float | None = None
     ) -> AsyncIterator[StreamEvent]:
+        import asyncio
+
         with _told(request.model):
             answer = await asyncio.to_thread(self._backend._begin, request)
             loop = asyncio.get_running_loop()
@@ -181,9 +184,13 @@ class AsyncLocalBackend:
                 yield event
 
     async def embed(self, request: EmbedRequest, *, deadline: float | None = None) -> EmbedResponse:
+        import asyncio
+
         return await asyncio.to_thread(self._backend.embed, request, deadline=deadline)
 
     async def count_tokens(self, request: ConverseRequest, *, deadline: float | None = None) -> int:
+        import asyncio
+
         return await asyncio.to_thread(self._backend.count_tokens, request, deadline=deadline)
 
     async def close(self) -> None:
@@ -198,6 +205,8 @@ def _step(generation: Generation, deadline: float | None) -> Step:
 
 
 async def _step_async(inbox: asyncio.Queue[Step], deadline: float | None) -> Step:
+    import asyncio
+
     try:
         return await asyncio.wait_for(inbox.get(), None if deadline is None else deadline - time.monotonic())
     except TimeoutError:
