@@ -4,17 +4,17 @@ python examples/typed_output.py [MODEL]
 """
 
 import sys
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 import awsllm
 
 
 class Ticket(BaseModel):
-    product: str
+    product: Annotated[str, Field(max_length=30)]
     severity: Literal["low", "medium", "high"]
-    summary: str
+    summary: Annotated[str, Field(max_length=120)]
 
 
 MAIL = "Hello, since this morning the Falcon-3 router drops every connection. Our whole office is offline!"

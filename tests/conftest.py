@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+# Each worker has a core: threads that wait for each other across two busy workers are many times slower than one thread.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 
 @pytest.fixture(autouse=True)
 def clean_aws_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

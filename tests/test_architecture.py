@@ -136,7 +136,7 @@ HEAVY = {
         ("import awsllm", HEAVY | {"botocore", "msgspec"}),
         ("import awsllm; awsllm.Client", HEAVY | {"botocore"}),
         ("import awsllm.backends.bedrock, awsllm.backends.sagemaker", HEAVY | {"botocore"}),
-        ("import awsllm.backends.local", HEAVY | {"botocore"}),
+        ("import awsllm.backends.local", (HEAVY | {"botocore"}) - {"asyncio"}),  # torch comes with it at first use
         ("import awsllm.aws.http, awsllm.aws.session", HEAVY),
         ("import awsllm.cli", {"torch", "boto3", "botocore"}),
         ("import awsllm.testing.plugin", {"torch", "moto", "boto3", "botocore"}),

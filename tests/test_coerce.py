@@ -344,7 +344,6 @@ def test_one_tool_needs_no_list() -> None:
         ([{"name": "x"}], "tool is not what Converse takes: 'name' is unknown"),
         ([lambda a: a], "a lambda has no name"),
     ],
-    ids=str,
 )
 def test_what_is_no_tool_is_refused(value: Any, hint: str) -> None:
     with pytest.raises(ValidationError) as caught:
@@ -366,7 +365,6 @@ def test_what_is_no_tool_is_refused(value: Any, hint: str) -> None:
         ({"any": {}}, ToolChoice("any")),
         ({"tool": {"name": "search"}}, ToolChoice("tool", "search")),
     ],
-    ids=str,
 )
 def test_a_tool_choice_is_read(value: Any, expected: ToolChoice | None) -> None:
     assert coerce.tool_choice(value) == expected
