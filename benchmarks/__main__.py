@@ -89,8 +89,12 @@ def python_of(peer: Peer) -> str | None:
 
 
 def environment(url: str) -> dict[str, str]:
-    """Environment credentials and the stub, as in Lambda; nothing of the caller's AWS configuration."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    """Environment credentials and the stub, as in Lambda; nothing of the caller's AWS configuration.
+
+    Bytecode is used, as it is of anything that pip installed.
+    """
+    dropped = ("AWS_", "PYTHONDONTWRITEBYTECODE")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
     return kept | {
         "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
         "AWS_SECRET_ACCESS_KEY": "not-a-secret",
