@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import platform
 import statistics
@@ -131,11 +132,19 @@ def run(peers: dict[Peer, str], rounds: int) -> dict[str, dict[str, float]]:
             for i in range(rounds):
                 for peer, python in peers.items():
                     print(f"\r{worker}: round {i + 1} of {rounds}, {peer.name:16}", end="", file=sys.stderr)
-                    result = measure(python, peer, worker, url)
+                    try:
+                        result = measure(python, peer, worker, url)
+                    except RuntimeError as error:
+                        print(f"\n{error}", file=sys.stderr)
+                        continue
                     for case in cases:
                         figures[peer.name][case.key].append(result[case.figure])
     print(file=sys.stderr)
-    return {name: {key: statistics.median(runs) for key, runs in cases.items()} for name, cases in figures.items()}
+    return {name: {key: median(runs) for key, runs in cases.items()} for name, cases in figures.items()}
+
+
+def median(runs: list[float]) -> float:
+    return statistics.median(runs) if runs else math.nan
 
 
 def table(figures: dict[str, dict[str, float]]) -> str:

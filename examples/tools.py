@@ -19,7 +19,7 @@ def get_weather(city: Annotated[str, Field(description="The city's name, for exa
 def main(model: str = "local:smollm2-135m-instruct") -> None:
     with awsllm.Client() as client:
         reply = client.converse(
-            model, "What is the weather in Paris?", tools=[get_weather], tool_choice="any", max_tokens=80
+            model, "What is the weather in Paris?", tools=[get_weather], tool_choice=get_weather, max_tokens=80
         )
     for message in reply.messages:
         for block in message.content:

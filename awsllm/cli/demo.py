@@ -146,7 +146,7 @@ def call_tool(console: Console, client: Client) -> None:
         PLACES["bedrock"],
         "What is the weather in Paris?",
         tools=[get_weather],
-        tool_choice="any",
+        tool_choice=get_weather,
         max_tokens=60,
         temperature=0,
     )

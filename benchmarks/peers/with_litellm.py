@@ -9,7 +9,12 @@ import asyncio
 import litellm
 
 MODEL = "bedrock/converse/anthropic.claude-3-haiku-20240307-v1:0"
-REQUEST = {"model": MODEL, "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 64}
+REQUEST = {
+    "model": MODEL,
+    "messages": [{"role": "user", "content": "Hello"}],
+    "max_tokens": 64,
+    "aws_bedrock_runtime_endpoint": os.environ["AWS_ENDPOINT_URL_BEDROCK_RUNTIME"],
+}
 
 
 def make():
