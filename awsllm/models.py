@@ -158,7 +158,8 @@ class Profile(Value, frozen=True):
     ``tool_choices`` is empty for a model without tools. ``thinking_forbids_forced_tools``: with extended thinking on,
     only tool choice auto is taken. ``native_json_schema``: ``outputConfig.textFormat`` is taken. ``strict_subset``: a
     native schema must keep to the service's subset (closed objects, no bounds, no recursion). ``cache_points`` says
-    where cache points may stand. ``known`` is false for a model that no rule names. ``reasons`` says why it is what it
+    where cache points may stand. ``converse``: it chats. ``invoke_body`` is the InvokeModel body it takes, by its name
+    in ``wire.invoke``. ``known`` is false for a model that no rule names. ``reasons`` says why it is what it
     is.
     """
 
@@ -172,6 +173,8 @@ class Profile(Value, frozen=True):
     images: bool = True
     documents: bool = True
     cache_points: frozenset[str] = _CACHE_ALL
+    converse: bool = True
+    invoke_body: str | None = None
     known: bool = False
     reasons: tuple[str, ...] = ()
 
@@ -192,6 +195,7 @@ _STRUCTURED = "docs.aws.amazon.com/bedrock/latest/userguide/structured-output.ht
 # The page's list of models, as others copied it from there.
 _STRUCTURED_LIST = "github.com/langchain-ai/langchain-aws/issues/883; github.com/anomalyco/models.dev/pull/1326"
 _CACHING = "docs.aws.amazon.com/bedrock/latest/userguide/prompt-caching.html"
+_TITAN_EMBED = "docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-titan-embed-text.html"
 _READ = "2026-11-23"
 
 RULES: tuple[Rule, ...] = (
@@ -220,6 +224,33 @@ RULES: tuple[Rule, ...] = (
         },
         "chat containers (vLLM, LMI, TGI, SGLang) take response_format json_schema and decode under it",
         "docs.djl.ai/master/docs/serving/serving/docs/lmi/user_guides/lmi_input_output_schema.html",
+        _READ,
+    ),
+    # --- not chat models ---
+    Rule(
+        (
+            *("bedrock:amazon.titan-embed-*", "bedrock:amazon.titan-image-*", "bedrock:amazon.nova-canvas-*"),
+            *("bedrock:amazon.nova-reel-*", "bedrock:amazon.nova-sonic-*", "bedrock:amazon.nova-2-sonic-*"),
+            *("bedrock:amazon.rerank-*", "bedrock:amazon.nova-2-multimodal-embeddings-*", "bedrock:cohere.embed-*"),
+            *("bedrock:cohere.rerank-*", "bedrock:stability.*", "bedrock:luma.*", "bedrock:twelvelabs.*"),
+        ),
+        {"converse": False},
+        "they embed, rank, draw or speak, and are not listed for Converse",
+        _FEATURES,
+        _READ,
+    ),
+    Rule(
+        ("bedrock:amazon.titan-embed-text-v1*", "bedrock:amazon.titan-embed-g1-text-02*"),
+        {"family": "titan-embed", "provider": "amazon", "invoke_body": "titan-embed-text-v1"},
+        "titan-embed-g1-text-02 is the first release of v1",
+        _TITAN_EMBED,
+        _READ,
+    ),
+    Rule(
+        ("bedrock:amazon.titan-embed-text-v2*",),
+        {"family": "titan-embed", "provider": "amazon", "invoke_body": "titan-embed-text-v2"},
+        "v2 takes dimensions and normalize",
+        _TITAN_EMBED,
         _READ,
     ),
     # --- Anthropic ---

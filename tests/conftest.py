@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-# Each worker has a core: threads that wait for each other across two busy workers are many times slower than one thread.
+# A core for each worker: threads that wait for each other across two busy workers are many times slower than one.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 

@@ -27,6 +27,7 @@ NEIGHBOURS = {
     ("typed", "tools"): "typed output drives the tool loop",
     ("typed", "coerce"): "boto3-shaped tools beside a typed output",
     ("coerce", "tools"): "a function given as a tool",
+    ("wire", "models"): "which model takes which InvokeModel body",
     ("tools", "schema"): "a function's arguments as a JSON schema",
     ("tools", "docstrings"): "a function's description",
     ("typed", "schema"): "a type as a JSON schema",

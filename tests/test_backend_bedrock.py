@@ -24,6 +24,7 @@ from awsllm.types import (
     ConverseRequest,
     ConverseResponse,
     EmbedRequest,
+    GuardrailConfig,
     Image,
     InferenceConfig,
     Message,
@@ -440,3 +441,14 @@ def test_over_sockets_awaited(session: Any) -> None:
         await backend.close()
 
     asyncio.run(run())
+
+
+def test_the_guardrail_of_a_stream_keeps_its_mode() -> None:
+    config = GuardrailConfig("g", "1", stream_processing_mode="async")
+    request = ConverseRequest(model="m", messages=(Message.user("Hello"),), guardrail_config=config)
+    streamed = msgspec.json.decode(bedrock.converse_stream_call(request).request.body)
+    assert streamed["guardrailConfig"]["streamProcessingMode"] == "async"
+    assert (
+        "streamProcessingMode"
+        not in msgspec.json.decode(bedrock.converse_call(request).request.body)["guardrailConfig"]
+    )

@@ -49,7 +49,7 @@ def converse_call(request: ConverseRequest) -> Call[ConverseResponse]:
 
 
 def converse_stream_call(request: ConverseRequest) -> StreamCall[StreamEvent]:
-    body = converse.encode_request(request)
+    body = converse.encode_request(request, stream=True)
     return StreamCall(
         _post(request.model, "converse-stream", body), lambda head: converse.EventDecoder(head.request_id), read_error
     )

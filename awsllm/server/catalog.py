@@ -7,20 +7,11 @@ test should find.
 
 from __future__ import annotations
 
-from fnmatch import fnmatchcase
-
 from awsllm.errors import UnsupportedError, ValidationError
 from awsllm.models import profile
 from awsllm.wire.invoke import embedder
 from awsllm.wire.invoke.titan import Titan
 
-# Models of known providers that do not chat (Bedrock's list of foundation models, read 2026-11-23). Patterns match the
-# end of an ARN as well as an id with a geography.
-_NOT_CHAT = (
-    *("*amazon.titan-embed-*", "*amazon.titan-image-*", "*amazon.nova-canvas-*", "*amazon.nova-reel-*"),
-    *("*amazon.nova-sonic-*", "*amazon.nova-2-sonic-*", "*amazon.rerank-*", "*amazon.nova-2-multimodal-embeddings-*"),
-    *("*cohere.embed-*", "*cohere.rerank-*", "*stability.*", "*luma.*", "*twelvelabs.*"),
-)
 # Resources whose ARN does not say which model they are: whoever made one knows that it chats.
 _OPAQUE = (
     *("application-inference-profile/", "provisioned-model/", "custom-model/", "custom-model-deployment/"),
@@ -31,7 +22,7 @@ _OPAQUE = (
 def check_chat_model(model: str) -> None:
     """Raise what Bedrock says to Converse with an id that is unknown, or known and not a chat model."""
     _check_known(model)
-    if any(fnmatchcase(model, pattern) for pattern in _NOT_CHAT):
+    if not profile("bedrock", model).converse:
         raise _refused(
             "This action doesn't support the model that you provided. Try again with a supported text or chat model."
         )
