@@ -2,6 +2,7 @@
 
 import boto3
 
+from awsllm import ConverseRequest
 from awsllm.testing import mock_aws
 
 
@@ -19,7 +20,9 @@ def summarize(text: str) -> str:
 def test_with_a_scripted_model() -> None:
     with mock_aws(reply="A short summary.") as aws:
         assert summarize("A long text.") == "A short summary."
-    assert aws.requests[0].messages[0].text == "Summarize: A long text."
+    [request] = aws.requests
+    assert isinstance(request, ConverseRequest)
+    assert request.messages[0].text == "Summarize: A long text."
 
 
 def test_with_a_real_model() -> None:

@@ -1,0 +1,29 @@
+"""The benchmarks run: each case of awsllm and of raw boto3 gives its figure. What the figures are is no test's
+business."""
+
+import sys
+
+import pytest
+
+from benchmarks.__main__ import CASES, PEERS, measure, stub, table
+
+OURS = {peer.name: peer for peer in PEERS if not peer.requirements}
+
+
+@pytest.mark.slow
+def test_every_case_runs() -> None:
+    figures: dict[str, dict[str, float]] = {name: {} for name in OURS}
+    with stub(0.0) as url:
+        for worker in dict.fromkeys(case.worker for case in CASES):
+            for name, peer in OURS.items():
+                result = measure(sys.executable, peer, worker, url)
+                figures[name] |= {case.key: result[case.figure] for case in CASES if case.worker == worker}
+    assert all(figure > 0 for cases in figures.values() for figure in cases.values())
+    lines = table(figures).splitlines()
+    assert len(lines) == 2 + len(CASES)
+    assert all("(1.00)" in line for line in lines[2:])  # boto3's ratio to itself
+
+
+def test_a_client_that_fails_is_named() -> None:
+    with pytest.raises(RuntimeError, match="boto3 failed at first"):
+        measure(sys.executable, OURS["boto3"], "first", "http://127.0.0.1:1")
