@@ -153,7 +153,8 @@ def table(figures: dict[str, dict[str, float]]) -> str:
     lines = [f"| | {' | '.join(names)} |", f"| --- |{' ---: |' * len(names)}"]
     for case in CASES:
         base = figures["boto3"][case.key]
-        cells = [f"{figures[name][case.key]:,.3g} ({figures[name][case.key] / base:.2f})" for name in names]
+        values = [figures[name][case.key] for name in names]
+        cells = [f"{value:,.{0 if value >= 100 else 2}f} ({value / base:.2f})" for value in values]
         lines.append(f"| {case.title}{', more is better' if case.better == 'high' else ''} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
