@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import typer
 
-from awsllm.types import ConverseResponse, ToolResult, ToolUse
+from awsllm.types import ConverseResponse, Json, ToolResult, ToolUse
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from awsllm.client import Client
 
 CHAT, EMBED = "smollm2-135m-instruct", "all-minilm-l6-v2"
-QUESTION = "How are boto3 programs tested without an AWS account?"
+QUESTION = "What does a broken stream raise?"
 SYSTEM = "Answer in one or two short sentences, using only the given paragraph."
 PLACES = {
     "local": f"local:{CHAT}",
@@ -70,6 +70,9 @@ def demo(
     for name in (CHAT, EMBED):
         store.path(name)
     with running(model=PLACES["local"]) as url, aws_client(url) as client:
+        console.print(
+            f"SmolLM2-135M-Instruct answers, as a local model and as an AWS at {url}. No account is involved."
+        )
         passage = find(console, client, paragraphs(document), question)
         prompt = f"Paragraph:\n{passage}\n\nQuestion: {question}"
         runs = [ask(console, client, place, prompt) for place in PLACES]
@@ -95,7 +98,8 @@ def paragraphs(document: Path | None) -> list[str]:
         text = document.read_text(encoding="utf-8")
     else:
         text = str(metadata("awsllm").get_payload())  # type: ignore[attr-defined]
-    text = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+    for markup, plain in ((r"(?s)```.*?```", ""), (r"\[([^\]]+)\]\([^)]+\)", r"\1"), ("`", "")):
+        text = re.sub(markup, plain, text)
     blocks = [re.sub(r"\s+", " ", block).strip() for block in text.split("\n\n")]
     return [block for block in blocks if len(block) > 80 and not block.startswith(("|", "#", "<"))]
 
@@ -155,7 +159,8 @@ def call_tool(console: Console, client: Client) -> None:
         if isinstance(block, ToolUse):
             console.print(f"the model asks for  {block.name}({json.dumps(block.input)})", markup=False)
         elif isinstance(block, ToolResult):
-            console.print(f"the function says   {block.status}: {block.content}", markup=False)
+            values = [content.value for content in block.content if isinstance(content, Json)]
+            console.print(f"the function says   {block.status}: {json.dumps(values[0])}", markup=False)
     console.print(f"the model answers   {reply.text}", markup=False)
 
 
@@ -186,10 +191,13 @@ def answer_typed(console: Console, client: Client) -> None:
 
 def report(runs: Sequence[Run]) -> Table:
     """What each place did, in a table."""
+    from rich import box
     from rich.table import Table
 
-    columns = ("place", "first token", "tokens/s", "tokens in", "from cache", "tokens out", "stopped by")
-    table = Table(*columns, title="The same question, three places", title_justify="left")
+    columns = ("place", "first token", "tokens/s", "in", "cached", "out", "stopped by")
+    table = Table(box=box.SIMPLE_HEAD, title="The same question in three places", title_justify="left")
+    for name in columns:
+        table.add_column(name, no_wrap=True, justify="left" if name in ("place", "stopped by") else "right")
     for run in runs:
         usage = run.response.usage
         counts = (usage.input_tokens, usage.cache_read_input_tokens or 0, usage.output_tokens)
