@@ -53,8 +53,8 @@ class ConverseOptions(TypedDict, total=False):
     ``tools`` takes Python functions, which the client runs for the model until it answers or ``max_turns`` model calls
     are made (1: one plain step), and specifications, which it hands over without running anything. ``output_type`` is a
     pydantic model, dataclass, TypedDict, other type or JSON schema; the validated object is ``response.output``.
-    ``timeout`` is in seconds for the whole call, retries and tools included. ``extra`` reaches the provider untouched.
-    The other names are those of Bedrock's Converse.
+    ``timeout`` is in seconds for the whole call, retries and tools included; only ``AsyncClient`` can break off a tool
+    that runs. ``extra`` reaches the provider untouched. The other names are those of Bedrock's Converse.
     """
 
     system: SystemPrompt | None

@@ -8,7 +8,8 @@ tools. The two classes differ in ``await`` alone; what they share is in ``calls`
 from __future__ import annotations
 
 import threading
-from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Generic, Self, TypedDict, TypeVar, Unpack, cast
 
 from awsllm.calls import (
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from awsllm.backends import AsyncBackend, Backend
     from awsllm.coerce import Prompt
     from awsllm.store import Store
+    from awsllm.tools import RunTools
+    from awsllm.types import ToolResult
 
 B = TypeVar("B")
 
@@ -165,7 +168,7 @@ class Client:
     def _drive(self, backend: Backend, call: Prepared, loop: Loop) -> ConverseResponse:
         from awsllm.tools import run_tools
 
-        deadline = deadline_after(call.timeout)
+        deadline = deadline_after(self._policy.limit(call.timeout))
         step = next(loop)
         while True:
             answer: Answer
@@ -207,7 +210,7 @@ class Client:
     ) -> Iterator[StreamEvent]:
         from awsllm.tools import run_tools
 
-        deadline = deadline_after(call.timeout)
+        deadline = deadline_after(self._policy.limit(call.timeout))
         step = next(loop)
         while True:
             answer: Answer
@@ -232,10 +235,10 @@ class Client:
             for event in events:
                 fold.push(event)
                 yield event
+            return fold.finish()
         except AwsllmError as error:
             keep_turns(error, request, call.request)
             raise
-        return fold.finish()
 
     def embed(
         self, model: str, texts: str | Sequence[str], *, dimensions: int | None = None, **options: Unpack[EmbedOptions]
@@ -318,16 +321,16 @@ class AsyncClient:
         return call.finish(await self._drive(backend, call, call.loop()))
 
     async def _drive(self, backend: AsyncBackend, call: Prepared, loop: Loop) -> ConverseResponse:
-        from awsllm.tools import run_tools_async
-
-        deadline = deadline_after(call.timeout)
+        deadline = deadline_after(self._policy.limit(call.timeout))
         step = next(loop)
+        sent = call.request
         while True:
             answer: Answer
             if isinstance(step, ConverseRequest):
+                sent = step
                 answer = await self._turn(backend, call, step, deadline)
             else:
-                answer = await run_tools_async(step)
+                answer = await _run_tools(step, sent, call, deadline)
             try:
                 step = loop.send(answer)
             except StopIteration as done:
@@ -361,20 +364,20 @@ class AsyncClient:
     async def _drive_stream(
         self, backend: AsyncBackend, call: Prepared, loop: Loop, result: list[ConverseResponse]
     ) -> AsyncIterator[StreamEvent]:
-        from awsllm.tools import run_tools_async
-
-        deadline = deadline_after(call.timeout)
+        deadline = deadline_after(self._policy.limit(call.timeout))
         step = next(loop)
+        sent = call.request
         while True:
             answer: Answer
             if isinstance(step, ConverseRequest):
+                sent = step
                 fold = Fold()
-                async for event in self._turn_stream(backend, call, step, deadline):
-                    fold.push(event)
-                    yield event
-                answer = fold.finish()
+                async with aclosing(self._turn_stream(backend, call, step, deadline, fold)) as events:
+                    async for event in events:
+                        yield event
+                answer = fold.partial()
             else:
-                answer = await run_tools_async(step)
+                answer = await _run_tools(step, sent, call, deadline)
             try:
                 step = loop.send(answer)
             except StopIteration as done:
@@ -382,13 +385,17 @@ class AsyncClient:
                 return
 
     async def _turn_stream(
-        self, backend: AsyncBackend, call: Prepared, request: ConverseRequest, deadline: float | None
-    ) -> AsyncIterator[StreamEvent]:
+        self, backend: AsyncBackend, call: Prepared, request: ConverseRequest, deadline: float | None, fold: Fold
+    ) -> AsyncGenerator[StreamEvent, None]:
+        attempts = self._policy.iterate_async(
+            lambda until: backend.converse_stream(request, deadline=until), remaining(deadline)
+        )
         try:
-            async for event in self._policy.iterate_async(
-                lambda until: backend.converse_stream(request, deadline=until), remaining(deadline)
-            ):
-                yield event
+            async with aclosing(attempts) as events:
+                async for event in events:
+                    fold.push(event)
+                    yield event
+            fold.finish()
         except AwsllmError as error:
             keep_turns(error, request, call.request)
             raise
@@ -425,3 +432,15 @@ class AsyncClient:
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
+
+
+async def _run_tools(
+    step: RunTools, sent: ConverseRequest, call: Prepared, deadline: float | None
+) -> tuple[ToolResult, ...]:
+    from awsllm.tools import run_tools_async
+
+    try:
+        return await run_tools_async(step, remaining(deadline))
+    except AwsllmError as error:
+        keep_turns(error, sent, call.request)
+        raise

@@ -14,7 +14,7 @@ tenacity does the repeating. It is imported when a first attempt has failed, for
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -103,7 +103,7 @@ class Policy:
 
     async def iterate_async(
         self, attempt: Callable[[float | None], AsyncIterator[T]], timeout: float | None = None
-    ) -> AsyncIterator[T]:
+    ) -> AsyncGenerator[T, None]:
         """``iterate``, awaited."""
 
         async def begin(deadline: float | None) -> tuple[AsyncIterator[T], list[T]]:
@@ -123,14 +123,18 @@ class Policy:
             if close := getattr(events, "aclose", None):
                 await close()
 
+    def limit(self, timeout: float | None) -> float | None:
+        """The shorter of the policy's timeout and a call's own, in seconds; None where there is neither."""
+        return min((seconds for seconds in (self.timeout, timeout) if seconds is not None), default=None)
+
     def _deadline(self, timeout: float | None) -> float | None:
         """The earlier of the policy's and the call's; raises ModelTimeoutError if no time is left to try."""
-        given = [seconds for seconds in (self.timeout, timeout) if seconds is not None]
-        if not given:
+        limit = self.limit(timeout)
+        if limit is None:
             return None
-        if min(given) <= 0:
+        if limit <= 0:
             raise ModelTimeoutError("the deadline passed before the call was made")
-        return self.clock() + min(given)
+        return self.clock() + limit
 
 
 class _Trial:

@@ -413,11 +413,17 @@ class _Progress:
             self._error = error
             raise error
         broken = error if isinstance(error, StreamError) else _broken(error)
-        broken.partial = broken.partial or self._fold.partial()
+        broken.partial = self._fold.partial()  # of every turn; what a loop's own fold knew was one turn
         self._error = broken
         if broken is error:
             raise broken
         raise broken from error
+
+    def _interrupted(self, error: BaseException) -> None:
+        """Remember that something else (Ctrl-C, a cancelled task) ended the events: that is no end of the answer."""
+        self._error = StreamError(f"the stream was interrupted by {type(error).__name__}; nothing more can be read")
+        self._error.partial = self._fold.partial()
+        self._error.__cause__ = error
 
 
 def _broken(error: AwsllmError) -> StreamError:
@@ -430,6 +436,7 @@ def _broken(error: AwsllmError) -> StreamError:
         retry_after=error.retry_after,
     )
     broken.annotate(backend=error.backend, model=error.model)
+    broken.messages = error.messages
     return broken
 
 
@@ -462,6 +469,9 @@ class ConverseStream(_Progress):
             raise
         except AwsllmError as error:
             self._fail(error)
+        except BaseException as error:
+            self._interrupted(error)
+            raise
 
     @property
     def text_stream(self) -> Iterator[str]:
@@ -520,6 +530,9 @@ class AsyncConverseStream(_Progress):
             raise
         except AwsllmError as error:
             self._fail(error)
+        except BaseException as error:
+            self._interrupted(error)
+            raise
 
     @property
     async def text_stream(self) -> AsyncIterator[str]:

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, cast, get_args, get
 import msgspec
 from msgspec.structs import replace
 
-from awsllm.errors import UnsupportedError, ValidationError
+from awsllm.errors import ModelTimeoutError, UnsupportedError, ValidationError
 from awsllm.schema import close, portable, schema_generator, tidy, type_schema
 from awsllm.types import (
     CacheDetail,
@@ -436,7 +436,12 @@ def run_tools(step: RunTools) -> tuple[ToolResult, ...]:
 def _is_async(step: RunTools) -> bool:
     """Whether a function is a coroutine function: such a one needs a thread without an event loop."""
     functions = (step.functions.get(call.name) for call in step.calls)
-    return any(f is not None and inspect.iscoroutinefunction(f.function) for f in functions)
+    return any(f is not None and _is_coroutine_function(f.function) for f in functions)
+
+
+def _is_coroutine_function(function: Any) -> bool:
+    """Objects with an asynchronous ``__call__`` are such functions, too."""
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
 
 
 def _run(call: ToolUse, functions: Mapping[str, ToolFunction]) -> ToolResult:
@@ -457,18 +462,26 @@ async def _finish(call: ToolUse, value: Any) -> ToolResult:
         return _failure(call, describe_error(error))
 
 
-async def run_tools_async(step: RunTools) -> tuple[ToolResult, ...]:
-    """Run the calls at once: async functions on this loop, others in threads, so that they do not stop it."""
+async def run_tools_async(step: RunTools, timeout: float | None = None) -> tuple[ToolResult, ...]:
+    """Run the calls at once: async functions on this loop, others in threads, so that they do not stop it.
+
+    ``ModelTimeoutError`` after ``timeout`` seconds: coroutines are cancelled then, a thread's result is not waited for.
+    """
     import asyncio
 
-    return tuple(await asyncio.gather(*(_run_async(call, step.functions) for call in step.calls)))
+    try:
+        async with asyncio.timeout(timeout):
+            return tuple(await asyncio.gather(*(_run_async(call, step.functions) for call in step.calls)))
+    except TimeoutError as error:
+        names = ", ".join(sorted({call.name for call in step.calls}))
+        raise ModelTimeoutError(f"the deadline passed while tools ran: {names}") from error
 
 
 async def _run_async(call: ToolUse, functions: Mapping[str, ToolFunction]) -> ToolResult:
     import asyncio
 
     function = functions.get(call.name)
-    if function is not None and inspect.iscoroutinefunction(function.function):
+    if function is not None and _is_coroutine_function(function.function):
         value = _begin(call, functions)
     else:
         value = await asyncio.to_thread(_begin, call, functions)

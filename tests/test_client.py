@@ -1,6 +1,7 @@
 """The facade: what callers write becomes the right request, and what comes back carries all that happened."""
 
 import asyncio
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -285,6 +286,36 @@ def test_count_tokens() -> None:
     assert run("unused", lambda client: client.count_tokens(MODEL, "one two three")) == 3
 
 
+def test_the_policys_timeout_is_for_a_loop_as_a_whole() -> None:
+    def slow(a: int) -> int:
+        threading.Event().wait(0.06)
+        return a
+
+    backend = ScriptedBackend([asks(("1", "slow", {"a": 1})), "too late"])
+    client = awsllm.Client(backends={"bedrock": backend}, policy=awsllm.Policy(timeout=0.05))
+    with pytest.raises(awsllm.ModelTimeoutError):
+        client.converse(MODEL, "Hello", tools=[slow])
+
+
+def test_the_timeout_breaks_off_async_tools(monkeypatch: pytest.MonkeyPatch) -> None:
+    cancelled = []
+
+    async def endless(a: int) -> int:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.append(a)
+        return a
+
+    left = iter([60, 60, 60, 0.001])  # a turn, its tool, a turn, its tool
+    monkeypatch.setattr("awsllm.client.remaining", lambda deadline: next(left))
+    script = [asks(("1", "add", {"a": 1, "b": 2})), asks(("2", "endless", {"a": 7})), "unused"]
+    with pytest.raises(awsllm.ModelTimeoutError, match="endless") as caught:
+        run(script, lambda client: client.converse(MODEL, "Hello", tools=[add, endless], timeout=60))
+    assert cancelled == [7]
+    assert len(caught.value.messages) == 2
+
+
 # --- streams as the caller holds them --------------------------------------------------------------------------------
 
 
@@ -306,6 +337,52 @@ def test_leaving_an_async_stream_early_closes_it() -> None:
 
     asyncio.run(main())
     assert backend.cancelled.is_set()
+
+
+def test_leaving_an_async_stream_of_a_loop_has_closed_it() -> None:
+    backend = AsyncScriptedBackend("one two three four")
+
+    async def main() -> bool:
+        client = awsllm.AsyncClient(backends={"bedrock": backend})
+        async with client.converse_stream(MODEL, "Hello", tools=[add]) as stream:
+            async for _ in stream:
+                break
+        return backend.cancelled.is_set()  # now, not when the loop finds time
+
+    assert asyncio.run(main())
+
+
+def test_a_stream_interrupted_in_a_tool_is_no_whole_answer() -> None:
+    def impatient(a: int) -> int:
+        raise KeyboardInterrupt
+
+    client, _ = client_of([asks(("1", "impatient", {"a": 1})), "unused"])
+    with client.converse_stream(MODEL, "Hello", tools=[impatient]) as stream:
+        with pytest.raises(KeyboardInterrupt):
+            _ = stream.response
+        with pytest.raises(awsllm.StreamError, match="KeyboardInterrupt") as caught:
+            _ = stream.response
+    assert caught.value.partial is not None
+    assert caught.value.partial.tool_uses[0].name == "impatient"
+
+
+@pytest.mark.parametrize("second", [awsllm.ValidationError("no"), Broken("two words", after=2)])
+def test_turns_already_made_survive_an_error_of_a_stream(second: Any) -> None:
+    script = [asks(("1", "add", {"a": 1, "b": 2})), second]
+
+    def read() -> None:
+        client, _ = client_of(list(script))
+        with client.converse_stream(MODEL, "Hello", tools=[add]) as stream:
+            list(stream)
+
+    async def read_async(client: awsllm.AsyncClient) -> None:
+        async with client.converse_stream(MODEL, "Hello", tools=[add]) as stream:
+            await stream.response
+
+    for call in (read, lambda: run(list(script), read_async)):
+        with pytest.raises(awsllm.StreamError) as caught:
+            call()
+        assert [message.role for message in caught.value.messages] == ["assistant", "user"]
 
 
 def test_an_endless_stream_is_handed_over_as_it_comes() -> None:

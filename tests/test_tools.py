@@ -490,6 +490,20 @@ def test_async_functions_run_in_a_sync_client_inside_a_running_loop() -> None:
     assert text_of(result) == "x"
 
 
+def test_an_object_with_an_async_call_is_an_async_function() -> None:
+    class Doubling:
+        async def __call__(self, n: int) -> str:
+            await asyncio.sleep(0)
+            return str(2 * n)
+
+    step = RunTools((call("double", n=4),), {"double": function_tool(Doubling(), name="double")})
+
+    async def main() -> tuple[ToolResult, ...]:
+        return (*run_tools(step), *await run_tools_async(step))
+
+    assert [text_of(result) for result in (*run_tools(step), *asyncio.run(main()))] == ["8", "8", "8"]
+
+
 # --- the loop --------------------------------------------------------------------------------------------------------
 
 REQUEST = ConverseRequest(model="m", messages=(Message.user("Weather?"),), tools=(weather.spec,))
