@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from awsllm.stream import ConverseStream
     from awsllm.types import ContentBlock, ConverseResponse
 
-_REMEDIES = {"max_tokens": ": it was cut; give --max-tokens more"}
-
 
 def chat(
     prompt: Annotated[
@@ -73,7 +71,7 @@ def chat(
         else:
             with client.converse_stream(model, turn, **options) as stream:
                 response = show(stream)
-        remark(response)
+        terminal.remark(response)
 
 
 def _timed(call: Callable[[], ConverseResponse]) -> tuple[ConverseResponse, int]:
@@ -105,16 +103,6 @@ def show(stream: ConverseStream) -> ConverseResponse:
         if text and not text.endswith("\n"):
             terminal.write("\n")
     return stream.response
-
-
-def remark(response: ConverseResponse) -> None:
-    """Say beside the answer what the reader should know about it."""
-    for warning in response.warnings:
-        terminal.note(f"awsllm: {warning}")
-    if response.stop_reason not in {"end_turn", "stop_sequence"}:
-        terminal.note(
-            f"awsllm: the answer ended with {response.stop_reason}{_REMEDIES.get(response.stop_reason or '', '')}"
-        )
 
 
 def describe(response: ConverseResponse, elapsed_ms: int) -> dict[str, Any]:

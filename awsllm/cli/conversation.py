@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from awsllm.cli import terminal
-from awsllm.cli.chat import remark
 from awsllm.errors import AwsllmError, ContextWindowError
 from awsllm.store import default_cache_dir
 from awsllm.types import ContentBlock, ConverseResponse, Message
@@ -90,7 +89,7 @@ class Conversation:
             terminal.note("(stopped)")
             text = "".join(pieces)
             return Message.assistant(text) if text.strip() else None
-        remark(response)
+        terminal.remark(response)
         return response.message if response.message.content else None
 
     # --- commands ----------------------------------------------------------------------------------------------------

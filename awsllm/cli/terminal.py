@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from awsllm.errors import AwsllmError
+    from awsllm.types import ConverseResponse
 
 # A model's words go to a terminal without the characters that steer one: escape sequences could rewrite the screen, the
 # title or the clipboard. Tab and newline stay.
 _STEERING = dict.fromkeys([*range(0x20), *range(0x7F, 0xA0)])
 del _STEERING[0x09], _STEERING[0x0A]
+
+_REMEDIES = {"max_tokens": ": it was cut; give --max-tokens more"}
 
 
 def write(text: str) -> None:
@@ -24,6 +27,14 @@ def write(text: str) -> None:
 def note(text: str) -> None:
     """A line beside the answer, on standard error."""
     print(text.translate(_STEERING), file=sys.stderr)
+
+
+def remark(response: ConverseResponse) -> None:
+    """Say beside the answer what the reader should know about it."""
+    for warning in response.warnings:
+        note(f"awsllm: {warning}")
+    if response.stop_reason not in {"end_turn", "stop_sequence"}:
+        note(f"awsllm: the answer ended with {response.stop_reason}{_REMEDIES.get(response.stop_reason or '', '')}")
 
 
 def write_json(document: Any) -> None:
