@@ -318,7 +318,8 @@ def _call(
     import pydantic
 
     try:
-        values = model.model_validate(arguments if arguments is not None else {})
+        # As JSON: strict models take texts for dates there.
+        values = model.model_validate_json(msgspec.json.encode(arguments if arguments is not None else {}))
     except pydantic.ValidationError as error:
         raise BadArguments(f"invalid arguments: {error_list(error)}") from error
     given = values.model_fields_set
@@ -379,7 +380,9 @@ def _failure(call: ToolUse, message: str) -> ToolResult:
 
 def _result(call: ToolUse, value: Any) -> ToolResult:
     try:
-        return ToolResult(tool_use_id=call.id, content=result_content(value), status="success")
+        content = result_content(value)
+        msgspec.json.encode([item for item in content if isinstance(item, Text | Json)])  # it will have to be
+        return ToolResult(tool_use_id=call.id, content=content, status="success")
     except Exception as error:
         return _failure(call, f"{call.name} returned a {type(value).__name__}, which cannot be handed over: {error}")
 

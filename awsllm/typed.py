@@ -109,11 +109,12 @@ def _type_spec(output_type: Any) -> OutputSpec:
 
     def validate(value: JsonValue) -> Any:
         try:
-            return adapter.validate_json(
-                msgspec.json.encode(value)
-            )  # as JSON: strict models take texts for dates there
+            # As JSON: strict models take texts for dates there.
+            return adapter.validate_json(msgspec.json.encode(value))
         except pydantic.ValidationError as error:
             raise InvalidOutput(error_list(error)) from error
+        except (UnicodeEncodeError, RecursionError) as error:  # half a surrogate pair; brackets without end
+            raise InvalidOutput(f"it cannot be written as JSON: {error}") from error
 
     name = output_type.__name__ if isinstance(output_type, type) and schema.get("type") == "object" else DEFAULT_NAME
     return _spec(_tool_name(name), schema, validate)
@@ -392,8 +393,8 @@ def json_values(text: str) -> Iterator[JsonValue]:
     while opening := _OPENING.search(text, position):
         try:
             value, position = decoder.raw_decode(text, opening.start())
-        except ValueError:
-            position = opening.end()
+        except json.JSONDecodeError as error:  # what it had read until there is part of something broken: no answer
+            position = max(opening.end(), error.pos)
         except RecursionError:  # brackets without end: no answer, and looking on would take a time squared
             return
         else:

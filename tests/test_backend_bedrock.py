@@ -100,6 +100,18 @@ def test_converse_as_boto3_sends_it(model: str) -> None:
     assert_same(bedrock.converse_stream_call(asked).request, sent_by_boto3("converse_stream", modelId=model, **members))
 
 
+@pytest.mark.parametrize(
+    "request_",
+    [
+        ConverseRequest(model="m", messages=(Message.user("\ud800"),)),
+        msgspec.structs.replace(ASKED, extra={"a": object()}),
+    ],
+)
+def test_what_json_cannot_carry_is_the_callers_fault(request_: ConverseRequest) -> None:
+    with pytest.raises(errors.ValidationError, match="JSON"):
+        bedrock.converse_call(request_)
+
+
 def test_count_tokens_as_boto3_sends_it() -> None:
     members = converse.encode_count_tokens(ASKED)
     assert_same(bedrock.count_tokens_call(ASKED).request, sent_by_boto3("count_tokens", modelId=ASKED.model, **members))

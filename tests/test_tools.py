@@ -490,6 +490,25 @@ def test_async_functions_run_in_a_sync_client_inside_a_running_loop() -> None:
     assert text_of(result) == "x"
 
 
+class Booking(pydantic.BaseModel, strict=True):
+    day: datetime.date
+
+
+def test_strict_models_are_read_as_json() -> None:
+    def book(booking: Booking) -> str:
+        return booking.day.isoformat()
+
+    (result,) = run_tools(RunTools((call("book", booking={"day": "2026-02-03"}),), {"book": function_tool(book)}))
+    assert text_of(result) == "2026-02-03"
+
+
+@pytest.mark.parametrize("value", ["half a pair: \ud800", {"deep": ["\udfff"]}])
+def test_results_that_no_request_can_carry_are_told(value: Any) -> None:
+    (result,) = run_tools(RunTools((call("get"),), {"get": function_tool(lambda: value, name="get")}))
+    assert result.status == "error"
+    assert "surrogates" in text_of(result)
+
+
 def test_an_object_with_an_async_call_is_an_async_function() -> None:
     class Doubling:
         async def __call__(self, n: int) -> str:

@@ -463,6 +463,18 @@ def test_json_is_found_in_text(answer: str, values: list[Any]) -> None:
     assert list(json_values(answer)) == values
 
 
+@pytest.mark.parametrize("broken", ['{"name": "root", "children": [{"name": "leaf"}],}', '[{"name": "leaf"}, {"na'])
+def test_a_part_of_a_broken_value_is_no_answer(broken: str) -> None:
+    assert list(json_values(broken)) == []
+
+
+@pytest.mark.parametrize("answer", ['{"name": "\\ud800"}', 'So: {"name": "\\udc00"}'])
+def test_half_a_surrogate_pair_does_not_fit(answer: str) -> None:
+    (value,) = json_values(answer)
+    with pytest.raises(InvalidOutput, match="surrogates"):
+        output_spec(Node).validate(value)
+
+
 JSON = st.recursive(
     st.none()
     | st.booleans()

@@ -18,7 +18,7 @@ from urllib.parse import quote
 import msgspec
 
 from awsllm.aws.call import Call, HttpRequest, HttpResponse, StreamCall
-from awsllm.backends.remote import AsyncTransport, Transport, closed_after, located, read_object
+from awsllm.backends.remote import AsyncTransport, Transport, closed_after, located, read_object, write_json
 from awsllm.errors import AwsllmError
 from awsllm.types import (
     ConverseRequest,
@@ -103,7 +103,7 @@ def _post(model: str, operation: str, body: JsonObject, headers: dict[str, str] 
         method="POST",
         path=f"/model/{quote(model, safe='')}/{operation}",
         headers={"Content-Type": "application/json"} | (headers or {}),
-        body=msgspec.json.encode(body),
+        body=write_json(body),
     )
 
 

@@ -9,8 +9,8 @@ from typing import Any, Protocol, TypeVar, cast
 import msgspec
 
 from awsllm.aws.call import Call, HttpResponse, StreamCall
-from awsllm.errors import AwsllmError, ServerError
-from awsllm.types import JsonObject
+from awsllm.errors import AwsllmError, ServerError, ValidationError
+from awsllm.types import JsonObject, JsonValue
 
 T = TypeVar("T")
 
@@ -48,6 +48,15 @@ def located(backend: str, model: str) -> Iterator[None]:
     except AwsllmError as error:
         error.annotate(backend=backend, model=model)
         raise
+
+
+def write_json(value: JsonValue) -> bytes:
+    """The body of a request. ``ValidationError`` for what JSON cannot carry: half a surrogate pair in a text, an object
+    of Python's in ``extra``."""
+    try:
+        return msgspec.json.encode(value)
+    except (TypeError, ValueError, OverflowError, RecursionError) as cause:
+        raise ValidationError(f"the request cannot be written as JSON: {cause}") from cause
 
 
 def read_object(response: HttpResponse) -> JsonObject:

@@ -14,10 +14,8 @@ import re
 from collections.abc import AsyncIterator, Iterator
 from urllib.parse import quote
 
-import msgspec
-
 from awsllm.aws.call import Call, HttpRequest, HttpResponse, StreamCall
-from awsllm.backends.remote import AsyncTransport, Transport, closed_after, located, read_object
+from awsllm.backends.remote import AsyncTransport, Transport, closed_after, located, read_object, write_json
 from awsllm.errors import AwsllmError, UnsupportedError, ValidationError
 from awsllm.types import ConverseRequest, ConverseResponse, EmbedRequest, EmbedResponse, JsonObject, StreamEvent
 from awsllm.wire.endpoint import openai
@@ -73,7 +71,7 @@ def _post(model: str, operation: str, body: JsonObject, headers: dict[str, str] 
     if target is None:
         raise ValidationError(f"{model!r} is no endpoint: write ENDPOINT or ENDPOINT/COMPONENT, letters, digits and -")
     endpoint, component = target.groups()
-    data = msgspec.json.encode(body)
+    data = write_json(body)
     if len(data) > MAX_BODY:
         raise ValidationError(f"the request has {len(data):,} bytes; SageMaker takes at most {MAX_BODY:,}")
     headers = {"Content-Type": "application/json"} | (headers or {})
