@@ -13,7 +13,7 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Iterator
-from http.client import HTTPConnection
+from http.client import HTTPConnection, IncompleteRead
 from typing import Any
 from urllib.parse import quote
 
@@ -668,3 +668,71 @@ def test_an_answer_that_has_begun_is_finished_before_the_end() -> None:
     connection.close()
     leaving.join(20)
     assert not leaving.is_alive()
+
+
+class Unending(AsyncScriptedBackend):
+    """Its streams go on until they are closed; tells when it is closed itself."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda request: self._events())
+        self.closed = False
+
+    async def _events(self) -> AsyncIterator[StreamEvent]:
+        yield MessageStart("assistant")
+        while True:
+            yield ContentBlockDelta(0, TextDelta("x"))
+            await asyncio.sleep(0.001)
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+def test_leaving_ends_streams_that_do_not_end(capfd: pytest.CaptureFixture[str]) -> None:
+    unending = Unending()
+    with running(unending) as url:
+        host, port = url.removeprefix("http://").split(":")
+        connection = HTTPConnection(host, int(port), timeout=20)
+        connection.request("POST", f"/model/{CLAUDE}/converse-stream", json.dumps(HELLO))
+        reply = connection.getresponse()
+        assert b"messageStart" in reply.read(200)
+    with pytest.raises(IncompleteRead):
+        reply.read()
+    connection.close()
+    assert unending.cancelled.is_set()
+    assert unending.closed
+    assert capfd.readouterr().err == ""
+
+
+ENDLESS = """
+from itertools import chain, repeat
+from awsllm.server import serve
+from awsllm.testing import AsyncScriptedBackend
+from awsllm.types import ContentBlockDelta, MessageStart, TextDelta
+start, piece = MessageStart("assistant"), ContentBlockDelta(0, TextDelta("x"))
+events = lambda request: chain([start], repeat(piece))
+serve(port=0, backend=AsyncScriptedBackend(events), ready=lambda url: print(url, flush=True))
+print("ended")
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+def test_a_second_signal_ends_what_is_under_way() -> None:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", ENDLESS], **pipes) as process:
+        host, port = process.stdout.readline().strip().removeprefix("http://").split(":")
+        connection = HTTPConnection(host, int(port), timeout=20)
+        connection.request("POST", f"/model/{CLAUDE}/converse-stream", json.dumps(HELLO))
+        reply = connection.getresponse()
+        process.send_signal(signal.SIGTERM)
+        while True:  # the port closes once the first signal is seen
+            try:
+                socket.create_connection((host, int(port))).close()
+            except OSError:
+                break
+            reply.read(10_000)
+        process.send_signal(signal.SIGTERM)
+        with pytest.raises(IncompleteRead):
+            reply.read()
+        connection.close()
+        assert process.communicate() == ("ended\n", "")
+    assert process.returncode == 0

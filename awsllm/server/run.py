@@ -4,7 +4,13 @@ granian because of what was measured: the JavaScript SDK speaks HTTP/2 with prio
 of the servers that take both protocols on one port only granian both finishes its streams (hypercorn cuts them) and
 tells the application when a client has left (gunicorn does not). Its embedded form runs in our event loop, so the
 model's weights are in this process and signals are ours: the first SIGINT or SIGTERM lets requests end, for
-``_GRACE`` seconds at most, the second does not.
+``_GRACE`` seconds at most, the second does not. Leaving ``running``'s block gives them ``_BLOCK_GRACE`` seconds.
+
+Requests that are under way when the time is over are ended here, each at its place (``_Requests``), because granian
+waits for them without end and reports those that the closing event loop cancels as failures. granian's own threads
+outlive it by a moment in which they want the interpreter once more; one that exits in that moment is aborted ("panic in
+a function that cannot unwind", github.com/emmett-framework/granian/issues/693), so their end is awaited, where the
+system tells of it.
 """
 
 from __future__ import annotations
@@ -13,17 +19,18 @@ import asyncio
 import contextlib
 import functools
 import ipaddress
+import os
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, MutableMapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from awsllm.errors import ConfigurationError
 from awsllm.models import parse_reference
-from awsllm.server.app import App, create_app
+from awsllm.server.app import App, Receive, Send, create_app
 from awsllm.server.work import Models
 from awsllm.types import ConverseRequest, Message
 
@@ -33,7 +40,9 @@ if TYPE_CHECKING:
 CHAT_MODEL = "local:smollm2-135m-instruct"
 EMBED_MODEL = "local:all-minilm-l6-v2"
 _GRACE = 10.0  # seconds
+_BLOCK_GRACE = 1.0  # seconds; a test that forgot a stream should not wait long
 _START = 30.0  # seconds
+_LEAVE = 2.0  # seconds for what was ended, and for threads, to be gone
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,38 +154,87 @@ class _ServerThread(threading.Thread):
     async def _main(self) -> None:
         halt = asyncio.Event()
         self._halt = functools.partial(asyncio.get_running_loop().call_soon_threadsafe, halt.set)
-        await _serve(self._app, self._address, self._ready, halt, signals=False)
+        await _serve(self._app, self._address, self._ready, halt)
 
     def _ready(self, url: str) -> None:
         self._url = url
         self._settled.set()
 
 
+@dataclass(slots=True)
+class _Requests:
+    """The application, and its requests under way, which can be ended."""
+
+    app: App
+    _tasks: set[asyncio.Task[Any]] = field(default_factory=set)
+    _ending: bool = False
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        task = asyncio.current_task()
+        if scope["type"] != "http" or task is None:
+            await self.app(scope, receive, send)
+            return
+        self._tasks.add(task)
+        try:
+            await self.app(scope, receive, send)
+        except asyncio.CancelledError:
+            if not self._ending:
+                raise
+        finally:
+            self._tasks.discard(task)
+
+    def end(self) -> None:
+        """Their clients see a connection that closes early; nothing is computed for them any more."""
+        self._ending = True
+        for task in self._tasks:
+            task.cancel()
+
+
 async def _serve(
-    app: App, address: Address, ready: Callable[[str], None], halt: asyncio.Event, *, signals: bool
+    app: App, address: Address, ready: Callable[[str], None], halt: asyncio.Event, *, signals: bool = False
 ) -> None:
-    server = _granian(app, address)
+    requests, earlier = _Requests(app), _native_threads()
+    server = _granian(requests, address)
     serving = asyncio.ensure_future(server.serve())
     if signals:
         for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(number, _on_signal, halt, serving)
+            asyncio.get_running_loop().add_signal_handler(number, _on_signal, halt, requests)
     await _until_listening(address, serving)
+    threads = _native_threads() - earlier
     ready(address.url)
     halted = asyncio.ensure_future(halt.wait())
     await asyncio.wait((serving, halted), return_when=asyncio.FIRST_COMPLETED)
     halted.cancel()
     server.stop()
-    await asyncio.wait((serving,), timeout=_GRACE)
-    if not serving.done():
-        serving.cancel()
+    await asyncio.wait((serving,), timeout=_GRACE if signals else _BLOCK_GRACE)
+    requests.end()
+    await asyncio.wait((serving,), timeout=_LEAVE)
+    serving.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await serving
+    await _until_ended(threads)
 
 
-def _on_signal(halt: asyncio.Event, serving: asyncio.Future[Any]) -> None:
+def _on_signal(halt: asyncio.Event, requests: _Requests) -> None:
     if halt.is_set():
-        serving.cancel()
+        requests.end()
     halt.set()
+
+
+def _native_threads() -> set[str]:
+    """The ids of this process's threads that are not Python's, where the system tells them (Linux)."""
+    ours = {str(thread.native_id) for thread in threading.enumerate()}
+    try:
+        return set(os.listdir("/proc/self/task")) - ours
+    except OSError:
+        return set()
+
+
+async def _until_ended(threads: set[str]) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_LEAVE):
+            while threads & _native_threads():
+                await asyncio.sleep(0.001)
 
 
 async def _until_listening(address: Address, serving: asyncio.Future[Any]) -> None:
