@@ -61,19 +61,19 @@ class ConverseOptions(TypedDict, total=False):
     max_tokens: int | None
     temperature: float | None
     top_p: float | None
-    stop_sequences: Sequence[str]
-    inference_config: InferenceConfig
-    tools: Sequence[ToolLike]
+    stop_sequences: Sequence[str] | None
+    inference_config: InferenceConfig | Mapping[str, Any] | None
+    tools: Sequence[ToolLike] | None
     tool_choice: ToolChoiceLike | None
-    max_turns: int
+    max_turns: int | None
     output_type: Any
-    guardrail_config: GuardrailConfig | None
+    guardrail_config: GuardrailConfig | Mapping[str, Any] | None
     extra: JsonObject | None
     prompt_variables: Mapping[str, str] | None
-    additional_model_response_field_paths: Sequence[str]
+    additional_model_response_field_paths: Sequence[str] | None
     request_metadata: Mapping[str, str] | None
-    performance_config: PerformanceConfig | str | None
-    service_tier: ServiceTier | str | None
+    performance_config: PerformanceConfig | Mapping[str, Any] | str | None
+    service_tier: ServiceTier | Mapping[str, Any] | str | None
     effort: str | None
     timeout: float | None
 
@@ -95,6 +95,12 @@ class Prepared(msgspec.Struct, frozen=True):
     loop: Callable[[], Loop] | None
     timeout: float | None
     price: Price | None
+
+    @property
+    def first(self) -> ConverseRequest:
+        """The first request that is sent: a loop for a typed output asks for it in a way of its own."""
+        step = self.request if self.loop is None else next(self.loop())
+        return step if isinstance(step, ConverseRequest) else self.request
 
     def finish(self, response: ConverseResponse) -> ConverseResponse:
         """The response with the model's reference and the cost."""
@@ -128,24 +134,28 @@ def _request(reference: Reference, messages: Prompt, options: ConverseOptions) -
     metadata, variables = options.get("request_metadata"), options.get("prompt_variables")
     performance, tier = options.get("performance_config"), options.get("service_tier")
     effort = options.get("effort")
+    system, turns = coerce.leading_system(coerce.messages(messages))
     return ConverseRequest(
         model=reference.model,
-        messages=coerce.messages(messages),
-        system=coerce.system(options.get("system")),
+        messages=turns,
+        system=(*coerce.system(options.get("system")), *system),
         inference_config=_inference_config(options),
-        guardrail_config=options.get("guardrail_config"),
+        guardrail_config=coerce.config(options.get("guardrail_config"), GuardrailConfig, "guardrailConfig"),
         extra=options.get("extra"),
         prompt_variables=dict(variables) if variables else None,
-        additional_model_response_field_paths=tuple(options.get("additional_model_response_field_paths", ())),
+        additional_model_response_field_paths=tuple(options.get("additional_model_response_field_paths") or ()),
         request_metadata=dict(metadata) if metadata else None,
-        performance_config=PerformanceConfig(performance) if isinstance(performance, str) else performance,
-        service_tier=ServiceTier(tier) if isinstance(tier, str) else tier,
+        performance_config=PerformanceConfig(performance)
+        if isinstance(performance, str)
+        else coerce.config(performance, PerformanceConfig, "performanceConfig"),
+        service_tier=ServiceTier(tier) if isinstance(tier, str) else coerce.config(tier, ServiceTier, "serviceTier"),
         output_config=OutputConfig(effort=effort) if effort else None,
     )
 
 
 def _inference_config(options: ConverseOptions) -> InferenceConfig:
-    config = options.get("inference_config", _NO_INFERENCE_CONFIG)
+    given = coerce.config(options.get("inference_config"), InferenceConfig, "inferenceConfig")
+    config = given or _NO_INFERENCE_CONFIG
     changes: dict[str, Any] = {name: value for name, value in options.items() if name in _KNOBS}
     if stop := options.get("stop_sequences"):
         changes["stop_sequences"] = (stop,) if isinstance(stop, str) else tuple(stop)
@@ -155,7 +165,8 @@ def _inference_config(options: ConverseOptions) -> InferenceConfig:
 def _loop(
     reference: Reference, request: ConverseRequest, functions: Mapping[str, ToolFunction], options: ConverseOptions
 ) -> Callable[[], Loop] | None:
-    output_type, max_turns = options.get("output_type"), options.get("max_turns", MAX_TURNS)
+    output_type, max_turns = options.get("output_type"), options.get("max_turns")
+    max_turns = MAX_TURNS if max_turns is None else max_turns
     if max_turns < 1:
         raise ValidationError(f"max_turns is {max_turns}; it counts the model calls, so it is at least 1")
     if output_type is not None:

@@ -253,7 +253,8 @@ class Client:
         """The input tokens that ``converse`` with the same arguments would use."""
         call = prepare(model, messages, options, self._settings.prices)
         backend = self._backends[call.reference.scheme]
-        return self._policy.run(lambda until: backend.count_tokens(call.request, deadline=until), call.timeout)
+        request = call.first
+        return self._policy.run(lambda until: backend.count_tokens(request, deadline=until), call.timeout)
 
     def close(self) -> None:
         """Close connections and stop local models that this client started."""
@@ -415,9 +416,8 @@ class AsyncClient:
         """See ``Client.count_tokens``."""
         call = prepare(model, messages, options, self._settings.prices)
         backend = self._backends[call.reference.scheme]
-        return await self._policy.run_async(
-            lambda until: backend.count_tokens(call.request, deadline=until), call.timeout
-        )
+        request = call.first
+        return await self._policy.run_async(lambda until: backend.count_tokens(request, deadline=until), call.timeout)
 
     async def close(self) -> None:
         """Close connections and stop local models that this client started."""

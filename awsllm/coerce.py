@@ -63,8 +63,9 @@ def messages(value: Prompt) -> tuple[Message, ...]:
     """A conversation from a text, one message or block, a list of turns, or a list of pieces that make one user turn.
 
     Turns are ``Message`` values or boto3's dicts, mixed as they come; neighbours of the same role become one turn,
-    since the service wants them to alternate. Pieces are texts, blocks, paths of files, bytes of an image (or of
-    another medium that its first bytes tell), or boto3's block dicts.
+    since the service wants them to alternate. Blank texts beside other blocks of an assistant's turn are left out: some
+    models leave such beside their calls, and the service takes none back. Pieces are texts, blocks, paths of files,
+    bytes of an image (or of another medium that its first bytes tell), or boto3's block dicts.
     """
     if isinstance(value, str):
         return (Message("user", (Text(value),)),)
@@ -110,14 +111,56 @@ def _is_turn(value: object) -> bool:
 
 
 def _turn(value: Any, index: int) -> Message:
-    if isinstance(value, Message):
-        return value
+    message = value if isinstance(value, Message) else _turn_of_dict(value, f"messages[{index}]")
+    return _without_blanks(message) if message.role == "assistant" else message
+
+
+def _turn_of_dict(value: Mapping[str, Any], where: str) -> Message:
+    _check_members(value, ("role", "content"), where)
     content = value.get("content")
     if isinstance(content, str):
         return Message(str(value["role"]), (Text(content),))
     from awsllm.wire.converse import decode_message
 
-    return _decoded(decode_message, value, f"messages[{index}]")
+    return _decoded(decode_message, value, where)
+
+
+def _without_blanks(message: Message) -> Message:
+    content = tuple(block for block in message.content if not (isinstance(block, Text) and not block.text.strip()))
+    return message if len(content) in (0, len(message.content)) else Message(message.role, content)
+
+
+def _check_members(value: Mapping[str, Any], known: Iterable[str], where: str) -> None:
+    """What a codec would pass over is named: a caller's word is not dropped in silence."""
+    stray = sorted(str(name) for name in value.keys() - set(known) if value[name] not in (None, []))
+    if stray:
+        raise ValidationError(f"{where} has the member {stray[0]!r}, which Converse does not know there")
+
+
+def leading_system(turns: tuple[Message, ...]) -> tuple[tuple[SystemContentBlock, ...], tuple[Message, ...]]:
+    """The system turns that a conversation begins with, as other chat APIs write them, as blocks of a system prompt;
+    and the turns after them."""
+    blocks: list[SystemContentBlock] = []
+    for index, turn in enumerate(turns):
+        if turn.role != "system":
+            return tuple(blocks), turns[index:]
+        blocks += [_system_block(block) for block in turn.content]
+    return tuple(blocks), ()
+
+
+def config(value: Any, kind: type[T], member: str) -> T | None:
+    """One of the request's configurations: None, a value of ``kind``, or boto3's dict of the request's ``member``."""
+    if value is None or isinstance(value, kind):
+        return value
+    name = re.sub(r"(?=[A-Z])", "_", member).lower()
+    if not isinstance(value, Mapping):
+        raise ValidationError(f"{name} is a {kind.__name__} or Converse's dict, not a {type(value).__name__}")
+    from awsllm.wire.converse import decode_request, encode_request
+
+    request = _decoded(lambda wire: decode_request("", {member: wire}), value, name)
+    _check_members(value, encode_request(request, stream=True).get(member, ()), name)
+    decoded: T = getattr(request, name)
+    return decoded
 
 
 def _pieces(items: Sequence[Any]) -> tuple[ContentBlock, ...]:
@@ -395,6 +438,8 @@ def _tool(item: Any) -> tuple[Tool, ToolFunction | None]:
     if isinstance(item, Mapping):
         from awsllm.wire.converse import decode_tool
 
+        if isinstance(inner := item.get("toolSpec"), Mapping):
+            _check_members(inner, ("name", "description", "inputSchema", "strict"), "toolSpec")
         return _decoded(decode_tool, item, "tool"), None
     from awsllm.tools import ToolFunction, function_tool, model_tool
 

@@ -13,6 +13,7 @@ from awsllm import types as t
 from awsllm.testing import AsyncScriptedBackend, Broken, ScriptedBackend
 
 MODEL = "bedrock:us.amazon.nova-lite-v1:0"
+TYPO = {"toolSpec": {"name": "f", "inputSchema": {"json": {"type": "object"}}, "descripton": "Does."}}
 FAST = awsllm.Policy(max_attempts=3, base_delay=0.001, max_delay=0.002)
 
 
@@ -109,6 +110,52 @@ def test_every_option_reaches_the_request() -> None:
     )
 
 
+def test_boto3_shaped_configurations_become_the_same_request() -> None:
+    client, backend = client_of("Hi.")
+    client.converse(
+        MODEL,
+        ({"role": "user", "content": ({"text": "Hello"},)},),
+        inference_config={"maxTokens": 5, "stopSequences": []},
+        guardrail_config={"guardrailIdentifier": "g", "guardrailVersion": "1", "streamProcessingMode": "sync"},
+        performance_config={"latency": "optimized"},
+        service_tier={"type": "flex"},
+    )
+    client.converse(
+        MODEL,
+        "Hello",
+        max_tokens=5,
+        guardrail_config=t.GuardrailConfig("g", "1", None, "sync"),
+        performance_config="optimized",
+        service_tier="flex",
+    )
+    assert backend.requests[0] == backend.requests[1]
+
+
+def test_none_is_the_default_of_every_option() -> None:
+    client, backend = client_of("Hi.")
+    options: Any = dict.fromkeys(awsllm.calls.ConverseOptions.__annotations__)
+    client.converse(MODEL, "Hello", **options)
+    client.converse(MODEL, "Hello")
+    assert backend.requests[0] == backend.requests[1]
+
+
+def test_system_turns_at_the_beginning_are_the_system_prompt() -> None:
+    client, backend = client_of("Hi.")
+    turns = [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "Hello"}]
+    client.converse(MODEL, turns, system="Be brief.")
+    assert backend.requests[0].system == (t.Text("Be brief."), t.Text("Be kind."))
+    assert backend.requests[0].messages == (t.Message.user("Hello"),)
+
+
+def test_what_a_model_left_blank_beside_its_calls_can_be_sent_back() -> None:
+    client, backend = client_of("Hi.")
+    thought = t.Reasoning("", "signature")
+    use = t.ToolUse("1", "f", {})
+    result = t.Message("user", (t.ToolResult("1", (t.Text("r"),)),))
+    client.converse(MODEL, [t.Message.user("a"), t.Message("assistant", (thought, t.Text("\n"), use)), result])
+    assert backend.requests[0].messages[1].content == (thought, use)
+
+
 def test_a_component_is_part_of_the_endpoint() -> None:
     client, backend = client_of("Hi.")
     client.converse("sagemaker:endpoint/component", "Hello")
@@ -127,6 +174,10 @@ def test_a_component_is_part_of_the_endpoint() -> None:
         (MODEL, "Hello", {"tools": [3]}, awsllm.ValidationError, "function"),
         (MODEL, "Hello", {"max_turns": 0, "tools": [add]}, awsllm.ValidationError, "max_turns"),
         (MODEL, [b"\x00\x01 no image"], {}, awsllm.ValidationError, "png"),
+        (MODEL, [{"role": "user", "content": "a", "tool_calls": [1]}], {}, awsllm.ValidationError, "tool_calls"),
+        (MODEL, "Hello", {"tools": [TYPO]}, awsllm.ValidationError, "descripton"),
+        (MODEL, "Hello", {"inference_config": {"max_tokens": 5}}, awsllm.ValidationError, "max_tokens"),
+        (MODEL, "Hello", {"guardrail_config": "g"}, awsllm.ValidationError, "GuardrailConfig"),
     ],
 )
 def test_bad_input_is_named_before_anything_is_sent(
@@ -283,6 +334,7 @@ def test_embed() -> None:
 def test_count_tokens() -> None:
     client, _ = client_of("unused")
     assert client.count_tokens(MODEL, "one two three") == 3
+    assert client.count_tokens(MODEL, "one two three", output_type=int) > 3  # the tool that carries the answer, too
     assert run("unused", lambda client: client.count_tokens(MODEL, "one two three")) == 3
 
 

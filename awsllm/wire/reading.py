@@ -44,7 +44,7 @@ class MalformedError(ValidationError):
 
 
 def optional(wire: JsonObject, name: str, kind: type[T]) -> T | None:
-    """The member, or None where it is absent. Whole floats count as integers, integers as floats."""
+    """The member, or None where it is absent. Whole floats count as integers, integers as floats, tuples as lists."""
     value = wire.get(name)
     if value is None or type(value) is kind:
         return value
@@ -67,6 +67,8 @@ def _coerce(value: JsonValue, name: str, kind: type[T]) -> T:
         if kind is float and isinstance(value, int):
             return kind(value)  # type: ignore[call-arg]
         if kind is int and isinstance(value, float) and value.is_integer():
+            return kind(value)  # type: ignore[call-arg]
+        if kind is list and isinstance(value, tuple):  # botocore takes them for lists, too
             return kind(value)  # type: ignore[call-arg]
     raise MalformedError(f"must be {_NAMES[kind]}", name)
 
