@@ -48,7 +48,8 @@ class _Backends(Generic[B]):
 
     def __init__(self, make: Callable[[str], B], given: Mapping[str, B] | None) -> None:
         self._make = make
-        self._made: dict[str, B] = dict(given or {})
+        self._given: dict[str, B] = dict(given or {})
+        self._made = dict(self._given)
         self._lock = threading.Lock()
 
     def __getitem__(self, scheme: str) -> B:
@@ -61,17 +62,20 @@ class _Backends(Generic[B]):
         return backend
 
     def drain(self) -> list[B]:
+        """The backends to close: those made here. Given ones stay, open: they are the giver's, and what is called after
+        a close must not go elsewhere."""
         with self._lock:
-            made, self._made = list(self._made.values()), {}
-        return made
+            made, self._made = self._made, dict(self._given)
+        return [backend for scheme, backend in made.items() if scheme not in self._given]
 
 
 class ClientOptions(TypedDict, total=False):
     """What a client takes beside where and how to call AWS.
 
     ``prices`` maps model references to ``Price``. ``store`` keeps the local models. ``backends`` replaces a scheme's
-    backend, by ``bedrock``, ``sagemaker`` or ``local``. Timeouts are in seconds: ``connect_timeout`` for reaching the
-    service, ``read_timeout`` for the longest silence. ``max_connections`` bounds the connections kept open.
+    backend, by ``bedrock``, ``sagemaker`` or ``local``; who gives one closes it. Timeouts are in seconds:
+    ``connect_timeout`` for reaching the service, ``read_timeout`` for the longest silence. ``max_connections`` bounds
+    the connections kept open.
     """
 
     prices: Mapping[str, Price]

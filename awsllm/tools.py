@@ -459,8 +459,15 @@ def _run(call: ToolUse, functions: Mapping[str, ToolFunction]) -> ToolResult:
 
 
 async def _finish(call: ToolUse, value: Any) -> ToolResult:
+    import asyncio
+
     try:
         return _result(call, await value)
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        return _failure(call, "CancelledError: something that the tool waited for was cancelled")
     except Exception as error:
         return _failure(call, describe_error(error))
 

@@ -189,6 +189,19 @@ def test_bad_input_is_named_before_anything_is_sent(
     assert backend.requests == []
 
 
+def test_given_backends_outlive_the_client() -> None:
+    closed = []
+
+    class Recorder(ScriptedBackend):
+        def close(self) -> None:
+            closed.append(self)
+
+    client = awsllm.Client(backends={"bedrock": Recorder("Hi.")})
+    client.close()
+    assert closed == []
+    assert client.converse(MODEL, "Hello").text == "Hi."  # and not AWS
+
+
 def test_unknown_client_option() -> None:
     with pytest.raises(awsllm.ConfigurationError, match="retries"):
         awsllm.Client(retries=3)  # type: ignore[call-arg]

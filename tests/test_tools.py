@@ -509,6 +509,19 @@ def test_results_that_no_request_can_carry_are_told(value: Any) -> None:
     assert "surrogates" in text_of(result)
 
 
+def test_what_a_tool_waits_for_may_be_cancelled_without_cancelling_the_caller() -> None:
+    async def wait() -> str:
+        task = asyncio.create_task(asyncio.sleep(60))
+        task.cancel()
+        await task
+        return "never"
+
+    step = RunTools((call("wait"),), {"wait": function_tool(wait)})
+    for (result,) in (run_tools(step), asyncio.run(run_tools_async(step))):
+        assert result.status == "error"
+        assert "CancelledError" in text_of(result)
+
+
 def test_an_object_with_an_async_call_is_an_async_function() -> None:
     class Doubling:
         async def __call__(self, n: int) -> str:
