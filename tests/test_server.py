@@ -610,7 +610,7 @@ def test_a_host_may_be_a_name() -> None:
 
 def test_only_local_models_are_run() -> None:
     with pytest.raises(ConfigurationError, match="is not one"):
-        serve(model="bedrock:" + CLAUDE)
+        serve(port=0, model="bedrock:" + CLAUDE)
 
 
 @pytest.mark.parametrize("cert", [(None, "key.pem"), ("cert.pem", None), ("cert.pem", "key.pem")])
