@@ -720,3 +720,9 @@ def test_files_go_into_the_first_turn(script: Any, monkeypatch: pytest.MonkeyPat
         Message.assistant("one"),
         Message.user("again"),
     )
+
+
+def test_piped_bytes_that_are_not_text_do_not_stop_it() -> None:
+    command = [sys.executable, "-m", "awsllm.cli", "chat", "--max-tokens", "1"]
+    done = subprocess.run(command, input=b"hi \xff\xfe", capture_output=True, timeout=100)
+    assert done.returncode == 0, done.stderr

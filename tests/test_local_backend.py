@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -467,3 +468,27 @@ except Exception as error:
     out = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
     assert out.startswith("ConfigurationError")
     assert "pip install 'awsllm[local]'" in out
+
+
+def test_text_that_is_not_unicode_is_refused(backend: LocalBackend) -> None:
+    with pytest.raises(ValidationError, match="not Unicode"):
+        backend.converse(ask("half a character: \ud800"))
+    with pytest.raises(ValidationError, match="not Unicode"):
+        backend.embed(t.EmbedRequest(model=EMBED, texts=("\ud800",)))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="what libgomp tells of itself")
+@pytest.mark.parametrize(("chosen", "policy"), [({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE")])
+def test_threads_sleep_while_they_wait_unless_the_user_chose(chosen: dict[str, str], policy: str) -> None:
+    code = f"""
+import os
+from awsllm import types as t
+from awsllm.backends.local import LocalBackend
+LocalBackend().embed(t.EmbedRequest(model={EMBED!r}, texts=("x",)))
+print(os.environ.get("OMP_WAIT_POLICY"))
+"""
+    unset = {k: v for k, v in os.environ.items() if k not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")}
+    environment = unset | {"OMP_DISPLAY_ENV": "true"} | chosen
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, env=environment)
+    assert f"OMP_WAIT_POLICY = '{policy}'" in done.stderr
+    assert done.stdout.strip() == str(chosen.get("OMP_WAIT_POLICY"))

@@ -55,9 +55,9 @@ def run(arguments: Sequence[str]) -> None:
     typer makes Ctrl-C exit code 130 and leaves quietly when the reader of a pipe has left.
     """
     words, debug = _without_debug(arguments)
-    for stream in (sys.stdout, sys.stderr):
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal that cannot show a character is no reason to stop
+            stream.reconfigure(errors="replace")  # a character that cannot be read or shown is no reason to stop
     try:
         app(words, prog_name="awsllm")
     except AwsllmError as error:

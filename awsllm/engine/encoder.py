@@ -115,6 +115,7 @@ class Encoder:
 
     def encode(self, text: str) -> list[int]:
         """All token ids of the text, [CLS] and [SEP] included; ``embed`` reads ``max_tokens`` of them."""
+        text.encode()  # a lone surrogate: ValueError, not the library's TypeError
         return list(self.tokenizer.hf.encode(text).ids)
 
     def embed(self, texts: Sequence[str]) -> Tensor:

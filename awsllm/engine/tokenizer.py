@@ -162,7 +162,9 @@ class Tokenizer:
 
     def encode(self, text: str, *, special: bool = True) -> list[int]:
         """Token ids of the text. ``special`` reads control tokens in it as such, save where ``guard`` has cut them;
-        without it the whole text is a stranger's. No token is added."""
+        without it the whole text is a stranger's. No token is added. Raises ``ValueError`` for a lone surrogate, which
+        is half a character."""
+        text.encode()  # the library's own error would be a TypeError that names neither
         ids: list[int] = []
         for piece in (text if special else self.guard(text)).split(BREAK):
             ids += self.hf.encode(piece, add_special_tokens=False).ids
