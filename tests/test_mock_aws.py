@@ -447,3 +447,11 @@ def test_awsllms_asynchronous_client_too() -> None:
 
     with mock_aws(reply="Hi there."):
         assert asyncio.run(run()) == ["Hi", " there."]
+
+
+def test_a_generator_is_not_decorated() -> None:
+    def fixture() -> Iterator[None]:
+        yield
+
+    with pytest.raises(TypeError, match="inside it"):
+        mock_aws(fixture)

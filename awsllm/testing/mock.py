@@ -100,6 +100,10 @@ class MockAws(AbstractContextManager["MockAws"]):
     def __call__(self, func: Callable[P, T], reset: bool = True, remove_data: bool = True) -> Callable[P, T]:
         if inspect.isclass(func):
             return cast("Callable[P, T]", _moto.decorate_class(self, func))
+        if inspect.isgeneratorfunction(func) or inspect.isasyncgenfunction(func):  # its body would run outside the mock
+            raise TypeError(
+                f"mock_aws cannot decorate the generator {func.__name__}: use `with mock_aws(...)` inside it"
+            )
         if inspect.iscoroutinefunction(func):
             return cast("Callable[P, T]", self._decorate_coroutine(func, reset, remove_data))
 
