@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import aclosing
+from functools import cache
 from typing import TYPE_CHECKING, Any, Generic, Self, TypedDict, TypeVar, Unpack, cast
 
 from awsllm.calls import (
@@ -25,14 +26,12 @@ from awsllm.calls import (
     prepare_embed,
 )
 from awsllm.errors import AwsllmError, ConfigurationError
-from awsllm.models import parse_reference
+from awsllm.models import Reference, parse_reference
 from awsllm.policy import Policy, deadline_after, remaining
 from awsllm.stream import AsyncConverseStream, ConverseStream, Fold
 from awsllm.types import ConverseRequest, ConverseResponse, EmbedResponse, StreamEvent
 
 if TYPE_CHECKING:
-    from awsllm.aws.aio import AsyncHttpTransport
-    from awsllm.aws.http import HttpTransport
     from awsllm.aws.session import AwsSession
     from awsllm.backends import AsyncBackend, Backend
     from awsllm.coerce import Prompt
@@ -44,29 +43,31 @@ B = TypeVar("B")
 
 
 class _Backends(Generic[B]):
-    """The backends of one client, made at first use, once."""
+    """The backends of one client, made at first use, once: one a scheme, and one more for each region that an ARN
+    names, since an ARN is called where it says it is."""
 
-    def __init__(self, make: Callable[[str], B], given: Mapping[str, B] | None) -> None:
+    def __init__(self, make: Callable[[str, str | None], B], given: Mapping[str, B] | None) -> None:
         self._make = make
         self._given: dict[str, B] = dict(given or {})
-        self._made = dict(self._given)
+        self._made: dict[tuple[str, str | None], B] = {}
         self._lock = threading.Lock()
 
-    def __getitem__(self, scheme: str) -> B:
-        backend = self._made.get(scheme)
+    def __getitem__(self, reference: Reference) -> B:
+        key = (reference.scheme, reference.region)
+        backend = self._given.get(reference.scheme) or self._made.get(key)
         if backend is None:
             with self._lock:
-                backend = self._made.get(scheme)
+                backend = self._made.get(key)
                 if backend is None:
-                    backend = self._made[scheme] = self._make(scheme)
+                    backend = self._made[key] = self._make(*key)
         return backend
 
     def drain(self) -> list[B]:
         """The backends to close: those made here. Given ones stay, open: they are the giver's, and what is called after
         a close must not go elsewhere."""
         with self._lock:
-            made, self._made = self._made, dict(self._given)
-        return [backend for scheme, backend in made.items() if scheme not in self._given]
+            made, self._made = self._made, {}
+        return list(made.values())
 
 
 class ClientOptions(TypedDict, total=False):
@@ -86,12 +87,18 @@ class ClientOptions(TypedDict, total=False):
     max_connections: int
 
 
-class _Settings:
-    """Where and how one client calls: its AWS session, made at first use, and the options of its transport."""
+# What boto3 calls them.
+_RENAMED = {"region_name": "region", "profile_name": "profile", "boto3_session": "session", "config": "policy"}
 
-    def __init__(self, session: Callable[[], AwsSession], options: ClientOptions) -> None:
+
+class _Settings:
+    """Where and how one client calls: its AWS session in a region (None: its own), and its transports' options."""
+
+    def __init__(self, session: Callable[[str | None], AwsSession], options: ClientOptions) -> None:
         if unknown := options.keys() - ClientOptions.__annotations__.keys():
-            raise ConfigurationError(f"unknown client option {min(unknown)!r}")
+            name = min(unknown)
+            hint = f": here it is {_RENAMED[name]!r}" if name in _RENAMED else ""
+            raise ConfigurationError(f"unknown client option {name!r}{hint}")
         self.prices = {str(parse_reference(model)): price for model, price in options.get("prices", {}).items()}
         self.store = options.get("store")
         names = ("connect_timeout", "read_timeout", "max_connections")
@@ -102,10 +109,11 @@ class _Settings:
 def _settings(
     region: str | None, profile: str | None, session: Any, endpoint_url: str | None, options: ClientOptions
 ) -> _Settings:
-    def make() -> AwsSession:
+    @cache
+    def make(other: str | None) -> AwsSession:
         from awsllm.aws.session import AwsSession
 
-        return AwsSession(region=region, profile=profile, session=session, endpoint_url=endpoint_url)
+        return AwsSession(region=other or region, profile=profile, session=session, endpoint_url=endpoint_url)
 
     return _Settings(make, options)
 
@@ -132,26 +140,24 @@ class Client:
     ) -> None:
         self._settings = _settings(region, profile, session, endpoint_url, options)
         self._policy = policy or Policy()
-        self._transport: HttpTransport | None = None
         self._backends: _Backends[Backend] = _Backends(self._make_backend, options.get("backends"))
 
-    def _make_backend(self, scheme: str) -> Backend:
+    def _make_backend(self, scheme: str, region: str | None) -> Backend:
         if scheme == "local":
             from awsllm.backends.local import LocalBackend
 
             return LocalBackend(self._settings.store)
-        if self._transport is None:
-            from awsllm.aws.http import HttpTransport
+        from awsllm.aws.http import HttpTransport
 
-            self._transport = HttpTransport(self._settings.session(), **self._settings.transport)
+        transport = HttpTransport(self._settings.session(region), **self._settings.transport)
         if scheme == "bedrock":
             from awsllm.backends.bedrock import BedrockBackend
 
-            return BedrockBackend(self._transport)
+            return BedrockBackend(transport)
         if scheme == "sagemaker":
             from awsllm.backends.sagemaker import SageMakerBackend
 
-            return SageMakerBackend(self._transport)
+            return SageMakerBackend(transport)
         raise _unknown_scheme(scheme)
 
     def converse(self, model: str, messages: Prompt, **options: Unpack[ConverseOptions]) -> ConverseResponse:
@@ -161,7 +167,7 @@ class Client:
         ``Message`` or a dict as boto3 takes it. See ``ConverseOptions`` for the rest.
         """
         call = prepare(model, messages, options, self._settings.prices)
-        backend = self._backends[call.reference.scheme]
+        backend = self._backends[call.reference]
         if call.loop is None:
             response = self._policy.run(
                 lambda deadline: backend.converse(call.request, deadline=deadline), call.timeout
@@ -200,7 +206,7 @@ class Client:
         With functions as tools, the events of every turn follow one another.
         """
         call = prepare(model, messages, options, self._settings.prices)
-        backend = self._backends[call.reference.scheme]
+        backend = self._backends[call.reference]
         if call.loop is None:
             events = self._policy.iterate(
                 lambda until: backend.converse_stream(call.request, deadline=until), call.timeout
@@ -249,14 +255,14 @@ class Client:
     ) -> EmbedResponse:
         """One vector a text, in order."""
         reference, request = prepare_embed(model, texts, dimensions, options)
-        backend = self._backends[reference.scheme]
+        backend = self._backends[reference]
         response = self._policy.run(lambda until: backend.embed(request, deadline=until), options.get("timeout"))
         return finish_embed(response, reference, self._settings.prices)
 
     def count_tokens(self, model: str, messages: Prompt, **options: Unpack[ConverseOptions]) -> int:
         """The input tokens that ``converse`` with the same arguments would use."""
         call = prepare(model, messages, options, self._settings.prices)
-        backend = self._backends[call.reference.scheme]
+        backend = self._backends[call.reference]
         request = call.first
         return self._policy.run(lambda until: backend.count_tokens(request, deadline=until), call.timeout)
 
@@ -264,9 +270,6 @@ class Client:
         """Close connections and stop local models that this client started."""
         for backend in self._backends.drain():
             backend.close()
-        if self._transport is not None:
-            self._transport.close()
-            self._transport = None
 
     def __enter__(self) -> Self:
         return self
@@ -293,32 +296,30 @@ class AsyncClient:
     ) -> None:
         self._settings = _settings(region, profile, session, endpoint_url, options)
         self._policy = policy or Policy()
-        self._transport: AsyncHttpTransport | None = None
         self._backends: _Backends[AsyncBackend] = _Backends(self._make_backend, options.get("backends"))
 
-    def _make_backend(self, scheme: str) -> AsyncBackend:
+    def _make_backend(self, scheme: str, region: str | None) -> AsyncBackend:
         if scheme == "local":
             from awsllm.backends.local import AsyncLocalBackend, LocalBackend
 
             return AsyncLocalBackend(LocalBackend(self._settings.store))
-        if self._transport is None:
-            from awsllm.aws.aio import AsyncHttpTransport
+        from awsllm.aws.aio import AsyncHttpTransport
 
-            self._transport = AsyncHttpTransport(self._settings.session(), **self._settings.transport)
+        transport = AsyncHttpTransport(self._settings.session(region), **self._settings.transport)
         if scheme == "bedrock":
             from awsllm.backends.bedrock import AsyncBedrockBackend
 
-            return AsyncBedrockBackend(self._transport)
+            return AsyncBedrockBackend(transport)
         if scheme == "sagemaker":
             from awsllm.backends.sagemaker import AsyncSageMakerBackend
 
-            return AsyncSageMakerBackend(self._transport)
+            return AsyncSageMakerBackend(transport)
         raise _unknown_scheme(scheme)
 
     async def converse(self, model: str, messages: Prompt, **options: Unpack[ConverseOptions]) -> ConverseResponse:
         """See ``Client.converse``."""
         call = prepare(model, messages, options, self._settings.prices)
-        backend = self._backends[call.reference.scheme]
+        backend = self._backends[call.reference]
         if call.loop is None:
             return call.finish(
                 await self._policy.run_async(lambda until: backend.converse(call.request, deadline=until), call.timeout)
@@ -355,7 +356,7 @@ class AsyncClient:
     def converse_stream(self, model: str, messages: Prompt, **options: Unpack[ConverseOptions]) -> AsyncConverseStream:
         """See ``Client.converse_stream``; the stream is entered and iterated asynchronously."""
         call = prepare(model, messages, options, self._settings.prices)
-        backend = self._backends[call.reference.scheme]
+        backend = self._backends[call.reference]
         if call.loop is None:
             events = self._policy.iterate_async(
                 lambda until: backend.converse_stream(call.request, deadline=until), call.timeout
@@ -410,7 +411,7 @@ class AsyncClient:
     ) -> EmbedResponse:
         """See ``Client.embed``."""
         reference, request = prepare_embed(model, texts, dimensions, options)
-        backend = self._backends[reference.scheme]
+        backend = self._backends[reference]
         response = await self._policy.run_async(
             lambda until: backend.embed(request, deadline=until), options.get("timeout")
         )
@@ -419,7 +420,7 @@ class AsyncClient:
     async def count_tokens(self, model: str, messages: Prompt, **options: Unpack[ConverseOptions]) -> int:
         """See ``Client.count_tokens``."""
         call = prepare(model, messages, options, self._settings.prices)
-        backend = self._backends[call.reference.scheme]
+        backend = self._backends[call.reference]
         request = call.first
         return await self._policy.run_async(lambda until: backend.count_tokens(request, deadline=until), call.timeout)
 
@@ -427,9 +428,6 @@ class AsyncClient:
         """Close connections and stop local models that this client started."""
         for backend in self._backends.drain():
             await backend.close()
-        if self._transport is not None:
-            await self._transport.close()
-            self._transport = None
 
     async def __aenter__(self) -> Self:
         return self

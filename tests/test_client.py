@@ -459,3 +459,27 @@ def test_an_endless_stream_is_handed_over_as_it_comes() -> None:
     client, _ = client_of(endless)
     with client.converse_stream(MODEL, "Hello") as stream:
         assert [next(stream.text_stream) for _ in range(3)] == ["x", "x", "x"]
+
+
+def test_an_arn_is_called_in_its_region(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not in the client's, where an endpoint of the same name may be another one."""
+    from awsllm.aws.http import HttpTransport
+
+    called: list[str] = []
+
+    def send(self: Any, call: Any, *, deadline: float | None = None) -> Any:
+        called.append(self._session.endpoint(call.request.service).url)
+        raise awsllm.ValidationError("far enough")
+
+    monkeypatch.setattr(HttpTransport, "send", send)
+    client = awsllm.Client(region="us-east-1")
+    for model in ("sagemaker:x", "arn:aws:sagemaker:eu-west-1:111122223333:endpoint/x", MODEL):
+        with pytest.raises(awsllm.ValidationError, match="far enough"):
+            client.converse(model, "Hello")
+    hosts = ("runtime.sagemaker.us-east-1", "runtime.sagemaker.eu-west-1", "bedrock-runtime.us-east-1")
+    assert called == [f"https://{host}.amazonaws.com" for host in hosts]
+
+
+def test_boto3s_words_for_options_are_known() -> None:
+    with pytest.raises(awsllm.ConfigurationError, match="here it is 'region'"):
+        awsllm.Client(region_name="us-east-1")  # type: ignore[call-arg]
