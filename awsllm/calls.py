@@ -84,6 +84,9 @@ Loop: TypeAlias = Generator["ConverseRequest | RunTools", Answer, ConverseRespon
 _OPTIONS = frozenset(ConverseOptions.__annotations__)
 _NO_INFERENCE_CONFIG = InferenceConfig()
 _KNOBS = frozenset(("max_tokens", "temperature", "top_p"))
+_EXTRA = frozenset(
+    ("top_k", "seed", "thinking", "reasoning_effort", "frequency_penalty", "presence_penalty", "logprobs")
+)
 MAX_TURNS = 10
 
 
@@ -95,6 +98,7 @@ class Prepared(msgspec.Struct, frozen=True):
     loop: Callable[[], Loop] | None
     timeout: float | None
     price: Price | None
+    warnings: tuple[str, ...] = ()
 
     @property
     def first(self) -> ConverseRequest:
@@ -109,6 +113,7 @@ class Prepared(msgspec.Struct, frozen=True):
             model=str(self.reference),
             cost=response_cost(self.reference, response.usage, self.price),
             messages=response.messages or (response.message,),
+            warnings=self.warnings + response.warnings,
         )
 
 
@@ -126,8 +131,27 @@ def prepare(model: str, messages: Prompt, options: ConverseOptions, prices: Mapp
     elif options.get("tool_choice") is not None:
         raise ValidationError("tool_choice needs tools: pass tools=[...] or leave tool_choice out")
     coerce.check_request(request)
+    request, warnings = _possible_choice(reference, request)
     loop = _loop(reference, request, functions, options)
-    return Prepared(reference, request, loop, options.get("timeout"), prices.get(str(reference)))
+    return Prepared(reference, request, loop, options.get("timeout"), prices.get(str(reference)), warnings)
+
+
+def _possible_choice(reference: Reference, request: ConverseRequest) -> tuple[ConverseRequest, tuple[str, ...]]:
+    """A tool cannot be forced on every model, nor while it thinks; then the choice is the model's, and a warning says
+    so. A model that no rule names is asked as the caller wants it."""
+    choice = request.tool_choice
+    if choice is None or choice.type == "auto":
+        return request, ()
+    from awsllm.models import profile
+    from awsllm.typed import is_thinking
+
+    can = profile(reference.scheme, reference.model)
+    thinking = can.thinking_forbids_forced_tools and is_thinking(request)
+    if choice.type in can.tool_choices and not thinking:
+        return request, ()
+    why = "while thinking" if thinking else f"by models of the family {can.family}"
+    warning = f"tool_choice {choice.type!r} is not taken {why}: the model was left to choose"
+    return msgspec.structs.replace(request, tool_choice=None), (warning,)
 
 
 def _request(reference: Reference, messages: Prompt, options: ConverseOptions) -> ConverseRequest:
@@ -185,6 +209,8 @@ def _loop(
 
 def _unknown_option(names: set[str]) -> ValidationError:
     name = min(names)
+    if name in _EXTRA:
+        return ValidationError(f"unknown option {name!r}: what only some models know goes into extra={{{name!r}: ...}}")
     near = get_close_matches(name, _OPTIONS, n=1)
     hint = f"did you mean {near[0]!r}?" if near else "pass what only the provider knows in extra={...}"
     return ValidationError(f"unknown option {name!r}: {hint}")

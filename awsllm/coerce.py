@@ -208,6 +208,7 @@ def _system_block(value: Any) -> SystemContentBlock:
 
 def _decoded(decode: Callable[[JsonObject], T], value: Mapping[str, Any], where: str) -> T:
     """What a codec makes of a boto3-shaped dict; what it trips over is the caller's mistake."""
+    _refuse_text_as_bytes(value, where)
     try:
         decoded = decode(dict(value))
     except AwsllmError:
@@ -218,6 +219,18 @@ def _decoded(decode: Callable[[JsonObject], T], value: Mapping[str, Any], where:
     if isinstance(decoded, Unknown):
         raise ValidationError(f"{where} is not what Converse takes: {decoded.tag!r} is unknown in {value!r:.200}")
     return decoded
+
+
+def _refuse_text_as_bytes(value: Any, where: str) -> None:
+    """Text where bytes belong is UTF-8 to boto3 and base64 to JSON: whoever wrote it meant one of them."""
+    if isinstance(value, Mapping):
+        if isinstance(value.get("bytes"), str):
+            raise ValidationError(f"{where}: 'bytes' is a text; pass bytes, by .encode() or base64.b64decode()")
+        for part in value.values():
+            _refuse_text_as_bytes(part, where)
+    elif isinstance(value, list | tuple):
+        for part in value:
+            _refuse_text_as_bytes(part, where)
 
 
 # --- media -----------------------------------------------------------------------------------------------------------

@@ -18,6 +18,8 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from awsllm.errors import ValidationError
+
 JsonValue: TypeAlias = Any
 JsonObject: TypeAlias = dict[str, Any]
 
@@ -273,13 +275,13 @@ class Message(Value, frozen=True):
 
     @classmethod
     def user(cls, *content: str | ContentBlock) -> Message:
-        """A user turn; strings become ``Text``."""
-        return cls("user", tuple(Text(c) if isinstance(c, str) else c for c in content))
+        """A user turn; strings become ``Text``. ``awsllm.image`` and ``awsllm.document`` make blocks of files."""
+        return cls("user", tuple(map(_block, content)))
 
     @classmethod
     def assistant(cls, *content: str | ContentBlock) -> Message:
         """An assistant turn; strings become ``Text``."""
-        return cls("assistant", tuple(Text(c) if isinstance(c, str) else c for c in content))
+        return cls("assistant", tuple(map(_block, content)))
 
     @property
     def text(self) -> str:
@@ -289,6 +291,17 @@ class Message(Value, frozen=True):
     @property
     def tool_uses(self) -> tuple[ToolUse, ...]:
         return tuple(block for block in self.content if isinstance(block, ToolUse))
+
+
+def _block(content: str | ContentBlock) -> ContentBlock:
+    if isinstance(content, str):
+        return Text(content)
+    if not isinstance(content, Block | Unknown):
+        raise ValidationError(
+            f"a message is made of strings and content blocks, one argument each, not of a {type(content).__name__}; "
+            "awsllm.image(...) and awsllm.document(...) make blocks of paths and bytes"
+        )
+    return content
 
 
 def _texts(content: Sequence[ContentBlock]) -> list[str]:

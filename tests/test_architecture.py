@@ -19,11 +19,12 @@ LEVELS: list[list[str]] = [
     ["backends", "jumpstart"],
     ["client", "calls"],
     ["server", "testing", "lambdas", "cli"],
+    ["__main__"],
 ]
 # Rooms of one level that may see each other, with the reason.
 NEIGHBOURS = {
     ("errors", "types"): "errors carry the partial response",
-    ("stream", "types"): "values",
+    ("types", "errors"): "a value that cannot be made says so",
     ("typed", "tools"): "typed output drives the tool loop",
     ("typed", "coerce"): "boto3-shaped tools beside a typed output",
     ("coerce", "tools"): "a function given as a tool",

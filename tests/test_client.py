@@ -483,3 +483,57 @@ def test_an_arn_is_called_in_its_region(monkeypatch: pytest.MonkeyPatch) -> None
 def test_boto3s_words_for_options_are_known() -> None:
     with pytest.raises(awsllm.ConfigurationError, match="here it is 'region'"):
         awsllm.Client(region_name="us-east-1")  # type: ignore[call-arg]
+
+
+LLAMA = "bedrock:us.meta.llama3-3-70b-instruct-v1:0"
+SONNET = "bedrock:us.anthropic.claude-sonnet-4-5-20250929-v1:0"
+NEW = "bedrock:acme.new-model-v1:0"
+THINKING = {"thinking": {"type": "enabled", "budget_tokens": 1024}}
+
+
+@pytest.mark.parametrize(
+    ("model", "extra", "kept"),
+    [
+        (SONNET, None, True),
+        (SONNET, THINKING, False),
+        (LLAMA, None, False),
+        ("bedrock:acme.new-model-v1:0", None, True),
+    ],
+)
+def test_a_tool_is_forced_only_where_that_is_possible(model: str, extra: Any, kept: bool) -> None:
+    client, backend = client_of("Hi.")
+    spec = t.ToolSpec("f", {"type": "object", "properties": {}})
+    reply = client.converse(model, "Hello", tools=[spec], tool_choice="any", extra=extra)
+    assert (backend.requests[0].tool_choice is not None) is kept
+    assert bool(reply.warnings) is not kept
+    assert kept or "was left to choose" in reply.warnings[0]
+
+
+def test_a_message_is_made_of_blocks() -> None:
+    with pytest.raises(awsllm.ValidationError, match=r"not of a list.*awsllm\.image"):
+        t.Message.user(["x"])  # type: ignore[arg-type]
+
+
+def test_text_is_not_taken_for_bytes() -> None:
+    client, backend = client_of("Hi.")
+    image = {"image": {"format": "png", "source": {"bytes": "aGVsbG8="}}}
+    with pytest.raises(awsllm.ValidationError, match="'bytes' is a text"):
+        client.converse(MODEL, [{"role": "user", "content": [{"text": "x"}, image]}])
+    assert backend.requests == []
+
+
+def test_what_only_some_models_know_goes_into_extra() -> None:
+    client, _ = client_of("Hi.")
+    with pytest.raises(awsllm.ValidationError, match=r"extra=\{'top_k'"):
+        client.converse(MODEL, "Hello", top_k=5)  # type: ignore[call-arg]
+
+
+def test_boto3s_answer_is_a_script() -> None:
+    answer = {
+        "output": {"message": {"role": "assistant", "content": [{"text": "Hi."}]}},
+        "stopReason": "end_turn",
+        "usage": {"inputTokens": 1, "outputTokens": 1, "totalTokens": 2},
+        "metrics": {"latencyMs": 1},
+    }
+    client, _ = client_of(answer)
+    assert client.converse(MODEL, "Hello").text == "Hi."

@@ -36,7 +36,7 @@ def chat(
         list[Path] | None, typer.Option(exists=True, dir_okay=False, help="A document to ask about; repeatable.")
     ] = None,
     max_tokens: Annotated[int, typer.Option(min=1, help="The longest answer, in tokens.")] = 1024,
-    temperature: Annotated[float | None, typer.Option(min=0.0, max=2.0, help="0 is the least random.")] = None,
+    temperature: Annotated[float | None, typer.Option(min=0.0, max=1.0, help="0 is the least random.")] = None,
     as_json: Json = False,
     no_stream: Annotated[bool, typer.Option("--no-stream", help="Print the answer when it is whole.")] = False,
     region: Region = None,

@@ -69,6 +69,7 @@ def demo(
     store = Store()
     for name in (CHAT, EMBED):
         store.path(name)
+    console.print("Loading the model ...", style="dim")
     with running(model=PLACES["local"]) as url, aws_client(url) as client:
         console.print(
             f"SmolLM2-135M-Instruct answers, as a local model and as an AWS at {url}. No account is involved."
@@ -79,6 +80,7 @@ def demo(
         call_tool(console, client)
         answer_typed(console, client)
     console.print(report(runs))
+    console.print("[dim]One run each, in this order: the later ones found the prompt's first blocks in the cache.[/]")
 
 
 def aws_client(url: str) -> Client:

@@ -17,9 +17,13 @@ if TYPE_CHECKING:
 @pytest.fixture(name="mock_aws")
 def _mock_aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., MockAws]]:
     """``awsllm.testing.mock_aws``, entered for the rest of the test when called: ``aws = mock_aws(reply="Hi")``. Where
-    the environment names no region, it is us-east-1."""
+    the environment names no region, it is us-east-1. Real credentials are out of the test's reach, called or not."""
     from awsllm.testing.mock import mock_aws
 
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN"):
+        monkeypatch.setenv(name, "testing")
+    for name in ("AWS_PROFILE", "AWS_BEARER_TOKEN_BEDROCK"):
+        monkeypatch.delenv(name, raising=False)
     if not os.environ.keys() & {"AWS_REGION", "AWS_DEFAULT_REGION"}:
         monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     with ExitStack() as stack:

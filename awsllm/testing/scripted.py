@@ -6,7 +6,7 @@ calls than it planned for is wrong. One reply is
 
     a str                       the whole text; cut after ``max_tokens`` words, as a model would be
     a content block, or a tuple of them, or a Message
-    a ConverseResponse          as it is
+    a ConverseResponse          as it is; so is a dict in the shape of boto3's answer
     an exception                raised by the call; by a stream before its first event
     Broken(reply, after=n)      a stream that raises after n events; a plain call raises at once
     an iterator of StreamEvents the stream itself, so that a test decides when each event comes (from a callable; for
@@ -42,6 +42,7 @@ from awsllm.types import (
     EmbedRequest,
     EmbedResponse,
     Json,
+    JsonObject,
     Message,
     StreamEvent,
     Text,
@@ -52,6 +53,7 @@ from awsllm.types import (
     ToolUseDelta,
     Usage,
 )
+from awsllm.wire.converse import decode_response
 
 _WORD = re.compile(r"\s*\S+\s*$|\s*\S+")
 
@@ -74,7 +76,7 @@ class Broken:
 
 
 Events: TypeAlias = Iterator[StreamEvent] | AsyncIterator[StreamEvent]
-Content: TypeAlias = str | ContentBlock | tuple[ContentBlock, ...] | Message | ConverseResponse
+Content: TypeAlias = str | ContentBlock | tuple[ContentBlock, ...] | Message | ConverseResponse | JsonObject
 Answer: TypeAlias = Content | BaseException | Broken | Events
 Reply: TypeAlias = Answer | Callable[[ConverseRequest], Answer]
 Script: TypeAlias = Reply | list[Any]
@@ -194,6 +196,8 @@ def respond(content: Content, request: ConverseRequest) -> ConverseResponse:
     match content:
         case ConverseResponse():
             return content
+        case dict():
+            return decode_response(content, model=request.model)
         case str():
             return _limited(content, request)
         case Message():
@@ -203,7 +207,10 @@ def respond(content: Content, request: ConverseRequest) -> ConverseResponse:
         case tuple():
             message = Message.assistant(*content)
         case _:
-            raise TypeError(f"not a scripted reply: {type(content).__name__}")
+            raise TypeError(
+                f"a {type(content).__name__} is not a scripted reply; give a str, blocks, a Message, a response, an "
+                "exception, Broken(...), a list of these or a callable that returns one"
+            )
     return _response(message, "tool_use" if message.tool_uses else "end_turn", request)
 
 
