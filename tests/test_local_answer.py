@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from awsllm import types as t
 from awsllm.backends.local_answer import AnswerReader, new_tool_id
-from awsllm.backends.local_prompt import chat
+from awsllm.backends.local_prompt import chat, tool_grammar
 from awsllm.errors import UnsupportedError, ValidationError
 from awsllm.stream import fold
 
@@ -186,9 +186,23 @@ def test_tools_their_calls_and_results_are_told_in_one_style() -> None:
     assert turn["content"] == f"See.\n\n{CALL}"
     results = (t.ToolResult("1", (t.Json({"sum": 3}),)), t.ToolResult("2", (t.Text("no"),), status="error"))
     [turn] = told(*results)
-    assert turn["content"] == (
+    assert turn["content"] == 'Result: {"sum": 3}\n\nResult: Error: no'
+    request = t.ConverseRequest(model="m", messages=(t.Message("user", results),))
+    assert chat(request, native_tools=True).messages[0]["content"] == (
         '<tool_response>\n{"sum": 3}\n</tool_response>\n\n<tool_response>\nError: no\n</tool_response>'
     )
+
+
+def test_a_model_that_asks_again_for_what_it_was_told_must_answer() -> None:
+    asked = t.Message("assistant", (ADD,))
+    result = t.Message("user", (t.ToolResult(ADD.id, (t.Json({"sum": 3}),)),))
+
+    def grammar(*turns: t.Message) -> str | None:
+        request = t.ConverseRequest(model="m", messages=(t.Message.user("Sum?"), *turns), tools=(SPEC,))
+        return tool_grammar(request, lambda schema: "%json {}")
+
+    assert "<tool_call>" in (grammar(asked, result) or "")
+    assert "<tool_call>" not in (grammar(asked, result, asked, result) or "")
 
 
 def test_a_template_that_describes_tools_is_left_to_do_so() -> None:

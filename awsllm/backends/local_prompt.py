@@ -4,10 +4,11 @@ Text models read text. Documents that are text are set into the turn under their
 documents are refused before anything is computed.
 
 Tools are written in the Hermes style, which most open models were trained on and the others follow under a grammar: the
-system prompt describes them, a call is ``<tool_call>{"name": …, "arguments": …}</tool_call>``, a result is
-``<tool_response>`` in the next user turn. Where the model's own template describes tools in this very style it is left
-to do so. With tools the answer is always decoded under a grammar: free text that may end in calls (auto), calls only
-(any), one call of one tool (tool); so a call that was not cut off always satisfies its tool's schema.
+system prompt describes them, a call is ``<tool_call>{"name": …, "arguments": …}</tool_call>``, a result stands
+in the next user turn. Where the model's own template describes tools in this very style it is left to do so, and
+results stand in ``<tool_response>``. With tools the answer is always decoded under a grammar: free text that may end
+in calls (auto), calls only (any), one call of one tool (tool); so a call that was not cut off always satisfies its
+tool's schema. A model that asks again for what it was just told must answer in text.
 """
 
 from __future__ import annotations
@@ -65,6 +66,8 @@ To call a tool, write its name and its arguments as JSON between tags, and nothi
 <tool_call>
 {{"name": NAME, "arguments": {{ARGUMENT: VALUE}}}}
 </tool_call>"""
+# Free text beside tools never begins one of their tags, which a small model likes to repeat from its prompt.
+_TEXT = r"TEXT: /(.|\n)*/ & ~/(.|\n)*<\/?tool(.|\n)*/"
 _SCHEMA = "Answer with nothing but JSON that satisfies this JSON schema:\n{schema}"
 
 
@@ -88,7 +91,7 @@ def chat(request: ConverseRequest, *, native_tools: bool) -> Chat:
         system.append(_schema_text(schema))
     messages = [{"role": "system", "content": "\n\n".join(filter(None, system))}] if any(system) else []
     for message in request.messages:
-        messages += _turns(message)
+        messages += _turns(message, native_tools)
     return Chat(messages, tools if tools and native_tools else None)
 
 
@@ -132,7 +135,16 @@ def tool_grammar(request: ConverseRequest, rule: Callable[[JsonObject], str]) ->
         return f'start: "{CALL}" call{more}\n{calls}'
     if schema:
         return f'start: answer | "{CALL}" call{more}\nanswer: {rule(schema.schema)}\n{calls}'
-    return f'start: TEXT | head call{more}\nhead[lazy]: TEXT "{CALL}"\nTEXT: /(.|\\n)*/\n{calls}'
+    if _goes_round(request):
+        return f"start: TEXT\n{_TEXT}"
+    return f'start: TEXT | head call{more}\nhead[lazy]: TEXT "{CALL}"\n{_TEXT}\n{calls}'
+
+
+def _goes_round(request: ConverseRequest) -> bool:
+    """Whether the model asked twice in a row for what it had been told: a small one would go on until the caller
+    stopped it, so it is made to answer."""
+    calls = [[(use.name, use.input) for use in m.tool_uses] for m in request.messages if m.role == "assistant"]
+    return len(calls) > 1 and bool(calls[-1]) and calls[-1] == calls[-2]
 
 
 def _call_rules(tools: list[ToolSpec], rule: Callable[[JsonObject], str]) -> str:
@@ -163,25 +175,25 @@ def _opening(name: str) -> str:
 # --- turns -----------------------------------------------------------------------------------------------------------
 
 
-def _turns(message: Message) -> Iterator[JsonObject]:
+def _turns(message: Message, native_tools: bool) -> Iterator[JsonObject]:
     """One turn of the conversation; tool results are told in the style that every template can write: as user text."""
     if not message.content:
         raise ValidationError(f"a {message.role} message has no content")
-    parts = [part for part in (_block_text(block) for block in message.content) if part]
+    parts = [part for part in (_block_text(block, native_tools) for block in message.content) if part]
     turn: JsonObject = {"role": message.role, "content": "\n\n".join(parts)}
     if thinking := "".join(block.text for block in message.content if isinstance(block, Reasoning)):
         turn["reasoning_content"] = thinking
     yield turn
 
 
-def _block_text(block: ContentBlock) -> str:
+def _block_text(block: ContentBlock, native_tools: bool) -> str:
     match block:
         case Text(text):
             return text
         case ToolUse(_, name, input):
             return f"{CALL}\n{_opening(name)}{_dump(input)}}}\n{CALL_END}"
         case ToolResult():
-            return _result_text(block)
+            return _result_text(block, native_tools)
         case Document():
             return _document_text(block)
         case SearchResult():
@@ -216,10 +228,11 @@ def _system_text(block: SystemContentBlock) -> str:
             assert_never(block)
 
 
-def _result_text(result: ToolResult) -> str:
+def _result_text(result: ToolResult, native_tools: bool) -> str:
+    """In the tags that a model was trained on; one that was not repeats them instead of reading what they hold."""
     body = "\n".join(_result_item(item) for item in result.content)
     failed = "Error: " if result.status == "error" else ""
-    return f"<tool_response>\n{failed}{body}\n</tool_response>"
+    return f"<tool_response>\n{failed}{body}\n</tool_response>" if native_tools else f"Result: {failed}{body}"
 
 
 def _result_item(item: ToolResultContent) -> str:

@@ -41,4 +41,7 @@ def serve(
 
 
 def _announce(url: str) -> None:
-    terminal.note(f"awsllm serves at {url} (Ctrl-C stops it); for any AWS SDK: export AWS_ENDPOINT_URL={url}")
+    terminal.note(f"awsllm serves at {url} (Ctrl-C stops it). For any AWS SDK:")
+    for service in ("BEDROCK_RUNTIME", "SAGEMAKER_RUNTIME"):
+        terminal.note(f"  export AWS_ENDPOINT_URL_{service}={url}")
+    terminal.note("  any keys will do; a region must be set: export AWS_REGION=us-east-1 AWS_DEFAULT_REGION=us-east-1")
