@@ -338,7 +338,8 @@ def test_serve_hands_its_options_over(run: Run, monkeypatch: pytest.MonkeyPatch,
     result = run("serve", "--port", "9000", "--tls-cert", "c.pem", "--tls-key", "k.pem", "--model", "local:mine")
     options = {"model": "local:mine", "embed_model": "local:all-minilm-l6-v2", "api_key": "secret"}
     assert calls == [("127.0.0.1", 9000, options | {"tls_cert": Path("c.pem"), "tls_key": Path("k.pem")})]
-    assert "export AWS_ENDPOINT_URL=http://127.0.0.1:9000" in result.err
+    assert "export AWS_ENDPOINT_URL_BEDROCK_RUNTIME=http://127.0.0.1:9000\n" in result.err
+    assert "AWS_DEFAULT_REGION" in result.err  # boto3 and the AWS CLI read no other
 
 
 # --- doctor ----------------------------------------------------------------------------------------------------------

@@ -36,3 +36,10 @@ def test_relative_links_lead_somewhere() -> None:
     for text in (README, (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")):
         for target in re.findall(r"\]\((?!https?://|#)([^)#]+)", text):
             assert (ROOT / target).exists(), target
+
+
+def test_the_benchmarks_are_shown() -> None:
+    from benchmarks.__main__ import CASES
+
+    for case in CASES:
+        assert f"| {case.title}" in README
