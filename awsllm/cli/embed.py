@@ -15,7 +15,9 @@ from awsllm.cli.options import EMBED_MODEL, EndpointUrl, Json, Profile, Region, 
 def embed(
     texts: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[TEXT]...", help="The texts; without any, each line of standard input."),
+        typer.Argument(
+            metavar="[TEXT]...", help="The texts; without any, each line of standard input that is not blank."
+        ),
     ] = None,
     model: Annotated[
         str, typer.Option("--model", "-m", envvar="AWSLLM_EMBED_MODEL", help="bedrock:… or local:…")
