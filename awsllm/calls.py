@@ -16,7 +16,7 @@ import msgspec
 
 from awsllm import coerce
 from awsllm.errors import AwsllmError, ValidationError
-from awsllm.models import Reference, parse_reference
+from awsllm.models import Reference, parse_reference, profile
 from awsllm.types import (
     ConverseRequest,
     ConverseResponse,
@@ -142,14 +142,10 @@ def _possible_choice(reference: Reference, request: ConverseRequest) -> tuple[Co
     choice = request.tool_choice
     if choice is None or choice.type == "auto":
         return request, ()
-    from awsllm.models import profile
-    from awsllm.typed import is_thinking
-
     can = profile(reference.scheme, reference.model)
-    thinking = can.thinking_forbids_forced_tools and is_thinking(request)
-    if choice.type in can.tool_choices and not thinking:
+    if choice.type in can.choices_for(request):
         return request, ()
-    why = "while thinking" if thinking else f"by models of the family {can.family}"
+    why = "while thinking" if choice.type in can.tool_choices else f"by models of the family {can.family}"
     warning = f"tool_choice {choice.type!r} is not taken {why}: the model was left to choose"
     return msgspec.structs.replace(request, tool_choice=None), (warning,)
 
@@ -194,7 +190,6 @@ def _loop(
     if max_turns < 1:
         raise ValidationError(f"max_turns is {max_turns}; it counts the model calls, so it is at least 1")
     if output_type is not None:
-        from awsllm.models import profile
         from awsllm.typed import output_spec, typed_loop
 
         spec = output_spec(output_type)

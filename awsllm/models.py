@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from awsllm.errors import ConfigurationError
-from awsllm.types import Value
+from awsllm.types import ConverseRequest, Value
 
 SCHEMES = ("bedrock", "sagemaker", "local")
 
@@ -177,6 +177,12 @@ class Profile(Value, frozen=True):
     invoke_body: str | None = None
     known: bool = False
     reasons: tuple[str, ...] = ()
+
+    def choices_for(self, request: ConverseRequest) -> frozenset[str]:
+        """The tool choices that the model takes for this request: while it thinks there may be none that forces."""
+        thinking = (request.extra or {}).get("thinking")
+        thinks = isinstance(thinking, dict) and thinking.get("type") in ("enabled", "adaptive")
+        return self.tool_choices & _AUTO if thinks and self.thinking_forbids_forced_tools else self.tool_choices
 
 
 class Rule(NamedTuple):

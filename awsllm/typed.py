@@ -203,17 +203,10 @@ def _free_name(name: str, request: ConverseRequest) -> str:
 
 def _forced(name: str, request: ConverseRequest, profile: Profile) -> ToolChoice | None:
     """The choice that leaves no way but the answer (or, where there are other tools, one of them), if there is one."""
-    if profile.thinking_forbids_forced_tools and is_thinking(request):
-        return None
-    if "tool" in profile.tool_choices and not request.tools:
+    choices = profile.choices_for(request)
+    if "tool" in choices and not request.tools:
         return ToolChoice("tool", name)
-    return ToolChoice("any") if "any" in profile.tool_choices else None
-
-
-def is_thinking(request: ConverseRequest) -> bool:
-    """Whether extended thinking is asked for, in the words of the provider that has it."""
-    thinking = (request.extra or {}).get("thinking")
-    return isinstance(thinking, dict) and thinking.get("type") in ("enabled", "adaptive")
+    return ToolChoice("any") if "any" in choices else None
 
 
 def _instructed(request: ConverseRequest, profile: Profile, instruction: str) -> ConverseRequest:

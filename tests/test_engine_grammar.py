@@ -6,8 +6,9 @@ import random
 import pytest
 import torch
 
+from awsllm.engine.generate import apply_mask
 from awsllm.engine.gguf import read
-from awsllm.engine.grammar import GrammarCompiler, GrammarError, apply_mask, json_rule
+from awsllm.engine.grammar import GrammarCompiler, GrammarError, json_rule
 from awsllm.engine.tokenizer import Tokenizer
 from awsllm.store import Store
 

@@ -80,3 +80,13 @@ def _candidates(probabilities: Tensor, sampling: Sampling) -> tuple[Tensor, Tens
     before = likely.cumsum(0) - likely  # the probability of all that are likelier
     kept = max(1, int((before < sampling.top_p * mass).sum()))
     return likely[:kept], tokens[:kept]
+
+
+def apply_mask(logits: Tensor, mask: Tensor) -> Tensor:
+    """Logits (…, V) with what a packed int32 mask (…, W) of a grammar forbids at minus infinity.
+
+    A mask of fewer than V bits is of a tokenizer that knows fewer tokens than the model has rows: those go.
+    """
+    bits = mask.unsqueeze(-1) >> torch.arange(32, dtype=torch.int32, device=mask.device) & 1  # (…, W, 32)
+    allowed = bits.flatten(-2)[..., : logits.shape[-1]].bool()
+    return logits[..., : allowed.shape[-1]].masked_fill(~allowed.to(logits.device), float("-inf"))

@@ -113,13 +113,6 @@ def json_rule(schema: dict[str, Any]) -> str:
     return "%json " + json.dumps({**schema, "x-guidance": {**_JSON_STYLE, **schema.get("x-guidance", {})}})
 
 
-def apply_mask(logits: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Logits ``(V,)`` or ``(B, V)`` with what a packed mask (``(W,)`` or ``(B, W)``) forbids at minus infinity."""
-    bits = torch.arange(32, dtype=torch.int32, device=mask.device)
-    allowed = (mask.unsqueeze(-1) >> bits & 1).flatten(-2)[..., : logits.shape[-1]].to(torch.bool)
-    return logits.masked_fill(~allowed.to(logits.device), float("-inf"))
-
-
 def _first_line(message: str) -> str:
     """What a compiler message says: its last 'error:' line, or its first line; the source it quotes is left out."""
     lines = [line.strip() for line in message.strip().splitlines() if line.strip()]

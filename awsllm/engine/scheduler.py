@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 import torch
 
-from awsllm.engine.generate import Sampling, sample
+from awsllm.engine.generate import Sampling, apply_mask, sample
 from awsllm.engine.model import Chunk, Decoder, KVCache
 
 if TYPE_CHECKING:
@@ -337,7 +337,7 @@ def _extend(sequence: _Sequence, logits: Tensor) -> Step | None:
     """Append one token from logits (V,), and tell the reader; the last step if the sequence ends here."""
     matcher = sequence.matcher
     if matcher is not None:
-        logits = _allowed(logits, matcher.mask())
+        logits = apply_mask(logits, matcher.mask())
     token = sample(logits, sequence.sampling, sequence.generator)
     if token in sequence.sampling.stop_ids:
         return Step(None, "stop")
@@ -348,10 +348,3 @@ def _extend(sequence: _Sequence, logits: Tensor) -> Step | None:
     if matcher is not None and matcher.finished:
         return Step(None, "stop")
     return Step(None, "length") if len(sequence.tokens) >= sequence.limit else None
-
-
-def _allowed(logits: Tensor, mask: Tensor) -> Tensor:
-    """Logits (V,) with what a packed mask (V / 32,) forbids at minus infinity."""
-    bits = (mask[:, None] >> torch.arange(32, dtype=torch.int32)) & 1  # (V / 32, 32)
-    allowed = bits.view(-1)[: len(logits)].bool()
-    return logits[: len(allowed)].masked_fill(~allowed.to(logits.device), float("-inf"))
