@@ -357,12 +357,13 @@ class ChatModel:
 
     @classmethod
     def load(cls, name: str, path: Path, device: str, max_sequences: int) -> ChatModel:
-        from awsllm.engine import gguf, model
+        from awsllm.engine import model, weights
         from awsllm.engine.scheduler import Scheduler
         from awsllm.engine.template import ChatTemplate
         from awsllm.engine.tokenizer import Tokenizer
 
-        metadata = gguf.read(path).metadata
+        checkpoint = weights.read(path)
+        metadata = checkpoint.source
         tokenizer = Tokenizer.from_gguf(metadata)
         source = metadata.get("tokenizer.chat_template")
         if not isinstance(source, str):
@@ -371,7 +372,7 @@ class ChatModel:
             key: _token_text(tokenizer, metadata.get(f"tokenizer.ggml.{key}_id")) for key in ("bos_token", "eos_token")
         }
         template = ChatTemplate(source, **ends)
-        scheduler = Scheduler(model.load(path, device=device), max_sequences=max_sequences)
+        scheduler = Scheduler(model.load(checkpoint, device=device), max_sequences=max_sequences)
         native = "tools" in template.variables and CALL in source
         loaded = cls(name, tokenizer, template, scheduler, native)
         weakref.finalize(loaded, scheduler.close)

@@ -414,8 +414,10 @@ class _Builder:
             )
 
 
-def load(path: str | PathLike[str], *, device: str = "cpu", precision: Precision | None = None) -> Decoder:
-    """Load a ``.gguf`` file, or a directory of safetensors and ``config.json``.
+def load(
+    source: str | PathLike[str] | weights.Checkpoint, *, device: str = "cpu", precision: Precision | None = None
+) -> Decoder:
+    """Load a ``.gguf`` file, or a directory of safetensors and ``config.json``, or what ``weights.read`` made of one.
 
     ``precision`` is "packed" by default on the CPU (4-bit weights stay 4-bit, all others become 8-bit) and "bfloat16"
     elsewhere; "float32" is the reference. Raises ``GGUFError``, ``WeightsError`` or ``ModelError``, all ``ValueError``.
@@ -425,7 +427,8 @@ def load(path: str | PathLike[str], *, device: str = "cpu", precision: Precision
     if chosen == "packed" and where.type != "cpu":
         raise ModelError(f"packed weights run on the CPU only; use bfloat16 on {device}")
     with torch.inference_mode(), _one_thread():
-        return Decoder(weights.read(path), chosen, where)
+        checkpoint = source if isinstance(source, weights.Checkpoint) else weights.read(source)
+        return Decoder(checkpoint, chosen, where)
 
 
 @contextmanager
