@@ -389,6 +389,28 @@ class ServiceTier(Value, frozen=True):
     type: str
 
 
+class EndpointOptions(Value, frozen=True, kw_only=True):
+    """How a SageMaker endpoint is called; each member but the last two is a header of InvokeEndpoint.
+
+    ``variant`` is the production variant (by default the weights decide), ``target_model`` the archive of a multi-model
+    endpoint, ``target_container`` the host name in a multi-container one, ``session_id`` a stateful session,
+    ``inference_id`` the caller's name of the call in data capture, ``prefix_aware_id`` what prefix-aware routing keeps
+    together. ``custom_attributes`` reach the container as they are (at most 1,024 ASCII characters). ``accept_eula``
+    accepts the licence where the container asks for that in every call (Llama 2, versions 1 and 2). ``format`` names
+    what the container speaks, where it shall not be found out (``wire.endpoint.formats``).
+    """
+
+    variant: str | None = None
+    target_model: str | None = None
+    target_container: str | None = None
+    session_id: str | None = None
+    inference_id: str | None = None
+    prefix_aware_id: str | None = None
+    custom_attributes: str | None = None
+    accept_eula: bool = False
+    format: str | None = None
+
+
 class ConverseRequest(Value, frozen=True, kw_only=True):
     """One call of a chat model. ``model`` is what the backend knows it by (no scheme). ``extra`` reaches the provider
     untouched (the wire's ``additionalModelRequestFields``)."""
@@ -407,16 +429,48 @@ class ConverseRequest(Value, frozen=True, kw_only=True):
     performance_config: PerformanceConfig | None = None
     service_tier: ServiceTier | None = None
     output_config: OutputConfig | None = None
+    endpoint: EndpointOptions | None = None
 
 
 class EmbedRequest(Value, frozen=True, kw_only=True):
-    """``dimensions`` and ``normalize`` unset mean the model's own default."""
+    """``dimensions`` and ``normalize`` unset mean the model's own default. ``input_type`` says what the texts are for,
+    where a model distinguishes that: search_document, search_query, classification or clustering (Cohere's words)."""
 
     model: str
     texts: tuple[str, ...]
     dimensions: int | None = None
     normalize: bool | None = None
+    input_type: str | None = None
     extra: JsonObject | None = None
+    endpoint: EndpointOptions | None = None
+
+
+class ImageRequest(Value, frozen=True, kw_only=True):
+    """One call of a text-to-image model. ``width`` and ``height`` are in pixels, ``steps`` are denoising steps,
+    ``guidance_scale`` says how closely the prompt is followed; unset means the model's own default."""
+
+    model: str
+    prompt: str
+    negative_prompt: str | None = None
+    count: int = 1
+    width: int | None = None
+    height: int | None = None
+    steps: int | None = None
+    guidance_scale: float | None = None
+    seed: int | None = None
+    extra: JsonObject | None = None
+    endpoint: EndpointOptions | None = None
+
+
+class RerankRequest(Value, frozen=True, kw_only=True):
+    """Orders ``documents`` by how well they answer ``query``; the best ``top_n`` of them, or all."""
+
+    model: str
+    query: str
+    documents: tuple[str, ...]
+    top_n: int | None = None
+    extra: JsonObject | None = None
+    endpoint: EndpointOptions | None = None
 
 
 # --- responses -------------------------------------------------------------------------------------------------------
@@ -482,6 +536,37 @@ class EmbedResponse(Value, frozen=True, kw_only=True):
     """``vectors`` has one list of floats for each text, in order."""
 
     vectors: list[list[float]]
+    usage: Usage = Usage()
+    model: str | None = None
+    request_id: str | None = None
+    cost: float | None = None
+    warnings: tuple[str, ...] = ()
+    raw: JsonValue = None
+
+
+class ImageResponse(Value, frozen=True, kw_only=True):
+    """``images`` are in the order in which the model gave them; one that it withheld has ``error`` set."""
+
+    images: tuple[Image, ...]
+    model: str | None = None
+    request_id: str | None = None
+    cost: float | None = None
+    warnings: tuple[str, ...] = ()
+    raw: JsonValue = None
+
+
+class RankedDocument(Value, frozen=True):
+    """``index`` is the document's place in the request, ``score`` its relevance, larger for better."""
+
+    index: int
+    score: float
+    document: str | None = None
+
+
+class RerankResponse(Value, frozen=True, kw_only=True):
+    """``results`` has the best document first."""
+
+    results: tuple[RankedDocument, ...]
     usage: Usage = Usage()
     model: str | None = None
     request_id: str | None = None

@@ -36,6 +36,7 @@ NEIGHBOURS = {
     ("store", "aws"): "models kept in S3",
     ("testing", "server"): "tests start the server",
     ("cli", "server"): "`awsllm serve`",
+    ("jumpstart", "backends"): "what a deployment is called through",
 }
 # Which packages may be imported at all, and from where; a prefix of the module path.
 RESERVED = {

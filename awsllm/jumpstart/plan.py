@@ -1,0 +1,77 @@
+"""A deployment as a value: the exact AWS requests, in order, before any of them is made.
+
+``make_plan`` is pure. The same document and options give the same plan, names included: a step's resource is named by
+the endpoint's name and, where it cannot change once made (models, endpoint configurations), by a digest of its own
+request. So whoever applies a plan twice makes nothing twice, and a changed plan makes new resources beside the old ones
+and moves the endpoint over.
+
+A request may need what an earlier one answered: a string ``${STEP.MEMBER}`` stands for it.
+"""
+
+from __future__ import annotations
+
+from awsllm.types import JsonObject, JsonValue, Value
+from awsllm.wire.endpoint.format import Detected
+
+
+class Step(Value, frozen=True, kw_only=True):
+    """One AWS request. ``service`` is boto3's name (``sagemaker``), ``operation`` the API's (``CreateModel``),
+    ``resource`` the name of what it makes, ``wait`` what must be reached before the next step: endpoint_in_service,
+    component_in_service or None. ``note`` says in a few words what it is for."""
+
+    id: str
+    service: str
+    operation: str
+    request: JsonObject
+    resource: str
+    wait: str | None = None
+    note: str = ""
+
+
+class Cost(Value, frozen=True, kw_only=True):
+    """US dollars an hour while it runs, at least and at most (autoscaling); None where the table has no price.
+    ``as_of`` is the day of the table."""
+
+    per_hour: float | None
+    per_hour_max: float | None = None
+    as_of: str | None = None
+    note: str = ""
+
+
+class Plan(Value, frozen=True, kw_only=True):
+    """``steps`` in the order in which they are made; deletion goes the other way. ``digest`` names the plan: equal
+    plans, equal digests. ``permissions`` is an IAM policy document with what applying, calling and deleting needs.
+    ``eula_url`` is set for a gated model, ``eula_accepted`` says whether the caller accepted. ``format`` is what the
+    container will speak."""
+
+    model_id: str
+    model_version: str
+    region: str
+    endpoint: str
+    component: str | None = None
+    steps: tuple[Step, ...]
+    digest: str
+    cost: Cost
+    permissions: JsonObject
+    warnings: tuple[str, ...] = ()
+    eula_url: str | None = None
+    eula_accepted: bool = False
+    format: Detected | None = None
+    expires_after: float | None = None
+    """Seconds after its creation (``ttl``)."""
+
+    @property
+    def reference(self) -> str:
+        """What ``Client.converse`` takes: ``sagemaker:ENDPOINT[/COMPONENT]``."""
+        return f"sagemaker:{self.endpoint}" + (f"/{self.component}" if self.component else "")
+
+
+class Change(Value, frozen=True, kw_only=True):
+    """``action`` is create, update, replace, delete or keep. ``path`` is within the resource's request, empty for the
+    resource as a whole."""
+
+    action: str
+    resource: str
+    path: str = ""
+    before: JsonValue = None
+    after: JsonValue = None
