@@ -1,5 +1,7 @@
-"""The OpenAI chat format of SageMaker containers: requests in ``openai_request``, answers in ``openai_reply``."""
+"""The OpenAI chat format of SageMaker containers: requests in ``openai_request``, answers in ``openai_reply``, both as
+a ``Format`` in ``openai_format``."""
 
+from awsllm.wire.endpoint.openai_format import FORMATS, OpenAI
 from awsllm.wire.endpoint.openai_reply import (
     ChunkDecoder,
     ChunkEncoder,
@@ -17,8 +19,10 @@ from awsllm.wire.endpoint.openai_reply import (
 from awsllm.wire.endpoint.openai_request import decode_request, encode_request, warnings
 
 __all__ = [
+    "FORMATS",
     "ChunkDecoder",
     "ChunkEncoder",
+    "OpenAI",
     "decode_embed_request",
     "decode_embed_response",
     "decode_request",
