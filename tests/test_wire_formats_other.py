@@ -23,7 +23,6 @@ from awsllm.wire.endpoint.format import Format, Payload, ReplyContext, Settings
 from awsllm.wire.endpoint.framing import FramingDecoder
 from awsllm.wire.endpoint.openai_format import OpenAI
 
-
 PLAIN = Settings()
 
 
