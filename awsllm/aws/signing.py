@@ -105,7 +105,7 @@ def add_sigv4(request: SignedRequest, credentials: Credentials, endpoint: Endpoi
     names, canonical = canonical_request(request)
     scope = f"{stamp[:8]}/{endpoint.region}/{endpoint.signing_name}/aws4_request"
     to_sign = f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{sha256(canonical.encode()).hexdigest()}"
-    key = _signing_key(credentials.secret_key, stamp[:8], endpoint.region, endpoint.signing_name)
+    key = signing_key(credentials.secret_key, stamp[:8], endpoint.region, endpoint.signing_name)
     signature = hmac.digest(key, to_sign.encode(), "sha256").hex()
     headers["Authorization"] = (
         f"AWS4-HMAC-SHA256 Credential={credentials.access_key}/{scope}, SignedHeaders={names}, Signature={signature}"
@@ -147,7 +147,8 @@ def canonical_query(query: str) -> str:
 
 
 @lru_cache(maxsize=16)
-def _signing_key(secret: str, date: str, region: str, service: str) -> bytes:
+def signing_key(secret: str, date: str, region: str, service: str) -> bytes:
+    """``date`` is YYYYMMDD. The key holds for that day, region and service."""
     key = f"AWS4{secret}".encode()
     for part in (date, region, service, "aws4_request"):
         key = hmac.digest(key, part.encode(), "sha256")
