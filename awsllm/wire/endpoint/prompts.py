@@ -1,0 +1,311 @@
+"""How a conversation becomes one text, for containers that take a text; and how such a text is read back.
+
+A model was trained on conversations written in one certain way, its *style*. The style of a deployment is told by its
+tag, or seen in the example payload of its document (``detect_style``). With no style known only a single user turn can
+be sent, as it is: a guess would cost quality without anybody noticing.
+
+The text never begins with a token like ``<s>`` or ``<|begin_of_text|>``: the servers add it themselves, and two of them
+confuse a model. Marks between turns that are such tokens are written, since no server adds those.
+
+A style is a row: what stands before and after each role's text, what invites the answer, and at which texts the answer
+is over though the model may go on. Sources are the public model cards and documentation named in each row.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import assert_never
+
+from awsllm.errors import ConfigurationError, UnsupportedError, ValidationError
+from awsllm.types import (
+    Audio,
+    CachePoint,
+    Citations,
+    ContentBlock,
+    Document,
+    GuardContent,
+    Image,
+    Message,
+    Reasoning,
+    SearchResult,
+    SystemContentBlock,
+    Text,
+    ToolAddition,
+    ToolRemoval,
+    ToolResult,
+    ToolUse,
+    Unknown,
+    Value,
+    Video,
+)
+
+FIX = (
+    "name what the deployment speaks: endpoint={'format': 'openai'} where its container takes `messages`, or its "
+    "model's prompt style by the tag awsllm:prompt"
+)
+"""What to do where a conversation cannot be written as a text."""
+
+
+class Style(Value, frozen=True, kw_only=True):
+    """``user``, ``assistant`` and ``system`` are what stands before and after a text of that role. With
+    ``system_in_user`` the system text goes inside the first user turn. ``opening`` invites the answer. ``mark`` is a
+    pattern by which a text of the style is known."""
+
+    user: tuple[str, str]
+    assistant: tuple[str, str]
+    system: tuple[str, str]
+    system_in_user: bool = False
+    opening: str = ""
+    stop_sequences: tuple[str, ...] = ()
+    mark: str
+    source: str
+
+
+STYLES: Mapping[str, Style | None] = {
+    "plain": None,  # the texts alone, with blank lines between: base models, and FLAN-T5 and its like
+    "llama2": Style(
+        user=("[INST] ", " [/INST]"),
+        assistant=(" ", " </s><s>"),
+        system=("<<SYS>>\n", "\n<</SYS>>\n\n"),
+        system_in_user=True,
+        mark=r"<<SYS>>",
+        source="Meta, Llama 2 model card and prompt format, 2023",
+    ),
+    "mistral": Style(
+        user=("[INST] ", " [/INST]"),
+        assistant=(" ", "</s>"),
+        system=("", "\n\n"),
+        system_in_user=True,
+        mark=r"\[INST\]",
+        source="docs.mistral.ai, tokenization and templates, V1 (with the first user turn's system prompt), 2024",
+    ),
+    "llama3": Style(
+        user=("<|start_header_id|>user<|end_header_id|>\n\n", "<|eot_id|>"),
+        assistant=("<|start_header_id|>assistant<|end_header_id|>\n\n", "<|eot_id|>"),
+        system=("<|start_header_id|>system<|end_header_id|>\n\n", "<|eot_id|>"),
+        opening="<|start_header_id|>assistant<|end_header_id|>\n\n",
+        stop_sequences=("<|eot_id|>",),
+        mark=r"<\|start_header_id\|>",
+        source="llama.com, model cards and prompt formats, Meta Llama 3, 2024",
+    ),
+    "chatml": Style(
+        user=("<|im_start|>user\n", "<|im_end|>\n"),
+        assistant=("<|im_start|>assistant\n", "<|im_end|>\n"),
+        system=("<|im_start|>system\n", "<|im_end|>\n"),
+        opening="<|im_start|>assistant\n",
+        stop_sequences=("<|im_end|>",),
+        mark=r"<\|im_start\|>",
+        source="model cards of Qwen and SmolLM2; LMFlow, supported conversation templates, 2024",
+    ),
+    "gemma": Style(
+        user=("<start_of_turn>user\n", "<end_of_turn>\n"),
+        assistant=("<start_of_turn>model\n", "<end_of_turn>\n"),
+        system=("", "\n\n"),
+        system_in_user=True,
+        opening="<start_of_turn>model\n",
+        stop_sequences=("<end_of_turn>",),
+        mark=r"<start_of_turn>",
+        source="ai.google.dev, Gemma prompt structure, 2024-2025",
+    ),
+    "zephyr": Style(
+        user=("<|user|>\n", "</s>\n"),
+        assistant=("<|assistant|>\n", "</s>\n"),
+        system=("<|system|>\n", "</s>\n"),
+        opening="<|assistant|>\n",
+        mark=r"<\|(user|assistant)\|>",
+        source="model card of zephyr-7b-beta, 2023",
+    ),
+    "falcon": Style(
+        user=("User: ", "\n"),
+        assistant=("Assistant: ", "\n"),
+        system=("System: ", "\n"),
+        opening="Assistant:",
+        stop_sequences=("\nUser:",),
+        mark=r"(?s)(^|\n)User: .*\nAssistant:",
+        source="model card of falcon-180B-chat, 2023",
+    ),
+    "alpaca": Style(
+        user=("### Instruction:\n", "\n\n"),
+        assistant=("### Response:\n", "\n\n"),
+        system=("", "\n\n"),
+        opening="### Response:\n",
+        stop_sequences=("### Instruction:",),
+        mark=r"### Instruction:\n",
+        source="the Alpaca project's instruction format, 2023",
+    ),
+}
+"""Prompt styles by name."""
+
+
+def detect_style(text: str) -> str | None:
+    """The style in which a prompt is written; None where it shows none."""
+    marked = ((name, style) for name, style in STYLES.items() if style is not None)
+    return next((name for name, style in marked if re.search(style.mark, text)), None)
+
+
+def _style(name: str) -> Style | None:
+    if name not in STYLES:
+        raise ConfigurationError(f"{name!r} is no prompt style; known are {', '.join(STYLES)}")
+    return STYLES[name]
+
+
+# --- render ----------------------------------------------------------------------------------------------------------
+
+
+def render(
+    style: str | None, system: Sequence[SystemContentBlock], messages: Sequence[Message]
+) -> tuple[str, tuple[str, ...]]:
+    """The conversation as one text, and the texts at which its answer ends. An assistant turn at the end is left open,
+    for the model to go on with. ``style`` None takes a single user turn. Raises ``UnsupportedError`` where the
+    conversation cannot be written."""
+    told = text_of(system)
+    turns = [(message.role, text_of(message.content)) for message in messages]
+    if not turns:
+        raise ValidationError("messages: a conversation needs at least one turn")
+    if style is None:
+        return _single(told, turns), ()
+    row = _style(style)
+    if row is None:
+        return "\n\n".join(filter(None, (told, *(text for _, text in turns)))), ()
+    return _render(row, told, turns), row.stop_sequences
+
+
+def _single(system: str, turns: Sequence[tuple[str, str]]) -> str:
+    if system or len(turns) > 1 or turns[0][0] != "user":
+        raise UnsupportedError(
+            f"how this container's model wants a conversation as one text is not known, so only one user turn without "
+            f"a system prompt can be sent; {FIX}"
+        )
+    return turns[0][1]
+
+
+def _render(style: Style, system: str, turns: Sequence[tuple[str, str]]) -> str:
+    parts: list[str] = []
+    if system and not style.system_in_user:
+        parts += (style.system[0], system, style.system[1])
+    for index, (role, text) in enumerate(turns):
+        before, after = _around(style, role)
+        inside = f"{style.system[0]}{system}{style.system[1]}" if _takes_system(style, system, turns, index) else ""
+        is_open = role == "assistant" and index == len(turns) - 1
+        parts += (before, inside, text, "" if is_open else after)
+    if turns[-1][0] != "assistant":
+        parts.append(style.opening)
+    return "".join(parts)
+
+
+def _takes_system(style: Style, system: str, turns: Sequence[tuple[str, str]], index: int) -> bool:
+    if not (system and style.system_in_user):
+        return False
+    return index == next((at for at, (role, _) in enumerate(turns) if role == "user"), -1)
+
+
+def _around(style: Style, role: str) -> tuple[str, str]:
+    match role:
+        case "user":
+            return style.user
+        case "assistant":
+            return style.assistant
+        case "system" if not style.system_in_user:
+            return style.system
+        case _:
+            raise UnsupportedError(f"a turn with the role {role!r} cannot be written in this prompt style; {FIX}")
+
+
+def text_of(content: Sequence[ContentBlock]) -> str:
+    """The text of a turn. Raises ``UnsupportedError`` for what is no text."""
+    return "".join(map(_block_text, content))
+
+
+def _block_text(block: ContentBlock) -> str:
+    match block:
+        case Text(text=text):
+            return text
+        case Citations(content=content):
+            return "".join(item.text for item in content if isinstance(item, Text))
+        case CachePoint() | Reasoning():  # a text has no place for them, and the model has no use for them
+            return ""
+        case Unknown(tag):
+            raise unsupported(f"content block {tag!r}")
+        case Image() | Document() | Video() | Audio() | SearchResult() | GuardContent():
+            raise unsupported(type(block).__name__)
+        case ToolUse() | ToolResult() | ToolAddition() | ToolRemoval():
+            raise unsupported(type(block).__name__)
+        case _:
+            assert_never(block)
+
+
+def unsupported(what: str) -> UnsupportedError:
+    """The error for what a container that takes texts cannot be given."""
+    return UnsupportedError(
+        f"{what} cannot be sent to a container that takes texts; one that speaks openai can take it "
+        "(endpoint={'format': 'openai'} where the container does)"
+    )
+
+
+# --- parse -----------------------------------------------------------------------------------------------------------
+
+
+def parse(style: str | None, text: str) -> tuple[tuple[SystemContentBlock, ...], tuple[Message, ...]]:
+    """The conversation that a text in the style makes; a text that is not wholly in the style is one user turn."""
+    row = None if style is None else _style(style)
+    turns = None if row is None else _turns(row, text)
+    if row is None or turns is None:
+        return (), (Message.user(text),)
+    system = "".join(content for role, content in turns if role == "system")
+    messages = tuple(Message(role, (Text(content),)) for role, content in turns if role != "system")
+    return ((Text(system),) if system else ()), messages
+
+
+def _turns(style: Style, text: str) -> list[tuple[str, str]] | None:
+    turns: list[tuple[str, str]] = []
+    at = len(_BEGINNING.match(text)[0])  # type: ignore[index]
+    end = len(text)
+    while at < end:
+        found = _turn(style).match(text, at)
+        if found is None:
+            break
+        role = str(found.lastgroup)
+        turns.append((role, found[role]))
+        at = found.end()
+    rest = text[at:]
+    if not turns or not _closes(style, rest, turns):
+        return None
+    return _split_system(style, turns)
+
+
+_BEGINNING = re.compile(r"(?:\s*(?:<s>|<bos>|<\|begin_of_text\|>))?")
+
+
+def _closes(style: Style, rest: str, turns: list[tuple[str, str]]) -> bool:
+    """Whether what is left is the invitation to answer, or an open answer, which becomes the last turn."""
+    if rest.strip() == style.opening.strip():
+        return True
+    before = style.assistant[0]
+    if not rest.startswith(before):
+        return False
+    turns.append(("assistant", rest[len(before) :]))
+    return True
+
+
+@cache
+def _turn(style: Style) -> re.Pattern[str]:
+    """One turn at a place: it ends where its end is followed by the beginning of another, or by nothing."""
+    own = {"user": style.user, "assistant": style.assistant}
+    if not style.system_in_user and style.system[0]:
+        own["system"] = style.system
+    begins = "|".join(re.escape(before) for before, _ in own.values())
+    follows = rf"(?={begins}|{re.escape(style.opening.rstrip())}\s*\Z|\Z)"
+    arms = (rf"{re.escape(before)}(?P<{role}>.*?){re.escape(after)}{follows}" for role, (before, after) in own.items())
+    return re.compile("|".join(arms), re.DOTALL)
+
+
+def _split_system(style: Style, turns: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The turns with the system text taken out of the first of them, where its ends are marked."""
+    before, after = style.system
+    role, content = turns[0]
+    if not (style.system_in_user and before and role == "user" and content.startswith(before) and after in content):
+        return turns
+    system, _, rest = content[len(before) :].partition(after)
+    return [("system", system), (role, rest), *turns[1:]]
