@@ -35,6 +35,21 @@ def client(service: str, session: AwsSession | None = None) -> Any:
     return made[service]
 
 
+def anonymous(service: str, session: AwsSession | None = None) -> Any:
+    """The same for what everybody may read: nothing is signed, no credentials are looked for, and what cannot be
+    reached is given up soon."""
+    from botocore import UNSIGNED
+    from botocore.config import Config
+
+    session = session or AwsSession()
+    made, name = _clients.setdefault(session, {}), f"{service} unsigned"
+    if name not in made:
+        retries: Any = {"mode": "standard", "total_max_attempts": 2}
+        config = Config(signature_version=UNSIGNED, connect_timeout=5, read_timeout=30, retries=retries)
+        made.setdefault(name, session.boto3_client(service, config))
+    return made[name]
+
+
 @contextmanager
 def translated() -> Iterator[None]:
     """Errors that boto3 raises within the block, as awsllm's."""

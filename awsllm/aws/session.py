@@ -107,10 +107,12 @@ class AwsSession:
                 return None
             return _new_botocore_session(self._profile)
 
-    def boto3_client(self, service: str) -> Any:
-        """A new boto3 client that calls as this session does; ``control.client`` keeps them."""
+    def boto3_client(self, service: str, config: Any = None) -> Any:
+        """A new boto3 client that calls as this session does; ``control.client`` keeps them. ``config`` is botocore's,
+        over the session's own."""
+        region, url = self._region_or_none(), self._endpoint_url
         with self._lock:  # making clients is not thread-safe in boto3, using them is
-            return self.boto3().client(service, region_name=self._region_or_none(), endpoint_url=self._endpoint_url)
+            return self.boto3().client(service, region_name=region, endpoint_url=url, config=config)
 
     def boto3(self) -> Any:
         """A ``boto3.Session`` with the same credentials: the caller's, or a new one."""
