@@ -22,10 +22,15 @@ from awsllm.types import (
     ConverseResponse,
     EmbedRequest,
     EmbedResponse,
+    EndpointOptions,
     GuardrailConfig,
+    ImageRequest,
+    ImageResponse,
     InferenceConfig,
     OutputConfig,
     PerformanceConfig,
+    RerankRequest,
+    RerankResponse,
     ServiceTier,
     Usage,
     Value,
@@ -54,7 +59,8 @@ class ConverseOptions(TypedDict, total=False):
     are made (1: one plain step), and specifications, which it hands over without running anything. ``output_type`` is a
     pydantic model, dataclass, TypedDict, other type or JSON schema; the validated object is ``response.output``.
     ``timeout`` is in seconds for the whole call, retries and tools included; only ``AsyncClient`` can break off a tool
-    that runs. ``extra`` reaches the provider untouched. The other names are those of Bedrock's Converse.
+    that runs. ``extra`` reaches the provider untouched. ``endpoint`` says how a ``sagemaker:`` endpoint is called
+    (``EndpointOptions``, or its members as a dict). The other names are those of Bedrock's Converse.
     """
 
     system: SystemPrompt | None
@@ -75,6 +81,7 @@ class ConverseOptions(TypedDict, total=False):
     performance_config: PerformanceConfig | Mapping[str, Any] | str | None
     service_tier: ServiceTier | Mapping[str, Any] | str | None
     effort: str | None
+    endpoint: EndpointOptions | Mapping[str, Any] | None
     timeout: float | None
 
 
@@ -170,7 +177,16 @@ def _request(reference: Reference, messages: Prompt, options: ConverseOptions) -
         else coerce.config(performance, PerformanceConfig, "performanceConfig"),
         service_tier=ServiceTier(tier) if isinstance(tier, str) else coerce.config(tier, ServiceTier, "serviceTier"),
         output_config=OutputConfig(effort=effort) if effort else None,
+        endpoint=_endpoint(reference, options.get("endpoint")),
     )
+
+
+def _endpoint(reference: Reference, value: EndpointOptions | Mapping[str, Any] | None) -> EndpointOptions | None:
+    if value is None:
+        return None
+    if reference.scheme != "sagemaker":
+        raise ValidationError(f"endpoint= says how a sagemaker: endpoint is called; {reference} is none")
+    return coerce.endpoint_options(value)
 
 
 def _inference_config(options: ConverseOptions) -> InferenceConfig:
@@ -202,11 +218,11 @@ def _loop(
     return None
 
 
-def _unknown_option(names: set[str]) -> ValidationError:
+def _unknown_option(names: set[str], known: frozenset[str] = _OPTIONS) -> ValidationError:
     name = min(names)
     if name in _EXTRA:
         return ValidationError(f"unknown option {name!r}: what only some models know goes into extra={{{name!r}: ...}}")
-    near = get_close_matches(name, _OPTIONS, n=1)
+    near = get_close_matches(name, known, n=1)
     hint = f"did you mean {near[0]!r}?" if near else "pass what only the provider knows in extra={...}"
     return ValidationError(f"unknown option {name!r}: {hint}")
 
@@ -229,12 +245,53 @@ def response_cost(reference: Reference, usage: Usage, price: Price | None) -> fl
     return total / 1_000_000
 
 
+# --- embeddings, images, rankings ------------------------------------------------------------------------------------
+
+
 class EmbedOptions(TypedDict, total=False):
-    """``normalize`` asks for unit vectors. ``extra`` reaches the provider untouched. ``timeout`` is in seconds."""
+    """``normalize`` asks for unit vectors. ``input_type`` says what the texts are for, where a model distinguishes:
+    search_document, search_query, classification or clustering. ``extra`` reaches the provider untouched. ``endpoint``
+    says how a ``sagemaker:`` endpoint is called. ``timeout`` is in seconds."""
 
     normalize: bool | None
+    input_type: str | None
     extra: JsonObject | None
+    endpoint: EndpointOptions | Mapping[str, Any] | None
     timeout: float | None
+
+
+class ImageOptions(TypedDict, total=False):
+    """``count`` is how many images to make, ``width`` and ``height`` are in pixels, ``steps`` are denoising steps,
+    ``guidance_scale`` says how closely the prompt is followed. The rest is as in ``EmbedOptions``."""
+
+    negative_prompt: str | None
+    count: int
+    width: int | None
+    height: int | None
+    steps: int | None
+    guidance_scale: float | None
+    seed: int | None
+    extra: JsonObject | None
+    endpoint: EndpointOptions | Mapping[str, Any] | None
+    timeout: float | None
+
+
+class RerankOptions(TypedDict, total=False):
+    """As in ``EmbedOptions``."""
+
+    extra: JsonObject | None
+    endpoint: EndpointOptions | Mapping[str, Any] | None
+    timeout: float | None
+
+
+def _members(reference: Reference, options: Mapping[str, Any], kind: Any) -> dict[str, Any]:
+    """The request's members among the options; ``timeout`` is the policy's. ``kind`` is the options' type."""
+    known = frozenset(kind.__annotations__)
+    if not options.keys() <= known:
+        raise _unknown_option(options.keys() - known, known)
+    endpoint = _endpoint(reference, options.get("endpoint"))
+    members = {name: value for name, value in options.items() if name not in ("timeout", "endpoint")}
+    return {**members, "model": reference.model, "endpoint": endpoint}
 
 
 def prepare_embed(
@@ -244,15 +301,53 @@ def prepare_embed(
     items = (texts,) if isinstance(texts, str) else tuple(texts)
     if not items:
         raise ValidationError("nothing to embed: pass at least one text")
-    for i, text in enumerate(items):
-        if not text.strip():
-            raise ValidationError(f"text {i} to embed is blank: leave it out or write something")
-    normalize, extra = options.get("normalize"), options.get("extra")
-    request = EmbedRequest(model=reference.model, texts=items, dimensions=dimensions, normalize=normalize, extra=extra)
+    _refuse_blank(items, "text", "embed")
+    return reference, EmbedRequest(texts=items, dimensions=dimensions, **_members(reference, options, EmbedOptions))
+
+
+def prepare_image(model: str, prompt: str, options: ImageOptions) -> tuple[Reference, ImageRequest]:
+    reference = parse_reference(model)
+    request = ImageRequest(prompt=prompt, **_members(reference, options, ImageOptions))
+    if not prompt.strip():
+        raise ValidationError("the prompt is blank: say what the image shows")
+    for name in ("count", "width", "height", "steps"):
+        value = getattr(request, name)
+        if value is not None and value < 1:
+            raise ValidationError(f"{name} is {value}; it is at least 1")
     return reference, request
 
 
+def prepare_rerank(
+    model: str, query: str, documents: Sequence[str], top_n: int | None, options: RerankOptions
+) -> tuple[Reference, RerankRequest]:
+    reference = parse_reference(model)
+    if isinstance(documents, str) or not documents:
+        raise ValidationError("nothing to rank: pass a list of at least one document")
+    _refuse_blank((query,), "query", "rank for")
+    _refuse_blank(documents, "document", "rank")
+    if top_n is not None and top_n < 1:
+        raise ValidationError(f"top_n is {top_n}; it is at least 1, or None for all")
+    members = _members(reference, options, RerankOptions)
+    return reference, RerankRequest(query=query, documents=tuple(documents), top_n=top_n, **members)
+
+
+def _refuse_blank(texts: Sequence[str], what: str, verb: str) -> None:
+    for i, text in enumerate(texts):
+        if not text.strip():
+            raise ValidationError(f"{what} {i} to {verb} is blank: leave it out or write something")
+
+
 def finish_embed(response: EmbedResponse, reference: Reference, prices: Mapping[str, Price]) -> EmbedResponse:
+    cost = response_cost(reference, response.usage, prices.get(str(reference)))
+    return msgspec.structs.replace(response, model=str(reference), cost=cost)
+
+
+def finish_image(response: ImageResponse, reference: Reference) -> ImageResponse:
+    """``cost`` stays unknown: prices are by the token, and images have none."""
+    return msgspec.structs.replace(response, model=str(reference))
+
+
+def finish_rerank(response: RerankResponse, reference: Reference, prices: Mapping[str, Price]) -> RerankResponse:
     cost = response_cost(reference, response.usage, prices.get(str(reference)))
     return msgspec.structs.replace(response, model=str(reference), cost=cost)
 

@@ -10,31 +10,46 @@ from __future__ import annotations
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import aclosing
-from functools import cache
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, Generic, Self, TypedDict, TypeVar, Unpack, cast
 
 from awsllm.calls import (
     Answer,
     ConverseOptions,
     EmbedOptions,
+    ImageOptions,
     Loop,
     Prepared,
     Price,
+    RerankOptions,
     finish_embed,
+    finish_image,
+    finish_rerank,
     keep_turns,
     prepare,
     prepare_embed,
+    prepare_image,
+    prepare_rerank,
 )
 from awsllm.errors import AwsllmError, ConfigurationError
 from awsllm.models import Reference, parse_reference
 from awsllm.policy import Policy, deadline_after, remaining
 from awsllm.stream import AsyncConverseStream, ConverseStream, Fold
-from awsllm.types import ConverseRequest, ConverseResponse, EmbedResponse, StreamEvent
+from awsllm.types import (
+    ConverseRequest,
+    ConverseResponse,
+    EmbedResponse,
+    ImageResponse,
+    RerankResponse,
+    StreamEvent,
+)
 
 if TYPE_CHECKING:
     from awsllm.aws.session import AwsSession
+    from awsllm.aws.tokens import OpenAIRoute
     from awsllm.backends import AsyncBackend, Backend
     from awsllm.coerce import Prompt
+    from awsllm.jumpstart.facade import JumpStart
     from awsllm.store import Store
     from awsllm.tools import RunTools
     from awsllm.types import ToolResult
@@ -74,7 +89,9 @@ class ClientOptions(TypedDict, total=False):
     """What a client takes beside where and how to call AWS.
 
     ``prices`` maps model references to ``Price``. ``store`` keeps the local models. ``backends`` replaces a scheme's
-    backend, by ``bedrock``, ``sagemaker`` or ``local``; who gives one closes it. Timeouts are in seconds:
+    backend, by ``bedrock``, ``sagemaker`` or ``local``; who gives one closes it. ``formats`` says what SageMaker
+    containers speak, by ENDPOINT/COMPONENT, ENDPOINT or ``*``; what it does not say is found out at an endpoint's first
+    call, which needs up to five requests more (``backends.detection``). Timeouts are in seconds:
     ``connect_timeout`` for reaching the service, ``read_timeout`` for the longest silence. ``max_connections`` bounds
     the connections kept open.
     """
@@ -82,6 +99,7 @@ class ClientOptions(TypedDict, total=False):
     prices: Mapping[str, Price]
     store: Store | None
     backends: Mapping[str, Any]
+    formats: Mapping[str, str]
     connect_timeout: float
     read_timeout: float
     max_connections: int
@@ -101,9 +119,21 @@ class _Settings:
             raise ConfigurationError(f"unknown client option {name!r}{hint}")
         self.prices = {str(parse_reference(model)): price for model, price in options.get("prices", {}).items()}
         self.store = options.get("store")
+        self.formats = options.get("formats")
         names = ("connect_timeout", "read_timeout", "max_connections")
         self.transport: dict[str, Any] = {name: value for name, value in options.items() if name in names}
         self.session = session
+
+    def jumpstart(self, caller: Client | None) -> JumpStart:
+        from awsllm.jumpstart.facade import JumpStart
+
+        return JumpStart(self.session(None), caller=caller)
+
+    def openai_route(self, endpoint: str, expires: int) -> OpenAIRoute:
+        from awsllm.aws.tokens import openai_route
+
+        reference = parse_reference(endpoint if ":" in endpoint else f"sagemaker:{endpoint}")
+        return openai_route(self.session(reference.region), reference.model, expires=expires)
 
 
 def _settings(
@@ -157,7 +187,7 @@ class Client:
         if scheme == "sagemaker":
             from awsllm.backends.sagemaker import SageMakerBackend
 
-            return SageMakerBackend(transport)
+            return SageMakerBackend(transport, formats=self._settings.formats)
         raise _unknown_scheme(scheme)
 
     def converse(self, model: str, messages: Prompt, **options: Unpack[ConverseOptions]) -> ConverseResponse:
@@ -259,12 +289,46 @@ class Client:
         response = self._policy.run(lambda until: backend.embed(request, deadline=until), options.get("timeout"))
         return finish_embed(response, reference, self._settings.prices)
 
+    def generate_image(self, model: str, prompt: str, **options: Unpack[ImageOptions]) -> ImageResponse:
+        """Images that show what ``prompt`` says."""
+        reference, request = prepare_image(model, prompt, options)
+        backend = self._backends[reference]
+        response = self._policy.run(
+            lambda until: backend.generate_image(request, deadline=until), options.get("timeout")
+        )
+        return finish_image(response, reference)
+
+    def rerank(
+        self,
+        model: str,
+        query: str,
+        documents: Sequence[str],
+        *,
+        top_n: int | None = None,
+        **options: Unpack[RerankOptions],
+    ) -> RerankResponse:
+        """The documents by how well they answer ``query``, the best first; the first ``top_n`` of them, or all."""
+        reference, request = prepare_rerank(model, query, documents, top_n, options)
+        backend = self._backends[reference]
+        response = self._policy.run(lambda until: backend.rerank(request, deadline=until), options.get("timeout"))
+        return finish_rerank(response, reference, self._settings.prices)
+
     def count_tokens(self, model: str, messages: Prompt, **options: Unpack[ConverseOptions]) -> int:
         """The input tokens that ``converse`` with the same arguments would use."""
         call = prepare(model, messages, options, self._settings.prices)
         backend = self._backends[call.reference]
         request = call.first
         return self._policy.run(lambda until: backend.count_tokens(request, deadline=until), call.timeout)
+
+    @cached_property
+    def jumpstart(self) -> JumpStart:
+        """SageMaker JumpStart: search, plan, deploy, what runs. All of it blocks."""
+        return self._settings.jumpstart(self)
+
+    def sagemaker_openai(self, endpoint: str, *, expires: int = 3600) -> OpenAIRoute:
+        """The base URL and bearer token by which any OpenAI client reaches ``ENDPOINT[/COMPONENT]``. The token is made
+        here, without a call, and lives for ``expires`` seconds, at most 12 hours."""
+        return self._settings.openai_route(endpoint, expires)
 
     def close(self) -> None:
         """Close connections and stop local models that this client started."""
@@ -313,7 +377,7 @@ class AsyncClient:
         if scheme == "sagemaker":
             from awsllm.backends.sagemaker import AsyncSageMakerBackend
 
-            return AsyncSageMakerBackend(transport)
+            return AsyncSageMakerBackend(transport, formats=self._settings.formats)
         raise _unknown_scheme(scheme)
 
     async def converse(self, model: str, messages: Prompt, **options: Unpack[ConverseOptions]) -> ConverseResponse:
@@ -417,12 +481,49 @@ class AsyncClient:
         )
         return finish_embed(response, reference, self._settings.prices)
 
+    async def generate_image(self, model: str, prompt: str, **options: Unpack[ImageOptions]) -> ImageResponse:
+        """See ``Client.generate_image``."""
+        reference, request = prepare_image(model, prompt, options)
+        backend = self._backends[reference]
+        response = await self._policy.run_async(
+            lambda until: backend.generate_image(request, deadline=until), options.get("timeout")
+        )
+        return finish_image(response, reference)
+
+    async def rerank(
+        self,
+        model: str,
+        query: str,
+        documents: Sequence[str],
+        *,
+        top_n: int | None = None,
+        **options: Unpack[RerankOptions],
+    ) -> RerankResponse:
+        """See ``Client.rerank``."""
+        reference, request = prepare_rerank(model, query, documents, top_n, options)
+        backend = self._backends[reference]
+        response = await self._policy.run_async(
+            lambda until: backend.rerank(request, deadline=until), options.get("timeout")
+        )
+        return finish_rerank(response, reference, self._settings.prices)
+
     async def count_tokens(self, model: str, messages: Prompt, **options: Unpack[ConverseOptions]) -> int:
         """See ``Client.count_tokens``."""
         call = prepare(model, messages, options, self._settings.prices)
         backend = self._backends[call.reference]
         request = call.first
         return await self._policy.run_async(lambda until: backend.count_tokens(request, deadline=until), call.timeout)
+
+    @cached_property
+    def jumpstart(self) -> JumpStart:
+        """SageMaker JumpStart: search, plan, deploy, what runs. All of it blocks: call it by
+        ``asyncio.to_thread``. What it deploys is called with this client's own methods."""
+        return self._settings.jumpstart(None)
+
+    def sagemaker_openai(self, endpoint: str, *, expires: int = 3600) -> OpenAIRoute:
+        """The base URL and bearer token by which any OpenAI client reaches ``ENDPOINT[/COMPONENT]``. The token is made
+        here, without a call, and lives for ``expires`` seconds, at most 12 hours."""
+        return self._settings.openai_route(endpoint, expires)
 
     async def close(self) -> None:
         """Close connections and stop local models that this client started."""

@@ -23,6 +23,7 @@ from awsllm.types import (
     ConverseRequest,
     Document,
     DocumentSource,
+    EndpointOptions,
     Image,
     InferenceConfig,
     JsonObject,
@@ -161,6 +162,23 @@ def config(value: Any, kind: type[T], member: str) -> T | None:
     _check_members(value, encode_request(request, stream=True).get(member, ()), name)
     decoded: T = getattr(request, name)
     return decoded
+
+
+def endpoint_options(value: Any) -> EndpointOptions:
+    """How an endpoint is called: a value, or its members as a dict."""
+    if isinstance(value, EndpointOptions):
+        return value
+    if not isinstance(value, Mapping):
+        raise ValidationError(f"endpoint is an EndpointOptions or a dict of its members, not a {type(value).__name__}")
+    if stray := sorted(map(str, value.keys() - set(EndpointOptions.__struct_fields__))):
+        known = ", ".join(EndpointOptions.__struct_fields__)
+        raise ValidationError(f"endpoint has the member {stray[0]!r}, which EndpointOptions has not: it has {known}")
+    import msgspec
+
+    try:
+        return msgspec.convert(dict(value), EndpointOptions)
+    except msgspec.ValidationError as error:
+        raise ValidationError(f"endpoint is not what SageMaker takes: {error}") from error
 
 
 def _pieces(items: Sequence[Any]) -> tuple[ContentBlock, ...]:

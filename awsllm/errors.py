@@ -127,7 +127,10 @@ class ThrottlingError(ServiceError):
 
 
 class ModelNotReadyError(ServiceError):
-    """The model is loading or scaled to zero."""
+    """The model is loading or scaled to zero. ``scaled_to_zero``: no copy of it runs; the call has asked for one, which
+    takes minutes."""
+
+    scaled_to_zero = False
 
 
 class ModelTimeoutError(ServiceError):

@@ -5,6 +5,10 @@ worth another attempt is the error's word (``error.retryable``); how long to wai
 one (``error.retry_after``), else exponential backoff with full jitter, so that clients that failed together do not
 return together. A stream is attempted until its first event: once that has been handed over, nothing is sent again.
 
+An endpoint that was scaled to zero is another matter: the refused call has woken it, and minutes later it answers. Such
+a call is waited out (``cold_start_timeout``), and the attempts it takes are not counted. While an endpoint wakes, one
+caller asks every ten seconds, on behalf of all who call it through this policy: the others wait until that one got in.
+
 A deadline is an instant of ``time.monotonic()``. It is passed down, so that an attempt ends by it, and no attempt or
 wait begins that would reach past it: the caller gets the last error at once instead.
 
@@ -13,6 +17,7 @@ tenacity does the repeating. It is imported when a first attempt has failed, for
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
@@ -27,6 +32,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _LOADING_FACTOR = 4.0  # a model that is being loaded takes seconds at least; a throttled one may be free sooner
+_PROBE_INTERVAL = 10.0  # seconds between two requests that ask whether an endpoint is awake
+_LOOK_INTERVAL = 1.0  # seconds after which who waits looks whether it is known to be
 _MODEL_FAILED = 424  # ModelErrorException: the model itself failed on this input, and mostly will again
 
 
@@ -45,7 +52,8 @@ class Policy:
     """How often and how long to try. ``timeout`` is for all attempts of a call together; all times are in seconds.
 
     The n-th wait is random between 0 and ``base_delay * 2 ** (n - 1)``, at most ``max_delay``. A service that asks for
-    a longer pause than ``max_retry_after`` is not asked again. ``clock`` and the sleeps are there for tests.
+    a longer pause than ``max_retry_after`` is not asked again. ``cold_start_timeout`` is how long to wait for what was
+    scaled to zero; with 0 that is an error like others. ``clock`` and the sleeps are there for tests.
     """
 
     max_attempts: int = 3
@@ -53,38 +61,48 @@ class Policy:
     base_delay: float = 0.5
     max_delay: float = 20.0
     max_retry_after: float = 60.0
+    cold_start_timeout: float = 600.0
     clock: Callable[[], float] = field(default=time.monotonic, repr=False)
     sleep: Callable[[float], None] = field(default=time.sleep, repr=False)
     sleep_async: Callable[[float], Awaitable[None]] | None = field(default=None, repr=False)
+    _gate: _Gate = field(default_factory=lambda: _Gate(), init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.max_attempts < 1:
             raise ConfigurationError("max_attempts counts the first attempt too: give 1 or more")
-        if min(self.base_delay, self.max_delay, self.max_retry_after) < 0:
+        if min(self.base_delay, self.max_delay, self.max_retry_after, self.cold_start_timeout) < 0:
             raise ConfigurationError("a delay cannot be negative")
 
     def run(self, attempt: Callable[[float | None], T], timeout: float | None = None) -> T:
         """What ``attempt`` returns; it is given the deadline. Raises its last error, with a note of the attempts
         made."""
         deadline = self._deadline(timeout)
+
+        def awake(until: float | None) -> T:
+            return self._awake(attempt, until)
+
         try:
-            return attempt(deadline)
+            return awake(deadline)
         except AwsllmError as error:
-            if self.max_attempts == 1 or not error.retryable:
+            if self.max_attempts == 1 or not self._is_worth_another(error):
                 raise
             trial = _Trial(self, deadline, error)
-        return trial.run(attempt)
+        return trial.run(awake)
 
     async def run_async(self, attempt: Callable[[float | None], Awaitable[T]], timeout: float | None = None) -> T:
         """``run``, awaited."""
         deadline = self._deadline(timeout)
+
+        async def awake(until: float | None) -> T:
+            return await self._awake_async(attempt, until)
+
         try:
-            return await attempt(deadline)
+            return await awake(deadline)
         except AwsllmError as error:
-            if self.max_attempts == 1 or not error.retryable:
+            if self.max_attempts == 1 or not self._is_worth_another(error):
                 raise
             trial = _Trial(self, deadline, error)
-        return await trial.run_async(attempt)
+        return await trial.run_async(awake)
 
     def iterate(self, attempt: Callable[[float | None], Iterator[T]], timeout: float | None = None) -> Iterator[T]:
         """The events of the first attempt that gives one."""
@@ -127,6 +145,57 @@ class Policy:
         """The shorter of the policy's timeout and a call's own, in seconds; None where there is neither."""
         return min((seconds for seconds in (self.timeout, timeout) if seconds is not None), default=None)
 
+    def _awake(self, attempt: Callable[[float | None], T], deadline: float | None) -> T:
+        """One attempt, made as often as it takes to wake what was scaled to zero."""
+        wait: _Wait | None = None
+        while True:
+            try:
+                answer = attempt(deadline)
+            except AwsllmError as error:
+                if not self._is_asleep(error):
+                    raise
+                wait = wait or _Wait(self, deadline)
+                refusal = error
+            else:
+                if wait is not None:
+                    wait.over()
+                return answer
+            for pause in wait.pauses(refusal):
+                self.sleep(pause)
+
+    async def _awake_async(self, attempt: Callable[[float | None], Awaitable[T]], deadline: float | None) -> T:
+        """``_awake``, awaited."""
+        wait: _Wait | None = None
+        while True:
+            try:
+                answer = await attempt(deadline)
+            except AwsllmError as error:
+                if not self._is_asleep(error):
+                    raise
+                wait = wait or _Wait(self, deadline)
+                refusal = error
+            else:
+                if wait is not None:
+                    wait.over()
+                return answer
+            for pause in wait.pauses(refusal):
+                await self._sleep_async(pause)
+
+    async def _sleep_async(self, seconds: float) -> None:
+        if self.sleep_async is not None:
+            await self.sleep_async(seconds)
+        else:
+            import asyncio
+
+            await asyncio.sleep(seconds)
+
+    def _is_asleep(self, error: AwsllmError) -> bool:
+        return isinstance(error, ModelNotReadyError) and error.scaled_to_zero and self.cold_start_timeout > 0
+
+    def _is_worth_another(self, error: AwsllmError) -> bool:
+        """Whether one of ``max_attempts`` may be spent; what did not wake in its time is not waited for again."""
+        return error.retryable and not self._is_asleep(error)
+
     def _deadline(self, timeout: float | None) -> float | None:
         """The earlier of the policy's and the call's; raises ModelTimeoutError if no time is left to try."""
         limit = self.limit(timeout)
@@ -135,6 +204,65 @@ class Policy:
         if limit <= 0:
             raise ModelTimeoutError("the deadline passed before the call was made")
         return self.clock() + limit
+
+
+class _Gate:
+    """When the endpoints that sleep may be asked again, by model. Shared by all calls of a policy, whatever thread or
+    event loop they are on, so it keeps instants and a lock and waits for nothing itself."""
+
+    def __init__(self) -> None:
+        self._next: dict[str, float] = {}
+        self._lock = threading.Lock()
+
+    def __reduce__(self) -> tuple[type[_Gate], tuple[()]]:
+        return _Gate, ()  # another process keeps its own times
+
+    def close(self, model: str, now: float) -> None:
+        """``model`` has refused somebody; a time that is set already stays."""
+        with self._lock:
+            self._next.setdefault(model, now + _PROBE_INTERVAL)
+
+    def open(self, model: str) -> None:
+        """``model`` has let somebody in."""
+        with self._lock:
+            self._next.pop(model, None)
+
+    def enter(self, model: str, now: float) -> float:
+        """Seconds until ``model`` may be asked. 0: now, and if it is not known to be awake, by this caller alone."""
+        with self._lock:
+            due = self._next.get(model)
+            if due is None:
+                return 0.0
+            if now < due:
+                return due - now
+            self._next[model] = now + _PROBE_INTERVAL
+            return 0.0
+
+
+class _Wait:
+    """One call that waits for an endpoint to wake: until when, and in what pauses."""
+
+    def __init__(self, policy: Policy, deadline: float | None) -> None:
+        self._policy = policy
+        self._began = policy.clock()
+        patience = self._began + policy.cold_start_timeout
+        self._until = patience if deadline is None else min(patience, deadline)
+        self._model = ""
+
+    def pauses(self, refusal: AwsllmError) -> Iterator[float]:
+        """Seconds to sleep, one after the other, until the next attempt is due. Raises ``refusal`` where that would be
+        too late."""
+        policy = self._policy
+        self._model = f"{refusal.backend}:{refusal.model}"
+        policy._gate.close(self._model, policy.clock())
+        while seconds := policy._gate.enter(self._model, now := policy.clock()):
+            if now + seconds >= self._until:
+                refusal.add_note(f"waited {now - self._began:.0f} s for it to start; see Policy.cold_start_timeout")
+                raise refusal
+            yield min(seconds, _LOOK_INTERVAL)
+
+    def over(self) -> None:
+        self._policy._gate.open(self._model)
 
 
 class _Trial:
@@ -188,7 +316,7 @@ class _Trial:
 
     def _is_worth_it(self, state: RetryCallState) -> bool:
         error = _error(state)
-        if error is None or not error.retryable:
+        if error is None or not self._policy._is_worth_another(error):
             return False
         self._model_failures += error.status == _MODEL_FAILED
         return self._model_failures < 2

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from awsllm import errors
 from awsllm.aws.call import Call, HttpRequest, HttpResponse, StreamCall
-from awsllm.backends import sagemaker
+from awsllm.backends import detection, sagemaker
 from awsllm.backends.sagemaker import AsyncSageMakerBackend, PayloadDecoder, SageMakerBackend
 from awsllm.stream import fold, replay
 from awsllm.types import (
@@ -41,9 +41,12 @@ from awsllm.types import (
     Usage,
 )
 from awsllm.wire.endpoint import openai
+from awsllm.wire.endpoint.format import Detected
 from awsllm.wire.endpoint.framing import DONE, encode_sse
 from awsllm.wire.eventstream import encode_event_frame, encode_exception_frame
 
+OPENAI = Detected(format="openai", source="caller", evidence="a test")
+GIVEN = {"*": "openai"}
 ASKED = ConverseRequest(
     model="my-endpoint", messages=(Message.user("Héllo"),), inference_config=InferenceConfig(max_tokens=9)
 )
@@ -98,9 +101,17 @@ def sent_by_boto3(operation: str, **members: object) -> Any:
 def assert_same(ours: HttpRequest, theirs: Any) -> None:
     assert (ours.service, ours.method, ours.path) == ("sagemaker-runtime", theirs.method, urlsplit(theirs.url).path)
     assert ours.body == theirs.body
-    names = ("Content-Type", "Accept", "X-Amzn-SageMaker-Inference-Component")
-    wanted = {name: theirs.headers[name] for name in names if name in theirs.headers}
-    assert dict(ours.headers) == {name: v if isinstance(v, str) else v.decode() for name, v in wanted.items()}
+    signing = (
+        "user-agent",
+        "content-length",
+        "authorization",
+        "x-amz-date",
+        "amz-sdk-invocation-id",
+        "amz-sdk-request",
+    )
+    wanted = {n.lower(): v if isinstance(v, str) else v.decode() for n, v in theirs.headers.items()}
+    wanted = {name: value for name, value in wanted.items() if name not in signing}
+    assert {name.lower(): value for name, value in ours.headers.items()} == wanted
 
 
 TARGETS = {
@@ -114,28 +125,29 @@ TARGETS = {
 def test_calls_as_boto3_sends_them(model: str, target: dict[str, str]) -> None:
     asked = msgspec.structs.replace(ASKED, model=model)
     json = {"ContentType": "application/json"}
-    whole = sagemaker.converse_call(asked).request
+    whole = sagemaker.converse_call(asked, OPENAI).request
     theirs = sent_by_boto3("invoke_endpoint", Body=whole.body, Accept="application/json", **json, **target)
     assert_same(whole, theirs)
-    streamed = sagemaker.converse_stream_call(asked)[0].request
-    assert_same(streamed, sent_by_boto3("invoke_endpoint_with_response_stream", Body=streamed.body, **json, **target))
+    streamed = sagemaker.converse_stream_call(asked, OPENAI)[0].request
+    members = {"Body": streamed.body, "Accept": "application/json", **json, **target}
+    assert_same(streamed, sent_by_boto3("invoke_endpoint_with_response_stream", **members))
     assert msgspec.json.decode(whole.body) == openai.encode_request(asked)
     assert msgspec.json.decode(streamed.body) == openai.encode_request(asked, stream=True)
-    embed = sagemaker.embed_call(EmbedRequest(model=model, texts=("é",))).request
+    embed = sagemaker.embed_call(EmbedRequest(model=model, texts=("é",)), OPENAI).request
     assert_same(embed, sent_by_boto3("invoke_endpoint", Body=embed.body, Accept="application/json", **json, **target))
 
 
 @pytest.mark.parametrize("model", ["", "/c", "ep/", "a/b/c", "../secret", "ep?x", "ep_1", "-ep", "e" * 64, "ép"])
 def test_names_that_are_no_endpoint(model: str) -> None:
     with pytest.raises(errors.ValidationError, match="ENDPOINT/COMPONENT"):
-        sagemaker.converse_call(msgspec.structs.replace(ASKED, model=model))
+        sagemaker.converse_call(msgspec.structs.replace(ASKED, model=model), OPENAI)
 
 
 def test_bodies_that_the_service_would_refuse() -> None:
     limit = service_model().shape_for("BodyBlob").metadata["max"]
     asked = ConverseRequest(model="ep", messages=(Message.user("x" * limit),))
     with pytest.raises(errors.ValidationError, match="6,291,456"):
-        sagemaker.converse_call(asked)
+        sagemaker.converse_call(asked, OPENAI)
 
 
 # --- answers, over a transport that has them -------------------------------------------------------------------------
@@ -207,7 +219,8 @@ def streamed(*parts: bytes) -> HttpResponse:
 
 def both(call: str, request: Any, answer: HttpResponse) -> list[Callable[[], Any]]:
     """What the synchronous and the asynchronous backend give, as thunks: they must agree."""
-    sync, awaited = SageMakerBackend(StubTransport(answer)), AsyncSageMakerBackend(AsyncStubTransport(answer))  # type: ignore[arg-type]
+    sync = SageMakerBackend(StubTransport(answer), formats=GIVEN)
+    awaited = AsyncSageMakerBackend(AsyncStubTransport(answer), formats=GIVEN)
 
     async def all_of_it() -> list[Any]:
         return [event async for event in awaited.converse_stream(request, deadline=5.0)]
@@ -249,13 +262,14 @@ def test_warnings_end_the_stream(body: bytes) -> None:
 @given(st.sampled_from([SSE, JSON_LINES]), st.lists(st.integers(1, 80), min_size=1), st.integers(1, 50))
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_any_parts_in_any_cuts(body: bytes, sizes: list[int], piece: int) -> None:
-    parts, at = [], 0
+    parts: list[bytes] = []
+    at = 0
     while at < len(body):
         size = sizes[len(parts) % len(sizes)]
         parts.append(part(body[at : at + size]))
         at += size
     data = b"".join(parts)
-    decoder = PayloadDecoder()
+    decoder = PayloadDecoder(lambda _: openai.ChunkDecoder()).begin(HttpResponse(200, {}))
     events = [event for at in range(0, len(data), piece) for event in decoder.feed(data[at : at + piece])]
     decoder.close()
     assert fold([*events, *decoder.rest()]).message == ANSWER.message
@@ -316,8 +330,8 @@ FAILING = {
 
 @pytest.mark.parametrize(("frame", "kind", "message"), FAILING.values(), ids=FAILING)
 def test_errors_inside_a_stream(frame: bytes, kind: type[errors.AwsllmError], message: str) -> None:
-    stream = SageMakerBackend(StubTransport(streamed(HALF, frame))).converse_stream(ASKED, deadline=5.0)
-    seen = []
+    stream = SageMakerBackend(StubTransport(streamed(HALF, frame)), formats=GIVEN).converse_stream(ASKED, deadline=5.0)
+    seen: list[Any] = []
     with pytest.raises(kind, match=message) as caught:
         seen.extend(stream)
     assert seen[0] == MessageStart("assistant")  # what came before the error was handed over
@@ -398,7 +412,7 @@ def test_the_models_errors_are_all_known() -> None:
     """Every error shape of sagemaker-runtime makes an error of a class of its own meaning."""
     for shape in service_model().error_shapes:
         status = shape.metadata.get("error", {}).get("httpStatusCode", 500)
-        error = sagemaker.read_error(service_error(shape.name, status, "x"))
+        error = detection.read_error(service_error(shape.name, status, "x"))
         assert type(error) not in (errors.AwsllmError, errors.RequestError), shape.name
 
 
@@ -427,7 +441,8 @@ def test_count_tokens_names_who_can() -> None:
 def test_what_cannot_be_expressed_raises_before_anything_is_sent() -> None:
     stub = StubTransport(reply({}))
     asked = msgspec.structs.replace(ASKED, messages=(Message.user(Unknown("hologram")),))
-    for call in (SageMakerBackend(stub).converse, SageMakerBackend(stub).converse_stream):
+    backend = SageMakerBackend(stub, formats=GIVEN)
+    for call in (backend.converse, lambda request: list(backend.converse_stream(request))):
         with pytest.raises(errors.UnsupportedError, match="sagemaker:my-endpoint"):
             call(asked)
     assert stub.sent == 0
@@ -435,7 +450,7 @@ def test_what_cannot_be_expressed_raises_before_anything_is_sent() -> None:
 
 def test_closing() -> None:
     stub = StubTransport(streamed(part(SSE)))
-    backend = SageMakerBackend(stub)
+    backend = SageMakerBackend(stub, formats=GIVEN)
     stream = backend.converse_stream(ASKED, deadline=5.0)
     assert next(stream) == MessageStart("assistant")
     assert stub.open_streams == 1
@@ -449,7 +464,7 @@ def test_closing_awaited() -> None:
     stub = AsyncStubTransport(streamed(part(SSE)))
 
     async def run() -> None:
-        backend = AsyncSageMakerBackend(stub)  # type: ignore[arg-type]
+        backend = AsyncSageMakerBackend(stub, formats=GIVEN)  # type: ignore[arg-type]
         stream = backend.converse_stream(ASKED, deadline=5.0)
         assert await anext(stream) == MessageStart("assistant")
         assert stub.open_streams == 1
@@ -523,7 +538,7 @@ def session() -> Iterator[Any]:
 def test_over_sockets(session: Any) -> None:
     from awsllm.aws.http import HttpTransport
 
-    backend = SageMakerBackend(HttpTransport(session))
+    backend = SageMakerBackend(HttpTransport(session), formats=GIVEN)
     assert backend.converse(ASKED).request_id == "r9"
     assert fold(backend.converse_stream(ASKED)) == ANSWER
     backend.close()
@@ -534,7 +549,7 @@ def test_over_sockets_awaited(session: Any) -> None:
     from awsllm.aws.aio import AsyncHttpTransport
 
     async def run() -> None:
-        backend = AsyncSageMakerBackend(AsyncHttpTransport(session))
+        backend = AsyncSageMakerBackend(AsyncHttpTransport(session), formats=GIVEN)
         assert (await backend.converse(ASKED)).request_id == "r9"
         assert fold([event async for event in backend.converse_stream(ASKED)]) == ANSWER
         await backend.close()

@@ -472,7 +472,7 @@ def test_an_arn_is_called_in_its_region(monkeypatch: pytest.MonkeyPatch) -> None
         raise awsllm.ValidationError("far enough")
 
     monkeypatch.setattr(HttpTransport, "send", send)
-    client = awsllm.Client(region="us-east-1")
+    client = awsllm.Client(region="us-east-1", formats={"*": "openai"})
     for model in ("sagemaker:x", "arn:aws:sagemaker:eu-west-1:111122223333:endpoint/x", MODEL):
         with pytest.raises(awsllm.ValidationError, match="far enough"):
             client.converse(model, "Hello")

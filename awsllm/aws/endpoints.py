@@ -37,6 +37,7 @@ class _Service(NamedTuple):
 _SERVICES = {
     "bedrock-runtime": _Service("bedrock-runtime", "bedrock"),
     "bedrock-agent-runtime": _Service("bedrock-agent-runtime", "bedrock"),
+    "sagemaker": _Service("api.sagemaker", "sagemaker"),
     "sagemaker-runtime": _Service("runtime.sagemaker", "sagemaker"),
 }
 # Services that take an API key from the environment (botocore.handlers.get_bearer_auth_supported_services has their

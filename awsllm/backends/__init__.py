@@ -11,7 +11,17 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from typing import Protocol
 
-from awsllm.types import ConverseRequest, ConverseResponse, EmbedRequest, EmbedResponse, StreamEvent
+from awsllm.types import (
+    ConverseRequest,
+    ConverseResponse,
+    EmbedRequest,
+    EmbedResponse,
+    ImageRequest,
+    ImageResponse,
+    RerankRequest,
+    RerankResponse,
+    StreamEvent,
+)
 
 
 class Backend(Protocol):
@@ -22,6 +32,10 @@ class Backend(Protocol):
     def converse_stream(self, request: ConverseRequest, *, deadline: float | None = None) -> Iterator[StreamEvent]: ...
 
     def embed(self, request: EmbedRequest, *, deadline: float | None = None) -> EmbedResponse: ...
+
+    def generate_image(self, request: ImageRequest, *, deadline: float | None = None) -> ImageResponse: ...
+
+    def rerank(self, request: RerankRequest, *, deadline: float | None = None) -> RerankResponse: ...
 
     def count_tokens(self, request: ConverseRequest, *, deadline: float | None = None) -> int: ...
 
@@ -38,6 +52,10 @@ class AsyncBackend(Protocol):
     ) -> AsyncIterator[StreamEvent]: ...
 
     async def embed(self, request: EmbedRequest, *, deadline: float | None = None) -> EmbedResponse: ...
+
+    async def generate_image(self, request: ImageRequest, *, deadline: float | None = None) -> ImageResponse: ...
+
+    async def rerank(self, request: RerankRequest, *, deadline: float | None = None) -> RerankResponse: ...
 
     async def count_tokens(self, request: ConverseRequest, *, deadline: float | None = None) -> int: ...
 

@@ -19,13 +19,17 @@ import msgspec
 
 from awsllm.aws.call import Call, HttpRequest, HttpResponse, StreamCall
 from awsllm.backends.remote import AsyncTransport, Transport, closed_after, located, read_object, write_json
-from awsllm.errors import AwsllmError
+from awsllm.errors import AwsllmError, UnsupportedError
 from awsllm.types import (
     ConverseRequest,
     ConverseResponse,
     EmbedRequest,
     EmbedResponse,
+    ImageRequest,
+    ImageResponse,
     JsonObject,
+    RerankRequest,
+    RerankResponse,
     StreamEvent,
     Usage,
 )
@@ -110,6 +114,18 @@ def _post(model: str, operation: str, body: JsonObject, headers: dict[str, str] 
 # --- backends --------------------------------------------------------------------------------------------------------
 
 
+_ABLE = {
+    "generate_image": "sagemaker: endpoints of text-to-image models",
+    "rerank": "sagemaker: endpoints of rerankers, and local: embedding models",
+}
+
+
+def _elsewhere(operation: str, model: str) -> UnsupportedError:
+    error = UnsupportedError(f"{operation} is not possible with bedrock: models; it is with {_ABLE[operation]}")
+    error.annotate(backend="bedrock", model=model)
+    return error
+
+
 class BedrockBackend:
     """A ``Backend`` over Bedrock. Safe to share between threads if its transport is."""
 
@@ -138,6 +154,12 @@ class BedrockBackend:
         with located("bedrock", request.model):
             send = partial(self._transport.send, deadline=deadline)
             return merge_embeddings(request, _pooled(send, embed_calls(request)))
+
+    def generate_image(self, request: ImageRequest, *, deadline: float | None = None) -> ImageResponse:
+        raise _elsewhere("generate_image", request.model)
+
+    def rerank(self, request: RerankRequest, *, deadline: float | None = None) -> RerankResponse:
+        raise _elsewhere("rerank", request.model)
 
     def close(self) -> None:
         self._transport.close()
@@ -173,6 +195,12 @@ class AsyncBedrockBackend:
         with located("bedrock", request.model):
             send = partial(self._transport.send, deadline=deadline)
             return merge_embeddings(request, await _gathered(send, embed_calls(request)))
+
+    async def generate_image(self, request: ImageRequest, *, deadline: float | None = None) -> ImageResponse:
+        raise _elsewhere("generate_image", request.model)
+
+    async def rerank(self, request: RerankRequest, *, deadline: float | None = None) -> RerankResponse:
+        raise _elsewhere("rerank", request.model)
 
     async def close(self) -> None:
         await self._transport.close()

@@ -47,10 +47,15 @@ from awsllm.types import (
     Document,
     EmbedRequest,
     EmbedResponse,
+    ImageRequest,
+    ImageResponse,
     JsonObject,
     MessageStart,
     MessageStop,
     Metadata,
+    RankedDocument,
+    RerankRequest,
+    RerankResponse,
     SearchResult,
     StreamEvent,
     Usage,
@@ -102,6 +107,16 @@ class LocalBackend:
     def embed(self, request: EmbedRequest, *, deadline: float | None = None) -> EmbedResponse:
         with _told(request.model):
             return self._embedding_model(request.model).embed(request, deadline)
+
+    def generate_image(self, request: ImageRequest, *, deadline: float | None = None) -> ImageResponse:
+        with _told(request.model):
+            raise UnsupportedError("local models make no images; sagemaker: endpoints of text-to-image models do")
+
+    def rerank(self, request: RerankRequest, *, deadline: float | None = None) -> RerankResponse:
+        """By the cosine between an embedding of the query and one of each document, from -1 to 1."""
+        with _told(request.model):
+            texts = EmbedRequest(model=request.model, texts=(request.query, *request.documents), normalize=True)
+            return _ranked(request, self._embedding_model(request.model).embed(texts, deadline))
 
     def count_tokens(self, request: ConverseRequest, *, deadline: float | None = None) -> int:
         """Exactly what ``converse`` would count as input, tokens read from the cache included."""
@@ -191,6 +206,14 @@ class AsyncLocalBackend:
 
         return await asyncio.to_thread(self._backend.embed, request, deadline=deadline)
 
+    async def generate_image(self, request: ImageRequest, *, deadline: float | None = None) -> ImageResponse:
+        return self._backend.generate_image(request, deadline=deadline)
+
+    async def rerank(self, request: RerankRequest, *, deadline: float | None = None) -> RerankResponse:
+        import asyncio
+
+        return await asyncio.to_thread(self._backend.rerank, request, deadline=deadline)
+
     async def count_tokens(self, request: ConverseRequest, *, deadline: float | None = None) -> int:
         import asyncio
 
@@ -198,6 +221,20 @@ class AsyncLocalBackend:
 
     async def close(self) -> None:
         self._backend.close()
+
+
+def _ranked(request: RerankRequest, embedded: EmbedResponse) -> RerankResponse:
+    """``embedded`` has unit vectors, the query's first; documents of the same score keep their order."""
+    query, *documents = embedded.vectors
+    scores = [sum(a * b for a, b in zip(query, document, strict=True)) for document in documents]
+    order = sorted(range(len(scores)), key=lambda i: -scores[i])[: request.top_n]
+    ignored = tuple(f"extra {name!r} is not known to local models" for name in sorted(request.extra or {}))
+    return RerankResponse(
+        results=tuple(RankedDocument(i, scores[i], request.documents[i]) for i in order),
+        usage=embedded.usage,
+        model=request.model,
+        warnings=ignored,
+    )
 
 
 def _step(generation: Generation, deadline: float | None) -> Step:

@@ -14,7 +14,8 @@ calls than it planned for is wrong. One reply is
     a callable                  given the ConverseRequest, returns any of these
 
 Counts are honest for what this is: a token is a word between white space. Vectors come from a hash of the text, so
-equal texts are equal, others nearly orthogonal, and nothing depends on the process.
+equal texts are equal, others nearly orthogonal, and nothing depends on the process. An image is one colour, from a hash
+of the prompt and the seed; documents are ranked by the share of the query's words that they hold.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ import re
 import struct
 import threading
 import time
+import zlib
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, cast
@@ -35,15 +37,22 @@ from msgspec.structs import replace
 from awsllm.errors import ModelTimeoutError, ServerError
 from awsllm.types import (
     Block,
+    Bytes,
     ContentBlock,
     ContentBlockDelta,
     ConverseRequest,
     ConverseResponse,
     EmbedRequest,
     EmbedResponse,
+    Image,
+    ImageRequest,
+    ImageResponse,
     Json,
     JsonObject,
     Message,
+    RankedDocument,
+    RerankRequest,
+    RerankResponse,
     StreamEvent,
     Text,
     TextDelta,
@@ -80,6 +89,7 @@ Content: TypeAlias = str | ContentBlock | tuple[ContentBlock, ...] | Message | C
 Answer: TypeAlias = Content | BaseException | Broken | Events
 Reply: TypeAlias = Answer | Callable[[ConverseRequest], Answer]
 Script: TypeAlias = Reply | list[Any]
+Request: TypeAlias = ConverseRequest | EmbedRequest | ImageRequest | RerankRequest
 
 
 class ScriptedBackend:
@@ -87,7 +97,7 @@ class ScriptedBackend:
     set once a stream has been closed before its end. Safe to share between threads."""
 
     def __init__(self, replies: Script = "Hello.", *, dimensions: int = 384) -> None:
-        self.requests: list[ConverseRequest | EmbedRequest] = []
+        self.requests: list[Request] = []
         self.cancelled = threading.Event()
         self.dimensions = dimensions
         self._single = not isinstance(replies, list)
@@ -127,6 +137,16 @@ class ScriptedBackend:
             model=request.model,
         )
 
+    def generate_image(self, request: ImageRequest, *, deadline: float | None = None) -> ImageResponse:
+        _check(deadline)
+        self._record(request)
+        return ImageResponse(images=tuple(_picture(request, n) for n in range(request.count)), model=request.model)
+
+    def rerank(self, request: RerankRequest, *, deadline: float | None = None) -> RerankResponse:
+        _check(deadline)
+        self._record(request)
+        return rank(request)
+
     def count_tokens(self, request: ConverseRequest, *, deadline: float | None = None) -> int:
         _check(deadline)
         self._record(request)
@@ -149,7 +169,7 @@ class ScriptedBackend:
         answer: Answer = reply(request) if callable(reply) else reply
         return answer
 
-    def _record(self, request: ConverseRequest | EmbedRequest) -> None:
+    def _record(self, request: Request) -> None:
         with self._lock:
             self.requests.append(request)
 
@@ -183,6 +203,12 @@ class AsyncScriptedBackend:
 
     async def embed(self, request: EmbedRequest, *, deadline: float | None = None) -> EmbedResponse:
         return self.sync.embed(request, deadline=deadline)
+
+    async def generate_image(self, request: ImageRequest, *, deadline: float | None = None) -> ImageResponse:
+        return self.sync.generate_image(request, deadline=deadline)
+
+    async def rerank(self, request: RerankRequest, *, deadline: float | None = None) -> RerankResponse:
+        return self.sync.rerank(request, deadline=deadline)
 
     async def count_tokens(self, request: ConverseRequest, *, deadline: float | None = None) -> int:
         return self.sync.count_tokens(request, deadline=deadline)
@@ -245,6 +271,36 @@ def unit_vector(text: str, size: int) -> list[float]:
     numbers = struct.unpack(f"<{size}i", hashlib.shake_256(text.encode()).digest(4 * size))
     length = math.sqrt(math.fsum(n * n for n in numbers))
     return [n / length for n in numbers]
+
+
+def rank(request: RerankRequest) -> RerankResponse:
+    """The documents by the share of the query's words that each holds, in their own order where that is equal."""
+    wanted = set(request.query.lower().split())
+    scores = [len(wanted & set(text.lower().split())) / max(1, len(wanted)) for text in request.documents]
+    order = sorted(range(len(scores)), key=lambda i: -scores[i])[: request.top_n]
+    words = sum(len(text.split()) for text in (request.query, *request.documents))
+    return RerankResponse(
+        results=tuple(RankedDocument(i, scores[i], request.documents[i]) for i in order),
+        usage=Usage(input_tokens=words, total_tokens=words),
+        model=request.model,
+    )
+
+
+def _picture(request: ImageRequest, number: int) -> Image:
+    seed = f"{request.prompt}|{request.negative_prompt}|{request.seed}|{number}"
+    colour = hashlib.sha256(seed.encode()).digest()[:3]
+    return Image(format="png", source=Bytes(png(request.width or 64, request.height or 64, colour)))
+
+
+def png(width: int, height: int, colour: bytes) -> bytes:
+    """A picture of ``width`` by ``height`` pixels, all of them ``colour`` (red, green and blue, a byte each)."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    rows = zlib.compress((b"\0" + colour * width) * height)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
 
 
 def _limited(text: str, request: ConverseRequest) -> ConverseResponse:

@@ -9,6 +9,7 @@ the stream. Containers write errors in these ways:
     older vLLM     {"object": "error", "message", "type", "code": 400}
     TGI            {"error": "...", "error_type": "overloaded" | "validation" | "generation" | "incomplete_generation"}
     LMI            {"error": "...", "code": 424}
+    LightOn        {"error_msg": "...", "status_code": 400, "request_id": "..."}
     web frameworks {"detail": "..."}, {"message": "..."} or plain text, with a status only
 """
 
@@ -84,6 +85,8 @@ def decode_error(status: int, headers: Mapping[str, str], body: bytes) -> Awsllm
         if error.code == "ValidationError" and pattern.search(error.message):
             reread = kind(error.message, code=error.code, status=error.status, request_id=error.request_id)
             reread.retry_after = error.retry_after
+            if isinstance(reread, ModelNotReadyError):
+                reread.scaled_to_zero = True
             return reread
     return error
 
@@ -102,11 +105,11 @@ def decode_frame_error(frame: Frame, *, request_id: str | None = None) -> Awsllm
 
 def find_error(wire: JsonValue, *, request_id: str | None = None) -> AwsllmError | None:
     """The error that a container reports in a reply or chunk with status 200; None where it reports none."""
-    if not isinstance(wire, dict) or not (wire.get("error") or wire.get("object") == "error"):
+    if not isinstance(wire, dict) or not (wire.get("error") or wire.get("error_msg") or wire.get("object") == "error"):
         return None
     found = wire["error"] if isinstance(wire.get("error"), dict) else wire
     kind = found.get("type") or found.get("error_type")
-    status = found.get("code")
+    status = found.get("code", found.get("status_code"))
     if not isinstance(status, int):
         status = _TYPES.get(str(kind).lower(), 500)
     code = kind if isinstance(kind, str) else None
@@ -157,7 +160,7 @@ def _message(wire: JsonValue) -> str:
     if isinstance(wire, list):
         return "; ".join(filter(None, map(_message, wire)))
     if isinstance(wire, dict):
-        members = (wire.get(name) for name in ("message", "error", "detail", "msg", "errors"))
+        members = (wire.get(name) for name in ("message", "error", "error_msg", "detail", "msg", "errors"))
         return next(filter(None, map(_message, members)), "")
     return ""
 
