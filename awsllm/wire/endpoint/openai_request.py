@@ -253,12 +253,12 @@ def _base64(block: Image | Audio) -> str:
 
 def _document_text(block: Document) -> str:
     """A document as text, marked with its name so that the model can tell it from the question."""
-    inner = _document_body(block)
+    inner = document_body(block)
     context = f"{block.context}\n\n" if block.context else ""
     return f'<document name="{block.name}">\n{context}{inner}\n</document>'
 
 
-def _document_body(block: Document) -> str:
+def document_body(block: Document) -> str:
     match block.source:
         case DocumentText(text):
             return text
