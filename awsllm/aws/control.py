@@ -21,6 +21,7 @@ from awsllm.errors import (
     ModelNotFoundError,
     RequestError,
     ServerError,
+    ThrottlingError,
 )
 
 _clients: WeakKeyDictionary[AwsSession, dict[str, Any]] = WeakKeyDictionary()
@@ -65,6 +66,11 @@ def translated() -> Iterator[None]:
         raise ConfigurationError(str(error)) from error
 
 
+# The JSON protocols answer these with HTTP 400 too.
+_BY_CODE: dict[str, type[AwsllmError]] = {
+    "AccessDeniedException": AccessDeniedError,
+    "ThrottlingException": ThrottlingError,
+}
 _BY_STATUS: dict[int, type[AwsllmError]] = {401: AccessDeniedError, 403: AccessDeniedError, 404: ModelNotFoundError}
 
 
@@ -73,4 +79,4 @@ def _service_error(response: Any) -> AwsllmError:
     status = about.get("HTTPStatusCode", 0)
     kind = _BY_STATUS.get(status, RequestError if status < 500 else ServerError)
     message, code = told.get("Message") or "no message", told.get("Code")
-    return kind(message, code=code, status=status or None, request_id=about.get("RequestId"))
+    return _BY_CODE.get(code, kind)(message, code=code, status=status or None, request_id=about.get("RequestId"))

@@ -1,0 +1,266 @@
+"""Taking down: everything that belongs to an endpoint, in the order that AWS needs, and nothing else.
+
+Alarms, scheduled actions, policies and scalable targets go first, so that nothing scales what is being removed; then
+adapters, components (until they are gone), the endpoint (until it is gone), and only then the configurations and
+models: removing those early hides what runs and can block the clean-up. Whatever is gone already is fine, so a
+teardown that was interrupted is simply made again.
+
+What belongs to an endpoint: all its components, its configuration and the models that these refer to, and every
+configuration and model that carries the endpoint's name in the tag ``awsllm:endpoint``, which is how those of earlier
+versions, and of a deployment that never came to its endpoint, are found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from awsllm.errors import AccessDeniedError, AwsllmError, DeploymentError
+from awsllm.jumpstart.progress import Pace, Reporter, wait_gone
+from awsllm.jumpstart.resources import (
+    ALARM,
+    CLOUDWATCH,
+    COMPONENT,
+    COMPONENT_DIMENSION,
+    CONFIG,
+    ENDPOINT,
+    ENDPOINT_TAG,
+    MODEL,
+    PLAN_TAG,
+    POLICY,
+    SAGEMAKER,
+    SCALING,
+    SCHEDULE,
+    TARGET,
+    Clients,
+    Kind,
+    is_busy,
+    pages,
+    tags_of,
+)
+from awsllm.types import JsonObject, Value
+
+_BUSY_SECONDS = 1800.0  # how long a resource in transition is asked again to go
+_NAME_PREFIX = 40  # names are cut at 63 characters: their beginning is the endpoint's
+
+
+class Deletion(Value, frozen=True, kw_only=True):
+    """What a teardown removed, as ``kind name``, in order. ``failed`` is what is left and why, ``unseen`` what could
+    not be looked for."""
+
+    endpoint: str
+    deleted: tuple[str, ...] = ()
+    failed: tuple[str, ...] = ()
+    unseen: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Resource:
+    """One resource: its kind and the members that name it. ``rank`` orders those of one kind."""
+
+    kind: Kind
+    request: JsonObject
+    rank: int = 0
+
+    @property
+    def name(self) -> str:
+        return self.kind.name(self.request)
+
+    def __str__(self) -> str:
+        return f"{self.kind.noun} {self.name}"
+
+
+def named(kind: Kind, name: str, rank: int = 0) -> Resource:
+    """A resource that its name alone identifies."""
+    return Resource(kind, {kind.identity[0]: name}, rank)
+
+
+def remove_all(
+    resources: Iterable[Resource], clients: Clients, *, pace: Pace, reporter: Reporter, endpoint: str
+) -> Deletion:
+    """Remove ``resources`` in the order of their kinds. What fails does not keep the rest: it is told at the end."""
+    deleted: list[str] = []
+    failed: list[str] = []
+    for resource in sorted(resources, key=lambda resource: (resource.kind.order, resource.rank)):
+        reporter.tell("delete", resource.name, "removing", resource.kind.noun)
+        try:
+            existed, left = _remove(resource, clients, pace)
+        except AwsllmError as error:
+            existed, left = True, str(error)
+        if left is not None:
+            failed.append(f"{resource}: {left}")
+            reporter.tell("delete", resource.name, "failed", left)
+        elif existed:
+            deleted.append(str(resource))
+            reporter.tell("delete", resource.name, "removed", resource.kind.noun)
+    return Deletion(endpoint=endpoint, deleted=tuple(deleted), failed=tuple(failed))
+
+
+def _remove(resource: Resource, clients: Clients, pace: Pace) -> tuple[bool, str | None]:
+    """Whether it existed, and why it is still there (None: it is gone)."""
+    existed = _ask_removal(resource, clients, pace)
+    if not existed or not resource.kind.status:
+        return existed, None
+    return True, wait_gone(clients, resource.kind, resource.name, pace=pace)
+
+
+def _ask_removal(resource: Resource, clients: Clients, pace: Pace) -> bool:
+    """Ask again while the resource is in transition."""
+    for _ in pace.ticks(_BUSY_SECONDS):
+        try:
+            return resource.kind.remove(clients, resource.request)
+        except AwsllmError as error:
+            if not is_busy(error):
+                raise
+            last = error
+            found = resource.kind.find(clients, resource.request)
+            if found is None or found.get(resource.kind.status or "") == "Deleting":
+                return found is not None
+    raise last
+
+
+def belongings(clients: Clients, endpoint: str, *, foreign: bool = False) -> tuple[list[Resource], tuple[str, ...]]:
+    """Everything that belongs to an endpoint, whether or not the endpoint itself exists, and what could not be seen.
+
+    ``foreign`` takes configurations and models that awsllm did not make, if the endpoint refers to them.
+    """
+    found: list[Resource] = []
+    unseen: list[str] = []
+    description = ENDPOINT.find(clients, {"EndpointName": endpoint})
+    components = components_of(clients, endpoint) if description else ()
+    configs = _config_names(clients, endpoint, description)
+    models = _model_names(clients, endpoint, components, configs)
+    if description:
+        found.append(named(ENDPOINT, endpoint))
+    found += [named(COMPONENT, _name(component), 1 if _base(component) is None else 0) for component in components]
+    found += [named(CONFIG, name) for name, ours in configs.items() if ours or foreign]
+    found += [named(MODEL, name) for name, ours in models.items() if ours or foreign]
+    try:
+        found += scaling_of(clients, endpoint, [_name(component) for component in components])
+    except AccessDeniedError as error:
+        unseen.append(f"autoscaling: {error}")
+    return found, tuple(unseen)
+
+
+def components_of(clients: Clients, endpoint: str) -> tuple[dict[str, Any], ...]:
+    """The descriptions of an endpoint's inference components."""
+    listed = pages(clients, SAGEMAKER, "list_inference_components", "InferenceComponents", EndpointNameEquals=endpoint)
+    described = [COMPONENT.find(clients, {"InferenceComponentName": item["InferenceComponentName"]}) for item in listed]
+    return tuple(component for component in described if component is not None)
+
+
+def models_of_config(clients: Clients, config: str) -> tuple[str, ...]:
+    """The names of the models that a configuration's variants host; a variant of components hosts none."""
+    description = CONFIG.find(clients, {"EndpointConfigName": config}) or {}
+    variants = [*(description.get("ProductionVariants") or []), *(description.get("ShadowProductionVariants") or [])]
+    return tuple(variant["ModelName"] for variant in variants if variant.get("ModelName"))
+
+
+def _name(component: dict[str, Any]) -> str:
+    return str(component["InferenceComponentName"])
+
+
+def _base(component: dict[str, Any]) -> str | None:
+    """The component whose adapter this one is."""
+    return (component.get("Specification") or {}).get("BaseInferenceComponentName")
+
+
+def component_models(component: dict[str, Any]) -> tuple[str, ...]:
+    """The models that a component's description refers to."""
+    specifications = [component.get("Specification") or {}, *(component.get("Specifications") or [])]
+    return tuple(specification["ModelName"] for specification in specifications if specification.get("ModelName"))
+
+
+def _config_names(clients: Clients, endpoint: str, description: dict[str, Any] | None) -> dict[str, bool]:
+    """The configurations that belong to an endpoint, and whether awsllm made each."""
+    names = dict.fromkeys(_tagged(clients, CONFIG, endpoint), True)
+    current = (description or {}).get("EndpointConfigName")
+    if current and current not in names:
+        names[str(current)] = _is_ours(clients, CONFIG, str(current))
+    return names
+
+
+def _model_names(
+    clients: Clients, endpoint: str, components: Iterable[dict[str, Any]], configs: Iterable[str]
+) -> dict[str, bool]:
+    names = dict.fromkeys(_tagged(clients, MODEL, endpoint), True)
+    referred = [name for component in components for name in component_models(component)]
+    referred += [name for config in configs for name in models_of_config(clients, config)]
+    for name in referred:
+        if name not in names:
+            names[name] = _is_ours(clients, MODEL, name)
+    return names
+
+
+def _is_ours(clients: Clients, kind: Kind, name: str) -> bool:
+    found = kind.find(clients, {kind.identity[0]: name})
+    return found is not None and PLAN_TAG in tags_of(clients, found.get(kind.arn))
+
+
+def _tagged(clients: Clients, kind: Kind, endpoint: str) -> Iterator[str]:
+    """The names of the models or configurations that carry the endpoint's name in their tag."""
+    listing, member = ("list_models", "Models") if kind is MODEL else ("list_endpoint_configs", "EndpointConfigs")
+    for item in list(pages(clients, SAGEMAKER, listing, member, NameContains=endpoint[:_NAME_PREFIX])):
+        if tags_of(clients, item.get(kind.arn)).get(ENDPOINT_TAG) == endpoint:
+            yield str(item[kind.identity[0]])
+
+
+# --- autoscaling -----------------------------------------------------------------------------------------------------
+
+
+def scaling_of(clients: Clients, endpoint: str, components: Iterable[str]) -> list[Resource]:
+    """The alarms, schedules, policies and targets that scale an endpoint's components and variants."""
+    targets = scaling_targets(clients, endpoint, components)
+    found = [Resource(TARGET, _key(target)) for target in targets]
+    for target in targets:
+        resource = {"ServiceNamespace": SAGEMAKER, "ResourceId": target["ResourceId"]}
+        policies = list(pages(clients, SCALING, "describe_scaling_policies", "ScalingPolicies", **resource))
+        schedules = pages(clients, SCALING, "describe_scheduled_actions", "ScheduledActions", **resource)
+        found += [Resource(POLICY, {**_key(target), "PolicyName": policy["PolicyName"]}) for policy in policies]
+        found += [
+            Resource(SCHEDULE, {**_key(target), "ScheduledActionName": action["ScheduledActionName"]})
+            for action in schedules
+        ]
+    return found + _alarms(clients, endpoint, components)
+
+
+def scaling_targets(clients: Clients, endpoint: str, components: Iterable[str]) -> list[dict[str, Any]]:
+    """The scalable targets of an endpoint's variants and components."""
+    wanted = {f"inference-component/{name}" for name in components}
+    found = list(pages(clients, SCALING, "describe_scalable_targets", "ScalableTargets", ServiceNamespace=SAGEMAKER))
+    prefix = f"endpoint/{endpoint}/variant/"
+    return [target for target in found if target["ResourceId"] in wanted or target["ResourceId"].startswith(prefix)]
+
+
+def _key(target: dict[str, Any]) -> JsonObject:
+    dimension = target.get("ScalableDimension") or COMPONENT_DIMENSION
+    return {"ServiceNamespace": SAGEMAKER, "ResourceId": target["ResourceId"], "ScalableDimension": dimension}
+
+
+def _alarms(clients: Clients, endpoint: str, components: Iterable[str]) -> list[Resource]:
+    """Alarms on the endpoint or its components whose action is a scaling policy. Those that Application Auto Scaling
+    made for target tracking go with their policy."""
+    owners = {endpoint, *components}
+    found: dict[str, Resource] = {}
+    for prefix in sorted(owners):
+        for alarm in pages(clients, CLOUDWATCH, "describe_alarms", "MetricAlarms", AlarmNamePrefix=prefix):
+            watched = {dimension["Value"] for dimension in alarm.get("Dimensions") or []}
+            scales = any(":scalingPolicy:" in action for action in alarm.get("AlarmActions") or [])
+            if scales and watched & owners:
+                found[alarm["AlarmName"]] = named(ALARM, alarm["AlarmName"])
+    return list(found.values())
+
+
+def delete_endpoint(
+    clients: Clients, endpoint: str, *, pace: Pace, reporter: Reporter, foreign: bool = False
+) -> Deletion:
+    """Remove an endpoint with everything that belongs to it. Raises ``DeploymentError`` naming what is left."""
+    resources, unseen = belongings(clients, endpoint, foreign=foreign)
+    done = remove_all(resources, clients, pace=pace, reporter=reporter, endpoint=endpoint)
+    if done.failed:
+        error = DeploymentError(f"endpoint {endpoint} could not be deleted completely: {'; '.join(done.failed)}")
+        error.reason = "; ".join(done.failed)
+        error.add_note(f"deleted: {', '.join(done.deleted) or 'nothing'}. Delete it again to go on.")
+        raise error
+    return Deletion(endpoint=endpoint, deleted=done.deleted, unseen=unseen)

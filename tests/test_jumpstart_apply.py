@@ -1,0 +1,317 @@
+"""apply: every step made once, continued, updated in place, undone when it fails."""
+
+from typing import Any
+
+import pytest
+from jumpstart_aws import Aws, error, plan
+
+from awsllm.errors import AccessDeniedError, DeploymentError, EulaNotAcceptedError, ValidationError
+from awsllm.jumpstart.apply import apply
+from awsllm.jumpstart.endpoints import Endpoints
+from awsllm.jumpstart.progress import Pace, Progress
+
+
+class Time:
+    """A clock that sleeping moves."""
+
+    def __init__(self) -> None:
+        self.at = 1_800_000_000.0
+        self.slept: list[float] = []
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.at += seconds
+
+    def now(self) -> float:
+        return self.at
+
+
+@pytest.fixture
+def time() -> Time:
+    return Time()
+
+
+@pytest.fixture
+def pace(time: Time) -> Pace:
+    return Pace(poll=15, sleep=time.sleep, clock=time.now, now=time.now)
+
+
+@pytest.fixture
+def aws() -> Aws:
+    small = Aws()
+    small.quotas = {"ml.g5.xlarge": 4}
+    return small
+
+
+FULL = {"components": True, "wake": True}
+
+
+def test_a_plan_is_made_in_order_and_serves(aws: Aws, pace: Pace) -> None:
+    seen: list[Progress] = []
+    made = apply(plan(**FULL), aws.clients, on_progress=seen.append, pace=pace)
+    assert (made.reference, made.status) == ("sagemaker:chat/chat-ic", "InService")
+    assert made.created == (
+        "model chat-m1",
+        "endpoint configuration chat-c111",
+        "endpoint chat",
+        "inference component chat-ic",
+        "inference component chat-ic-lora",
+        "scalable target inference-component/chat-ic",
+        "scaling policy chat-ic-wake",
+        "alarm chat-ic-wake",
+        "scheduled action chat-ic-night",
+    )
+    assert [(told.resource, told.state) for told in seen if told.state == "in_service"] == [
+        ("chat", "in_service"),
+        ("chat-ic", "in_service"),
+        ("chat-ic-lora", "in_service"),
+    ]
+    assert aws.alarms["chat-ic-wake"]["AlarmActions"] == [
+        aws.policies["inference-component/chat-ic", "chat-ic-wake"]["PolicyARN"]
+    ]
+
+
+def test_applying_twice_makes_nothing_twice(aws: Aws, pace: Pace) -> None:
+    apply(plan(**FULL), aws.clients, pace=pace)
+    before = aws.made()
+    aws.calls.clear()
+    again = apply(plan(**FULL), aws.clients, pace=pace)
+    assert again.created == ()
+    assert aws.operations("Create", "Update") == []
+    assert aws.made() == before
+
+
+def test_a_gated_plan_is_refused_before_any_call(aws: Aws, pace: Pace) -> None:
+    with pytest.raises(EulaNotAcceptedError, match="accept_eula=True") as caught:
+        apply(plan(eula="https://bucket/eula.txt"), aws.clients, pace=pace)
+    assert caught.value.url == "https://bucket/eula.txt"
+    assert aws.calls == []
+
+
+def test_tags_say_whose_it_is_and_when_it_ends(aws: Aws, pace: Pace, time: Time) -> None:
+    made = apply(plan(ttl=3600), aws.clients, pace=pace)
+    assert made.expires == "2027-01-15T09:00:00Z"
+    assert len(aws.tags) == 3
+    for tags in aws.tags.values():
+        assert (tags["awsllm:expires"], tags["awsllm:endpoint"]) == ("2027-01-15T09:00:00Z", "chat")
+
+
+def test_another_owners_endpoint_is_left_alone(aws: Aws, pace: Pace) -> None:
+    apply(plan(), aws.clients, pace=pace)
+    aws.tags.clear()
+    aws.calls.clear()
+    with pytest.raises(ValidationError, match="did not make: give another name="):
+        apply(plan(version="2"), aws.clients, pace=pace)
+    assert aws.operations("Create", "Update", "Delete") == []
+
+
+def test_an_update_moves_the_endpoint_without_downtime(aws: Aws, pace: Pace) -> None:
+    apply(plan(), aws.clients, pace=pace)
+    aws.calls.clear()
+    made = apply(plan(version="2", instances=3), aws.clients, pace=pace)
+    assert made.status == "InService"
+    [update] = [request for operation, request in aws.calls if operation == "UpdateEndpoint"]
+    assert update == {
+        "EndpointName": "chat",
+        "EndpointConfigName": "chat-c230",
+        "RetainAllVariantProperties": True,
+        "ExcludeRetainedVariantProperties": [
+            {"VariantPropertyType": "DataCaptureConfig"},
+            {"VariantPropertyType": "DesiredInstanceCount"},
+        ],
+    }
+    assert aws.operations("Delete") == []
+    assert Endpoints(aws.clients, pace=pace).delete("chat").deleted == (
+        "endpoint chat",
+        "endpoint configuration chat-c110",
+        "endpoint configuration chat-c230",
+        "model chat-m1",
+        "model chat-m2",
+    )
+    assert aws.made() == {}
+
+
+def test_counts_set_since_are_kept_when_the_plan_does_not_change_them(aws: Aws, pace: Pace) -> None:
+    apply(plan(), aws.clients, pace=pace)
+    apply(plan(version="2"), aws.clients, pace=pace)
+    [update] = [request for operation, request in aws.calls if operation == "UpdateEndpoint"]
+    assert update["ExcludeRetainedVariantProperties"] == [{"VariantPropertyType": "DataCaptureConfig"}]
+
+
+def test_an_update_that_is_rolled_back_says_so_and_keeps_what_serves(aws: Aws, pace: Pace) -> None:
+    apply(plan(), aws.clients, pace=pace)
+    aws.rolls_back["chat"] = "the container did not answer /ping"
+    with pytest.raises(DeploymentError, match="rolled back, it serves with chat-c110: the container did not") as caught:
+        apply(plan(version="2"), aws.clients, pace=pace)
+    assert caught.value.reason == "the container did not answer /ping"
+    assert aws.made() == {"Model": ["chat-m1"], "EndpointConfig": ["chat-c110"], "Endpoint": ["chat"]}
+
+
+def test_a_component_takes_a_new_model_and_count(aws: Aws, pace: Pace) -> None:
+    apply(plan(components=True), aws.clients, pace=pace)
+    apply(plan(components=True, version="2", copies=2), aws.clients, pace=pace)
+    found = aws.store["InferenceComponent"]["chat-ic"]
+    assert found["Specification"]["ModelName"] == "chat-m2"
+    assert found["RuntimeConfig"]["DesiredCopyCount"] == 2
+    assert aws.operations("UpdateInferenceComponent") == ["UpdateInferenceComponent"]
+
+
+def test_copies_that_autoscaling_moves_are_left_to_it(aws: Aws, pace: Pace) -> None:
+    apply(plan(**FULL), aws.clients, pace=pace)
+    aws.store["InferenceComponent"]["chat-ic"]["RuntimeConfig"]["DesiredCopyCount"] = 0
+    apply(plan(**FULL), aws.clients, pace=pace)
+    assert aws.operations("UpdateInferenceComponent") == []
+
+
+def test_a_failure_says_why_and_removes_what_was_made(aws: Aws, pace: Pace, time: Time) -> None:
+    aws.fails["chat"] = "The primary container did not pass the ping health check"
+    aws.log("/aws/sagemaker/Endpoints/chat", "AllTraffic/i-0", "loading", "CUDA out of memory")
+    aws.log("/aws/sagemaker/Endpoints/chat", "AllTraffic/i-old", "of an earlier endpoint", at=1.0)
+    with pytest.raises(DeploymentError) as caught:
+        apply(plan(), aws.clients, pace=pace)
+    failure = caught.value
+    assert failure.reason == "The primary container did not pass the ping health check"
+    assert failure.log_stream == "/aws/sagemaker/Endpoints/chat:AllTraffic/i-0"
+    assert "CUDA out of memory" in str(failure)
+    assert "earlier endpoint" not in str(failure)
+    assert failure.__notes__ == ["removed again: endpoint chat, endpoint configuration chat-c110, model chat-m1"]
+    assert aws.made() == {}
+
+
+def test_what_failed_is_kept_when_asked_for_and_mended_by_the_next_run(aws: Aws, pace: Pace) -> None:
+    aws.fails["chat"] = "no capacity"
+    with pytest.raises(DeploymentError) as caught:
+        apply(plan(), aws.clients, pace=pace, keep_on_failure=True)
+    assert "left as they are" in caught.value.__notes__[0]
+    assert aws.made()["Endpoint"] == ["chat"]
+    aws.fails.clear()
+    assert apply(plan(), aws.clients, pace=pace).created == ("endpoint chat",)
+
+
+def test_a_failed_component_is_removed_before_its_endpoint(aws: Aws, pace: Pace) -> None:
+    aws.fails["chat-ic"] = "not enough memory"
+    with pytest.raises(DeploymentError, match="inference component chat-ic failed: not enough memory"):
+        apply(plan(**FULL), aws.clients, pace=pace)
+    assert aws.made() == {}
+
+
+def test_an_endpoint_that_served_before_is_never_removed(aws: Aws, pace: Pace) -> None:
+    apply(plan(**FULL), aws.clients, pace=pace)
+    before = aws.made()
+
+    def refuse(operation: str, request: dict[str, Any]) -> None:
+        if operation == "PutScalingPolicy":
+            raise error("AccessDeniedException", "not authorized", operation, 403)
+
+    aws.before = refuse
+    with pytest.raises(AccessDeniedError):
+        apply(plan(**FULL), aws.clients, pace=pace)
+    assert aws.made() == before
+
+
+def test_what_an_interrupted_run_left_is_removed_when_going_on_fails(aws: Aws, pace: Pace) -> None:
+    def stop(told: Progress) -> None:
+        if told.resource == "chat" and told.state == "creating":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        apply(plan(), aws.clients, pace=pace, on_progress=stop)
+    assert "awsllm endpoints delete chat" in caught.value.__notes__[0]
+    assert aws.made() == {"Model": ["chat-m1"], "EndpointConfig": ["chat-c110"]}
+    aws.fails["chat"] = "no capacity"
+    with pytest.raises(DeploymentError):
+        apply(plan(), aws.clients, pace=pace)
+    assert aws.made() == {}
+
+
+def test_creating_waits_until_a_configuration_can_be_read(aws: Aws, pace: Pace) -> None:
+    refusals = iter(range(3))
+
+    def not_yet(operation: str, request: dict[str, Any]) -> None:
+        if operation == "CreateEndpoint" and next(refusals, None) is not None:
+            raise error("ValidationException", 'Could not find endpoint configuration "…".', operation)
+
+    aws.before = not_yet
+    assert apply(plan(), aws.clients, pace=pace).status == "InService"
+    assert len(aws.operations("CreateEndpoint")) == 1 + 4  # CreateEndpointConfig, and four attempts
+
+
+def test_an_answer_lost_on_its_way_is_no_failure(aws: Aws, pace: Pace) -> None:
+    """boto3 sends a request again whose answer did not arrive."""
+    create = aws._create
+
+    def lost(kind: str, request: dict[str, Any]) -> dict[str, Any]:
+        create(kind, request)
+        return create(kind, request)
+
+    aws._create = lost  # type: ignore[method-assign]
+    assert len(apply(plan(), aws.clients, pace=pace).created) == 3
+
+
+def test_waiting_outlives_passing_failures(aws: Aws, pace: Pace) -> None:
+    aws.looks = 4
+    failures = iter(range(3))
+
+    def stutter(operation: str, request: dict[str, Any]) -> None:
+        if operation == "DescribeEndpoint" and "chat" in aws.store["Endpoint"] and next(failures, None) is not None:
+            raise error("InternalFailure", "try again", operation, 500)
+
+    aws.before = stutter
+    assert apply(plan(), aws.clients, pace=pace).status == "InService"
+
+
+def test_too_long_is_a_failure(aws: Aws, pace: Pace) -> None:
+    aws.looks = 50
+    with pytest.raises(DeploymentError, match="not in service in time") as caught:
+        apply(plan(), aws.clients, pace=pace, timeout=100)
+    assert caught.value.reason == "timeout"
+    assert aws.made() == {}
+
+
+def test_polling_starts_fast_and_slows_down(aws: Aws, pace: Pace, time: Time) -> None:
+    aws.looks = 7
+    apply(plan(), aws.clients, pace=pace)
+    assert time.slept == [1, 2, 4, 8, 15, 15, 15]
+
+
+def test_progress_tells_only_what_evidence_shows(aws: Aws, pace: Pace) -> None:
+    aws.looks = 6
+    seen: list[Progress] = []
+
+    def written(operation: str, request: dict[str, Any]) -> None:
+        looked = len(aws.operations("DescribeEndpoint"))
+        if operation == "DescribeEndpoint" and looked == 6:
+            aws.log("/aws/sagemaker/Endpoints/chat", "AllTraffic/i-0", "Downloading the model")
+        if operation == "DescribeEndpoint" and looked == 8:
+            aws.log("/aws/sagemaker/Endpoints/chat", "AllTraffic/i-0", "Starting the server")
+
+    aws.before = written
+    apply(plan(), aws.clients, pace=pace, on_progress=seen.append)
+    states = [(told.state, told.detail) for told in seen if told.step == "endpoint"]
+    assert [state for state, _ in states] == ["creating", "creating", "downloading", "starting", "in_service"]
+    assert ("downloading", "Downloading the model") in states
+
+
+def test_a_quota_that_forbids_is_told_before_anything_is_made(aws: Aws, pace: Pace) -> None:
+    aws.quotas["ml.g5.xlarge"] = 0
+    with pytest.raises(DeploymentError, match=r"allows 0 of ml.g5.xlarge for endpoints, 1 are needed"):
+        apply(plan(), aws.clients, pace=pace)
+    assert aws.made() == {}
+
+
+def test_quotas_that_may_not_be_read_forbid_nothing(aws: Aws, pace: Pace) -> None:
+    def refuse(operation: str, request: dict[str, Any]) -> None:
+        if operation == "ListServiceQuotas":
+            raise error("AccessDeniedException", "not authorized", operation, 400)
+
+    aws.before = refuse
+    seen: list[Progress] = []
+    assert apply(plan(), aws.clients, pace=pace, on_progress=seen.append).status == "InService"
+    assert any("quotas were not checked" in told.detail for told in seen)
+
+
+def test_a_type_without_a_quota_is_warned_of(aws: Aws, pace: Pace) -> None:
+    aws.quotas = {"ml.m5.xlarge": 4}
+    seen: list[Progress] = []
+    apply(plan(), aws.clients, pace=pace, on_progress=seen.append)
+    assert any(told.state == "warning" and "may not be offered" in told.detail for told in seen)
