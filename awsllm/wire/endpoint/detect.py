@@ -248,7 +248,7 @@ _CONTAINER_ROWS: tuple[_Row, ...] = (
     _Row("openai", "SM_VLLM_* in the environment", fits=_env_prefix("SM_VLLM_")),
     _Row("openai", "SM_SGLANG_* in the environment", fits=_env_prefix("SM_SGLANG_")),
     _Row(
-        "tgi",
+        "lmi",  # it answers as TGI does, and takes its own names of the parameters
         "a djl-inference image with OPTION_TGI_COMPAT",
         image="djl-inference",
         fits=lambda seen: seen.on("OPTION_TGI_COMPAT"),

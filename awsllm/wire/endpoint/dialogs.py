@@ -1,0 +1,149 @@
+"""Llama 2 as JumpStart first served it (versions 1 and 2): a list of dialogs in, a list of generations out.
+
+    CustomAttributes: accept_eula=true
+    {"inputs": [[{"role", "content"}, …]], "parameters": {"max_new_tokens", "top_p", "temperature"}}
+    [{"generation": {"role": "assistant", "content"}}]
+    base models: {"inputs": text, "parameters": …} -> [{"generation": text}]          (``Settings.task`` is set)
+
+The licence is accepted in every call. Turns alternate strictly, the user's first, behind at most one system turn.
+There is no stream, no usage, no stop sequence. (Public samples of 2023.)
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import msgspec
+
+from awsllm.errors import AwsllmError, EulaNotAcceptedError, UnsupportedError, ValidationError
+from awsllm.types import (
+    ConverseRequest,
+    ConverseResponse,
+    EmbedRequest,
+    InferenceConfig,
+    JsonObject,
+    JsonValue,
+    Message,
+    Text,
+)
+from awsllm.wire.endpoint import prompts, text
+from awsllm.wire.endpoint.djl import error_body
+from awsllm.wire.endpoint.format import Asked, Format, Payload, ReplyContext, Settings
+from awsllm.wire.endpoint.payloads import read_body, read_reply, reply_of, write
+from awsllm.wire.reading import MalformedError, elements, optional, required, without_none
+
+ACCEPTED = "accept_eula=true"
+_PARAMETERS = frozenset(("max_new_tokens", "temperature", "top_p"))
+
+
+class Dialogs(Format):
+    name: ClassVar[str] = "dialogs"
+    title: ClassVar[str] = "Llama 2's dialogs"
+    serves: ClassVar[frozenset[str]] = frozenset(("converse",))
+
+    def warnings(self, request: ConverseRequest | EmbedRequest, settings: Settings) -> tuple[str, ...]:
+        if isinstance(request, EmbedRequest):
+            return ()
+        return (*text.warnings(request), *text.limit_warnings(request), *text.no_stop_warnings(request))
+
+    def encode_converse(self, request: ConverseRequest, settings: Settings, *, stream: bool) -> Payload:
+        text.check(request, self)
+        _check_licence(request)
+        config = request.inference_config
+        parameters = {
+            "max_new_tokens": text.DEFAULT_MAX_TOKENS if config.max_tokens is None else config.max_tokens,
+            "temperature": config.temperature,
+            "top_p": config.top_p,
+        }
+        inputs = text.prompt(request, settings).text if settings.task else [_encode_dialog(request)]
+        body = {"inputs": inputs, "parameters": without_none(parameters, request.extra)}
+        return Payload(msgspec.json.encode(body), attributes=ACCEPTED)
+
+    def decode_converse(self, payload: Payload, context: ReplyContext) -> ConverseResponse:
+        wire = read_reply(payload, context)
+        with reply_of(self.title, context):
+            found = _read_generation(wire)
+        return text.response(found, context)
+
+    def decode_request(self, model: str, payload: Payload, settings: Settings) -> tuple[Asked, bool]:
+        if ACCEPTED not in (payload.attributes or "").replace(" ", "").split(","):
+            raise EulaNotAcceptedError(f"the custom attribute {ACCEPTED} is needed in every call")
+        wire = read_body(payload)
+        parameters = optional(wire, "parameters", dict) or {}
+        config = InferenceConfig(
+            optional(parameters, "max_new_tokens", int),
+            optional(parameters, "temperature", float),
+            optional(parameters, "top_p", float),
+        )
+        request = _decode_inputs(model, wire, settings, config)
+        extra = {name: value for name, value in parameters.items() if name not in _PARAMETERS}
+        return msgspec.structs.replace(request, inference_config=config, extra=extra or None), False
+
+    def encode_converse_response(self, response: ConverseResponse, asked: ReplyContext) -> Payload:
+        answer = text.answer_text(response)
+        generation = answer if asked.settings.task else {"role": "assistant", "content": answer}
+        return write([{"generation": generation}])
+
+    def encode_error(self, error: AwsllmError) -> tuple[int, Payload]:
+        return 424, write(error_body(error))
+
+
+def _check_licence(request: ConverseRequest) -> None:
+    endpoint = request.endpoint
+    given = (endpoint.custom_attributes or "") if endpoint else ""
+    if not (endpoint and (endpoint.accept_eula or ACCEPTED in given)):
+        raise EulaNotAcceptedError(
+            "this model wants its licence accepted in every call: read it, then pass endpoint={'accept_eula': True}"
+        )
+
+
+def _encode_dialog(request: ConverseRequest) -> list[JsonObject]:
+    system = prompts.text_of(request.system)
+    dialog: list[JsonObject] = [{"role": "system", "content": system}] if system else []
+    for index, message in enumerate(request.messages):
+        if message.role != ("user", "assistant")[index % 2]:
+            raise ValidationError(
+                f"messages.{index}: this model wants user and assistant turns to alternate, the user's first"
+            )
+        dialog.append({"role": message.role, "content": prompts.text_of(message.content)})
+    if len(request.messages) % 2 == 0:
+        raise ValidationError("messages: this model wants the last turn to be the user's")
+    return dialog
+
+
+def _decode_inputs(model: str, wire: JsonObject, settings: Settings, config: InferenceConfig) -> ConverseRequest:
+    inputs = wire.get("inputs")
+    if isinstance(inputs, str):
+        return text.read_prompt(model, inputs, settings, config)
+    if not isinstance(inputs, list) or not inputs or not isinstance(inputs[0], list):
+        raise MalformedError("must be a text or a list of dialogs", "inputs")
+    if len(inputs) > 1:
+        raise UnsupportedError("inputs: one dialog a call")
+    turns = elements(inputs[0], "inputs.0", _decode_turn)
+    system = tuple(block for turn in turns[:1] if turn.role == "system" for block in turn.content)
+    messages = turns[1:] if system else turns
+    if [turn.role for turn in messages] != [("user", "assistant")[i % 2] for i in range(len(messages))]:
+        raise MalformedError("user and assistant turns must alternate, the user's first", "inputs.0")
+    texts = tuple(block for block in system if isinstance(block, Text))
+    return ConverseRequest(model=model, system=texts, messages=messages)
+
+
+def _decode_turn(wire: JsonObject) -> Message:
+    return Message(required(wire, "role", str), (Text(required(wire, "content", str)),))
+
+
+def _read_generation(wire: JsonValue) -> text.Generated:
+    while isinstance(wire, list) and wire:
+        wire = wire[0]
+    if not isinstance(wire, dict):
+        raise MalformedError("has no generation")
+    generation = wire.get("generation")
+    if generation is None:  # from version 3 on
+        return text.read_generated(wire)
+    written = (
+        generation if isinstance(generation, str) else required(required(wire, "generation", dict), "content", str)
+    )
+    return text.Generated(written, wire=wire)
+
+
+FORMATS: tuple[Format, ...] = (Dialogs(),)
