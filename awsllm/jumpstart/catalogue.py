@@ -418,8 +418,13 @@ def _ranked(found: list[ModelSummary], text: str) -> list[ModelSummary]:
     words = _WORD.findall(text.casefold())
     scored = [(_score(one, words), one) for one in found]
     kept = [(score, one) for score, one in scored if score is not None]
-    kept.sort(key=lambda row: (row[1].support_status == "Deprecated", -row[0], len(row[1].model_id), row[1].model_id))
+    shortest = 1 if words else 0  # of two that match as well, the shorter id holds less that was not asked for
+    kept.sort(key=lambda row: (_is_deprecated(row[1]), -row[0], shortest * len(row[1].model_id), row[1].model_id))
     return [one for _, one in kept]
+
+
+def _is_deprecated(one: ModelSummary) -> bool:
+    return one.support_status == "Deprecated"
 
 
 def _score(one: ModelSummary, words: list[str]) -> float | None:
