@@ -23,7 +23,7 @@ from awsllm.backends import AsyncBackend
 from awsllm.errors import AccessDeniedError, AwsllmError
 from awsllm.server.auth import check_key
 from awsllm.server.surface import HEALTH, MAX_BODY, failure, plan, request_id, too_large
-from awsllm.server.work import Answer, Count, Incoming, Models, Reply, Stream, Vectors, Work
+from awsllm.server.work import Answer, Count, Incoming, Models, Pictures, Ranking, Reply, Stream, Vectors, Work
 from awsllm.types import StreamEvent
 
 Message: TypeAlias = MutableMapping[str, Any]
@@ -150,7 +150,7 @@ class _Exchange:
             raise AccessDeniedError("Calls from web pages are refused, unless the server has an API key.")
         return plan(incoming)
 
-    async def _whole(self, work: Answer | Count | Vectors | Reply) -> Reply:
+    async def _whole(self, work: Answer | Count | Vectors | Pictures | Ranking | Reply) -> Reply:
         match work:
             case Answer(request, encode):
                 return encode(await self.backend.converse(self.models.rename(request)))
@@ -158,6 +158,10 @@ class _Exchange:
                 return encode_count(await self.backend.count_tokens(self.models.rename(request)))
             case Vectors(request, encode_vectors):
                 return encode_vectors(await self.backend.embed(self.models.rename(request)))
+            case Pictures(request, encode_pictures):
+                return encode_pictures(await self.backend.generate_image(self.models.rename(request)))
+            case Ranking(request, encode_ranking):
+                return encode_ranking(await self.backend.rerank(self.models.rename(request)))
             case Reply():
                 return work
 

@@ -1,39 +1,55 @@
-"""SageMaker's runtime, spoken by the server: an endpoint whose container takes OpenAI's chat and embedding bodies.
+"""SageMaker's runtime, spoken by the server: endpoints whose containers speak one of many formats.
 
 The service hands the container's bytes through. What the container refuses, the caller sees as ``ModelError`` (424)
-with the container's own status and body inside; a stream comes as ``PayloadPart`` events with raw bytes. Which
-operation was called and what the body asks for are two things: a body without ``"stream": true`` on the streaming
-operation gets its whole answer in one part, and one with it on the plain operation gets the container's server-sent
-events as they are.
+with the container's own status and body inside; a stream comes as ``PayloadPart`` events with raw bytes, cut anywhere.
+Which operation was called and what the body asks for are two things: a body that asks for no stream on the streaming
+operation gets its whole answer in parts, and one that does on the plain operation gets the container's stream as it
+is.
+
+``Incoming.container`` says which format answers; without one it is OpenAI's chat and embedding bodies, in parts as the
+container writes them.
 
 Facts of the wire: botocore's service model ``sagemaker-runtime``.
 """
 
 from __future__ import annotations
 
-import secrets
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import TypeVar, assert_never
 
 import msgspec
 
-from awsllm.errors import AccessDeniedError, AwsllmError, ModelNotReadyError, ServerError, StreamError, ValidationError
-from awsllm.server.bedrock import read_json
+from awsllm.errors import AccessDeniedError, AwsllmError, ModelNotReadyError, ServerError, ValidationError
+from awsllm.server.control.containers import PLAIN, Container, Cutter
 from awsllm.server.shapes import check
-from awsllm.server.work import Answer, Incoming, Reply, Stream, Vectors, Work
-from awsllm.types import ConverseResponse, EmbedRequest, EmbedResponse, JsonObject, MessageStop, StreamEvent
-from awsllm.wire.endpoint import openai
-from awsllm.wire.endpoint.framing import DONE, encode_sse
+from awsllm.server.work import Answer, Incoming, Pictures, Ranking, Reply, Stream, Vectors, Work
+from awsllm.types import (
+    ConverseRequest,
+    ConverseResponse,
+    EmbedRequest,
+    EmbedResponse,
+    ImageRequest,
+    ImageResponse,
+    JsonObject,
+    RerankRequest,
+    RerankResponse,
+    StreamEvent,
+)
+from awsllm.wire.endpoint.format import JSON, Asked, Payload, ReplyContext
 from awsllm.wire.eventstream import encode_event_frame, encode_exception_frame
 
 SERVICE = "sagemaker-runtime"
 MAX_BODY = 6_291_456  # bytes, ``BodyBlob`` in the service model
-_INVOKED = {"x-Amzn-Invoked-Production-Variant": "AllTraffic"}
-_JSON = "application/json"
-_SSE = "text/event-stream"
+_STREAM = "InvokeEndpointWithResponseStream"
+_EVENT_STREAM = "application/vnd.amazon.eventstream"
+_FRAMINGS = {"sse": "text/event-stream", "jsonlines": "application/jsonlines"}
+Q = TypeVar("Q", bound=Asked)
+# What concerns only how a reply is written; no model is given it.
+_OF_THE_REPLY = ("stream_options", "encoding_format")
 
 
-def failure(error: AwsllmError) -> Reply:
+def failure(incoming: Incoming, error: AwsllmError) -> Reply:
     """``error`` as a reply: the service's own, or the container's inside a ModelError."""
     body: JsonObject
     match error:
@@ -44,129 +60,149 @@ def failure(error: AwsllmError) -> Reply:
         case ModelNotReadyError():
             status, kind, body = 429, "ModelNotReadyException", {"Message": error.message}
         case _:
-            status, kind, body = 424, "ModelError", _model_error(error)
-    return Reply(status, {"Content-Type": _JSON, "x-amzn-ErrorType": kind}, msgspec.json.encode(body))
+            status, kind, body = 424, "ModelError", _model_error(incoming.container or PLAIN, error)
+    return Reply(status, {"Content-Type": JSON, "x-amzn-ErrorType": kind}, msgspec.json.encode(body))
 
 
-def _model_error(error: AwsllmError) -> JsonObject:
-    status, container = openai.encode_error(error)
-    original = msgspec.json.encode(container).decode()
+def _model_error(container: Container, error: AwsllmError) -> JsonObject:
+    status, payload = container.format.encode_error(error)
+    original = payload.body.decode(errors="replace")
     side = "client" if status < 500 else "server"
     message = f'Received {side} error ({status}) from primary with message "{original}"'
     return {"Message": message, "OriginalStatusCode": status, "OriginalMessage": original, "LogStreamArn": ""}
 
 
-def _invoke(endpoint: str, incoming: Incoming) -> Work:
-    wire = _read("InvokeEndpoint", endpoint, incoming)
-    if "messages" not in wire and "input" in wire:
-        return _embed(endpoint, wire, _whole)
-    if wire.get("stream") is True:
-        return _stream(endpoint, wire, {"Content-Type": _SSE}, _bare)
-    return _chat(endpoint, wire, _whole)
-
-
-def _invoke_with_response_stream(endpoint: str, incoming: Incoming) -> Work:
-    wire = _read("InvokeEndpointWithResponseStream", endpoint, incoming)
-    if "messages" not in wire and "input" in wire:
-        return _embed(endpoint, wire, _in_one_part)
-    if wire.get("stream") is True:
-        return _stream(endpoint, wire, _stream_headers(_SSE), _part)
-    return _chat(endpoint, wire, _in_one_part)
+def _invoke(operation: str, endpoint: str, incoming: Incoming) -> Work:
+    container = incoming.container or PLAIN
+    _check(operation, endpoint, incoming)
+    asked, stream = container.format.decode_request(endpoint, _payload(operation, incoming), container.settings)
+    _check_licence(container, incoming)
+    context = ReplyContext(request=asked, settings=container.settings)
+    in_parts = operation == _STREAM
+    if stream and isinstance(asked, ConverseRequest):
+        return _stream(container, context, asked, in_parts=in_parts)
+    return _whole(container, context, asked, partial(_reply, container, in_parts=in_parts))
 
 
 OPERATIONS: dict[str, Callable[[str, Incoming], Work]] = {
-    "invocations": _invoke,
-    "invocations-response-stream": _invoke_with_response_stream,
+    "invocations": partial(_invoke, "InvokeEndpoint"),
+    "invocations-response-stream": partial(_invoke, _STREAM),
 }
 
 
-def _read(operation: str, endpoint: str, incoming: Incoming) -> JsonObject:
-    """The container's JSON. What the service itself refuses has the code ``ValidationError``, by which ``failure``
-    tells it from what the container refuses."""
+def _check(operation: str, endpoint: str, incoming: Incoming) -> None:
+    """What the service itself refuses has the code ``ValidationError``, by which ``failure`` tells it from what the
+    container refuses."""
     try:
         check(SERVICE, operation, {"EndpointName": endpoint, "Body": ""})
     except ValidationError as error:
         raise ValidationError(error.message, code="ValidationError", status=400) from error
     if len(incoming.body) > MAX_BODY:
         raise ValidationError(f"Body has more than {MAX_BODY} bytes", code="ValidationError", status=400)
-    return read_json(incoming.body)
 
 
-def _chat(endpoint: str, wire: JsonObject, write: Callable[[JsonObject], Reply]) -> Work:
-    request = openai.decode_request(endpoint, wire)
-
-    def encode(response: ConverseResponse) -> Reply:
-        return write(openai.encode_response(response, id=_id(), created=int(time.time()), model=endpoint))
-
-    return Answer(request, encode)
+def _payload(operation: str, incoming: Incoming) -> Payload:
+    headers = incoming.headers
+    accept = headers.get("x-amzn-sagemaker-accept" if operation == _STREAM else "accept", JSON)
+    attributes = headers.get("x-amzn-sagemaker-custom-attributes")
+    return Payload(incoming.body, headers.get("content-type", JSON), accept, attributes)
 
 
-def _embed(endpoint: str, wire: JsonObject, write: Callable[[JsonObject], Reply]) -> Work:
-    wanted = openai.decode_embed_request(endpoint, wire)
-    extra = wanted.extra or {}
-    form = extra.get("encoding_format", "float")
-    if form not in ("float", "base64"):
-        raise ValidationError("encoding_format must be float or base64")
-
-    def encode(response: EmbedResponse) -> Reply:
-        return write(openai.encode_embed_response(response, model=endpoint, encoding_format=form))
-
-    return Vectors(EmbedRequest(model=endpoint, texts=wanted.texts, dimensions=wanted.dimensions), encode)
+def _check_licence(container: Container, incoming: Incoming) -> None:
+    """Containers of dialogs (Llama 2, versions 1 and 2) want the licence accepted in every call."""
+    attributes = incoming.headers.get("x-amzn-sagemaker-custom-attributes", "")
+    if container.format.name == "dialogs" and "accept_eula=true" not in attributes.replace(" ", "").lower():
+        raise ValidationError(
+            "Need to pass custom_attributes='accept_eula=true' as part of header. This means you have read and accept "
+            "the end-user license agreement (EULA) of the model.",
+            status=424,
+        )
 
 
-def _stream(endpoint: str, wire: JsonObject, headers: dict[str, str], frame: Callable[[bytes], bytes]) -> Work:
-    options = wire.get("stream_options")
-    with_usage = isinstance(options, dict) and options.get("include_usage") is True
-    encoder = _Chunks(endpoint, frame, include_usage=with_usage)
-    return Stream(openai.decode_request(endpoint, wire), {**_INVOKED, **headers}, encoder)
+def _for_the_model(asked: Q) -> Q:
+    extra = {name: value for name, value in (asked.extra or {}).items() if name not in _OF_THE_REPLY}
+    return msgspec.structs.replace(asked, extra=extra or None)
+
+
+def _whole(container: Container, context: ReplyContext, asked: Asked, reply: Callable[[Payload], Reply]) -> Work:
+    """What a model is asked, and how the container writes its answer."""
+    codec = container.format
+
+    def encode_answer(response: ConverseResponse) -> Reply:
+        return reply(codec.encode_converse_response(response, context))
+
+    def encode_vectors(response: EmbedResponse) -> Reply:
+        return reply(codec.encode_embed_response(response, context))
+
+    def encode_pictures(response: ImageResponse) -> Reply:
+        return reply(codec.encode_image_response(response, context))
+
+    def encode_ranking(response: RerankResponse) -> Reply:
+        return reply(codec.encode_rerank_response(response, context))
+
+    match asked:
+        case ConverseRequest():
+            return Answer(_for_the_model(asked), encode_answer)
+        case EmbedRequest():
+            return Vectors(_for_the_model(asked), encode_vectors)
+        case ImageRequest():
+            return Pictures(_for_the_model(asked), encode_pictures)
+        case RerankRequest():
+            return Ranking(_for_the_model(asked), encode_ranking)
+        case _:
+            assert_never(asked)
+
+
+def _stream(container: Container, context: ReplyContext, asked: ConverseRequest, *, in_parts: bool) -> Stream:
+    content_type = _FRAMINGS.get(container.settings.framing, JSON)
+    headers = {**_invoked(container), **_content_types(content_type, in_parts=in_parts)}
+    return Stream(_for_the_model(asked), headers, _Chunks(container, context, in_parts=in_parts))
 
 
 class _Chunks:
-    """A chat completion's chunks as server-sent events, each in a frame."""
+    """The container's stream: in parts of an event stream, or as its bytes."""
 
-    def __init__(self, endpoint: str, frame: Callable[[bytes], bytes], *, include_usage: bool) -> None:
-        self._frame = frame
-        self._complete = False
-        self._chunks = openai.ChunkEncoder(
-            id=_id(), created=int(time.time()), model=endpoint, include_usage=include_usage
-        )
+    def __init__(self, container: Container, context: ReplyContext, *, in_parts: bool) -> None:
+        self._in_parts = in_parts
+        self._cutter = Cutter(container.cuts if in_parts else ())
+        self._chunks = container.format.chunk_encoder(context)
 
     def event(self, event: StreamEvent) -> bytes:
-        self._complete = self._complete or isinstance(event, MessageStop)
-        return b"".join(self._frame(encode_sse(chunk)) for chunk in self._chunks.push(event))
+        return self._frames(self._cutter.push(self._chunks.event(event)))
 
     def end(self) -> bytes:
-        if not self._complete:
-            raise StreamError("the model's stream ended before its message did")
-        return self._frame(DONE)
+        return self._frames(self._cutter.push(self._chunks.end())) + self._frames(self._cutter.rest())
 
     def failure(self, error: Exception) -> bytes:
         known = error if isinstance(error, AwsllmError) else ServerError("internal failure")
-        if self._frame is _bare:  # outside event streams a container can only say it in its own
-            return encode_sse(openai.encode_error(known)[1])
+        if not self._in_parts:  # outside event streams a container can only say it in its own
+            return self._chunks.failure(known)
         body = {"Message": known.message, "ErrorCode": "StreamBroken"}
-        return encode_exception_frame("ModelStreamError", msgspec.json.encode(body))
+        broken = encode_exception_frame("ModelStreamError", msgspec.json.encode(body))
+        return self._frames(self._cutter.rest()) + broken
+
+    def _frames(self, parts: Iterator[bytes]) -> bytes:
+        return b"".join(map(_part, parts) if self._in_parts else parts)
 
 
 def _part(data: bytes) -> bytes:
     return encode_event_frame("PayloadPart", data, "application/octet-stream")
 
 
-def _bare(data: bytes) -> bytes:
-    return data
+def _reply(container: Container, payload: Payload, *, in_parts: bool) -> Reply:
+    headers = {**_invoked(container), **_content_types(payload.content_type, in_parts=in_parts)}
+    if not in_parts:
+        return Reply(200, headers, payload.body)
+    cutter = Cutter(container.cuts)
+    parts = [*cutter.push(payload.body), *cutter.rest()]
+    return Reply(200, headers, b"".join(map(_part, parts)))
 
 
-def _whole(wire: JsonObject) -> Reply:
-    return Reply(200, {**_INVOKED, "Content-Type": _JSON}, msgspec.json.encode(wire))
+def _invoked(container: Container) -> dict[str, str]:
+    return {"x-Amzn-Invoked-Production-Variant": container.variant}
 
 
-def _in_one_part(wire: JsonObject) -> Reply:
-    return Reply(200, {**_INVOKED, **_stream_headers(_JSON)}, _part(msgspec.json.encode(wire)))
-
-
-def _stream_headers(content_type: str) -> dict[str, str]:
-    return {"Content-Type": "application/vnd.amazon.eventstream", "X-Amzn-SageMaker-Content-Type": content_type}
-
-
-def _id() -> str:
-    return f"chatcmpl-{secrets.token_hex(12)}"
+def _content_types(content_type: str, *, in_parts: bool) -> dict[str, str]:
+    if not in_parts:
+        return {"Content-Type": content_type}
+    return {"Content-Type": _EVENT_STREAM, "X-Amzn-SageMaker-Content-Type": content_type}

@@ -115,9 +115,19 @@ def _text_faults(shape: Shape, value: Any, path: str) -> Iterator[str]:
         yield _fault(shown, path, f"Member must satisfy regular expression pattern: {pattern}")
 
 
+# Java's classes, which the models' patterns use within brackets, as Python's that hold at least as much.
+_CLASSES = {"L": r"\w", "N": r"\w", "Alnum": r"\w", "Z": r"\s", "ASCII": r"\x00-\x7f", "Print": r" -~"}
+
+
 @lru_cache(maxsize=256)
 def _compiled(pattern: str) -> re.Pattern[str]:
-    return re.compile(pattern)
+    """A pattern that is not Python's in another way is not enforced."""
+    readable = re.sub(r"(?<!\[)\\p\{(\w+)\}", r"[\\p{\1}]", pattern) if "[" not in pattern else pattern
+    readable = re.sub(r"\\p\{(\w+)\}", lambda found: _CLASSES.get(found[1], found[0]), readable)
+    try:
+        return re.compile(readable.replace(r"\z", r"\Z"))
+    except re.error:
+        return re.compile(".*", re.DOTALL)
 
 
 def _fault(value: Any, path: str, constraint: str) -> str:

@@ -56,8 +56,7 @@ def failure(incoming: Incoming, error: Exception) -> Reply:
     """The reply that tells the client of ``error`` in the words of the service it called. What is not awsllm's own
     error is a fault of the server and is told without its details."""
     known = error if isinstance(error, AwsllmError) else ServerError("internal failure of the server", status=500)
-    write = sagemaker.failure if incoming.path.startswith("/endpoints/") else bedrock.failure
-    return write(known)
+    return sagemaker.failure(incoming, known) if incoming.path.startswith("/endpoints/") else bedrock.failure(known)
 
 
 def too_large(incoming: Incoming) -> Reply:

@@ -9,24 +9,38 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
 
 from msgspec.structs import replace
 
-from awsllm.types import ConverseRequest, ConverseResponse, EmbedRequest, EmbedResponse, StreamEvent
+from awsllm.types import (
+    ConverseRequest,
+    ConverseResponse,
+    EmbedRequest,
+    EmbedResponse,
+    ImageRequest,
+    ImageResponse,
+    RerankRequest,
+    RerankResponse,
+    StreamEvent,
+)
 
-Q = TypeVar("Q", bound=ConverseRequest | EmbedRequest)
+if TYPE_CHECKING:
+    from awsllm.server.control.containers import Container
+
+Q = TypeVar("Q", bound=ConverseRequest | EmbedRequest | ImageRequest | RerankRequest)
 
 
 @dataclass(frozen=True, slots=True)
 class Incoming:
     """A request as it arrived. ``path`` is the raw, percent-encoded path without the query; header names are in lower
-    case."""
+    case. ``container`` is what answers an endpoint's invocations; None: one that speaks OpenAI's format."""
 
     method: str
     path: str
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
+    container: Container | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +99,22 @@ class Vectors:
 
 
 @dataclass(frozen=True, slots=True)
+class Pictures:
+    """Call ``generate_image`` and encode its response."""
+
+    request: ImageRequest
+    encode: Callable[[ImageResponse], Reply]
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """Call ``rerank`` and encode its response."""
+
+    request: RerankRequest
+    encode: Callable[[RerankResponse], Reply]
+
+
+@dataclass(frozen=True, slots=True)
 class Models:
     """What the backend knows its models by; None passes the caller's own id on."""
 
@@ -93,8 +123,14 @@ class Models:
 
     def rename(self, request: Q) -> Q:
         """``request`` with the backend's name of the model."""
-        name = self.embed if isinstance(request, EmbedRequest) else self.chat
+        match request:
+            case EmbedRequest() | RerankRequest():
+                name = self.embed
+            case ConverseRequest():
+                name = self.chat
+            case _:
+                name = None
         return request if name is None else replace(request, model=name)
 
 
-Work: TypeAlias = Answer | Stream | Count | Vectors | Reply
+Work: TypeAlias = Answer | Stream | Count | Vectors | Pictures | Ranking | Reply

@@ -17,7 +17,19 @@ from typing import Any, cast
 from awsllm.backends import Backend
 from awsllm.errors import AwsllmError
 from awsllm.server.surface import failure, plan, request_id
-from awsllm.server.work import Answer, Count, Encoder, Incoming, Models, Reply, Stream, Vectors, Work
+from awsllm.server.work import (
+    Answer,
+    Count,
+    Encoder,
+    Incoming,
+    Models,
+    Pictures,
+    Ranking,
+    Reply,
+    Stream,
+    Vectors,
+    Work,
+)
 from awsllm.types import StreamEvent
 
 
@@ -43,16 +55,20 @@ def answer(
         reply = _whole(work, backend, models)
     except AwsllmError as error:
         return refuse(incoming, error)
-    return _answered(reply.status, reply.headers, LazyBody(reply.body))
+    return whole(reply)
 
 
 def refuse(incoming: Incoming, error: AwsllmError) -> Answered:
     """``error`` as the reply to ``incoming``."""
-    reply = failure(incoming, error)
+    return whole(failure(incoming, error))
+
+
+def whole(reply: Reply) -> Answered:
+    """A reply that is there already."""
     return _answered(reply.status, reply.headers, LazyBody(reply.body))
 
 
-def _whole(work: Answer | Count | Vectors | Reply, backend: Backend, models: Models) -> Reply:
+def _whole(work: Answer | Count | Vectors | Pictures | Ranking | Reply, backend: Backend, models: Models) -> Reply:
     match work:
         case Answer(request, encode):
             return encode(backend.converse(models.rename(request)))
@@ -60,6 +76,10 @@ def _whole(work: Answer | Count | Vectors | Reply, backend: Backend, models: Mod
             return encode_count(backend.count_tokens(models.rename(request)))
         case Vectors(request, encode_vectors):
             return encode_vectors(backend.embed(models.rename(request)))
+        case Pictures(request, encode_pictures):
+            return encode_pictures(backend.generate_image(models.rename(request)))
+        case Ranking(request, encode_ranking):
+            return encode_ranking(backend.rerank(models.rename(request)))
         case Reply():
             return work
 

@@ -22,33 +22,51 @@ from __future__ import annotations
 import functools
 import inspect
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, ParamSpec, Self, TypeVar, cast, overload
-from urllib.parse import urlsplit
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ParamSpec, Self, TypedDict, TypeVar, Unpack, cast, overload
+from urllib.parse import unquote, urlsplit
 
 from awsllm.backends import Backend
-from awsllm.errors import ConfigurationError, ModelNotFoundError
+from awsllm.errors import AwsllmError, ConfigurationError
 from awsllm.models import parse_reference
+from awsllm.server.control.containers import Container, no_endpoint
+from awsllm.server.control.plane import ControlPlane
 from awsllm.server.run import CHAT_MODEL, EMBED_MODEL
 from awsllm.server.surface import find
 from awsllm.server.work import Incoming, Models, Reply, Work
 from awsllm.testing import _moto
-from awsllm.testing.answer import answer, refuse
+from awsllm.testing.answer import Answered, answer, refuse, whole
 from awsllm.testing.scripted import Script, ScriptedBackend
-from awsllm.types import ConverseRequest, EmbedRequest
+from awsllm.types import ConverseRequest, EmbedRequest, ImageRequest, JsonObject, RerankRequest
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 _DOMAINS = r"(amazonaws\.com(\.cn)?|api\.aws)"
-_SAGEMAKER = "sagemakerruntime"
+_RUNTIME = "sagemakerruntime"
+_CONTROL = "sagemaker"
 # Host, and moto's name of the service.
 _HOSTS = (
     (re.compile(r"bedrock-runtime(-fips)?\.(?P<region>[a-z0-9-]+)\." + _DOMAINS), "bedrockruntime"),
-    (re.compile(r"runtime(-fips)?\.sagemaker(-fips)?\.(?P<region>[a-z0-9-]+)\." + _DOMAINS), _SAGEMAKER),
+    (re.compile(r"api(-fips)?\.sagemaker(-fips)?\.(?P<region>[a-z0-9-]+)\." + _DOMAINS), _CONTROL),
+    (re.compile(r"runtime(-fips)?\.sagemaker(-fips)?\.(?P<region>[a-z0-9-]+)\." + _DOMAINS), _RUNTIME),
 )
-_ACCOUNT = "123456789012"
+_ASYNC = "/async-invocations"
+_VARIANT = "x-amzn-sagemaker-target-variant"
+
+
+class Control(TypedDict, total=False):
+    """What ``mock_aws`` takes for SageMaker's control plane; see ``ControlPlane``."""
+
+    documents: JsonObject | str | Path | Iterable[JsonObject | str | Path]
+    transitions: Mapping[str, float]
+    clock: Callable[[], float]
+    quotas: Mapping[str, int]
+    formats: Mapping[str, str]
+    cuts: Sequence[int]
 
 
 class MockAws(AbstractContextManager["MockAws"]):
@@ -65,13 +83,22 @@ class MockAws(AbstractContextManager["MockAws"]):
         embed_model: str = EMBED_MODEL,
         endpoints: Collection[str] = (),
         config: Any = None,
+        **control: Unpack[Control],
     ) -> None:
-        self.requests: list[ConverseRequest | EmbedRequest] = []
+        self.requests: list[ConverseRequest | EmbedRequest | ImageRequest | RerankRequest] = []
+        self._control = control
         self._reply = reply
         self._models = Models() if reply is not None else Models(_local_name(model), _local_name(embed_model))
         self._endpoints = frozenset([endpoints] if isinstance(endpoints, str) else endpoints)
         self._config = config
-        self._entered: list[tuple[Any, _moto.Responder]] = []
+        self._entered: list[tuple[Any, _Responder]] = []
+
+    @property
+    def plane(self) -> ControlPlane:
+        """SageMaker's control plane, inside the block: what exists, and ``fail`` and ``refuse`` for faults."""
+        if not self._entered:
+            raise RuntimeError("there is a control plane inside `with mock_aws(...)` only")
+        return self._entered[-1][1].plane
 
     def start(self, reset: bool = True) -> None:
         """Enter. ``reset`` empties moto's own state, unless a mock is active already."""
@@ -79,7 +106,9 @@ class MockAws(AbstractContextManager["MockAws"]):
         import moto
 
         mock = moto.mock_aws(config=self._config)
-        responder = _Responder(self, self._backend(), self._models, self._endpoints)
+        backend = self._backend()
+        plane = _plane(self._control, backend, self._models)
+        responder = _Responder(self, backend, self._models, self._endpoints, plane)
         mock.start(reset=reset)
         _moto.install(responder)
         self._entered.append((mock, responder))
@@ -140,8 +169,11 @@ class MockAws(AbstractContextManager["MockAws"]):
 class _Responder:
     """Answers botocore's requests to the two runtimes, one entry of one mock."""
 
-    def __init__(self, mock: MockAws, backend: Backend, models: Models, endpoints: Collection[str]) -> None:
+    def __init__(
+        self, mock: MockAws, backend: Backend, models: Models, endpoints: Collection[str], plane: ControlPlane
+    ) -> None:
         self._mock, self._backend, self._models, self._endpoints = mock, backend, models, endpoints
+        self.plane = plane
 
     def __call__(self, request: Any) -> Any:
         """An AWSResponse, or None for what moto is to answer."""
@@ -151,16 +183,47 @@ class _Responder:
             return None
         headers = {name.lower(): _text(value) for name, value in request.headers.items()}
         incoming = Incoming(request.method, url.path, headers, _bytes(request.body))
-        found = find(incoming)
-        if found is None:
+        reply = self._controlled(incoming, region) if service == _CONTROL else self._invoked(incoming, service, region)
+        if reply is None:
             return None
         from botocore.awsrequest import AWSResponse
 
-        if service == _SAGEMAKER and not self._has_endpoint(found[1], region):
-            reply = refuse(incoming, _no_endpoint(found[1]))
-        else:
-            reply = answer(incoming, self._backend, self._models, self._record)
         return AWSResponse(request.url, reply.status, reply.headers, reply.body)
+
+    def _controlled(self, incoming: Incoming, region: str) -> Answered | None:
+        reply = self.plane.answer(incoming, region)
+        return None if reply is None else whole(reply)
+
+    def _invoked(self, incoming: Incoming, service: str, region: str) -> Answered | None:
+        if service == _RUNTIME and incoming.path.endswith(_ASYNC):
+            return self._invoked_later(incoming, region)
+        found = find(incoming)
+        if found is None:
+            return None
+        try:
+            if service == _RUNTIME:
+                incoming = replace(incoming, container=self._container(incoming, found[1], region))
+        except AwsllmError as error:
+            return refuse(incoming, error)
+        return answer(incoming, self._backend, self._models, self._record)
+
+    def _invoked_later(self, incoming: Incoming, region: str) -> Answered | None:
+        from awsllm.server.control.jobs import invoke_async
+
+        name = unquote(incoming.path.removeprefix("/endpoints/").removesuffix(_ASYNC))
+        try:
+            reply = invoke_async(self.plane, region, name, incoming)
+        except AwsllmError as error:
+            return refuse(incoming, error)
+        return None if reply is None else whole(reply)
+
+    def _container(self, incoming: Incoming, name: str, region: str) -> Container | None:
+        """What answers; None for an endpoint that only has a name, or is moto's. Raises the runtime's refusal."""
+        component, variant = map(incoming.headers.get, ("x-amzn-sagemaker-inference-component", _VARIANT))
+        container: Container | None = self.plane.container(name, component, region, variant=variant)
+        if container is None and not self._has_endpoint(name, region):
+            raise no_endpoint(name, self.plane.account)
+        return container
 
     def _record(self, work: Work) -> None:
         if not isinstance(work, Reply):
@@ -180,6 +243,7 @@ def mock_aws(
     embed_model: str = EMBED_MODEL,
     endpoints: Collection[str] = (),
     config: Any = None,
+    **control: Unpack[Control],
 ) -> MockAws: ...
 def mock_aws(func: Callable[..., Any] | None = None, **options: Any) -> Any:
     """moto's ``mock_aws`` with models that answer; see the top of this module.
@@ -206,9 +270,15 @@ def _local_backend() -> Backend:
     return LocalBackend()
 
 
-def _no_endpoint(name: str) -> ModelNotFoundError:
-    message = f"Endpoint {name} of account {_ACCOUNT} not found."
-    return ModelNotFoundError(message, code="ValidationError", status=400)
+def _plane(control: Control, backend: Backend, models: Models) -> ControlPlane:
+    """A fresh account each time the mock is entered. ``documents`` may be one document, path or directory."""
+    documents: Any = control.get("documents", ())
+    if isinstance(documents, (str, Path, dict)):
+        documents = [documents]
+    options = {**control, "documents": documents}
+    plane = ControlPlane(objects=_moto.Objects(), neighbours=_moto.Beside(), **options)
+    plane.backend, plane.models = backend, models
+    return plane
 
 
 def _service(host: str) -> tuple[str | None, str]:
