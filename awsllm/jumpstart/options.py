@@ -5,10 +5,12 @@ Bounds are those of botocore's service model (``sagemaker``, 1.44); the planner 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, TypedDict
 
 import msgspec
 
+from awsllm.errors import ValidationError
 from awsllm.types import JsonObject, Value
 
 
@@ -27,7 +29,8 @@ class Autoscaling(Value, frozen=True, kw_only=True):
     """Between ``min`` and ``max`` copies of an inference component, or instances of a variant.
 
     ``metric`` is concurrency (requests under way, per copy or model) or invocations (a minute, per copy or instance);
-    ``target`` is what the metric is held at. ``min=0`` needs ``components`` or ``async_``: the copies go to zero, and
+    ``target`` is what the metric is held at, 5 requests under way or 60 invocations a minute unless given; of an
+    asynchronous endpoint, requests that wait. ``min=0`` needs ``components`` or ``async_``: the copies go to zero, and
     a step policy on an alarm brings them back at the first request. Cooldowns are in seconds.
     """
 
@@ -132,3 +135,175 @@ class PlanOptions(TypedDict, total=False):
     model_package_arn: str | None
     model_data: str | None
     format: str | None
+
+
+class Wanted(Value, frozen=True, kw_only=True):
+    """``PlanOptions``, read: one form of each option, bounds checked."""
+
+    name: str | None = None
+    version: str | None = None
+    hub: str | None = None
+    instance_type: str | None = None
+    instance_count: int = 1
+    config: str | None = None
+    accept_eula: bool = False
+    autoscaling: Autoscaling | None = None
+    components: Components | None = None
+    variants: tuple[Variant, ...] = ()
+    serverless: Serverless | None = None
+    async_: Async | None = None
+    vpc: Vpc | None = None
+    kms: str | None = None
+    role: str | None = None
+    tags: dict[str, str] = msgspec.field(default_factory=dict)
+    env: dict[str, str] = msgspec.field(default_factory=dict)
+    ttl: float | None = None
+    draft_model: bool = True
+    data_capture: DataCapture | None = None
+    volume_size_gb: int | None = None
+    download_timeout: int | None = None
+    startup_timeout: int | None = None
+    enable_network_isolation: bool | None = None
+    model_package_arn: str | None = None
+    model_data: str | None = None
+    format: str | None = None
+
+
+def read_options(options: Mapping[str, Any]) -> Wanted:
+    """Options as callers write them: values, mappings, or the short forms (``components=True``, ``async_="s3://…"``).
+
+    Raises ``ValidationError`` naming the option.
+    """
+    unknown = sorted(set(options) - set(PlanOptions.__annotations__))
+    if unknown:
+        known = ", ".join(PlanOptions.__annotations__)
+        raise ValidationError(f"unknown options: {', '.join(unknown)}; known are {known}")
+    read = {name: _read(name, value) for name, value in options.items()}
+    try:
+        wanted = msgspec.convert({k: v for k, v in read.items() if v is not None}, Wanted, from_attributes=True)
+    except msgspec.ValidationError as cause:
+        raise ValidationError(f"the deployment's options: {cause}") from cause
+    _check_bounds(wanted)
+    return wanted
+
+
+_OBJECTS: dict[str, type[Value]] = {
+    "autoscaling": Autoscaling,
+    "components": Components,
+    "serverless": Serverless,
+    "async_": Async,
+    "vpc": Vpc,
+    "data_capture": DataCapture,
+}
+_FROM_TEXT = {"async_": "output", "data_capture": "destination"}  # the member that a lone string stands for
+
+
+def _read(name: str, value: Any) -> Any:
+    if name == "variants":
+        return _read_variants(value)
+    if name not in _OBJECTS or value is None or value is False:
+        return None if name in _OBJECTS else value
+    if value is True:
+        value = {}
+    if isinstance(value, str) and name in _FROM_TEXT:
+        value = {_FROM_TEXT[name]: value}
+    return _object(name, value, _OBJECTS[name])
+
+
+def _read_variants(value: Any) -> list[Value] | None:
+    """A sequence of variants, or a mapping from names to the rest of each."""
+    if isinstance(value, Mapping):
+        value = [{"name": name, **_members(each)} for name, each in value.items()]
+    return [_object("variants", each, Variant) for each in value] if value else None
+
+
+def _members(value: Any) -> dict[str, Any]:
+    return msgspec.structs.asdict(value) if isinstance(value, Variant) else dict(value)
+
+
+def _object(name: str, value: Any, kind: type[Value]) -> Value:
+    if isinstance(value, kind):
+        return value
+    known = kind.__struct_fields__
+    if not isinstance(value, Mapping):
+        raise ValidationError(f"{name} is {value!r}; give {kind.__name__}(…) or a mapping with {', '.join(known)}")
+    unknown = sorted(set(value) - set(known))
+    if unknown:
+        raise ValidationError(f"{name} has no member {', '.join(unknown)}; it has {', '.join(known)}")
+    try:
+        return msgspec.convert(dict(value), kind)
+    except msgspec.ValidationError as cause:
+        raise ValidationError(f"{name}: {cause}") from cause
+
+
+# --- bounds ----------------------------------------------------------------------------------------------------------
+
+_BOUNDS: tuple[tuple[str, float, float], ...] = (
+    ("instance_count", 1, 10_000),
+    ("volume_size_gb", 1, 512),
+    ("download_timeout", 60, 3600),
+    ("startup_timeout", 60, 3600),
+    ("serverless.memory_mb", 1024, 6144),
+    ("serverless.max_concurrency", 1, 200),
+    ("serverless.provisioned_concurrency", 1, 200),
+    ("async_.max_concurrent", 1, 1000),
+    ("data_capture.percentage", 0, 100),
+    ("components.copies", 0, 10_000),
+    ("components.memory_mb", 128, 2**31),
+    ("components.accelerators", 1, 10_000),
+    ("components.cpus", 0.25, 10_000),
+    ("autoscaling.min", 0, 10_000),
+    ("autoscaling.max", 1, 10_000),
+    ("autoscaling.scale_in_cooldown", 0, 86_400),
+    ("autoscaling.scale_out_cooldown", 0, 86_400),
+)
+"""Least and most, by path. Those beyond botocore's service model (10,000, a day) only catch slips."""
+
+_S3 = ("async_.output", "async_.failure", "data_capture.destination", "model_data")
+
+
+def _check_bounds(wanted: Wanted) -> None:
+    for path, least, most in _BOUNDS:
+        value = _at(wanted, path)
+        if value is not None and not least <= value <= most:
+            raise ValidationError(f"{path} is {value}; it must be from {least} to {most}")
+    for path in _S3:
+        uri = _at(wanted, path)
+        if uri is not None and not uri.startswith("s3://"):
+            raise ValidationError(f"{path} is {uri!r}; it must be an s3:// URI")
+    if wanted.ttl is not None and wanted.ttl <= 0:
+        raise ValidationError(f"ttl is {wanted.ttl}; it must be a number of seconds above 0")
+    if wanted.vpc is not None:
+        _check_count("vpc.subnets", wanted.vpc.subnets, 16)
+        _check_count("vpc.security_groups", wanted.vpc.security_groups, 5)
+    if wanted.autoscaling is not None:
+        _check_scaling(wanted.autoscaling)
+
+
+def _check_count(path: str, values: tuple[str, ...], most: int) -> None:
+    if not 1 <= len(values) <= most:
+        raise ValidationError(f"{path} has {len(values)} entries; it must have from 1 to {most}")
+
+
+def _check_scaling(scaling: Autoscaling) -> None:
+    if scaling.min > scaling.max:
+        raise ValidationError(f"autoscaling.min is {scaling.min}, above autoscaling.max, {scaling.max}")
+    if scaling.metric not in ("concurrency", "invocations"):
+        raise ValidationError(f"autoscaling.metric is {scaling.metric!r}; it must be concurrency or invocations")
+    if scaling.target is not None and scaling.target <= 0:
+        raise ValidationError(f"autoscaling.target is {scaling.target}; it must be above 0")
+    names = [schedule.name for schedule in scaling.schedules]
+    if len(set(names)) < len(names):
+        raise ValidationError("autoscaling.schedules: two have one name")
+    for schedule in scaling.schedules:
+        if schedule.min is None and schedule.max is None:
+            raise ValidationError(f"the schedule {schedule.name!r} changes nothing: give it min, max or both")
+        if not schedule.expression.startswith(("cron(", "rate(", "at(")):
+            raise ValidationError(f"the schedule {schedule.name!r} needs cron(…), rate(…) or at(…)")
+
+
+def _at(wanted: Wanted, path: str) -> Any:
+    value: Any = wanted
+    for name in path.split("."):
+        value = getattr(value, name, None)
+    return value

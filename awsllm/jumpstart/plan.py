@@ -6,12 +6,34 @@ request. So whoever applies a plan twice makes nothing twice, and a changed plan
 and moves the endpoint over.
 
 A request may need what an earlier one answered: a string ``${STEP.MEMBER}`` stands for it.
+
+Here are the values; ``planner`` makes them, ``changes`` compares them, ``plan_text`` writes them for people.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from awsllm.errors import ValidationError
 from awsllm.types import JsonObject, JsonValue, Value
 from awsllm.wire.endpoint.format import Detected
+
+if TYPE_CHECKING:
+    from awsllm.jumpstart.document import ModelDocument
+    from awsllm.jumpstart.prices import Prices
+
+
+class Context(Value, frozen=True, kw_only=True):
+    """What a plan depends on beside the model and the options. ``role`` is the ARN of the execution role, ``account``
+    the caller's; without them a plan can be read, and its ARNs are wider."""
+
+    region: str
+    prices: Prices
+    role: str | None = None
+    account: str | None = None
 
 
 class Step(Value, frozen=True, kw_only=True):
@@ -65,6 +87,28 @@ class Plan(Value, frozen=True, kw_only=True):
         """What ``Client.converse`` takes: ``sagemaker:ENDPOINT[/COMPONENT]``."""
         return f"sagemaker:{self.endpoint}" + (f"/{self.component}" if self.component else "")
 
+    def diff(self, existing: Iterable[Step]) -> tuple[Change, ...]:
+        """What applying this plan would change of what ``existing`` made, leaf by leaf."""
+        from awsllm.jumpstart.changes import changes
+
+        return changes(self.steps, tuple(existing))
+
+    def to_json(self) -> bytes:
+        return msgspec.json.encode(self, order="deterministic")
+
+    @classmethod
+    def from_json(cls, data: bytes | str) -> Plan:
+        """Raises ``ValidationError`` for what is no plan."""
+        try:
+            return msgspec.json.decode(data, type=cls)
+        except (msgspec.DecodeError, RecursionError) as cause:
+            raise ValidationError(f"this is not a plan: {cause}") from cause
+
+    def __str__(self) -> str:
+        from awsllm.jumpstart.plan_text import describe
+
+        return describe(self)
+
 
 class Change(Value, frozen=True, kw_only=True):
     """``action`` is create, update, replace, delete or keep. ``path`` is within the resource's request, empty for the
@@ -75,3 +119,13 @@ class Change(Value, frozen=True, kw_only=True):
     path: str = ""
     before: JsonValue = None
     after: JsonValue = None
+
+
+def make_plan(document: ModelDocument, options: Mapping[str, Any], context: Context) -> Plan:
+    """The plan that deploys ``document`` as ``options`` (``PlanOptions``) say. Pure.
+
+    Raises ``ValidationError`` for options that exclude each other or that SageMaker would refuse.
+    """
+    from awsllm.jumpstart import planner
+
+    return planner.make_plan(document, options, context)
