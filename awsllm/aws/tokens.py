@@ -17,7 +17,7 @@ import hmac
 import re
 import time
 from base64 import b64encode
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from hashlib import sha256
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -57,8 +57,8 @@ class OpenAIRoute(Value, frozen=True, kw_only=True):
     def __repr__(self) -> str:  # the key is a secret
         return f"OpenAIRoute(base_url={self.base_url!r}, api_key='{_PREFIX}…', expires_at={self.expires_at:.0f})"
 
-    def __rich_repr__(self) -> Iterator[tuple[str, object]]:
-        yield from {"base_url": self.base_url, "api_key": f"{_PREFIX}…", "expires_at": self.expires_at}.items()
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("base_url", self.base_url), ("api_key", f"{_PREFIX}…"), ("expires_at", self.expires_at)]
 
 
 def openai_route(
