@@ -26,22 +26,30 @@ from awsllm.backends import detection, sagemaker
 from awsllm.backends.sagemaker import AsyncSageMakerBackend, PayloadDecoder, SageMakerBackend
 from awsllm.stream import fold, replay
 from awsllm.types import (
+    Bytes,
     CachePoint,
     ConverseRequest,
     ConverseResponse,
     EmbedRequest,
+    EndpointOptions,
+    Image,
+    ImageRequest,
+    ImageResponse,
     InferenceConfig,
     Message,
     MessageStart,
     MessageStop,
     Metadata,
+    RankedDocument,
     Reasoning,
+    RerankRequest,
+    RerankResponse,
     ToolUse,
     Unknown,
     Usage,
 )
-from awsllm.wire.endpoint import openai
-from awsllm.wire.endpoint.format import Detected
+from awsllm.wire.endpoint import formats, openai
+from awsllm.wire.endpoint.format import Detected, ReplyContext
 from awsllm.wire.endpoint.framing import DONE, encode_sse
 from awsllm.wire.eventstream import encode_event_frame, encode_exception_frame
 
@@ -555,3 +563,105 @@ def test_over_sockets_awaited(session: Any) -> None:
         await backend.close()
 
     asyncio.run(run())
+
+
+# --- options of a call -----------------------------------------------------------------------------------------------
+
+OPTIONS: dict[str, tuple[EndpointOptions, dict[str, str]]] = {
+    "variant": (EndpointOptions(variant="blue"), {"TargetVariant": "blue"}),
+    "container": (EndpointOptions(target_container="second"), {"TargetContainerHostname": "second"}),
+    "session": (EndpointOptions(session_id="s-1"), {"SessionId": "s-1"}),
+    "name": (EndpointOptions(inference_id="mine 1"), {"InferenceId": "mine 1"}),
+    "prefix": (EndpointOptions(prefix_aware_id="chat-1"), {"PrefixAwareId": "chat-1"}),
+    "attributes": (EndpointOptions(custom_attributes="a=b;c"), {"CustomAttributes": "a=b;c"}),
+}
+
+
+@pytest.mark.parametrize(("options", "members"), OPTIONS.values(), ids=OPTIONS)
+def test_options_as_boto3_sends_them(options: EndpointOptions, members: dict[str, str]) -> None:
+    asked = msgspec.structs.replace(ASKED, endpoint=options)
+    told = {"EndpointName": "my-endpoint", "ContentType": "application/json", "Accept": "application/json", **members}
+    whole = sagemaker.converse_call(asked, OPENAI).request
+    assert_same(whole, sent_by_boto3("invoke_endpoint", Body=whole.body, **told))
+    streamed = sagemaker.converse_stream_call(asked, OPENAI)[0].request
+    assert_same(streamed, sent_by_boto3("invoke_endpoint_with_response_stream", Body=streamed.body, **told))
+
+
+def test_a_models_archive_as_boto3_sends_it() -> None:
+    options = EndpointOptions(target_model="a/m.tar.gz", session_id="NEW_SESSION")
+    request = sagemaker.converse_call(msgspec.structs.replace(ASKED, endpoint=options), OPENAI).request
+    theirs = sent_by_boto3(
+        "invoke_endpoint",
+        EndpointName="my-endpoint",
+        Body=request.body,
+        ContentType="application/json",
+        Accept="application/json",
+        TargetModel="a/m.tar.gz",
+        SessionId="NEW_SESSION",
+    )
+    assert_same(request, theirs)
+
+
+@pytest.mark.parametrize("attributes", ["x" * 1025, "a=é"])
+def test_attributes_that_the_service_would_refuse(attributes: str) -> None:
+    asked = msgspec.structs.replace(ASKED, endpoint=EndpointOptions(custom_attributes=attributes))
+    with pytest.raises(errors.ValidationError, match="1,024"):
+        sagemaker.converse_call(asked, OPENAI)
+
+
+def test_a_licence_is_accepted_beside_the_callers_attributes() -> None:
+    options = EndpointOptions(accept_eula=True, custom_attributes="trace=1")
+    found = Detected(format="dialogs", source="caller", evidence="a test")
+    request = sagemaker.converse_call(msgspec.structs.replace(ASKED, endpoint=options), found).request
+    assert request.headers["X-Amzn-SageMaker-Custom-Attributes"] == "accept_eula=true;trace=1"
+
+
+UNSTREAMED = {
+    "a format without streams": ("mms", EndpointOptions(), "has no streams"),
+    "a multi-model endpoint": ("openai", EndpointOptions(target_model="m.tar.gz"), "multi-model"),
+    "a new session": ("openai", EndpointOptions(session_id="NEW_SESSION"), "begins no session"),
+}
+
+
+@pytest.mark.parametrize(("speaks", "options", "words"), UNSTREAMED.values(), ids=UNSTREAMED)
+def test_what_cannot_be_streamed_is_replayed(speaks: str, options: EndpointOptions, words: str) -> None:
+    options = msgspec.structs.replace(options, format=speaks)
+    asked = msgspec.structs.replace(ASKED, endpoint=options)
+    said = ConverseResponse(message=Message.assistant("Hi!"), stop_reason="end_turn", usage=Usage(1, 1, 2))
+    payload = formats.get(speaks).encode_converse_response(said, ReplyContext(request=asked))
+    session = {"x-amzn-sagemaker-new-session-id": "s-1; Expires=2030-01-01T00:00:00Z"}
+    for read in both("converse_stream", asked, HttpResponse(200, session, payload.body)):
+        response = fold(read())
+        assert response.text == "Hi!"
+        assert words in response.warnings[-1]
+        assert response.extra == {"NewSessionId": session["x-amzn-sagemaker-new-session-id"]}
+
+
+def test_each_format_says_what_it_cannot_do() -> None:
+    calls = {
+        "generate_image": ImageRequest(model="my-endpoint", prompt="a cat"),
+        "rerank": RerankRequest(model="my-endpoint", query="a", documents=("b",)),
+    }
+    for name, asked in calls.items():
+        for attempt in both(name, asked, reply({})):
+            with pytest.raises(errors.UnsupportedError, match=f"sagemaker:my-endpoint: {name} is not possible"):
+                attempt()
+
+
+def test_images() -> None:
+    asked = ImageRequest(model="my-endpoint", prompt="a cat", endpoint=EndpointOptions(format="sdxl"))
+    made = ImageResponse(images=(Image(format="png", source=Bytes(b"\x89PNG...")),))
+    payload = formats.get("sdxl").encode_image_response(made, ReplyContext(request=asked))
+    for answer in both("generate_image", asked, HttpResponse(200, {"x-amzn-requestid": "r1"}, payload.body)):
+        response = answer()
+        assert response.images[0].source == Bytes(b"\x89PNG...")
+        assert response.request_id == "r1"
+
+
+def test_rankings() -> None:
+    options = EndpointOptions(format="cohere-rerank")
+    asked = RerankRequest(model="my-endpoint", query="a", documents=("x", "y"), endpoint=options)
+    ranked = RerankResponse(results=(RankedDocument(1, 0.9), RankedDocument(0, 0.1)))
+    payload = formats.get("cohere-rerank").encode_rerank_response(ranked, ReplyContext(request=asked))
+    for answer in both("rerank", asked, HttpResponse(200, {}, payload.body)):
+        assert [(item.index, item.score) for item in answer().results] == [(1, 0.9), (0, 0.1)]

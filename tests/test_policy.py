@@ -7,7 +7,9 @@ import random
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -302,3 +304,110 @@ def test_tenacity_is_loaded_only_after_a_failure() -> None:
         "import sys; from awsllm.policy import Policy; Policy().run(lambda d: 1); assert 'tenacity' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+# --- what was scaled to zero -----------------------------------------------------------------------------------------
+
+
+def asleep(model: str = "ep") -> ModelNotReadyError:
+    error = ModelNotReadyError("Inference Component has no capacity", status=400)
+    error.scaled_to_zero = True
+    error.annotate(backend="sagemaker", model=model)
+    return error
+
+
+@both
+def test_an_endpoint_that_wakes_is_waited_for(awaited: bool) -> None:
+    clock, script = Clock(), Script(*[asleep()] * 12, "answer")
+    assert run(clock.policy(max_attempts=1), script, None, awaited=awaited) == "answer"
+    assert script.attempts == 13  # none of the twelve refusals counts
+    assert clock.now == pytest.approx(100.0 + 12 * 10.0)
+
+
+@both
+def test_refusals_by_sleep_leave_the_attempts_for_others(awaited: bool) -> None:
+    clock, script = Clock(), Script(asleep(), ServerError("a"), asleep(), asleep(), ThrottlingError("b"), "answer")
+    assert run(clock.policy(max_attempts=3), script, None, awaited=awaited) == "answer"
+    assert script.attempts == 6
+
+
+@both
+@pytest.mark.parametrize(("patience", "timeout", "attempts"), [(45.0, None, 5), (600.0, 45.0, 5), (5.0, None, 1)])
+def test_patience_ends(patience: float, timeout: float | None, attempts: int, awaited: bool) -> None:
+    clock, script = Clock(), Script(asleep())
+    with pytest.raises(ModelNotReadyError) as caught:
+        run(clock.policy(cold_start_timeout=patience), script, timeout, awaited=awaited)
+    assert script.attempts == attempts
+    assert clock.now <= 145.0
+    assert "cold_start_timeout" in caught.value.__notes__[0]
+
+
+@both
+def test_without_patience_it_is_an_error_like_others(awaited: bool) -> None:
+    clock, script = Clock(), Script(asleep())
+    with pytest.raises(ModelNotReadyError):
+        run(clock.policy(cold_start_timeout=0, max_attempts=3), script, None, awaited=awaited)
+    assert script.attempts == 3
+
+
+def test_a_model_that_loads_is_not_asleep() -> None:
+    clock, script = Clock(), Script(ModelNotReadyError("loading", status=429))
+    with pytest.raises(ModelNotReadyError):
+        run(clock.policy(max_attempts=2), script, None, awaited=False)
+    assert script.attempts == 2
+
+
+@both
+def test_a_stream_waits_too(awaited: bool) -> None:
+    clock, seen = Clock(), list[Any]()
+    collect(clock.policy(), Script(asleep(), asleep(), ["a", "b"]), seen, awaited=awaited)
+    assert seen == ["a", "b"]
+
+
+def test_one_of_many_callers_asks() -> None:
+    """Sixteen tasks on a loop whose sleeps are a clock's: of those that wait, one asks every ten seconds."""
+    clock, asked = Clock(), list[float]()
+    wake_at = 155.0
+
+    async def sleep(seconds: float) -> None:
+        until = clock.now + seconds
+        while clock.now < until:
+            await asyncio.sleep(0)
+
+    async def attempt(_: float | None) -> str:
+        asked.append(clock.now)
+        if clock.now < wake_at:
+            raise asleep()
+        return "answer"
+
+    async def tick(tasks: list[asyncio.Task[str]]) -> None:
+        while not all(task.done() for task in tasks):
+            clock.now += 0.25
+            for _ in range(4):
+                await asyncio.sleep(0)
+
+    async def callers() -> list[str]:
+        policy = replace(clock.policy(), sleep_async=sleep)
+        tasks = [asyncio.create_task(policy.run_async(attempt)) for _ in range(16)]
+        await tick(tasks)
+        return [task.result() for task in tasks]
+
+    assert asyncio.run(callers()) == ["answer"] * 16
+    waiting = [instant for instant in asked if 100.5 < instant < wake_at]
+    assert len(waiting) <= 5
+    assert all(later - earlier >= 10.0 for earlier, later in pairwise(waiting))
+    assert len(asked) == 16 + len(waiting) + 16
+
+
+def test_endpoints_wake_by_themselves() -> None:
+    clock = Clock()
+    policy = clock.policy()
+    assert policy.run(Script(asleep("a"), "answer")) == "answer"
+    assert policy.run(Script(asleep("b"), "answer")) == "answer"
+    assert clock.now == pytest.approx(120.0)
+
+
+def test_a_policy_can_be_copied() -> None:
+    """Also into another process, which pickles it in the same way: it holds a lock."""
+    policy = Policy(max_attempts=2)
+    assert deepcopy(policy) == policy

@@ -21,6 +21,7 @@ it does no I/O and is the same for both transports (``drive``, ``drive_async``).
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from typing import Any, TypeAlias, TypeVar
 from urllib.parse import quote
@@ -111,6 +112,7 @@ def _attributes(formats: str | None, callers: str | None) -> str | None:
 
 
 def read_error(response: HttpResponse) -> AwsllmError:
+    """Whatever is not 2xx, as sagemaker-runtime tells it."""
     return decode_error(response.status, response.headers, response.body)
 
 
@@ -127,23 +129,27 @@ class Known:
     ``given`` maps ENDPOINT/COMPONENT, ENDPOINT or ``*`` to a format; the nearest holds. A format may name its prompt
     style behind a slash: ``tgi/llama3``."""
 
-    def __init__(self, given: Mapping[str, str] | None = None) -> None:
+    def __init__(self, given: Mapping[str, str] | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self._given = {name.removeprefix("sagemaker:"): _said(text) for name, text in (given or {}).items()}
-        self._found: dict[Target, Detected] = {}
+        self._clock = clock
+        self._found: dict[Target, tuple[Detected, float]] = {}
 
     def get(self, target: Target, format: str | None) -> Detected | None:
         """What the call says (``format``), else the client, else what was found; None where the search is due."""
         if format is not None:
             return _said(format)
         said = (self._given.get(name) for name in (str(target), target.endpoint, "*")) if self._given else ()
-        return next(filter(None, said), None) or self._found.get(target)
+        found, _ = self._found.get(target, (None, 0.0))
+        return next(filter(None, said), None) or found
 
     def remember(self, target: Target, found: Detected) -> None:
-        self._found[target] = found
+        self._found[target] = (found, self._clock())
 
-    def forget(self, target: Target) -> None:
-        """The next call looks again; what the caller said stays."""
-        self._found.pop(target, None)
+    def forget(self, target: Target, *, older: float = 0.0) -> None:
+        """The next call looks again, if this was found at least ``older`` seconds ago; what the caller said stays."""
+        _, since = self._found.get(target, (None, 0.0))
+        if self._clock() - since >= older:
+            self._found.pop(target, None)
 
 
 def _said(text: str) -> Detected:
@@ -354,14 +360,16 @@ def _from_container(target: Target, hosting: _Hosting, desk: _Desk) -> Steps[Det
 
 
 def _from_probe(target: Target, options: EndpointOptions | None, desk: _Desk) -> Steps[Detected | None]:
-    """Ask each way until one is answered. The call's session and name are not the probe's to use."""
+    """Ask each way until one is answered. The call's session and name are not the probe's to use; where the caller has
+    accepted the licence, a probe may say so."""
     from awsllm.wire.endpoint import detect
 
-    if options is not None:
-        options = msgspec.structs.replace(options, session_id=None, inference_id=None)
+    options = msgspec.structs.replace(options or EndpointOptions(), session_id=None, inference_id=None)
+    accepted = "accept_eula=true" if options.accept_eula else None
     for probe in detect.probes():
+        payload = msgspec.structs.replace(probe.payload, attributes=accepted)
         try:
-            reply: Payload = yield Call(invoke_request(target, options, probe.payload), read_payload, read_error)
+            reply: Payload = yield Call(invoke_request(target, options, payload), read_payload, read_error)
         except AwsllmError as error:
             if not detect.refused(error):
                 raise

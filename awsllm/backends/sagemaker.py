@@ -61,6 +61,9 @@ if TYPE_CHECKING:
 A = TypeVar("A", bound=Asked)
 T = TypeVar("T")
 
+_COSTLY = 5.0  # seconds of computing that nobody wants to pay for twice
+_DOUBTFUL = 300.0  # seconds after which what was found about an endpoint may have changed
+
 
 # --- requests to calls -----------------------------------------------------------------------------------------------
 
@@ -81,7 +84,7 @@ def converse_stream_call(request: ConverseRequest, found: Detected) -> tuple[Str
         lambda request_id: speak.chunk_decoder(msgspec.structs.replace(context, request_id=request_id))
     )
     http = invoke_request(read_target(request.model, request.endpoint), request.endpoint, payload, stream=True)
-    return StreamCall(http, decoder.begin, read_error), decoder
+    return StreamCall(http, decoder.begin, _read_error(found)), decoder
 
 
 def embed_call(request: EmbedRequest, found: Detected) -> Call[EmbedResponse]:
@@ -110,11 +113,16 @@ def _call(
     context = _context(request, found, warnings)
 
     def read(response: HttpResponse) -> T:
-        with _explained(found):
+        try:
             return decode(read_payload(response), msgspec.structs.replace(context, request_id=response.request_id))
+        except AwsllmError as error:
+            if is_undecodable(error):
+                error.retryable = False  # the answer was given and paid for: another would be like it
+                _explained(error, found)
+            raise
 
     target = read_target(request.model, request.endpoint)
-    return Call(invoke_request(target, request.endpoint, payload), read, read_error)
+    return Call(invoke_request(target, request.endpoint, payload), read, _read_error(found))
 
 
 def _context(request: Asked, found: Detected, warnings: tuple[str, ...]) -> ReplyContext:
@@ -130,24 +138,31 @@ def _written(encode: Callable[[], Payload]) -> Payload:
         raise ValidationError(f"the request cannot be written as JSON: {cause}") from cause
 
 
-@contextmanager
-def _explained(found: Detected) -> Iterator[None]:
-    """A reply of another shape: sending the request again would only pay for it twice."""
-    try:
-        yield
-    except AwsllmError as error:
-        if is_undecodable(error):
-            error.retryable = False
-            error.add_note(
-                f"the container was taken to speak {found.format} ({found.source}: {found.evidence}); "
-                'if it does not, say what it speaks with endpoint={"format": …}'
-            )
-        raise
+def _read_error(found: Detected) -> Callable[[HttpResponse], AwsllmError]:
+    def read(response: HttpResponse) -> AwsllmError:
+        error = read_error(response)
+        return _explained(error, found) if is_refusal(error) else error
+
+    return read
+
+
+def _explained(error: AwsllmError, found: Detected) -> AwsllmError:
+    """The error with a note of what the container was taken to speak, for that may be what is wrong."""
+    error.add_note(
+        f"the container was taken to speak {found.format} ({found.source}: {found.evidence}); "
+        'if it does not, say what it speaks with endpoint={"format": …}'
+    )
+    return error
 
 
 def is_undecodable(error: AwsllmError) -> bool:
-    """Whether the error says that a reply has not the form it should have; a container's own errors have a status."""
+    """Whether a reply has not the form it should have; errors that the service or a container tells have a status."""
     return isinstance(error, ServerError | StreamError) and error.code is None and error.status is None
+
+
+def is_refusal(error: AwsllmError) -> bool:
+    """Whether the container itself did not take the request."""
+    return error.code == "ModelError" and error.status in (400, 404, 405, 415, 422)
 
 
 def _with_session(response: ConverseResponse, http: HttpResponse) -> ConverseResponse:
@@ -241,13 +256,19 @@ class _Formats:
 
     @contextmanager
     def _watched(self, request: Asked) -> Iterator[None]:
-        """Errors say where they come from; what a reply disproves is forgotten."""
+        """Errors say where they come from. What a reply disproves is forgotten; so is, after a while, what a refusal
+        makes doubtful, since an endpoint may have been updated. A connection that broke after a long silence is not
+        tried again: a long answer would be paid for twice."""
+        began = time.monotonic()
         with located("sagemaker", request.model):
             try:
                 yield
             except AwsllmError as error:
                 if is_undecodable(error):
                     self._known.forget(self._target(request))
+                    error.retryable = error.retryable and time.monotonic() - began < _COSTLY
+                elif is_refusal(error):
+                    self._known.forget(self._target(request), older=_DOUBTFUL)
                 raise
 
 
