@@ -108,7 +108,7 @@ def _allow_components() -> None:
     _dimensions = models.ScalableDimensionValueSet
     named = {member.name: member.value for member in _dimensions if member.value != COMPONENT_DIMENSION}
     named["SAGEMAKER_COMPONENT_COPIES"] = COMPONENT_DIMENSION
-    extended = Enum("ScalableDimensionValueSet", named)
+    extended = Enum("ScalableDimensionValueSet", named)  # type: ignore[misc]
     models.ScalableDimensionValueSet = responses.ScalableDimensionValueSet = extended
 
 
