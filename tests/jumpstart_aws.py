@@ -2,7 +2,7 @@
 
 The methods are boto3's, and botocore's validator judges every request. The test
 sets how many looks a transition takes, what fails, and what a call is preceded by. ``serve`` lets another process use
-the same account over a loopback socket.
+the same account over a socket of this machine.
 """
 
 import functools
@@ -13,9 +13,7 @@ from datetime import UTC, datetime
 from multiprocessing.connection import Client, Connection, Listener
 from typing import Any
 
-import boto3
 from botocore.exceptions import ClientError
-from botocore.validate import validate_parameters
 
 from awsllm.jumpstart.plan import Cost, Plan, Step
 
@@ -32,6 +30,8 @@ def error(code: str, text: str, operation: str, status: int = 400) -> ClientErro
 
 @functools.cache
 def _client(service: str) -> Any:
+    import boto3  # a process that only calls does without
+
     return boto3.Session(aws_access_key_id="a", aws_secret_access_key="b", region_name=REGION).client(service)
 
 
@@ -83,6 +83,8 @@ class Aws:
 
     def call(self, operation: str, request: dict[str, Any], model: Any = None) -> dict[str, Any]:
         if model is not None:
+            from botocore.validate import validate_parameters
+
             validate_parameters(request, model.operation_model(operation).input_shape)
         with self._lock:
             self.calls.append((operation, request))
@@ -456,9 +458,9 @@ def _component_steps(
 # --- another process ------------------------------------------------------------------------------------------------
 
 
-def serve(aws: Aws) -> tuple[str, int]:
+def serve(aws: Aws) -> str:
     """The address at which another process finds this account (``Remote``), until this process ends."""
-    listener = Listener(("127.0.0.1", 0), authkey=KEY)
+    listener = Listener(family="AF_UNIX", authkey=KEY)
 
     def accept() -> None:
         while True:
@@ -469,38 +471,43 @@ def serve(aws: Aws) -> tuple[str, int]:
             threading.Thread(target=_answer, args=(aws, connection), daemon=True).start()
 
     threading.Thread(target=accept, daemon=True).start()
-    host, port = listener.address
-    return str(host), int(port)
+    return str(listener.address)
 
 
 def _answer(aws: Aws, connection: Connection) -> None:
-    while True:
-        try:
-            operation, request = connection.recv()
-        except (EOFError, OSError):
-            return
-        try:
-            answer: Any = aws.call(operation, request)
-        except ClientError as refused:
-            answer = (refused.response, operation)
-        try:
-            connection.send(answer)
-        except OSError:
-            return
+    """One call, one connection: a caller that is interrupted leaves no answer behind for its next call."""
+    try:
+        service, method, request = connection.recv()
+        connection.send(getattr(aws.clients(service), method)(**request))
+    except ClientError as refused:
+        connection.send((refused.response, refused.operation_name))
+    except (EOFError, OSError):
+        return
+    finally:
+        connection.close()
 
 
 class Remote:
     """``clients`` of a child process: each call goes to the parent's ``Aws``."""
 
-    def __init__(self, host: str, port: int) -> None:
-        self._connection = Client((host, port), authkey=KEY)
-        self._aws = Aws()
-        self._aws.call = self._call  # type: ignore[method-assign]
-        self.clients = self._aws.clients
+    def __init__(self, address: str) -> None:
+        self._address = address
 
-    def _call(self, operation: str, request: dict[str, Any], model: Any = None) -> dict[str, Any]:
-        self._connection.send((operation, request))
-        answer = self._connection.recv()
-        if isinstance(answer, tuple):
-            raise ClientError(*answer)
-        return answer
+    def clients(self, service: str) -> Any:
+        return _RemoteMethods(self._address, service)
+
+
+class _RemoteMethods:
+    def __init__(self, address: str, service: str) -> None:
+        self._address, self._service = address, service
+
+    def __getattr__(self, method: str) -> Any:
+        def call(**request: Any) -> dict[str, Any]:
+            with Client(self._address, authkey=KEY) as connection:
+                connection.send((self._service, method, request))
+                answer = connection.recv()
+            if isinstance(answer, tuple):
+                raise ClientError(*answer)
+            return answer
+
+        return call
