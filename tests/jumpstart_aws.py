@@ -5,6 +5,7 @@ sets how many looks a transition takes, what fails, and what a call is preceded 
 the same account over a socket of this machine.
 """
 
+import contextlib
 import functools
 import threading
 import time
@@ -476,15 +477,13 @@ def serve(aws: Aws) -> str:
 
 def _answer(aws: Aws, connection: Connection) -> None:
     """One call, one connection: a caller that is interrupted leaves no answer behind for its next call."""
-    try:
+    with connection, contextlib.suppress(EOFError, OSError):  # the caller may be gone
         service, method, request = connection.recv()
-        connection.send(getattr(aws.clients(service), method)(**request))
-    except ClientError as refused:
-        connection.send((refused.response, refused.operation_name))
-    except (EOFError, OSError):
-        return
-    finally:
-        connection.close()
+        try:
+            answer: Any = getattr(aws.clients(service), method)(**request)
+        except ClientError as refused:
+            answer = (refused.response, refused.operation_name)
+        connection.send(answer)
 
 
 class Remote:
