@@ -6,6 +6,8 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from awsllm.errors import AccessDeniedError, ModelNotReadyError, ServerError, ValidationError
 from awsllm.types import ConverseRequest, ConverseResponse, InferenceConfig, Message, Text
@@ -211,11 +213,34 @@ def test_a_reply_shows_its_format(reply: Any, name: str | None) -> None:
     assert (found and found.format) == name
 
 
+def test_the_base_models_of_the_dialogs_take_a_text() -> None:
+    found = detect.from_reply([{"generation": "x"}])
+    assert found is not None
+    assert (found.format, found.settings.task) == ("dialogs", "text-generation")
+
+
+NAMES = st.sampled_from(
+    ["inputs", "messages", "prompt", "outputs", "generated_text", "generation", "Body", "OutputKeys"]
+)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES | st.text(max_size=3), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(JSON)
+def test_nothing_that_a_container_or_a_document_says_breaks_detection(value: Any) -> None:
+    for found in (detect.from_reply(value), detect.from_payloads({"a": value, "b": {"Body": value}})):
+        assert found is None or found.format in formats.FORMATS
+
+
 def ask(name: str, probe: detect.Probe) -> Payload | None:
     """What a container of the format answers to a probe; None where it refuses."""
     container = formats.get(name)
     try:
-        asked, _ = container.decode_request("ep", probe.payload, Settings())
+        sent = msgspec.structs.replace(probe.payload, attributes="accept_eula=true")
+        asked, _ = container.decode_request("ep", sent, Settings())
     except ValidationError:
         return None
     if not isinstance(asked, ConverseRequest):
@@ -225,7 +250,9 @@ def ask(name: str, probe: detect.Probe) -> Payload | None:
     return container.encode_converse_response(response, ReplyContext(request=asked))
 
 
-@pytest.mark.parametrize("name", ["tgi", "lmi", "mms"])
+@pytest.mark.parametrize(
+    "name", ["tgi", "lmi", "mms", "dialogs", "openai", "jurassic", "cohere-command", "cohere-chat"]
+)
 def test_the_probes_find_a_container_that_nothing_is_known_of(name: str) -> None:
     judged = ((probe, ask(name, probe)) for probe in detect.probes())
     found = next(one for probe, reply in judged if reply and (one := probe.judge(reply)))

@@ -122,7 +122,9 @@ def from_payloads(payloads: Mapping[str, JsonObject]) -> Detected | None:
     return next(chat, found[0] if found else None)
 
 
-def _from_payload(name: str, example: JsonObject) -> Detected | None:
+def _from_payload(name: str, example: JsonValue) -> Detected | None:
+    if not isinstance(example, dict):
+        return None
     body, outputs = example.get("Body"), example.get("OutputKeys")
     where = f"example payload {name!r}"
     if isinstance(body, str):
@@ -392,9 +394,16 @@ def from_reply(value: JsonValue) -> Detected | None:
     """Which format a container's reply is in. None for errors and what no format answers."""
     for fits, found, reason in _REPLY_ROWS:
         if fits(value):
-            embeds = found == "mms" and isinstance(value, dict) and "embedding" in value
-            settings = Settings(task="embedding" if embeds else None, is_list=found == "tgi")
+            settings = Settings(task=_task_shown(found, value), is_list=found == "tgi")
             return Detected(format=found, settings=settings, source="probe", evidence=reason)
+    return None
+
+
+def _task_shown(format: str, reply: JsonValue) -> str | None:
+    if format == "mms" and isinstance(reply, dict) and "embedding" in reply:
+        return "embedding"
+    if format == "dialogs" and isinstance(reply[0]["generation"], str):
+        return "text-generation"
     return None
 
 
@@ -442,6 +451,11 @@ _PROBES = (
         "inputs",
         {"inputs": "Hi", "parameters": {"max_new_tokens": 1}},
         ("tgi", "lmi", "djl", "tei", "huggingface", "dialogs"),
+    ),
+    _probe(
+        "dialogs",
+        {"inputs": [[{"role": "user", "content": "Hi"}]], "parameters": {"max_new_tokens": 1}},
+        ("dialogs",),
     ),
     _probe("inputs alone", {"inputs": "Hi"}, ("tei", "huggingface")),
     _probe("text_inputs", {"text_inputs": "Hi", "max_length": 2}, ("mms",)),

@@ -30,6 +30,7 @@ from awsllm.wire.reading import MalformedError, strings, without_none
 
 PLAIN = "application/x-text"
 _KNOWN = frozenset(("text_inputs", "max_length", "do_sample", "temperature", "top_p", "mode"))
+_LENGTH = "max_tokens: sent as max_length, in which models that go on with a text count the prompt, too"
 _IGNORED = ("max_tokens", "temperature", "top_p")
 
 
@@ -41,7 +42,7 @@ class MultiModelServer(Format):
     def warnings(self, request: ConverseRequest | EmbedRequest, settings: Settings) -> tuple[str, ...]:
         if isinstance(request, EmbedRequest):
             return text.embed_warnings(request)
-        return (*text.warnings(request), *text.limit_warnings(request), *text.no_stop_warnings(request))
+        return (*text.warnings(request), *text.limit_warnings(request), _LENGTH, *text.no_stop_warnings(request))
 
     def encode_converse(self, request: ConverseRequest, settings: Settings, *, stream: bool) -> Payload:
         text.check(request, self)
