@@ -122,9 +122,9 @@ class _Translation:
 
     def _member(self, name: str, value: JsonValue) -> JsonObject:
         if name in _KWARGS:
-            return self.members(value) if isinstance(value, dict) else {}
+            return self.members(_object(value))
         if name in _BY_REGION:
-            found = value.get(self._region) if isinstance(value, dict) else None
+            found = _object(value).get(self._region)
             return {_BY_REGION[name]: found} if found else {}
         return {self._name(name): self._value(name, value)}
 
@@ -164,23 +164,21 @@ class _Translation:
         """``{regional_aliases: {REGION: {ALIAS: URI}}, variants: {TYPE: {properties, regional_properties}}}``."""
         if not isinstance(variants, dict):
             return variants
-        regional = variants.get("regional_aliases") or variants.get("aliases") or {}
-        aliases = regional.get(self._region, {}) if isinstance(regional, dict) else {}
-        rows = variants.get("variants") or {}
+        regional = _object(variants.get("regional_aliases")) or _object(variants.get("aliases"))
+        aliases = _object(regional.get(self._region))
+        rows = _object(variants.get("variants"))
         return {
             "Aliases": {},  # all are resolved
             "Variants": {name: {"Properties": self._properties(row, aliases)} for name, row in rows.items()},
         }
 
     def _properties(self, row: JsonValue, aliases: Mapping[str, JsonValue]) -> JsonObject:
-        if not isinstance(row, dict):
-            return {}
         found: JsonObject = {}
-        for name, value in (row.get("regional_properties") or {}).items():
+        for name, value in _object(_object(row).get("regional_properties")).items():
             known = aliases.get(value.removeprefix("$")) if isinstance(value, str) else None
             if known is not None:  # else there is no such image or package in this region
                 found[pascal(name)] = known
-        for name, value in (row.get("properties") or {}).items():
+        for name, value in _object(_object(row).get("properties")).items():
             found.update(self._property(name, value))
         return found
 
@@ -201,19 +199,23 @@ class _Translation:
         its other classes, else among the models that SageMaker keeps for others."""
         if not isinstance(source, dict):
             return source
-        provider = cased(source.get("provider") or {})
+        provider = _object(cased(source.get("provider")))
         bucket = f"sagemaker-sd-models-prod-{self._region}"
-        if isinstance(provider, dict) and provider.get("Name") == "JumpStart":
+        if provider.get("Name") == "JumpStart":
             bucket = self._buckets.gated if provider.get("Classification") == "gated" else self._buckets.content
         content: JsonObject = {}
         for name, value in source.items():
             if name == "s3_data_source" and isinstance(value, dict):
                 content["S3DataSource"] = {**cased(value), "S3Uri": _uri(bucket, value.get("s3_uri"))}
             elif name == "provider":
-                content["Provider"] = provider
+                content["Provider"] = cased(value)
             elif value is not None:
                 content.update(self._member(name, value))
         return content
+
+
+def _object(value: JsonValue) -> JsonObject:
+    return value if isinstance(value, dict) else {}
 
 
 def cased(value: JsonValue) -> JsonValue:
