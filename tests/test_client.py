@@ -537,3 +537,116 @@ def test_boto3s_answer_is_a_script() -> None:
     }
     client, _ = client_of(answer)
     assert client.converse(MODEL, "Hello").text == "Hi."
+
+
+# --- endpoints, images, rankings -------------------------------------------------------------------------------------
+
+
+def client_and_twin(*replies: Any) -> tuple[awsllm.Client, awsllm.AsyncClient, ScriptedBackend]:
+    """A client and its asynchronous twin over one script, as a SageMaker endpoint."""
+    backend = ScriptedBackend(*replies)
+    sync = awsllm.Client(backends={"sagemaker": backend, "bedrock": backend})
+    return sync, awsllm.AsyncClient(backends={"sagemaker": AsyncScriptedBackend(backend)}), backend
+
+
+def test_how_an_endpoint_is_called() -> None:
+    client, twin, backend = client_and_twin("Hi.")
+    wanted = t.EndpointOptions(variant="blue", accept_eula=True)
+    asked: tuple[Any, ...] = (wanted, {"variant": "blue", "accept_eula": True})
+    for endpoint in asked:
+        client.converse("sagemaker:ep", "Hello", endpoint=endpoint)
+        client.converse_stream("sagemaker:ep", "Hello", endpoint=endpoint).response  # noqa: B018
+        client.embed("sagemaker:ep", "Hello", input_type="search_query", endpoint=endpoint)
+        client.generate_image("sagemaker:ep", "a cat", endpoint=endpoint)
+        client.rerank("sagemaker:ep", "a", ["b"], endpoint=endpoint)
+        asyncio.run(twin.embed("sagemaker:ep", "Hello", input_type="search_query", endpoint=endpoint))
+    assert len(backend.requests) == 12
+    assert all(request.endpoint == wanted for request in backend.requests)
+    embedded = backend.requests[2]
+    assert isinstance(embedded, t.EmbedRequest)
+    assert embedded.input_type == "search_query"
+
+
+BAD_ENDPOINTS = [
+    ("bedrock:amazon.nova-lite-v1:0", {"variant": "a"}, "sagemaker: endpoint"),
+    ("sagemaker:ep", {"varient": "a"}, "'varient'.*variant"),
+    ("sagemaker:ep", "blue", "not a str"),
+    ("sagemaker:ep", {"accept_eula": "yes"}, "accept_eula"),
+]
+
+
+@pytest.mark.parametrize(("model", "endpoint", "says"), BAD_ENDPOINTS)
+def test_endpoints_that_are_none(model: str, endpoint: Any, says: str) -> None:
+    client, _, backend = client_and_twin("Hi.")
+    calls: list[Any] = [
+        lambda: client.converse(model, "Hello", endpoint=endpoint),
+        lambda: client.embed(model, "Hello", endpoint=endpoint),
+        lambda: client.generate_image(model, "a cat", endpoint=endpoint),
+        lambda: client.rerank(model, "a", ["b"], endpoint=endpoint),
+    ]
+    for call in calls:
+        with pytest.raises(awsllm.ValidationError, match=says):
+            call()
+    assert backend.requests == []
+
+
+def test_images() -> None:
+    client, twin, backend = client_and_twin()
+    options: dict[str, Any] = {"count": 2, "width": 3, "height": 2, "seed": 7, "negative_prompt": "dogs", "steps": 9}
+    reply = client.generate_image("sagemaker:ep", "a cat", **options)
+    assert reply.model == "sagemaker:ep"
+    first, second = (image.source.data for image in reply.images if isinstance(image.source, t.Bytes))
+    assert first != second
+    assert (first[:8], first[16:24]) == (b"\x89PNG\r\n\x1a\n", b"\0\0\0\x03\0\0\0\x02")
+    assert asyncio.run(twin.generate_image("sagemaker:ep", "a cat", **options)) == reply
+    request = backend.requests[0]
+    assert isinstance(request, t.ImageRequest)
+    assert (request.prompt, request.steps, request.negative_prompt) == ("a cat", 9, "dogs")
+
+
+def test_rankings() -> None:
+    client, twin, _ = client_and_twin()
+    documents = ["a bird", "the black cat", "a cat"]
+    reply = client.rerank("sagemaker:ep", "the cat", documents)
+    assert [(item.index, item.score) for item in reply.results] == [(1, 1.0), (2, 0.5), (0, 0.0)]
+    assert reply.results[0].document == "the black cat"
+    best = asyncio.run(twin.rerank("sagemaker:ep", "the cat", documents, top_n=1))
+    assert best.results == reply.results[:1]
+    assert best.model == "sagemaker:ep"
+
+
+def test_images_and_rankings_that_are_refused() -> None:
+    client, _, backend = client_and_twin()
+    refused: list[tuple[Any, str]] = [
+        (lambda: client.generate_image("sagemaker:ep", "a", sead=1), "did you mean 'seed'"),  # type: ignore[call-arg]
+        (lambda: client.generate_image("sagemaker:ep", " "), "blank"),
+        (lambda: client.generate_image("sagemaker:ep", "a", count=0), "count is 0"),
+        (lambda: client.rerank("sagemaker:ep", "a", []), "at least one document"),
+        (lambda: client.rerank("sagemaker:ep", "a", "b"), "a list"),
+        (lambda: client.rerank("sagemaker:ep", " ", ["b"]), "query"),
+        (lambda: client.rerank("sagemaker:ep", "a", ["b", ""]), "document 1"),
+        (lambda: client.rerank("sagemaker:ep", "a", ["b"], top_n=0), "top_n"),
+        (lambda: client.embed("sagemaker:ep", "a", inputtype="x"), "did you mean 'input_type'"),  # type: ignore[call-arg]
+    ]
+    for call, says in refused:
+        with pytest.raises(awsllm.ValidationError, match=says):
+            call()
+    assert backend.requests == []
+
+
+def test_who_makes_images_and_rankings_is_named() -> None:
+    client = awsllm.Client(region="us-east-1")
+    for call in (
+        lambda: client.generate_image("bedrock:amazon.nova-canvas-v1:0", "a cat"),
+        lambda: client.rerank("bedrock:cohere.rerank-v3-5:0", "a", ["b"]),
+        lambda: client.generate_image("local:smollm2-135m-instruct", "a cat"),
+    ):
+        with pytest.raises(awsllm.UnsupportedError, match="sagemaker: endpoints"):
+            call()
+
+
+def test_tools_need_a_container_that_has_them() -> None:
+    client = awsllm.Client(region="us-east-1", formats={"ep": "mms"})
+    for options in ({"tools": [add]}, {"output_type": dict[str, int]}):
+        with pytest.raises(awsllm.UnsupportedError, match="sagemaker:ep"):
+            client.converse("sagemaker:ep", "Hello", **options)  # type: ignore[arg-type]

@@ -15,7 +15,7 @@ from botocore.validate import ParamValidator
 from awsllm import errors
 from awsllm.aws.call import Call, HttpResponse, StreamCall
 from awsllm.backends import sagemaker
-from awsllm.backends.detection import Known, Target, control_call, detection, drive, read_target
+from awsllm.backends.detection import Finding, Known, Target, control_call, detection, drive, read_target
 from awsllm.backends.sagemaker import AsyncSageMakerBackend, SageMakerBackend
 from awsllm.types import ConverseRequest, ConverseResponse, EndpointOptions, JsonObject, Message, Usage
 from awsllm.wire.endpoint import formats
@@ -107,7 +107,7 @@ class Cloud:
         """Nothing to close."""
 
     def found(self, model: str = "ep", options: EndpointOptions | None = None) -> Detected:
-        return drive(detection(read_target(model, options), options), self.send)
+        return drive(detection(read_target(model, options), options), self.send).detected
 
     @property
     def operations(self) -> list[str]:
@@ -120,8 +120,8 @@ class AsyncCloud(Cloud):
         return super().send(call, deadline=deadline)
 
     async def stream(self, call: StreamCall[Any], *, deadline: float | None = None) -> AsyncIterator[Any]:  # type: ignore[override]
-        raise AssertionError("nothing is streamed here")
-        yield
+        for event in super().stream(call, deadline=deadline):
+            yield event
 
     async def close(self) -> None:  # type: ignore[override]
         """Nothing to close."""
@@ -271,7 +271,8 @@ def test_a_control_plane_out_of_reach_is_asked_once() -> None:
 
 
 def test_nonsense_in_the_control_planes_answers() -> None:
-    for nonsense in ([], "x", {"EndpointArn": 7, "ProductionVariants": {"a": 1}}, endpoint(ProductionVariants=[3])):
+    several: list[Any] = [[], "x", {"EndpointArn": 7, "ProductionVariants": {"a": 1}}, endpoint(ProductionVariants=[3])]
+    for nonsense in several:
         plane: dict[str, Any] = dict.fromkeys(("DescribeEndpoint", "ListTags", "DescribeEndpointConfig"), nonsense)
         assert Cloud("openai", plane).found().source == "probe"
     told = {"Tags": ["x", {"Key": 1}, *jumpstart_tags()["Tags"]]}
@@ -450,7 +451,8 @@ def test_refusals_make_old_knowledge_doubtful(monkeypatch: pytest.MonkeyPatch) -
 def test_times() -> None:
     now = [0.0]
     known, target = Known(clock=lambda: now[0]), Target("ep")
-    known.remember(target, Detected(format="tgi", source="probe", evidence=""))
+    detected = Detected(format="tgi", source="probe", evidence="")
+    known.remember(target, Finding(detected))
     now[0] = 299.0
     known.forget(target, older=300.0)
     assert known.get(target, None) is not None
@@ -458,6 +460,20 @@ def test_times() -> None:
     known.forget(target, older=300.0)
     known.forget(target)
     assert known.get(target, None) is None
+    known.remember(target, Finding(detected, lasting=False))
+    now[0] = 359.0
+    assert known.get(target, None) == detected
+    now[0] = 360.0
+    assert known.get(target, None) is None
+
+
+@pytest.mark.parametrize("busy", [service_error("ThrottlingException", 400), service_error("InternalFailure", 500)])
+def test_a_busy_control_plane_is_asked_again_later(busy: HttpResponse) -> None:
+    """The call does not fail for it: only the runtime is needed."""
+    cloud = Cloud("openai", {"DescribeEndpoint": endpoint(), "ListTags": busy})
+    finding = drive(detection(Target("ep")), cloud.send)
+    assert (finding.detected.source, finding.lasting) == ("probe", False)
+    assert drive(detection(Target("ep")), Cloud("openai").send).lasting
 
 
 def test_a_deadline_bounds_the_wait_for_a_search() -> None:

@@ -30,7 +30,15 @@ import msgspec
 
 from awsllm.aws.call import Call, HttpRequest, HttpResponse
 from awsllm.backends.remote import read_object
-from awsllm.errors import AwsllmError, ConfigurationError, ConnectError, ModelTimeoutError, ValidationError
+from awsllm.errors import (
+    AwsllmError,
+    ConfigurationError,
+    ConnectError,
+    ModelTimeoutError,
+    ServerError,
+    ThrottlingError,
+    ValidationError,
+)
 from awsllm.types import EndpointOptions, JsonObject, JsonValue, Value
 from awsllm.wire import errors
 from awsllm.wire.endpoint.errors import decode_error
@@ -120,6 +128,9 @@ def read_payload(response: HttpResponse) -> Payload:
     return Payload(response.body, response.headers.get("content-type", JSON))
 
 
+_BUSY = 60.0  # seconds after which what was found without SageMaker's help is looked for again
+
+
 # --- what is known ---------------------------------------------------------------------------------------------------
 
 
@@ -132,18 +143,23 @@ class Known:
     def __init__(self, given: Mapping[str, str] | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self._given = {name.removeprefix("sagemaker:"): _said(text) for name, text in (given or {}).items()}
         self._clock = clock
-        self._found: dict[Target, tuple[Detected, float]] = {}
+        self._found: dict[Target, tuple[Finding, float]] = {}
 
     def get(self, target: Target, format: str | None) -> Detected | None:
         """What the call says (``format``), else the client, else what was found; None where the search is due."""
         if format is not None:
             return _said(format)
         said = (self._given.get(name) for name in (str(target), target.endpoint, "*")) if self._given else ()
-        found, _ = self._found.get(target, (None, 0.0))
-        return next(filter(None, said), None) or found
+        return next(filter(None, said), None) or self._recall(target)
 
-    def remember(self, target: Target, found: Detected) -> None:
-        self._found[target] = (found, self._clock())
+    def _recall(self, target: Target) -> Detected | None:
+        finding, since = self._found.get(target, (None, 0.0))
+        if finding is None or not (finding.lasting or self._clock() - since < _BUSY):
+            return None
+        return finding.detected
+
+    def remember(self, target: Target, finding: Finding) -> None:
+        self._found[target] = (finding, self._clock())
 
     def forget(self, target: Target, *, older: float = 0.0) -> None:
         """The next call looks again, if this was found at least ``older`` seconds ago; what the caller said stays."""
@@ -194,7 +210,15 @@ async def drive_async(steps: Steps[T], send: Callable[[Call[Any]], Awaitable[Any
         return found
 
 
-def detection(target: Target, options: EndpointOptions | None = None) -> Steps[Detected]:
+class Finding(Value, frozen=True):
+    """What a search found. It is not ``lasting`` where SageMaker was too busy to be asked: what it would have said may
+    be more, or something else."""
+
+    detected: Detected
+    lasting: bool = True
+
+
+def detection(target: Target, options: EndpointOptions | None = None) -> Steps[Finding]:
     """What ``target`` speaks. Raises ``ConfigurationError`` where nothing tells it, and what the probe meets: no such
     endpoint, no access, no capacity."""
     from awsllm.wire.endpoint import detect
@@ -209,7 +233,7 @@ def detection(target: Target, options: EndpointOptions | None = None) -> Steps[D
         found = yield from _from_probe(target, options, desk)
     if found is None:
         raise _unknown(desk.refusals)
-    return detect.with_tags(found, tags)
+    return Finding(detect.with_tags(found, tags), lasting=not desk.was_busy)
 
 
 def _unknown(refusals: list[str]) -> ConfigurationError:
@@ -228,6 +252,7 @@ class _Desk:
 
     def __init__(self) -> None:
         self.refusals: list[str] = []
+        self.was_busy = False
         self._reachable = True
 
     def ask(self, operation: str, **members: str) -> Steps[JsonObject]:
@@ -238,6 +263,7 @@ class _Desk:
             answer: JsonObject = yield control_call(operation, members)
         except AwsllmError as error:
             self._reachable = not isinstance(error, ConnectError | ModelTimeoutError)
+            self.was_busy = self.was_busy or isinstance(error, ThrottlingError | ServerError)
             self.refuse(operation, error)
             return {}
         return answer

@@ -318,9 +318,9 @@ class SageMakerBackend(_Formats):
             if found := self._recall(request):
                 return found
             steps = detection(target, request.endpoint)
-            found = drive(steps, lambda call: self._transport.send(call, deadline=deadline))
-            self._known.remember(target, found)
-            return found
+            finding = drive(steps, lambda call: self._transport.send(call, deadline=deadline))
+            self._known.remember(target, finding)
+            return finding.detected
         finally:
             search.release()
 
@@ -390,9 +390,9 @@ class AsyncSageMakerBackend(_Formats):
             if found := self._recall(request):
                 return found
             steps = detection(target, request.endpoint)
-            found = await drive_async(steps, lambda call: self._transport.send(call, deadline=deadline))
-            self._known.remember(target, found)
-            return found
+            finding = await drive_async(steps, lambda call: self._transport.send(call, deadline=deadline))
+            self._known.remember(target, finding)
+            return finding.detected
         finally:
             search.release()
 
