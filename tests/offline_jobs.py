@@ -9,6 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 import boto3
 from botocore.awsrequest import AWSResponse
+from botocore.config import Config
 
 from awsllm.errors import AwsllmError
 from awsllm.jumpstart.document import ModelDocument, read_description
@@ -16,7 +17,7 @@ from awsllm.jumpstart.prices import Prices
 from awsllm.jumpstart.progress import Pace
 from awsllm.server.control import jobs
 from awsllm.server.control.plane import ControlPlane, Neighbours
-from awsllm.server.sagemaker import failure
+from awsllm.server.surface import failure
 from awsllm.server.work import Incoming, Reply
 from awsllm.testing.answer import LazyBody
 
@@ -84,7 +85,8 @@ class Offline:
 
     def clients(self, service: str) -> Any:
         if service not in self._made:
-            self._made[service] = _session().client(service)
+            plain = Config(request_checksum_calculation="when_required")  # bodies as they are, not in chunks
+            self._made[service] = _session().client(service, config=plain)
             self._made[service].meta.events.register("before-send", self._send)
         return self._made[service]
 
@@ -113,7 +115,7 @@ class Offline:
         try:
             reply = jobs.invoke_async(self.plane, REGION, incoming.path.split("/")[2], incoming)
         except AwsllmError as error:
-            return failure(error)
+            return failure(incoming, error)
         assert reply is not None
         return reply
 

@@ -1,0 +1,180 @@
+"""Asynchronous inference: results polled from S3, in an offline account whose endpoint answers in its own format."""
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+from offline_jobs import ROLE, Offline
+
+from awsllm.errors import (
+    AccessDeniedError,
+    AwsllmError,
+    ConfigurationError,
+    ModelTimeoutError,
+    ServerError,
+    UnsupportedError,
+    ValidationError,
+)
+from awsllm.jumpstart.asynchronous import MAX_INLINE, AsyncInference, invoke_async
+from awsllm.jumpstart.resources import call
+from awsllm.testing.scripted import ScriptedBackend
+from awsllm.types import ConverseRequest, ConverseResponse, EmbedRequest, Message, Text
+from awsllm.wire.endpoint import formats
+from awsllm.wire.endpoint.format import Settings
+
+OUT, FAILED = "s3://my-bucket/out", "s3://my-bucket/failed"
+
+
+def answer(request: ConverseRequest) -> str:
+    text = msgspec.to_builtins(request.messages[-1].content[0])["text"]
+    if "boom" in text:
+        raise ValidationError("the prompt must not be boom")
+    return f"<{text}>"
+
+
+def deployed(form: str = "openai", *, failures: bool = True, asynchronous: bool = True) -> Offline:
+    offline = Offline(backend=ScriptedBackend(answer), formats={"ep": form})
+    sm = offline.clients("sagemaker")
+    sm.create_model(ModelName="m", ExecutionRoleArn=ROLE, PrimaryContainer={"Image": "image"})
+    output = {"S3OutputPath": OUT, **({"S3FailurePath": FAILED} if failures else {})}
+    sm.create_endpoint_config(
+        EndpointConfigName="c",
+        ProductionVariants=[
+            {"VariantName": "AllTraffic", "ModelName": "m", "InstanceType": "ml.g5.xlarge", "InitialInstanceCount": 1}
+        ],
+        **({"AsyncInferenceConfig": {"OutputConfig": output}} if asynchronous else {}),
+    )
+    sm.create_endpoint(EndpointName="ep", EndpointConfigName="c")
+    return offline
+
+
+def ask(text: str = "Hello") -> ConverseRequest:
+    return ConverseRequest(model="sagemaker:ep", messages=(Message("user", (Text(text),)),))
+
+
+def inference(offline: Offline, **options: Any) -> AsyncInference:
+    return AsyncInference("sagemaker:ep", offline.clients, pace=offline.pace, **options)
+
+
+@pytest.mark.parametrize("form", ["openai", "tgi", "lmi"])
+def test_a_neutral_request_in_each_format(form: str) -> None:
+    offline = deployed(form)
+    waiting = inference(offline, format=formats.get(form)).invoke(ask())
+    assert waiting.output.startswith(OUT)
+    reply = waiting.result()
+    assert isinstance(reply, ConverseResponse)
+    assert reply.text == "<Hello>"
+    assert waiting.done()
+
+
+def test_a_json_body_and_its_answer() -> None:
+    offline = deployed()
+    body = {"messages": [{"role": "user", "content": "Hi"}]}
+    assert inference(offline).invoke(body).result()["choices"][0]["message"]["content"] == "<Hi>"
+    by_function = invoke_async("ep", json.dumps(body).encode(), offline.clients, pace=offline.pace)
+    assert by_function.payload().json()["choices"][0]["message"]["content"] == "<Hi>"
+
+
+def test_a_container_that_fails_is_an_error_of_its_own() -> None:
+    waiting = inference(deployed(), format=formats.get("openai")).invoke(ask("boom"))
+    with pytest.raises(AwsllmError, match="must not be boom"):
+        waiting.result()
+    with pytest.raises(AwsllmError, match="must not be boom"):  # again, without another look
+        waiting.result()
+
+
+@pytest.mark.parametrize("missing", [404, 403])
+def test_what_is_not_there_yet(missing: int) -> None:
+    offline = deployed()
+    offline.objects.missing = missing
+    waiting = inference(offline).resume(f"{OUT}/later.out", f"{FAILED}/later-error.out")
+    assert not waiting.done()
+    with pytest.raises(ModelTimeoutError) as caught:
+        waiting.wait(timeout=3)
+    assert ("s3:GetObject" in str(caught.value)) == (missing == 403)
+    offline.objects.write(f"{OUT}/later.out", b'{"a": 1}')
+    assert waiting.wait(timeout=3).result() == {"a": 1}
+
+
+def test_a_failure_that_is_no_json() -> None:
+    offline = deployed()
+    offline.objects.write(f"{FAILED}/x", b"Received server error (500) from primary")
+    with pytest.raises(ServerError, match=r"server error \(500\)"):
+        inference(offline).resume(f"{OUT}/x", f"{FAILED}/x").result()
+    offline.objects.write(f"{FAILED}/y", b'{"error": {"message": "too long", "type": "BadRequestError", "code": 400}}')
+    with pytest.raises(ValidationError, match="too long"):
+        inference(offline).resume(f"{OUT}/y", f"{FAILED}/y").result()
+
+
+def test_without_a_failure_path_only_time_tells() -> None:
+    offline = deployed(failures=False)
+    waiting = inference(offline, format=formats.get("openai")).invoke(ask("boom"))
+    assert waiting.failure is None
+    with pytest.raises(ModelTimeoutError):
+        waiting.result(timeout=2)
+
+
+def test_large_bodies_go_through_s3() -> None:
+    offline = deployed()
+    large = ask("x" * MAX_INLINE)
+    form = formats.get("openai")
+    with pytest.raises(ValidationError, match="upload="):
+        inference(offline, format=form).invoke(large)
+    uploading = inference(offline, format=form, upload="s3://my-bucket/in/")
+    assert uploading.invoke(large).result().text.startswith("<xxx")
+    uploaded = [uri for uri in offline.objects.objects if uri.startswith("s3://my-bucket/in/")]
+    assert len(uploaded) == 1
+
+
+def test_many_requests_in_order_and_a_failure_among_them() -> None:
+    offline = deployed()
+    many = inference(offline, format=formats.get("openai"))
+    texts = ["a", "boom", "b", "c"]
+    answers = list(many.map((ask(text) for text in texts), in_flight=2))
+    assert [one.text if isinstance(one, ConverseResponse) else type(one) for one in answers] == [
+        "<a>",
+        ValidationError if isinstance(answers[1], ValidationError) else ServerError,
+        "<b>",
+        "<c>",
+    ]
+
+
+def test_what_is_refused_before_anything_is_sent() -> None:
+    offline = deployed()
+    with pytest.raises(ConfigurationError, match="format="):
+        inference(offline).invoke(ask())
+    with pytest.raises(ValidationError, match="no inference components"):
+        AsyncInference("sagemaker:ep/component", offline.clients)
+    with pytest.raises(ValidationError, match="no JSON value"):
+        inference(offline).invoke({"a": object()})
+    with pytest.raises(UnsupportedError):
+        inference(offline, format=formats.get("tgi"), settings=Settings()).invoke(
+            EmbedRequest(model="ep", texts=("a",))
+        )
+    with pytest.raises(ValidationError, match="no object in S3"):
+        inference(offline).resume("https://example.com/x").done()
+
+
+def test_the_service_s_own_refusals() -> None:
+    with pytest.raises(AwsllmError, match="asynchronous"):
+        inference(deployed(asynchronous=False)).invoke({})
+    offline = deployed()
+    with pytest.raises(AwsllmError, match="does not exist"):
+        call(
+            offline.clients, "sagemaker-runtime", "invoke_endpoint_async",
+            EndpointName="ep", InputLocation="s3://my-bucket/none",
+        )  # fmt: skip
+
+
+def test_other_errors_of_s3_are_told() -> None:
+    offline = deployed()
+    waiting = inference(offline).resume(f"{OUT}/x")
+
+    class Broken:
+        def get_object(self, **_: Any) -> Any:
+            raise AccessDeniedError("expired", status=401)
+
+    offline._made["s3"] = Broken()
+    with pytest.raises(AccessDeniedError, match="expired"):
+        waiting.done()
