@@ -77,6 +77,17 @@ _FINDING = [
     "servicequotas:ListServiceQuotas",
 ]
 
+_SCALING = (
+    "DeleteScalingPolicy",
+    "DeleteScheduledAction",
+    "DeregisterScalableTarget",
+    "ListTagsForResource",
+    "PutScalingPolicy",
+    "PutScheduledAction",
+    "RegisterScalableTarget",
+    "TagResource",
+)
+
 
 class _Arns:
     def __init__(self, region: str, account: str) -> None:
@@ -172,10 +183,8 @@ def _catalogue(region: str, arns: _Arns, hub: str | None) -> Iterator[JsonObject
 def _scaling(plan_steps: Sequence[Step], arns: _Arns) -> Iterator[JsonObject]:
     if not any(step.service == "application-autoscaling" for step in plan_steps):
         return
-    actions = ("RegisterScalableTarget", "DeregisterScalableTarget", "PutScalingPolicy", "DeleteScalingPolicy")
-    actions += ("PutScheduledAction", "DeleteScheduledAction", "TagResource", "ListTagsForResource")
     targets = arns.of("application-autoscaling", "scalable-target/*")
-    yield _statement("Scale", [f"application-autoscaling:{action}" for action in actions], [targets])
+    yield _statement("Scale", [f"application-autoscaling:{action}" for action in _SCALING], [targets])
     alarms = [step.resource for step in plan_steps if step.operation == "PutMetricAlarm"]
     watched = [arns.of("cloudwatch", f"alarm:{name}") for name in ["TargetTracking-*", *alarms]]
     yield _statement(

@@ -191,7 +191,7 @@ class _Variants:
         uri = self.first("ImageUri")
         if isinstance(uri, str) and uri.startswith("$"):
             uri = self._aliases.get(uri[1:])
-        return uri
+        return uri if isinstance(uri, str) else None
 
 
 def family(instance_type: str) -> str:
