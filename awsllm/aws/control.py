@@ -55,12 +55,13 @@ def anonymous(service: str, session: AwsSession | None = None) -> Any:
 def translated() -> Iterator[None]:
     """Errors that boto3 raises within the block, as awsllm's."""
     from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+    from botocore.exceptions import ConnectionError as Unconnected
 
     try:
         yield
     except ClientError as error:
         raise _service_error(error.response) from error
-    except HTTPClientError as error:
+    except (HTTPClientError, Unconnected) as error:
         raise ConnectError(str(error)) from error
     except BotoCoreError as error:
         raise ConfigurationError(str(error)) from error

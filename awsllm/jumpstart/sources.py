@@ -248,6 +248,7 @@ class S3Cache:
             task=document.task or keyword(entry.keywords, "task"),
             framework=document.framework or keyword(entry.keywords, "framework"),
             proprietary=document.proprietary or bool(entry.proprietary),
+            support_status=document.support_status or entry.support_status,
         )
 
     def _get(self, key: str) -> tuple[Any, str]:
