@@ -98,6 +98,8 @@ class Offline:
         url = urlsplit(request.url)
         headers = {name.lower(): v.decode() if isinstance(v, bytes) else str(v) for name, v in request.headers.items()}
         body = request.body or b""
+        if hasattr(body, "read"):
+            body = body.read()
         incoming = Incoming(request.method, url.path, headers, body.encode() if isinstance(body, str) else body)
         reply = self._reply(str(url.hostname), incoming)
         return AWSResponse(request.url, reply.status, reply.headers, LazyBody(reply.body))
@@ -122,8 +124,7 @@ class Offline:
     def _s3(self, bucket: str, path: str, incoming: Incoming) -> Reply:
         uri = f"s3://{bucket}{path}"
         if incoming.method == "PUT":
-            body = incoming.body if isinstance(incoming.body, bytes) else incoming.body.read()
-            self.objects.write(uri, body)
+            self.objects.write(uri, incoming.body)
             return Reply(200, {}, b"")
         if uri in self.objects.objects:
             return Reply(200, {"Content-Type": "application/json"}, self.objects.read(uri))

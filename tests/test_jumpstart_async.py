@@ -1,12 +1,16 @@
 """Asynchronous inference: results polled from S3, in an offline account whose endpoint answers in its own format."""
 
 import json
+from functools import partial
 from typing import Any
 
+import boto3
 import msgspec
 import pytest
 from offline_jobs import ROLE, Offline
 
+from awsllm.aws import control
+from awsllm.aws.session import AwsSession
 from awsllm.errors import (
     AccessDeniedError,
     AwsllmError,
@@ -18,6 +22,7 @@ from awsllm.errors import (
 )
 from awsllm.jumpstart.asynchronous import MAX_INLINE, AsyncInference, invoke_async
 from awsllm.jumpstart.resources import call
+from awsllm.testing import mock_aws
 from awsllm.testing.scripted import ScriptedBackend
 from awsllm.types import ConverseRequest, ConverseResponse, EmbedRequest, Message, Text
 from awsllm.wire.endpoint import formats
@@ -35,18 +40,21 @@ def answer(request: ConverseRequest) -> str:
 
 def deployed(form: str = "openai", *, failures: bool = True, asynchronous: bool = True) -> Offline:
     offline = Offline(backend=ScriptedBackend(answer), formats={"ep": form})
-    sm = offline.clients("sagemaker")
-    sm.create_model(ModelName="m", ExecutionRoleArn=ROLE, PrimaryContainer={"Image": "image"})
     output = {"S3OutputPath": OUT, **({"S3FailurePath": FAILED} if failures else {})}
+    deploy(offline.clients("sagemaker"), output if asynchronous else None)
+    return offline
+
+
+def deploy(sm: Any, output: dict[str, str] | None) -> None:
+    sm.create_model(ModelName="m", ExecutionRoleArn=ROLE, PrimaryContainer={"Image": "image"})
     sm.create_endpoint_config(
         EndpointConfigName="c",
         ProductionVariants=[
             {"VariantName": "AllTraffic", "ModelName": "m", "InstanceType": "ml.g5.xlarge", "InitialInstanceCount": 1}
         ],
-        **({"AsyncInferenceConfig": {"OutputConfig": output}} if asynchronous else {}),
+        **({"AsyncInferenceConfig": {"OutputConfig": output}} if output else {}),
     )
     sm.create_endpoint(EndpointName="ep", EndpointConfigName="c")
-    return offline
 
 
 def ask(text: str = "Hello") -> ConverseRequest:
@@ -178,3 +186,18 @@ def test_other_errors_of_s3_are_told() -> None:
     offline._made["s3"] = Broken()
     with pytest.raises(AccessDeniedError, match="expired"):
         waiting.done()
+
+
+def test_in_mock_aws() -> None:
+    """Over moto's S3, where a missing object is what S3 says it is."""
+    with mock_aws(reply=answer):
+        session = AwsSession(session=boto3.Session("a", "b", region_name="us-east-1"))
+        clients = partial(control.client, session=session)
+        clients("s3").create_bucket(Bucket="my-bucket")
+        deploy(clients("sagemaker"), {"S3OutputPath": OUT, "S3FailurePath": FAILED})
+        calls = AsyncInference("ep", clients, format=formats.get("openai"), upload="s3://my-bucket/in")
+        assert calls.invoke(ask()).result().text == "<Hello>"
+        assert calls.invoke(ask("y" * MAX_INLINE)).result().text.startswith("<yyy")
+        with pytest.raises(AwsllmError, match="must not be boom"):
+            calls.invoke(ask("boom")).result()
+        assert not calls.resume(f"{OUT}/none").done()

@@ -3,6 +3,7 @@
 import io
 import json
 import tarfile
+from functools import partial
 from typing import Any
 
 import boto3
@@ -12,6 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from offline_jobs import PRICES, REGION, ROLE, Offline, document
 
+from awsllm.aws import control
+from awsllm.aws.session import AwsSession
 from awsllm.errors import (
     ConfigurationError,
     DeploymentError,
@@ -22,8 +25,10 @@ from awsllm.errors import (
 )
 from awsllm.jumpstart import hyperparameters, training
 from awsllm.jumpstart.options import Vpc
-from awsllm.jumpstart.progress import Progress
+from awsllm.jumpstart.plan import Context, make_plan
+from awsllm.jumpstart.progress import Pace, Progress
 from awsllm.jumpstart.training import TrainingPlan, plan_fine_tuning
+from awsllm.testing import mock_aws
 
 DATA, OUTPUT = "s3://my-data/train/", "s3://my-models/out"
 SERVICE = boto3.Session("a", "b", region_name=REGION).client("sagemaker").meta.service_model
@@ -344,3 +349,27 @@ def test_a_licence_that_was_not_sent_is_refused_by_the_service() -> None:
     request = plan(accept_eula=False).request
     with pytest.raises(offline.clients("sagemaker").exceptions.ClientError, match="AcceptEula"):
         offline.clients("sagemaker").create_training_job(**request)
+
+
+def test_tune_then_plan_the_deployment_of_the_result_in_mock_aws() -> None:
+    """Over moto's S3 and CloudWatch Logs, to the request that hosts what was trained."""
+    with mock_aws(reply="unused", transitions={"training": 3}):
+        session = AwsSession(session=boto3.Session("a", "b", region_name=REGION))
+        clients = partial(control.client, session=session)
+        for bucket in ("my-data", "my-models"):
+            clients("s3").create_bucket(Bucket=bucket)
+        clients("s3").put_object(Bucket="my-data", Key="train/a.jsonl", Body=b'{"a": 1}\n')
+        made, seen = plan(), list[Progress]()
+        pace = Pace(sleep=lambda seconds: None)
+        trained = training.run(made, clients, on_progress=seen.append, pace=pace)
+        assert seen[-1].state == "completed"
+        assert trained.model_data == f"{OUTPUT}/{made.name}/output/model/"
+        with pytest.raises(DeploymentError, match="No objects were found") as caught:
+            training.run(plan(data="s3://my-data/nothing/"), clients, pace=pace)
+        assert "the end of its log" in "\n".join(caught.value.__notes__)
+        with pytest.raises(DeploymentError, match="bucket does not exist"):
+            training.run(plan(output="s3://no-such-bucket/out"), clients, pace=pace)
+    context = Context(region=REGION, role=ROLE, prices=PRICES, account=None)
+    deployment = make_plan(document(), {"model_data": trained.model_data, "accept_eula": True}, context)
+    model = next(step.request for step in deployment.steps if step.operation == "CreateModel")
+    assert model["PrimaryContainer"]["ModelDataSource"]["S3DataSource"]["S3Uri"] == trained.model_data

@@ -209,6 +209,13 @@ def _read(plane: ControlPlane, uri: str) -> dict[str, bytes]:
     return {one: objects.read(one) for one in objects.list(uri) if not one.endswith("/")}
 
 
+def _write(plane: ControlPlane, uri: str, data: bytes) -> None:
+    try:
+        _objects(plane).write(uri, data)
+    except KeyError:
+        raise _Failed(f"ClientError: cannot write {uri}: the bucket does not exist") from None
+
+
 # --- training --------------------------------------------------------------------------------------------------------
 
 
@@ -277,9 +284,9 @@ def _write_artifacts(plane: ControlPlane, job: Job, files: Mapping[str, bytes]) 
     base = f"{output['S3OutputPath'].rstrip('/')}/{job.name}/output"
     if output.get("CompressionType") == "NONE":
         for name, data in files.items():
-            _objects(plane).write(f"{base}/model/{name}", data)
+            _write(plane, f"{base}/model/{name}", data)
         return f"{base}/model/"
-    _objects(plane).write(f"{base}/model.tar.gz", _archive(files))
+    _write(plane, f"{base}/model.tar.gz", _archive(files))
     return f"{base}/model.tar.gz"
 
 
@@ -331,7 +338,7 @@ def _transform(plane: ControlPlane, region: str, job: Job) -> None:
         output = job.request["TransformOutput"]
         glue = b"\n" if output.get("AssembleWith") == "Line" else b""
         target = f"{output['S3OutputPath'].rstrip('/')}/{_beneath(uri, source)}.out"
-        _objects(plane).write(target, b"".join(one + glue for one in answered))
+        _write(plane, target, b"".join(one + glue for one in answered))
     if failures:
         raise _Failed(
             f"AlgorithmError: {failures} of {len(found)} input objects failed. See job logs for more information"
@@ -445,13 +452,15 @@ def _answer_async(
 ) -> None:
     answer, failed = places
     try:
-        _objects(plane).write(answer, invoke(plane, container, endpoint, payload).body)
+        _write(plane, answer, invoke(plane, container, endpoint, payload).body)
+    except _Failed as failure:  # nowhere to tell it but here
+        raise _runtime(str(failure)) from None
     except AwsllmError as error:
         status, original = container.format.encode_error(error)
         side = "client" if status < 500 else "server"
         text = f'Received {side} error ({status}) from primary with message "{original.body.decode()}"'
         if failed:
-            _objects(plane).write(failed, text.encode())
+            _write(plane, failed, text.encode())
 
 
 # --- tables ----------------------------------------------------------------------------------------------------------
