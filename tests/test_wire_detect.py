@@ -170,6 +170,24 @@ def test_image_and_environment_show_the_format(
     assert found.evidence
 
 
+ROUTED = (
+    ("djl-inference:0.34.0-lmi16.0.0-cu128", {"inputs": "x"}, "lmi"),
+    ("djl-inference:0.34.0-lmi16.0.0-cu128", {"messages": []}, "openai"),
+    ("djl-inference:0.27.0-lmi", {"messages": []}, "lmi"),
+    ("huggingface-pytorch-tgi-inference:2.6.0-tgi3.2.3-gpu", {"inputs": "x"}, "tgi"),
+    ("huggingface-pytorch-tgi-inference:2.6.0-tgi3.2.3-gpu", ["x"], "openai"),
+    ("vllm:0.11.0", {"inputs": "x"}, "openai"),
+)
+
+
+@pytest.mark.parametrize(("image", "body", "name"), ROUTED)
+def test_newer_containers_choose_their_format_by_the_body(image: str, body: Any, name: str) -> None:
+    found = detect.from_container(ECR + image, {})
+    assert found is not None
+    answers = detect.for_body(found, ECR + image, body)
+    assert (answers.format, answers.settings) == (name, found.settings)
+
+
 def test_every_name_found_is_a_format() -> None:
     rows = (*(row[1] for row in detect._PAYLOAD_ROWS), *(row[1] for row in detect._REPLY_ROWS))
     assert {*rows, *(row.format for row in detect._CONTAINER_ROWS)} <= set(formats.FORMATS)

@@ -46,7 +46,7 @@ _EVENT_STREAM = "application/vnd.amazon.eventstream"
 _FRAMINGS = {"sse": "text/event-stream", "jsonlines": "application/jsonlines"}
 Q = TypeVar("Q", bound=Asked)
 # What concerns only how a reply is written; no model is given it.
-_OF_THE_REPLY = ("stream_options", "encoding_format")
+_OF_THE_REPLY = ("stream_options", "encoding_format", "details", "decoder_input_details")
 
 
 def failure(incoming: Incoming, error: AwsllmError) -> Reply:
@@ -73,7 +73,7 @@ def _model_error(container: Container, error: AwsllmError) -> JsonObject:
 
 
 def _invoke(operation: str, endpoint: str, incoming: Incoming) -> Work:
-    container = incoming.container or PLAIN
+    container = (incoming.container or PLAIN).asked(incoming.body)
     _check(operation, endpoint, incoming)
     asked, stream = container.format.decode_request(endpoint, _payload(operation, incoming), container.settings)
     _check_licence(container, incoming)

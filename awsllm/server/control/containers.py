@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -39,11 +39,13 @@ _NO_COMPONENT = (
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """A container that runs. ``cuts`` are the sizes of a stream's parts in bytes, in turn; none: as it writes."""
+    """A container that runs. ``cuts`` are the sizes of a stream's parts in bytes, in turn; none: as it writes.
+    ``image`` is its image, where that decides in which format a body is answered."""
 
     detected: Detected
     variant: str = "AllTraffic"
     cuts: tuple[int, ...] = ()
+    image: str | None = None
 
     @property
     def format(self) -> Format:
@@ -52,6 +54,16 @@ class Container:
     @property
     def settings(self) -> Settings:
         return self.detected.settings
+
+    def asked(self, body: bytes) -> Container:
+        """The container as it answers this body: some choose their format by what they are asked."""
+        if self.image is None:
+            return self
+        try:
+            wire = msgspec.json.decode(body)
+        except (ValueError, RecursionError):
+            return self
+        return replace(self, detected=detect.for_body(self.detected, self.image, wire))
 
 
 PLAIN = Container(Detected(format="openai", source="caller", evidence="an endpoint that only has a name"))
@@ -175,10 +187,9 @@ def _container(plane: ControlPlane, region: str, endpoint: Resource, hosted: _Ho
     tags = {**hosted.tags, **plane.state(region).tags.get(endpoint.arn, {})}
     named = plane.formats.get(endpoint.name)
     if named is not None:
-        found: Detected | None = Detected(format=named, source="caller", evidence="named by the test")
-    else:
-        found = _detected(plane, region, hosted, tags)
-    return Container(found or PLAIN.detected, variant, plane.cuts)
+        return Container(Detected(format=named, source="caller", evidence="named by the test"), variant, plane.cuts)
+    found = _detected(plane, region, hosted, tags)
+    return Container(found or PLAIN.detected, variant, plane.cuts, hosted.container.get("Image"))
 
 
 def _detected(plane: ControlPlane, region: str, hosted: _Hosted, tags: dict[str, str]) -> Detected | None:

@@ -235,6 +235,8 @@ def _is_toolkit(seen: _Seen) -> bool:
 
 
 _JSON_LINES = Settings(framing="jsonlines")
+_ROUTES_LMI = _version(r"^(\d+\.\d+)", (0, 29))  # its documentation of chat completions is of 0.29
+_ROUTES_TGI = _version(r"tgi-?(\d+\.\d+)", (3, 0))  # its pull request 2683, of October 2024
 
 _CONTAINER_ROWS: tuple[_Row, ...] = (
     _Row("cohere-rerank", "a model package of Cohere's rerankers", package="cohere.*rerank"),
@@ -267,7 +269,7 @@ _CONTAINER_ROWS: tuple[_Row, ...] = (
         "openai",
         "a djl-inference image that takes `messages`",
         image="djl-inference",
-        fits=_version(r"^(\d+\.\d+)", (0, 29)),
+        fits=_ROUTES_LMI,
         settings=_JSON_LINES,
     ),
     _Row("lmi", "a djl-inference image", image="djl-inference", settings=_JSON_LINES),
@@ -277,7 +279,7 @@ _CONTAINER_ROWS: tuple[_Row, ...] = (
         image="tgi",
         fits=lambda seen: seen.on("MESSAGES_API_ENABLED"),
     ),
-    _Row("openai", "a TGI image that routes by body", image="tgi", fits=_version(r"tgi-?(\d+\.\d+)", (3, 0))),
+    _Row("openai", "a TGI image that routes by body", image="tgi", fits=_ROUTES_TGI),
     _Row("tgi", "an image of TGI", image="tgi"),
     _Row("tei", "an image of Text Embeddings Inference", image=r"^tei\b|text-embeddings-inference"),
     _Row("sdxl", "an image of Stability AI", image="stabilityai"),
@@ -311,6 +313,22 @@ def from_container(
         if re.search(row.image, seen.repository) and re.search(row.package, seen.package) and _applies(row, seen):
             return _found(row, seen)
     return None
+
+
+_ROUTES: tuple[tuple[str, Callable[[_Seen], bool], Mapping[str, str]], ...] = (
+    ("djl-inference", _ROUTES_LMI, {"messages": "openai", "inputs": "lmi"}),
+    ("tgi", _ROUTES_TGI, {"messages": "openai", "inputs": "tgi"}),
+)
+
+
+def for_body(found: Detected, image: str | None, body: JsonValue) -> Detected:
+    """The same container as it answers this body: newer LMI and TGI choose their format by the body's members."""
+    seen = _seen(image or "", {}, "", "")
+    for pattern, fits, names in _ROUTES:
+        if re.search(pattern, seen.repository) and fits(seen) and isinstance(body, dict):
+            name = next((names[member] for member in names if member in body), found.format)
+            return found if name == found.format else msgspec.structs.replace(found, format=name)
+    return found
 
 
 def _applies(row: _Row, seen: _Seen) -> bool:
