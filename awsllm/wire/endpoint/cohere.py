@@ -113,10 +113,10 @@ def _decode_generations(wire: JsonObject) -> Piece:
 def _decode_chunk(chunk: JsonObject) -> Piece | None:
     """A chunk; or a whole answer, from a container that does not stream."""
     if "generations" in chunk:
-        return _decode_generations(chunk)
+        return plain.ended(_decode_generations(chunk))
     if chunk.get("is_finished") is True:
-        reason = decode_stop_reason(chunk.get("finish_reason"))
-        return Piece(stop_reason=reason or "end_turn", usage=decode_usage(optional(chunk, "response", dict) or {}))
+        reason, whole = decode_stop_reason(chunk.get("finish_reason")), optional(chunk, "response", dict) or {}
+        return plain.ended(Piece(stop_reason=reason, usage=decode_usage(whole)))
     text = optional(chunk, "text", str)
     return None if text is None or chunk.get("index", 0) != 0 else Piece(text=text)
 

@@ -156,7 +156,7 @@ def _decode(wire: JsonObject) -> Piece:
 def _decode_chunk(chunk: JsonObject) -> Piece | None:
     """A chunk; or a whole answer, from a container that does not stream."""
     if "responses" in chunk:
-        return _decode(chunk)
+        return plain.ended(_decode(chunk))
     text, reason = optional(chunk, "text", str), _stop_reason(chunk.get("finish_reason"))
     return None if text is None and reason is None else Piece(text=text or "", stop_reason=reason)
 

@@ -159,12 +159,17 @@ class Piece(Value, frozen=True, kw_only=True):
     usage: Usage = Usage()
 
 
+def ended(piece: Piece) -> Piece:
+    """A whole answer that gives no reason has ended its turn."""
+    return piece if piece.stop_reason else msgspec.structs.replace(piece, stop_reason="end_turn")
+
+
 def response(piece: Piece, context: ReplyContext, raw: JsonValue) -> ConverseResponse:
-    """A whole answer. One that gives no reason has ended its turn."""
+    """A whole answer."""
     answer = Message("assistant", (Text(piece.text),) if piece.text else ())
     return ConverseResponse(
         message=answer,
-        stop_reason=piece.stop_reason or "end_turn",
+        stop_reason=ended(piece).stop_reason,
         usage=piece.usage,
         model=context.request.model,
         request_id=context.request_id,
