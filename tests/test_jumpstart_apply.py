@@ -1,14 +1,26 @@
 """apply: every step made once, continued, updated in place, undone when it fails."""
 
+import functools
+import json
+from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 from jumpstart_aws import Aws, error, plan
 
 from awsllm.errors import AccessDeniedError, DeploymentError, EulaNotAcceptedError, ValidationError
 from awsllm.jumpstart.apply import apply
+from awsllm.jumpstart.document import read_description
 from awsllm.jumpstart.endpoints import Endpoints
+from awsllm.jumpstart.options import Async, Autoscaling, PlanOptions, Schedule
+from awsllm.jumpstart.plan import Context, make_plan
+from awsllm.jumpstart.prices import Prices
 from awsllm.jumpstart.progress import Pace, Progress
+from awsllm.testing import mock_aws
+
+DOCUMENTS = Path(__file__).parent / "data" / "jumpstart"
+NIGHT = Schedule(name="night", expression="cron(0 20 * * ? *)", min=0, max=0)
 
 
 class Time:
@@ -315,3 +327,56 @@ def test_a_type_without_a_quota_is_warned_of(aws: Aws, pace: Pace) -> None:
     seen: list[Progress] = []
     apply(plan(), aws.clients, pace=pace, on_progress=seen.append)
     assert any(told.state == "warning" and "may not be offered" in told.detail for told in seen)
+
+
+# --- the planner's plans, on the offline AWS -------------------------------------------------------------------------
+
+
+def remaining(clients: Any) -> list[Any]:
+    """What is left in the account."""
+    sagemaker, scaling = clients("sagemaker"), clients("application-autoscaling")
+    left = sagemaker.list_models()["Models"] + sagemaker.list_endpoint_configs()["EndpointConfigs"]
+    left += sagemaker.list_endpoints()["Endpoints"] + sagemaker.list_inference_components()["InferenceComponents"]
+    left += scaling.describe_scalable_targets(ServiceNamespace="sagemaker")["ScalableTargets"]
+    left += scaling.describe_scaling_policies(ServiceNamespace="sagemaker")["ScalingPolicies"]
+    left += scaling.describe_scheduled_actions(ServiceNamespace="sagemaker")["ScheduledActions"]
+    return [*left, *clients("cloudwatch").describe_alarms()["MetricAlarms"]]
+
+
+@pytest.mark.parametrize(
+    ("document", "options", "created"),
+    [
+        ("example-gated-lmi-chat", {"accept_eula": True}, 3),
+        ("example-cohere-command", {}, 3),
+        ("example-open-tgi-instruct", {"components": True}, 4),
+        (
+            "example-open-tgi-instruct",
+            {"components": True, "autoscaling": Autoscaling(min=0, max=2, schedules=(NIGHT,))},
+            9,
+        ),
+        ("example-vllm-openai", {"autoscaling": Autoscaling(min=1, max=3), "ttl": 600.0}, 5),
+        ("example-tei-embedding", {"async_": Async(output="s3://b/o"), "autoscaling": Autoscaling(min=0, max=2)}, 7),
+    ],
+)
+def test_a_planners_plan_lives_and_dies(
+    monkeypatch: pytest.MonkeyPatch, pace: Pace, document: str, options: PlanOptions, created: int
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
+    model = read_description(json.loads((DOCUMENTS / f"{document}.json").read_text()), region="us-east-1")
+    context = Context(region="us-east-1", prices=Prices.default(), role="arn:aws:iam::123456789012:role/exec")
+    wanted = make_plan(model, {**options, "name": "chat"}, context)
+    with mock_aws(reply="hi", transitions={"endpoint": 2, "component": 2}):
+        session = boto3.Session(region_name="us-east-1")
+        clients = functools.cache(session.client)
+        endpoints = Endpoints(clients, Prices.default(), pace=pace)
+        first = apply(wanted, clients, pace=pace)
+        assert (first.status, len(first.created)) == ("InService", created)
+        assert apply(wanted, clients, pace=pace).created == ()
+        changed = [each for each in wanted.diff(endpoints.existing("chat")) if each.action != "keep"]
+        assert [each for each in changed if each.path != "Tags"] == []  # moto keeps no tags of scalable targets
+        told = endpoints.describe("chat")
+        assert told.format is not None
+        assert told.summary.model_id == wanted.model_id
+        endpoints.delete("chat")
+        assert remaining(clients) == []

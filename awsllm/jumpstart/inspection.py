@@ -35,6 +35,7 @@ from awsllm.jumpstart.resources import (
     pages,
     seconds,
     tags_of,
+    target_tags,
 )
 from awsllm.jumpstart.teardown import component_models, components_of, models_of_config, scaling_of, scaling_targets
 from awsllm.types import JsonObject, JsonValue, Value
@@ -281,7 +282,7 @@ _OPERATIONS = {
 def existing(clients: Clients, endpoint: str) -> tuple[Step, ...]:
     """What serves under an endpoint's name, as the steps that would make it, in their order; () where there is none.
 
-    Requests hold what AWS describes of the members that the creating operation takes, defaults included.
+    Requests hold what AWS describes of the members that the creating operation takes, the services' defaults left out.
     """
     found = ENDPOINT.find(clients, {"EndpointName": endpoint})
     if found is None:
@@ -314,6 +315,8 @@ def _step(clients: Clients, kind: Kind, request: JsonObject) -> Step | None:
     kept = [{"Key": key, "Value": value} for key, value in tags.items() if key not in {EXPIRES_TAG, ENDPOINT_TAG}]
     if kept:
         made["Tags"] = kept
+    if kind is TARGET and (target := target_tags(clients, found.get("ScalableTargetARN"))):
+        made["Tags"] = target
     name = kind.name(request)
     return Step(id=f"{kind.noun} {name}", service=kind.service, operation=operation, request=made, resource=name)
 
@@ -324,13 +327,31 @@ def _renamed(kind: Kind, found: JsonObject) -> JsonObject:
     return {**found, "RuntimeConfig": {"CopyCount": copies}} if kind is COMPONENT and copies is not None else found
 
 
+# What services describe although nobody asked for it (API references of the creating operations).
+_DEFAULTS: Mapping[str, JsonValue] = {
+    "ActionsEnabled": True,
+    "EnableNetworkIsolation": False,
+    "Mode": "SingleModel",
+    "SuspendedState": dict.fromkeys(
+        ("DynamicScalingInSuspended", "DynamicScalingOutSuspended", "ScheduledScalingSuspended"), False
+    ),
+}
+_SERVICE_ROLE = ":role/aws-service-role/"
+
+
+def _is_default(member: str, value: JsonValue) -> bool:
+    if member == "RoleARN":
+        return _SERVICE_ROLE in str(value)
+    return value in ({}, [], None) or (member in _DEFAULTS and value == _DEFAULTS[member])
+
+
 def _projected(value: JsonValue, shape: Any) -> JsonValue:
     """The part of a description that a request of ``shape`` (botocore's) can hold."""
     match shape.type_name:
         case "structure" if isinstance(value, dict):
             members = shape.members
             kept = {key: _projected(item, members[key]) for key, item in value.items() if key in members}
-            return {key: item for key, item in kept.items() if item not in ({}, [], None)}
+            return {key: item for key, item in kept.items() if not _is_default(key, item)}
         case "list" if isinstance(value, list):
             return [_projected(item, shape.member) for item in value]
         case _:

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
 from awsllm.aws.control import translated
-from awsllm.errors import AwsllmError, ConfigurationError
+from awsllm.errors import AccessDeniedError, AwsllmError, ConfigurationError
 from awsllm.types import JsonObject
 
 Clients: TypeAlias = Callable[[str], Any]
@@ -72,7 +72,7 @@ class Kind:
             raise
         if not self.listed:
             return dict(answer)
-        return next(iter(answer.get(self.listed, [])), None)
+        return next((item for item in answer.get(self.listed, []) if self._is(item, request)), None)
 
     def remove(self, clients: Clients, request: JsonObject) -> bool:
         """Ask for the removal; False where there is nothing."""
@@ -85,6 +85,9 @@ class Kind:
                 return False
             raise
         return True
+
+    def _is(self, item: JsonObject, request: JsonObject) -> bool:
+        return all(item.get(member) == request[member] for member in self.identity)
 
     def name(self, request: JsonObject) -> str:
         return str(request[self.identity[-1]] if self.noun != "scalable target" else request["ResourceId"])
@@ -213,6 +216,17 @@ def tags_of(clients: Clients, arn: str | None) -> dict[str, str]:
         if is_missing(error):
             return {}
         raise
+
+
+def target_tags(clients: Clients, arn: str | None) -> dict[str, str]:
+    """The tags of a scalable target; none where they may not be read."""
+    if not arn:
+        return {}
+    try:
+        answer = call(clients, SCALING, "list_tags_for_resource", ResourceARN=arn)
+    except (AccessDeniedError, NotImplementedError):  # an emulator that keeps no tags
+        return {}
+    return dict(answer.get("Tags") or {})
 
 
 def iso(moment: float) -> str:
