@@ -391,6 +391,21 @@ def test_embeddings_are_counted_and_warned_of(backend: LocalBackend) -> None:
         backend.embed(t.EmbedRequest(model=CHAT, texts=("a",)))
 
 
+def test_documents_are_ranked_by_their_embeddings(backend: LocalBackend) -> None:
+    documents = ("Bread is baked in an oven.", "Paris is the capital of France.", "word " * 400)
+    request = t.RerankRequest(model=EMBED, query="What is the capital of France?", documents=documents)
+    response = asyncio.run(AsyncLocalBackend(backend).rerank(request))
+    assert response.results[0].index == 1
+    assert response.results[0].document == documents[1]
+    assert -1.0 <= response.results[2].score <= response.results[1].score < response.results[0].score <= 1.0
+    assert response.warnings[0].startswith("text 2 ")
+    vectors = backend.embed(t.EmbedRequest(model=EMBED, texts=(documents[1], request.query))).vectors
+    cosine = sum(a * b for a, b in zip(*vectors, strict=True))
+    assert response.results[0].score == pytest.approx(cosine, abs=1e-4)
+    best = backend.rerank(msgspec.structs.replace(request, top_n=1))
+    assert best.results == response.results[:1]
+
+
 # --- loading ---------------------------------------------------------------------------------------------------------
 
 

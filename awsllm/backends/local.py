@@ -16,6 +16,7 @@ Importing this module loads neither torch nor asyncio; a missing extra is a ``Co
 
 from __future__ import annotations
 
+import math
 import os
 import secrets
 import threading
@@ -115,8 +116,9 @@ class LocalBackend:
     def rerank(self, request: RerankRequest, *, deadline: float | None = None) -> RerankResponse:
         """By the cosine between an embedding of the query and one of each document, from -1 to 1."""
         with _told(request.model):
-            texts = EmbedRequest(model=request.model, texts=(request.query, *request.documents), normalize=True)
-            return _ranked(request, self._embedding_model(request.model).embed(texts, deadline))
+            texts = (*request.documents, request.query)
+            asked = EmbedRequest(model=request.model, texts=texts, extra=request.extra)
+            return _ranked(request, self._embedding_model(request.model).embed(asked, deadline))
 
     def count_tokens(self, request: ConverseRequest, *, deadline: float | None = None) -> int:
         """Exactly what ``converse`` would count as input, tokens read from the cache included."""
@@ -224,17 +226,21 @@ class AsyncLocalBackend:
 
 
 def _ranked(request: RerankRequest, embedded: EmbedResponse) -> RerankResponse:
-    """``embedded`` has unit vectors, the query's first; documents of the same score keep their order."""
-    query, *documents = embedded.vectors
-    scores = [sum(a * b for a, b in zip(query, document, strict=True)) for document in documents]
+    """``embedded`` has the documents' vectors and then the query's; documents of the same score keep their order."""
+    *documents, query = embedded.vectors
+    scores = [_cosine(query, document) for document in documents]
     order = sorted(range(len(scores)), key=lambda i: -scores[i])[: request.top_n]
-    ignored = tuple(f"extra {name!r} is not known to local models" for name in sorted(request.extra or {}))
     return RerankResponse(
         results=tuple(RankedDocument(i, scores[i], request.documents[i]) for i in order),
         usage=embedded.usage,
         model=request.model,
-        warnings=ignored,
+        warnings=embedded.warnings,
     )
+
+
+def _cosine(a: list[float], b: list[float]) -> float:
+    lengths = math.hypot(*a) * math.hypot(*b)
+    return sum(x * y for x, y in zip(a, b, strict=True)) / lengths if lengths else 0.0
 
 
 def _step(generation: Generation, deadline: float | None) -> Step:
