@@ -50,7 +50,7 @@ def document(name: str, **members: Any) -> ModelDocument:
     return read_description(read, region=REGION)
 
 
-def plan(name: str | ModelDocument, *, context: Context = CONTEXT, **options: Any) -> Plan:
+def plan(name: str | ModelDocument, /, *, context: Context = CONTEXT, **options: Any) -> Plan:
     found = name if isinstance(name, ModelDocument) else document(name)
     return make_plan(found, options, context)
 

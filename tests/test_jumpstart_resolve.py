@@ -85,9 +85,7 @@ def test_components_merge_leaf_by_leaf_and_leave_alone_what_belongs_to_the_model
 
 def test_family_and_exact_type_merge_their_environment_and_needs():
     variants = {
-        "g5": {
-            "Properties": {"EnvironmentVariables": {"A": 1, "B": 2}, "ResourceRequirements": {"NumAccelerators": 1}}
-        },
+        "g5": {"Properties": {"EnvironmentVariables": {"A": 1, "B": 2}, "ResourceRequirements": {"NumCpus": 4}}},
         "ml.g5.12xlarge": {"Properties": {"EnvironmentVariables": {"B": 3}, "ImageUri": "exact"}},
     }
     found = document("example-open-tgi-instruct", HostingInstanceTypeVariants={"Variants": variants})
