@@ -201,3 +201,5 @@ def test_in_mock_aws() -> None:
         with pytest.raises(AwsllmError, match="must not be boom"):
             calls.invoke(ask("boom")).result()
         assert not calls.resume(f"{OUT}/none").done()
+        with pytest.raises(AwsllmError, match="bucket does not exist"):  # waiting would never end
+            calls.resume("s3://no-such-bucket/none").done()

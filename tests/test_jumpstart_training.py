@@ -24,6 +24,7 @@ from awsllm.errors import (
     ValidationError,
 )
 from awsllm.jumpstart import hyperparameters, training
+from awsllm.jumpstart.document import read_spec
 from awsllm.jumpstart.options import Vpc
 from awsllm.jumpstart.plan import Context, make_plan
 from awsllm.jumpstart.progress import Pace, Progress
@@ -225,6 +226,40 @@ def test_training_configurations() -> None:
 def test_what_is_refused(options: dict[str, Any], error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
         plan(**options)
+
+
+def test_a_document_of_the_s3_cache() -> None:
+    """The other schema: keys in implied buckets, images as aliases of the region."""
+    image = "763104351884.dkr.ecr.us-east-1.amazonaws.com/huggingface-pytorch-training:2.0.0"
+    spec = {
+        "model_id": "example-tuned", "version": "1.0.0", "gated_bucket": True, "training_supported": True,
+        "training_artifact_key": "example/train/", "training_script_key": "example/sourcedir.tar.gz",
+        "default_training_instance_type": "ml.g5.12xlarge", "supported_training_instance_types": ["ml.g5.12xlarge"],
+        "training_volume_size": 100, "training_enable_network_isolation": True,
+        "estimator_kwargs": {"encrypt_inter_container_traffic": True, "max_run": 7200},
+        "hyperparameters": [{"name": "epoch", "type": "int", "default": 1, "min": 1, "scope": "algorithm"}],
+        "training_instance_type_variants": {
+            "regional_aliases": {REGION: {"gpu": image}},
+            "variants": {
+                "g5": {
+                    "regional_properties": {"image_uri": "$gpu"},
+                    "properties": {"gated_model_key_env_var_value": "example/g5/train.tar.gz"},
+                },
+            },
+        },
+    }  # fmt: skip
+    made = plan_fine_tuning(
+        read_spec(spec, region=REGION), data=DATA, output=OUTPUT, role=ROLE, accept_eula=True, prices=PRICES
+    )
+    check(made.request)
+    assert made.request["AlgorithmSpecification"]["TrainingImage"] == image
+    weights = channel(made, "model")["DataSource"]["S3DataSource"]
+    assert weights["S3Uri"] == f"s3://jumpstart-private-cache-prod-{REGION}/example/g5/train.tar.gz"
+    assert weights["ModelAccessConfig"] == {"AcceptEula": True}
+    script = channel(made, "code")["DataSource"]["S3DataSource"]["S3Uri"]
+    assert script == f"s3://jumpstart-cache-prod-{REGION}/example/sourcedir.tar.gz"
+    assert made.request["StoppingCondition"]["MaxRuntimeInSeconds"] == 7200
+    assert made.request["EnableInterContainerTrafficEncryption"] is True
 
 
 def test_a_model_that_cannot_be_tuned() -> None:

@@ -112,7 +112,7 @@ class AsyncResult(Generic[T]):
         try:
             answer = call(self._clients, "s3", "get_object", Bucket=bucket, Key=key)
         except AwsllmError as error:
-            if error.status not in (403, 404):
+            if error.status not in (403, 404) or error.code == "NoSuchBucket":
                 raise
             self._forbidden = error.status == 403
             return None

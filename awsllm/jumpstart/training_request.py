@@ -26,6 +26,7 @@ from awsllm.jumpstart.resolve import family, overlay, takes_volume
 from awsllm.types import JsonObject
 
 MODEL_CONTENT_TYPE = "application/x-sagemaker-model"
+MAX_METRICS = 40
 DEFAULT_RUNTIME = 86_400
 """Seconds; the service's own default. Documents nearly always name one."""
 _DEFAULT_VOLUME_GB = 30
@@ -140,10 +141,12 @@ class TrainingRequest:
         if not image:
             raise UnsupportedError(f"{self.document.model_id} names no training image for {self.instance_type}")
         metrics = [
-            {"Name": metric["Name"], "Regex": metric["Regex"]} for metric in self.content.get("TrainingMetrics") or ()
+            {"Name": metric["Name"], "Regex": metric["Regex"]}
+            for metric in self.content.get("TrainingMetrics") or ()
+            if metric.get("Name") and metric.get("Regex")
         ]
         algorithm: JsonObject = {"TrainingImage": image, "TrainingInputMode": "File"}
-        return algorithm | ({"MetricDefinitions": metrics[:40]} if metrics else {})
+        return algorithm | ({"MetricDefinitions": metrics[:MAX_METRICS]} if metrics else {})
 
     def _aliased(self, uri: str | None) -> str | None:
         """``$NAME`` stands for one of the variants' aliases."""
