@@ -48,7 +48,7 @@ RESERVED = {
     "typer": ("cli/",),
     "granian": ("server/",),
     "transformers": (),
-    "sagemaker": (),
+    "sagemaker": ("jumpstart/interop",),
     "requests": (),
 }
 
@@ -142,6 +142,10 @@ HEAVY = {
         ("import awsllm.backends.local", (HEAVY | {"botocore"}) - {"asyncio"}),  # torch comes with it at first use
         ("import awsllm.aws.http, awsllm.aws.session", HEAVY),
         ("import awsllm.cli", {"torch", "boto3", "botocore"}),
+        (  # the SageMaker SDK takes seconds and a gigabyte: deploying never imports it
+            "from awsllm.jumpstart import apply, catalogue, deployed, endpoints, facade, interop, plan, training",
+            HEAVY | {"sagemaker"},
+        ),
         ("import awsllm.testing.plugin", {"torch", "moto", "boto3", "botocore"}),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

@@ -14,6 +14,7 @@ EXPECTED = {
     "typed_output": ": ",
     "embed_search": "0.",
     "three_places": "local:smollm2-135m-instruct: ",
+    "jumpstart": "left: ()",
 }
 
 

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from awsllm.cli import chat, demo, doctor, embed, models, serve, terminal
+from awsllm.cli import chat, demo, deploy, doctor, embed, endpoints, jumpstart, models, serve, terminal
 from awsllm.errors import AwsllmError
 
 app = typer.Typer(
@@ -24,6 +24,9 @@ app = typer.Typer(
 app.command("chat")(chat.chat)
 app.command("embed")(embed.embed)
 app.add_typer(models.app, name="models")
+app.add_typer(jumpstart.app, name="jumpstart")
+app.command("deploy")(deploy.deploy)
+app.add_typer(endpoints.app, name="endpoints")
 app.command("serve")(serve.serve)
 app.command("doctor")(doctor.doctor)
 app.command("demo")(demo.demo)

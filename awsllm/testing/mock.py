@@ -33,6 +33,7 @@ from awsllm.backends import Backend
 from awsllm.errors import AwsllmError, ConfigurationError
 from awsllm.models import parse_reference
 from awsllm.server.control.containers import Container, no_endpoint
+from awsllm.server.control.jobs import invoke_async
 from awsllm.server.control.plane import ControlPlane
 from awsllm.server.run import CHAT_MODEL, EMBED_MODEL
 from awsllm.server.surface import find
@@ -55,6 +56,9 @@ _HOSTS = (
     (re.compile(r"runtime(-fips)?\.sagemaker(-fips)?\.(?P<region>[a-z0-9-]+)\." + _DOMAINS), _RUNTIME),
 )
 _ASYNC = "/async-invocations"
+
+EXAMPLES = Path(__file__).with_name("documents")
+"""What the hub holds unless a test says otherwise: a gated chat model, an open one and an embedding model, made up."""
 _VARIANT = "x-amzn-sagemaker-target-variant"
 
 
@@ -208,8 +212,6 @@ class _Responder:
         return answer(incoming, self._backend, self._models, self._record)
 
     def _invoked_later(self, incoming: Incoming, region: str) -> Answered | None:
-        from awsllm.server.control.jobs import invoke_async
-
         name = unquote(incoming.path.removeprefix("/endpoints/").removesuffix(_ASYNC))
         try:
             reply = invoke_async(self.plane, region, name, incoming)
@@ -272,7 +274,7 @@ def _local_backend() -> Backend:
 
 def _plane(control: Control, backend: Backend, models: Models) -> ControlPlane:
     """A fresh account each time the mock is entered. ``documents`` may be one document, path or directory."""
-    documents: Any = control.get("documents", ())
+    documents: Any = control.get("documents", EXAMPLES)
     if isinstance(documents, (str, Path, dict)):
         documents = [documents]
     options = {**control, "documents": documents}

@@ -1,0 +1,116 @@
+"""`awsllm deploy`: a JumpStart model as an endpoint, or the plan of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+import typer
+
+from awsllm.cli import tables, terminal
+from awsllm.cli.options import EndpointUrl, Json, Profile, Region, make_client
+from awsllm.cli.progress import deployment_progress
+from awsllm.errors import ValidationError
+
+if TYPE_CHECKING:
+    from awsllm.jumpstart.facade import JumpStart
+    from awsllm.jumpstart.plan import Plan
+
+
+def deploy(
+    model: Annotated[str, typer.Argument(help="A JumpStart model id, or a plan saved with --plan --json (FILE.json).")],
+    plan_only: Annotated[bool, typer.Option("--plan", help="Show what would be done and do nothing.")] = False,
+    accept_eula: Annotated[bool, typer.Option("--accept-eula", help="Accept the model's licence, this once.")] = False,
+    name: Annotated[str | None, typer.Option(help="The endpoint's name.")] = None,
+    version: Annotated[str | None, typer.Option(help="The model's version, or a pattern such as 1.*.")] = None,
+    instance_type: Annotated[str | None, typer.Option(help="Such as ml.g5.2xlarge; default: the model's.")] = None,
+    instance_count: Annotated[int, typer.Option(min=1, help="Instances at first.")] = 1,
+    config: Annotated[str | None, typer.Option(help="A hosting configuration of the model.")] = None,
+    components: Annotated[bool, typer.Option("--components", help="Host it as an inference component.")] = False,
+    min_copies: Annotated[int | None, typer.Option("--min", help="Autoscale from; 0 scales to zero.")] = None,
+    max_copies: Annotated[int | None, typer.Option("--max", help="Autoscale up to.")] = None,
+    async_output: Annotated[str | None, typer.Option(help="Asynchronous inference with answers under s3://...")] = None,
+    role: Annotated[str | None, typer.Option(help="ARN of the execution role.", envvar="AWSLLM_SAGEMAKER_ROLE")] = None,
+    ttl: Annotated[float | None, typer.Option(help="Hours until `awsllm endpoints reap` may delete it.")] = None,
+    tag: Annotated[list[str] | None, typer.Option(help="KEY=VALUE; may be repeated.")] = None,
+    env: Annotated[list[str] | None, typer.Option(help="KEY=VALUE for the container; may be repeated.")] = None,
+    hub: Annotated[str | None, typer.Option(help="A private hub.")] = None,
+    keep: Annotated[bool, typer.Option("--keep-on-failure", help="Leave what was made when it fails.")] = False,
+    as_json: Json = False,
+    region: Region = None,
+    profile: Profile = None,
+    endpoint_url: EndpointUrl = None,
+) -> None:
+    """Deploy a model, or with --plan show what that would do, cost and need."""
+    jumpstart = make_client(region, profile, endpoint_url).jumpstart
+    if model.endswith(".json"):
+        plan = _saved(model)
+    else:
+        options: dict[str, Any] = {
+            "accept_eula": accept_eula,
+            "name": name,
+            "version": version,
+            "instance_type": instance_type,
+            "instance_count": instance_count,
+            "config": config,
+            "components": components or None,
+            "autoscaling": _autoscaling(min_copies, max_copies),
+            "async_": {"output": async_output} if async_output else None,
+            "role": role,
+            "ttl": None if ttl is None else ttl * 3600,
+            "tags": _pairs("--tag", tag),
+            "env": _pairs("--env", env),
+            "hub": hub,
+        }
+        plan = jumpstart.plan(model, **{key: value for key, value in options.items() if value is not None})
+    if plan_only:
+        _show(plan, as_json)
+        return
+    _apply(jumpstart, plan, keep, as_json)
+
+
+def _apply(jumpstart: JumpStart, plan: Plan, keep: bool, as_json: bool) -> None:
+    for warning in plan.warnings:
+        terminal.note(f"awsllm: {warning}")
+    with deployment_progress(plan) as on_progress:
+        deployed = jumpstart.apply(plan, on_progress=on_progress, keep_on_failure=keep)
+    if as_json:
+        terminal.write_json(msgspec.to_builtins(deployed.deployment))
+        return
+    terminal.write(f"{deployed.reference} is in service, {tables.dollars(plan.cost.per_hour)}\n")
+    terminal.note(f"  awsllm chat --model {deployed.reference}")
+    terminal.note(f"  awsllm endpoints delete {deployed.endpoint}")
+
+
+def _show(plan: Plan, as_json: bool) -> None:
+    if as_json:
+        terminal.write_json(msgspec.to_builtins(plan))
+        return
+    terminal.write(f"{plan}\n")
+
+
+def _saved(path: str) -> Plan:
+    from awsllm.jumpstart.plan import Plan
+
+    try:
+        return Plan.from_json(Path(path).read_bytes())
+    except OSError as error:
+        raise ValidationError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _autoscaling(low: int | None, high: int | None) -> dict[str, int] | None:
+    if low is None and high is None:
+        return None
+    first = 1 if low is None else low
+    return {"min": first, "max": max(first, 1) if high is None else high}
+
+
+def _pairs(option: str, given: list[str] | None) -> dict[str, str] | None:
+    pairs: dict[str, str] = {}
+    for text in given or ():
+        key, equals, value = text.partition("=")
+        if not key or not equals:
+            raise typer.BadParameter(f"{option} takes KEY=VALUE, not {text!r}")
+        pairs[key] = value
+    return pairs or None

@@ -1,0 +1,29 @@
+"""Tables and money, as the commands about deployments show them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from awsllm.cli.terminal import write
+
+
+def show(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Columns as wide as their longest cell; a program reads ``--json`` instead."""
+    cells = [[str(cell) if cell is not None else "-" for cell in row] for row in [headings, *rows]]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(headings))]
+    for row in cells:
+        write("  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() + "\n")
+
+
+def dollars(amount: float | None, per: str = "/hour") -> str:
+    return "unknown" if amount is None else f"${amount:,.2f}{per}"
+
+
+def age(seconds: float | None) -> str:
+    """A duration in its largest unit."""
+    if seconds is None:
+        return "-"
+    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"

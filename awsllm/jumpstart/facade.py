@@ -1,0 +1,180 @@
+"""``Client.jumpstart``: the rooms of this package behind one door.
+
+All calls block, since deployments take minutes and boto3 makes them; from a coroutine use ``asyncio.to_thread``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any, Unpack
+
+from awsllm.aws import control
+from awsllm.errors import ConfigurationError
+from awsllm.jumpstart.handle import DeployedModel
+from awsllm.jumpstart.options import PlanOptions
+
+if TYPE_CHECKING:
+    from awsllm.aws.session import AwsSession
+    from awsllm.jumpstart.apply import Deployment, Progress
+    from awsllm.jumpstart.asynchronous import AsyncInference
+    from awsllm.jumpstart.catalogue import Catalogue, ModelSummary
+    from awsllm.jumpstart.document import ModelDocument
+    from awsllm.jumpstart.endpoints import Endpoints
+    from awsllm.jumpstart.plan import Context, Plan
+    from awsllm.jumpstart.prices import Prices
+    from awsllm.jumpstart.training import TrainedModel, TrainingPlan
+
+ROLE_VARIABLE = "AWSLLM_SAGEMAKER_ROLE"
+
+
+class JumpStart:
+    """JumpStart in one account and region.
+
+    ``caller`` is the client that calls what is deployed. ``directory`` holds hub documents to use in place of the
+    public hub (``AWSLLM_JUMPSTART_DIR``), ``prices`` replaces the table of prices (``AWSLLM_PRICES``).
+    """
+
+    def __init__(
+        self,
+        session: AwsSession,
+        *,
+        caller: Any = None,
+        directory: str | None = None,
+        prices: Prices | None = None,
+    ) -> None:
+        self._session = session
+        self._caller = caller
+        self._directory = directory
+        self._prices = prices
+        self._clients: Callable[[str], Any] = partial(control.client, session=session)
+
+    @cached_property
+    def catalogue(self) -> Catalogue:
+        from awsllm.jumpstart.catalogue import Catalogue
+
+        return Catalogue(self._session, directory=self._directory)
+
+    @cached_property
+    def endpoints(self) -> Endpoints:
+        """What runs: list, describe, logs, scale, delete, reap."""
+        from awsllm.jumpstart.endpoints import Endpoints
+
+        return Endpoints(self._clients, self.prices)
+
+    @cached_property
+    def prices(self) -> Prices:
+        from awsllm.jumpstart.prices import Prices
+
+        return self._prices or Prices.default()
+
+    # --- find --------------------------------------------------------------------------------------------------------
+
+    def search(self, text: str = "", **filters: Any) -> tuple[ModelSummary, ...]:
+        """The models that match all words of ``text``, best first; see ``Catalogue.search`` for the filters."""
+        return self.catalogue.search(text, **filters)
+
+    def get(self, model: Any, *, version: str | None = None, hub: str | None = None) -> ModelDocument:
+        """What JumpStart says of a model. ``version`` may be a pattern such as ``1.*``; the default is the newest."""
+        model_id, options = _model(model)
+        return self.catalogue.get(model_id, version=version or options.get("version"), hub=hub or options.get("hub"))
+
+    # --- deploy ------------------------------------------------------------------------------------------------------
+
+    def plan(self, model: Any, **options: Unpack[PlanOptions]) -> Plan:
+        """The exact requests that deploying ``model`` makes, before any is made.
+
+        ``model`` is a JumpStart id, or a ``JumpStartConfig`` or ``ModelBuilder`` of the SageMaker SDK.
+        """
+        from awsllm.jumpstart.plan import make_plan
+
+        model_id, given = _model(model)
+        wanted: PlanOptions = {**given, **options}  # type: ignore[typeddict-item]
+        document = self.catalogue.get(model_id, version=wanted.get("version"), hub=wanted.get("hub"))
+        return make_plan(document, wanted, self._context(wanted.get("role")))
+
+    def apply(self, plan: Plan, **how: Any) -> DeployedModel:
+        """Make ``plan`` real, or go on with it where an earlier attempt stopped; see ``apply.apply``."""
+        from awsllm.jumpstart.apply import apply
+
+        return self._handle(apply(plan, self._clients, **how))
+
+    def deploy(
+        self,
+        model: Any,
+        *,
+        on_progress: Callable[[Progress], None] | None = None,
+        keep_on_failure: bool = False,
+        **options: Unpack[PlanOptions],
+    ) -> DeployedModel:
+        """``plan`` and ``apply`` in one: returns when the model answers."""
+        plan = self.plan(model, **options)
+        return self.apply(plan, on_progress=on_progress, keep_on_failure=keep_on_failure)
+
+    @contextmanager
+    def deployed(
+        self, model: Any, *, on_progress: Callable[[Progress], None] | None = None, **options: Unpack[PlanOptions]
+    ) -> Iterator[DeployedModel]:
+        """A model that exists as long as the block runs: whatever ends it, signals included, deletes the endpoint."""
+        from awsllm.jumpstart.deployed import deployed, unique_options
+
+        plan = self.plan(model, **unique_options(_model(model)[0], options))
+        with deployed(plan, self._clients, on_progress=on_progress) as deployment:
+            yield self._handle(deployment)
+
+    def _handle(self, deployment: Deployment) -> DeployedModel:
+        return DeployedModel(deployment, self._caller)
+
+    def _context(self, role: str | None) -> Context:
+        from awsllm.jumpstart.plan import Context
+
+        return Context(
+            region=self._session.region,
+            role=role or os.environ.get(ROLE_VARIABLE) or None,
+            prices=self.prices,
+            account=None,
+        )
+
+    # --- jobs --------------------------------------------------------------------------------------------------------
+
+    def plan_fine_tuning(self, model: Any, *, version: str | None = None, **options: Any) -> TrainingPlan:
+        """The training job that tunes ``model``; see ``training.plan_fine_tuning``."""
+        from awsllm.jumpstart.training import plan_fine_tuning
+
+        options["role"] = options.get("role") or self.role()
+        return plan_fine_tuning(self.get(model, version=version), prices=self.prices, **options)
+
+    def fine_tune(
+        self, model: Any, *, on_progress: Callable[[Any], None] | None = None, **options: Any
+    ) -> TrainedModel:
+        """Tune ``model`` and wait for it; ``deploy(model, model_data=trained.model_data)`` then serves the result."""
+        from awsllm.jumpstart import training
+
+        plan = self.plan_fine_tuning(model, **options)
+        return training.run(plan, self._clients, on_progress=on_progress)
+
+    def role(self) -> str:
+        """The ARN of the execution role that ``AWSLLM_SAGEMAKER_ROLE`` names."""
+        role = os.environ.get(ROLE_VARIABLE)
+        if not role:
+            raise ConfigurationError(
+                f"SageMaker needs an execution role: give role='arn:aws:iam::…:role/…' or set {ROLE_VARIABLE}"
+            )
+        return role
+
+    def asynchronous(self, endpoint: str, **options: Any) -> AsyncInference:
+        """Calls of an asynchronous endpoint, whose answers come through S3."""
+        from awsllm.jumpstart.asynchronous import AsyncInference
+
+        return AsyncInference(endpoint, self._clients, **options)
+
+
+def _model(model: Any) -> tuple[str, Mapping[str, Any]]:
+    """A model's id and the options that came with it."""
+    if isinstance(model, str):
+        return model, {}
+    from awsllm.jumpstart.interop import read_model
+
+    return read_model(model)
