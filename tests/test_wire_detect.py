@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from awsllm.errors import AccessDeniedError, ModelNotReadyError, ServerError, ValidationError
+from awsllm.server.control.containers import Container
 from awsllm.types import ConverseRequest, ConverseResponse, InferenceConfig, Message, Text
 from awsllm.wire.endpoint import detect, formats
 from awsllm.wire.endpoint.errors import decode_error
@@ -186,6 +187,17 @@ def test_newer_containers_choose_their_format_by_the_body(image: str, body: Any,
     assert found is not None
     answers = detect.for_body(found, ECR + image, body)
     assert (answers.format, answers.settings) == (name, found.settings)
+
+
+def test_an_offline_container_answers_each_body_in_its_own_format() -> None:
+    image = ECR + "djl-inference:0.34.0-lmi16.0.0-cu128"
+    found = detect.from_container(image, {})
+    assert found is not None
+    container = Container(found, image=image)
+    assert container.asked(b'{"inputs": "x"}').format.name == "lmi"
+    assert container.asked(b'{"messages": []}') == container
+    assert container.asked(b"not JSON") == container
+    assert Container(found).asked(b'{"inputs": "x"}').format.name == "openai"
 
 
 def test_every_name_found_is_a_format() -> None:
