@@ -1,5 +1,7 @@
 """A deploying process that is killed or interrupted at any step: the next one goes on, deletes, and nothing is left."""
 
+import functools
+import json
 import os
 import signal
 import subprocess
@@ -8,12 +10,19 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
+from aws_bridge import bridge
 from jumpstart_aws import Aws, error, plan, serve
 
 from awsllm.jumpstart.apply import apply
+from awsllm.jumpstart.document import read_description
 from awsllm.jumpstart.endpoints import Endpoints
+from awsllm.jumpstart.options import Autoscaling
+from awsllm.jumpstart.plan import Context, make_plan
+from awsllm.jumpstart.prices import Prices
 from awsllm.jumpstart.progress import Pace
+from awsllm.testing import mock_aws
 
 HERE = Path(__file__).parent
 FULL = {"components": True, "wake": True}
@@ -179,3 +188,62 @@ def test_what_a_killed_block_left_is_reaped() -> None:
     later = Pace(poll=0, sleep=lambda seconds: None, now=lambda: 4e9)
     assert [each.endpoint for each in Endpoints(aws.clients, pace=later).reap()] == ["chat"]
     assert aws.made() == {}
+
+
+OVER_HTTP = """
+import sys
+from functools import partial
+from pathlib import Path
+from awsllm.aws import control
+from awsllm.aws.session import AwsSession
+from awsllm.jumpstart.apply import apply
+from awsllm.jumpstart.plan import Plan
+from awsllm.jumpstart.progress import Pace
+clients = partial(control.client, session=AwsSession())
+apply(Plan.from_json(Path(sys.argv[1]).read_bytes()), clients, pace=Pace(poll=0.01))
+"""
+
+
+@pytest.mark.parametrize("at", ["CreateEndpoint", "CreateInferenceComponent"])
+def test_a_planned_deployment_killed_over_http_is_gone_on_with(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, at: str
+) -> None:
+    """The planner's plan, boto3 over HTTP, the offline AWS: the request arrives, its sender is dead."""
+    credentials = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_DEFAULT_REGION": "us-east-1"}
+    for name, value in credentials.items():
+        monkeypatch.setenv(name, value)
+    raw = json.loads((HERE / "data" / "jumpstart" / "example-open-tgi-instruct.json").read_text())
+    context = Context(region="us-east-1", prices=Prices.default(), role="arn:aws:iam::123456789012:role/exec")
+    options = {"name": "chat", "components": True, "autoscaling": Autoscaling(min=0, max=2)}
+    wanted = make_plan(read_description(raw, region="us-east-1"), options, context)
+    (tmp_path / "plan.json").write_bytes(wanted.to_json())
+    children: list[subprocess.Popen[bytes]] = []
+
+    def before(service: str, operation: str) -> None:
+        if operation == at and children[0].poll() is None:
+            children[0].kill()
+
+    with mock_aws(reply="hi", transitions={"endpoint": 2, "component": 2}):
+        with bridge(before) as url:
+            environment = {**os.environ, **credentials, "AWS_ENDPOINT_URL": url, "PYTHONPATH": str(HERE.parent)}
+            command = [sys.executable, "-c", OVER_HTTP, str(tmp_path / "plan.json")]
+            children.append(subprocess.Popen(command, env=environment))
+            assert children[0].wait(60) == -signal.SIGKILL
+        clients = functools.cache(boto3.Session(region_name="us-east-1").client)
+        sagemaker, endpoints = clients("sagemaker"), Endpoints(clients, pace=PACE)
+        made = apply(wanted, clients, pace=PACE)
+        assert made.status == "InService"
+        models, configs = sagemaker.list_models()["Models"], sagemaker.list_endpoint_configs()["EndpointConfigs"]
+        assert (len(models), len(configs), len(endpoints.list())) == (1, 1, 1)
+        endpoints.delete("chat")
+        assert sagemaker.list_models()["Models"] + sagemaker.list_endpoint_configs()["EndpointConfigs"] == []
+        assert (
+            sagemaker.list_endpoints()["Endpoints"] + sagemaker.list_inference_components()["InferenceComponents"] == []
+        )
+        assert (
+            clients("application-autoscaling").describe_scalable_targets(ServiceNamespace="sagemaker")[
+                "ScalableTargets"
+            ]
+            == []
+        )
+        assert clients("cloudwatch").describe_alarms()["MetricAlarms"] == []
