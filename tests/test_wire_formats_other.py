@@ -4,6 +4,8 @@ import json
 import struct
 import zlib
 from base64 import b64encode
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -741,6 +743,15 @@ def test_what_are_no_vectors_for_these_texts_is_a_server_error(name: str) -> Non
         formats.get(name).encode_embed(EmbedRequest(model="ep", texts=("a",), dimensions=2), PLAIN)
 
 
+def test_what_an_embedding_format_cannot_honour_is_named() -> None:
+    request = msgspec.structs.replace(TEXTS, normalize=True, input_type="search_query")
+    named = {
+        name: [warning.partition(":")[0] for warning in formats.get(name).warnings(request, PLAIN)]
+        for name in ("openai", "tei", "cohere-embed")
+    }
+    assert named == {"openai": ["normalize", "input_type"], "tei": ["input_type"], "cohere-embed": ["normalize"]}
+
+
 def test_a_container_of_one_task_refuses_the_other() -> None:
     fmt = formats.get("huggingface")
     with pytest.raises(errors.UnsupportedError, match="does not converse"):
@@ -915,7 +926,7 @@ def test_what_are_no_images_is_a_server_error(reply: JsonValue) -> None:
 @pytest.mark.parametrize("name", ["openai", *OWN, "lyra", "stable-diffusion", "sdxl"])
 def test_a_format_does_what_it_says_and_nothing_else(name: str) -> None:
     fmt = formats.get(name)
-    calls = {
+    calls: dict[str, Callable[[], Payload]] = {
         "converse": lambda: fmt.encode_converse(ask(), PLAIN, stream=False),
         "converse_stream": lambda: fmt.encode_converse(ask(), PLAIN, stream=True),
         "embed": lambda: fmt.encode_embed(TEXTS, PLAIN),
@@ -928,3 +939,36 @@ def test_a_format_does_what_it_says_and_nothing_else(name: str) -> None:
         else:
             with pytest.raises(errors.UnsupportedError):
                 call()
+
+
+# --- nothing but awsllm's own errors ---------------------------------------------------------------------------------
+
+WORDS = (
+    "text message chat_history tools tool_results tool_calls documents call outputs name parameters type description "
+    "parameter_definitions finish_reason meta billed_units tokens token_count citations document_ids id event_type "
+    "response generations completions data finishReason reason prompt responses output_text execution_metadata cost "
+    "endpoint params messages role content inputs texts embeddings results index relevance_score score query weight "
+    "generated_text artifacts base64 generated_images generated_image text_prompts is_finished title url snippet error"
+)
+LEAVES = st.sampled_from([None, True, 0, 1.5, 10**30, "", "x", "USER", "TOOL", "llm/chat", "stream-end", "COMPLETE"])
+TREES = st.recursive(
+    LEAVES,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(WORDS.split()), inner, max_size=4),
+)
+
+
+@pytest.mark.parametrize("name", ["openai", *OWN, "lyra", "stable-diffusion", "sdxl"])
+@settings(max_examples=60)
+@given(value=TREES)
+def test_any_json_is_read_or_refused(name: str, value: JsonValue) -> None:
+    fmt, wire = formats.get(name), payload(value, accept="application/json;jpeg")
+    readers: dict[str, Callable[[], object]] = {
+        "converse": lambda: fmt.decode_converse(wire, ReplyContext(request=ask())),
+        "converse_stream": lambda: [*fmt.chunk_decoder(ReplyContext(request=ask())).push(value)],
+        "embed": lambda: fmt.decode_embed(wire, ReplyContext(request=TEXTS)),
+        "rerank": lambda: fmt.decode_rerank(wire, ReplyContext(request=RERANK)),
+        "generate_image": lambda: fmt.decode_image(wire, ReplyContext(request=PAINT)),
+    }
+    for read in (lambda: fmt.decode_request("ep", wire, PLAIN), *(readers[operation] for operation in fmt.serves)):
+        with suppress(errors.AwsllmError):
+            read()

@@ -390,6 +390,7 @@ class ChunkEncoder:
 # --- embeddings ------------------------------------------------------------------------------------------------------
 
 _EMBED_MEMBERS = frozenset(("model", "input", "dimensions"))
+_INPUT_TYPE = "input_type: the format does not tell queries from documents; put the model's own prefix into the texts"
 
 
 def encode_embed_request(request: EmbedRequest) -> JsonObject:
@@ -399,7 +400,10 @@ def encode_embed_request(request: EmbedRequest) -> JsonObject:
 
 def embed_warnings(request: EmbedRequest) -> tuple[str, ...]:
     """What the format cannot honour of this request."""
-    return () if request.normalize is None else ("normalize: the container decides whether vectors are normalised",)
+    return (
+        *(() if request.normalize is None else ("normalize: the container decides whether vectors are normalised",)),
+        *(() if request.input_type is None else (_INPUT_TYPE,)),
+    )
 
 
 def decode_embed_request(model: str, wire: JsonObject) -> EmbedRequest:
