@@ -255,6 +255,42 @@ def test_only_what_passes_the_other_filters_is_looked_up(hub: FakeHub, tmp_path:
     assert asked == ["huggingface-llm-falcon-7b"]
 
 
+def test_a_document_that_cannot_be_read_is_left_out_and_said(hub: FakeHub, tmp_path: Path) -> None:
+    def failing(operation: str, request: dict[str, Any]) -> dict[str, Any] | None:
+        if operation == "DescribeHubContent" and "falcon" in request["HubContentName"]:
+            return {"Error": {"Code": "InternalFailure", "Message": "broken"}, "Status": 500}
+        return hub(operation, request)
+
+    catalogue = a_catalogue(Calls(sagemaker=failing), tmp_path)
+    assert "huggingface-llm-falcon-7b" not in ids(catalogue.search(trainable=True))
+    assert catalogue.notes == ("1 of 5 models are left out: their documents could not be read",)
+
+
+def test_a_hub_that_lists_but_tells_nothing_gives_way(hub: FakeHub, tmp_path: Path) -> None:
+    def listing_only(operation: str, request: dict[str, Any]) -> dict[str, Any] | None:
+        if operation == "DescribeHubContent":
+            return {"Error": {"Code": "AccessDeniedException", "Message": "no right"}, "Status": 403}
+        return hub(operation, request)
+
+    calls = Calls(sagemaker=listing_only)
+    catalogue = a_catalogue(calls, tmp_path)
+    with pytest.raises(ConfigurationError, match=r"no right.*S3 cache"):
+        catalogue.search(gated=True)
+    assert calls.names()[-1] == "GetObject"
+
+
+def test_a_question_that_is_refused_is_no_reason_to_leave_a_hub(hub: FakeHub, tmp_path: Path) -> None:
+    def strict(operation: str, request: dict[str, Any]) -> dict[str, Any] | None:
+        if request.get("HubContentVersion") == "a.b.c":
+            return {"Error": {"Code": "ValidationException", "Message": "a version is of numbers"}}
+        return hub(operation, request)
+
+    catalogue = a_catalogue(Calls(sagemaker=strict), tmp_path)
+    with pytest.raises(AwsllmError, match="of numbers"):
+        catalogue.get("cohere-rerank", version="a.b.c")
+    assert catalogue.get("cohere-rerank").source == "hub"
+
+
 def test_every_page_is_read(tmp_path: Path) -> None:
     hub = FakeHub(page=2)
     for n in range(5):
@@ -300,7 +336,16 @@ def test_the_newest_is_asked_for_again_and_a_version_never(hub: FakeHub, tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("pattern", "version"), [("*", "2.0.0"), ("1.*", "1.10.0"), ("1.9.*", "1.9.0"), ("1.9.0", "1.9.0"), (None, "2.0.0")]
+    ("pattern", "version"),
+    [
+        ("*", "2.0.0"),
+        ("1.*", "1.10.0"),
+        ("1.9.*", "1.9.0"),
+        ("1.9.0", "1.9.0"),
+        (None, "2.0.0"),
+        ("1", "1.10.0"),
+        ("1.9", "1.9.0"),
+    ],
 )
 def test_versions_and_patterns(hub: FakeHub, tmp_path: Path, pattern: str | None, version: str) -> None:
     catalogue = a_catalogue(Calls(sagemaker=hub), tmp_path)
@@ -308,7 +353,7 @@ def test_versions_and_patterns(hub: FakeHub, tmp_path: Path, pattern: str | None
     assert catalogue.get("meta-textgeneration-llama-3-8b-instruct", version=pattern).version == version
 
 
-@pytest.mark.parametrize("version", ["9.9.9", "9.*"])
+@pytest.mark.parametrize("version", ["9.9.9", "9.*", "9"])
 def test_a_version_that_is_not_there_names_those_that_are(hub: FakeHub, tmp_path: Path, version: str) -> None:
     catalogue = a_catalogue(Calls(sagemaker=hub), tmp_path)
     with pytest.raises(ModelNotFoundError, match=r"has no version '9.*there are 2\.0\.0, 1\.10\.0, 1\.9\.0"):
@@ -638,6 +683,15 @@ def test_a_directory_that_is_none_or_holds_what_is_no_json(tmp_path: Path) -> No
     (tmp_path / "broken.json").write_text("{")
     with pytest.raises(ConfigurationError, match=r"broken\.json cannot be read as JSON"):
         Catalogue(session, directory=tmp_path).search()
+
+
+def test_a_directory_that_was_mended_is_read_at_once(tmp_path: Path) -> None:
+    (tmp_path / "one.json").write_text("{")
+    catalogue = Catalogue(AwsSession(region=REGION), directory=tmp_path)
+    with pytest.raises(ConfigurationError):
+        catalogue.get("one")
+    (tmp_path / "one.json").write_text(json.dumps(content()))
+    assert catalogue.get("one").version == "1.0.0"
 
 
 def test_versions_are_ordered_by_number() -> None:

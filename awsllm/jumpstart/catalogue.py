@@ -28,7 +28,14 @@ import msgspec
 
 from awsllm.aws import control, intercept
 from awsllm.aws.session import AwsSession
-from awsllm.errors import AwsllmError, ConfigurationError, ConnectError, ModelNotFoundError
+from awsllm.errors import (
+    AccessDeniedError,
+    AwsllmError,
+    ConfigurationError,
+    ConnectError,
+    ModelNotFoundError,
+    ServerError,
+)
 from awsllm.jumpstart.cache import Cache, CachedSource, Facts
 from awsllm.jumpstart.document import ModelDocument, keyword
 from awsllm.jumpstart.sources import Directory, Entry, Hub, S3Cache, Source, is_missing, is_model_id
@@ -41,6 +48,9 @@ MAX_AGE = 3600.0
 RETRY_AFTER = 60.0
 """Seconds for which a source that could not be reached is passed over."""
 WORKERS = 8
+
+_AWAY = (ConnectError, ServerError, AccessDeniedError, ConfigurationError)
+"""Errors that the next question to the same source would meet again."""
 
 _T = TypeVar("_T")
 Progress = Callable[[int, int], None]
@@ -196,16 +206,13 @@ class Catalogue:
     def _ask(self, source: CachedSource, use: Callable[[CachedSource, bool], _T]) -> _T:
         """Without waiting again for a source that could not be reached a moment ago."""
         label = source.source.label
-        since, reason = self._down.get(label, (None, None))
-        if reason is not None and since is not None and 0 <= self._clock() - since < RETRY_AFTER:
-            try:
-                return use(source, True)
-            except AwsllmError:
-                raise reason from None
+        since, reason = self._down.get(label, (0.0, None))
+        if reason is not None and 0 <= self._clock() - since < RETRY_AFTER:
+            raise reason
         try:
             return use(source, False)
-        except AwsllmError as error:
-            if not is_missing(error):
+        except _AWAY as error:
+            if not is_missing(error) and source.source.kind != "directory":
                 self._down[label] = (self._clock(), error)
             raise
         except NotImplementedError as error:  # moto without awsllm's extension: it has no hub
@@ -265,8 +272,6 @@ class Catalogue:
     ) -> list[ModelSummary]:
         """The summaries with what their documents say; those whose document cannot be read are left out."""
         names = tuple(asked)
-        known: list[ModelSummary] = []
-        failed = 0
 
         def look(one: ModelSummary) -> ModelSummary | AwsllmError:
             if all(getattr(one, name) is not None for name in names):
@@ -276,16 +281,22 @@ class Catalogue:
             except AwsllmError as error:
                 return error
 
+        results: list[ModelSummary | AwsllmError] = []
         with ThreadPoolExecutor(max_workers=WORKERS, thread_name_prefix="awsllm-jumpstart") as pool:
-            for done, result in enumerate(pool.map(look, found), start=1):
-                if isinstance(result, ModelSummary):
-                    known.append(result)
-                else:
-                    failed += 1
-                if on_progress is not None:
-                    on_progress(done, len(found))
-        if failed:
-            self._note(f"{failed} of {len(found)} models are left out: their documents could not be read")
+            try:
+                for result in pool.map(look, found):
+                    results.append(result)
+                    if on_progress is not None:
+                        on_progress(len(results), len(found))
+            except BaseException:  # an interrupt does not wait for hundreds of documents
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+        known = [result for result in results if isinstance(result, ModelSummary)]
+        failures = [result for result in results if not isinstance(result, ModelSummary)]
+        if failures and not known:
+            raise failures[0]  # another source may do better
+        if failures:
+            self._note(f"{len(failures)} of {len(found)} models are left out: their documents could not be read")
         return known
 
     # --- what is told ------------------------------------------------------------------------------------------------
@@ -340,12 +351,17 @@ def _folder(place: str) -> str:
 # --- versions --------------------------------------------------------------------------------------------------------
 
 
+_EXACT = re.compile(r"[A-Za-z0-9]+(\.[A-Za-z0-9_-]+){2,}")
+
+
 def _is_exact(version: str) -> bool:
-    return is_model_id(version)
+    return bool(_EXACT.fullmatch(version))
 
 
 def _match(model_id: str, pattern: str, versions: tuple[str, ...]) -> str:
-    found = next((version for version in versions if fnmatch.fnmatchcase(version, pattern)), None)
+    """The newest that the pattern matches, or that begins with it: ``2`` is ``2.*``."""
+    patterns = (pattern, f"{pattern}.*")
+    found = next((one for one in versions if any(fnmatch.fnmatchcase(one, each) for each in patterns)), None)
     if found is None:
         raise ModelNotFoundError(f"no version of {model_id!r} matches {pattern!r}")
     return found
