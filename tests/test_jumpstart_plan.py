@@ -243,9 +243,8 @@ def test_accepting_changes_no_name_of_the_endpoint():
 
 def test_a_gated_draft_model_is_gated_by_its_own_licence():
     made = plan(DRAFT, accept_eula=True)
-    draft, scripts = container(made)["AdditionalModelDataSources"]
+    (draft,) = container(made)["AdditionalModelDataSources"]
     assert draft["S3DataSource"]["ModelAccessConfig"] == {"AcceptEula": True}
-    assert "ModelAccessConfig" not in scripts["S3DataSource"]
     assert "ModelAccessConfig" not in container(made)["ModelDataSource"]["S3DataSource"]
     assert "example-draft-gated" in made.eula_url
 
@@ -253,7 +252,7 @@ def test_a_gated_draft_model_is_gated_by_its_own_licence():
 def test_without_the_draft_model_its_licence_and_environment_go_too():
     made = plan(DRAFT, draft_model=False)
     assert made.eula_url is None
-    assert [each["ChannelName"] for each in container(made)["AdditionalModelDataSources"]] == ["scripts"]
+    assert "AdditionalModelDataSources" not in container(made)
     assert "OPTION_SPECULATIVE_DRAFT_MODEL" not in container(made)["Environment"]
 
 

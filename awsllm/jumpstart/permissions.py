@@ -58,7 +58,7 @@ def policy(
         *_lifecycle(plan_steps, endpoint, arns),
         *_invocation(plan_steps, arns, output),
         _statement("Find", _FINDING, ["*"]),
-        _statement("Logs", ["logs:DescribeLogStreams", "logs:FilterLogEvents"], arns.logs(_endpoint_logs(plan_steps))),
+        _statement("Logs", _LOGS, arns.logs(_endpoint_logs(plan_steps))),
         _pass_role(role or arns.iam("role/*")),
         *_catalogue(region, arns, hub),
         *_scaling(plan_steps, arns),
@@ -72,10 +72,14 @@ _FINDING = [
     "application-autoscaling:DescribeScalingPolicies",
     "application-autoscaling:DescribeScheduledActions",
     "cloudwatch:DescribeAlarms",
+    "sagemaker:ListEndpointConfigs",
     "sagemaker:ListEndpoints",
     "sagemaker:ListInferenceComponents",
+    "sagemaker:ListModels",
     "servicequotas:ListServiceQuotas",
 ]
+
+_LOGS = ["logs:DescribeLogStreams", "logs:FilterLogEvents", "logs:GetLogEvents"]
 
 _SCALING = (
     "DeleteScalingPolicy",

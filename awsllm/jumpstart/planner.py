@@ -154,10 +154,10 @@ def _overridden(hosting: Hosting, wanted: Wanted, variant: Variant) -> Hosting:
 
 def _without_draft(hosting: Hosting) -> Hosting:
     """Speculative decoding's data out, and what of the environment points at it."""
-    mounts = tuple(requests.MOUNT + (source.channel or "") for source in hosting.additional if source.draft)
+    mounts = tuple(requests.MOUNT + (source.channel or "") for source in hosting.additional)
     return msgspec.structs.replace(
         hosting,
-        additional=tuple(source for source in hosting.additional if not source.draft),
+        additional=(),
         env={name: value for name, value in hosting.env.items() if not (mounts and value.startswith(mounts))},
     )
 

@@ -39,15 +39,14 @@ TIMEOUT_BOUNDS = (60, 3600)  # seconds; botocore's service model
 
 
 class DataSource(Value, frozen=True, kw_only=True):
-    """Files in S3 that SageMaker gives the container. ``channel`` is None for the model itself, ``draft`` marks those
-    of speculative decoding, ``own`` what the caller gave in JumpStart's place. ``gated`` ones are refused until the
-    licence at ``eula_url`` is accepted."""
+    """Files in S3 that SageMaker gives the container. ``channel`` is None for the model itself, ``own``
+    marks what the caller gave in JumpStart's place. ``gated`` ones are refused until the licence at ``eula_url`` is
+    accepted."""
 
     uri: str
     data_type: str = "S3Prefix"
     compression: str = "None"
     channel: str | None = None
-    draft: bool = False
     own: bool = False
     gated: bool = False
     eula_url: str | None = None
@@ -247,20 +246,20 @@ def _licence(content: JsonObject, document: ModelDocument) -> str:
 
 
 def _additional(content: JsonObject, region: str) -> Iterator[DataSource]:
-    for purpose, sources in _object(content, "HostingAdditionalDataSources").items():
-        for source in sources or ():
-            where = _object(source, "S3DataSource")
-            eula = https_url(source.get("HostingEulaUri"), region)
-            gated = eula is not None or _object(source, "Provider").get("Classification") == "gated"
-            yield DataSource(
-                uri=where["S3Uri"],
-                data_type=where.get("S3DataType") or "S3Prefix",
-                compression=where.get("CompressionType") or "None",
-                channel=source.get("ChannelName") or purpose,
-                draft=purpose == "speculative_decoding",
-                gated=gated,
-                eula_url=eula or (where["S3Uri"] if gated else None),
-            )
+    """The draft models of speculative decoding. The other kind of such data, scripts, is not the container's: the
+    SageMaker SDK does not give it either (3.27)."""
+    for source in _object(content, "HostingAdditionalDataSources").get("speculative_decoding") or ():
+        where = _object(source, "S3DataSource")
+        eula = https_url(source.get("HostingEulaUri"), region)
+        gated = eula is not None or _object(source, "Provider").get("Classification") == "gated"
+        yield DataSource(
+            uri=where["S3Uri"],
+            data_type=where.get("S3DataType") or "S3Prefix",
+            compression=where.get("CompressionType") or "None",
+            channel=source.get("ChannelName") or "draft_model",
+            gated=gated,
+            eula_url=eula or (where["S3Uri"] if gated else None),
+        )
 
 
 def is_archive(uri: str) -> bool:
