@@ -14,7 +14,7 @@ import pytest
 from boto3.session import Session
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from awsllm.aws.call import HttpResponse
@@ -60,6 +60,7 @@ def decoded(token: str) -> str:
     expires=st.integers(1, 43_200),
     region=st.sampled_from(["us-east-1", "eu-west-1", "cn-north-1"]),
 )
+@settings(max_examples=30)  # each makes two sessions
 def test_a_token_is_what_botocore_presigns(token: str | None, secret: str, expires: int, region: str) -> None:
     minted = sagemaker_token(session_with(token, secret=secret), region, expires=expires, clock=lambda: NOW)
     with pytest.MonkeyPatch.context() as patch:

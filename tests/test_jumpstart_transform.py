@@ -13,6 +13,7 @@ from offline_jobs import PRICES, REGION, ROLE, Offline
 from awsllm.errors import ConfigurationError, DeploymentError, UnsupportedError, ValidationError
 from awsllm.jumpstart import transform
 from awsllm.jumpstart.transform import TransformPlan, plan_transform
+from awsllm.testing import mock_aws
 from awsllm.testing.scripted import ScriptedBackend
 from awsllm.types import ConverseRequest
 
@@ -168,3 +169,16 @@ def test_the_service_refuses_what_the_plan_would_have() -> None:
         client.create_transform_job(**{**plan().request, "ModelName": "prefix"})
     with pytest.raises(client.exceptions.ClientError, match="Could not find model"):
         client.create_transform_job(**{**plan().request, "ModelName": "unknown"})
+
+
+def test_a_model_that_moto_made_is_moto_s() -> None:
+    """CloudFormation makes models in moto itself: their jobs are moto's too, which completes them unread."""
+    properties = {"ExecutionRoleArn": ROLE, "PrimaryContainer": ARCHIVED["PrimaryContainer"]}
+    template = {"Resources": {"M": {"Type": "AWS::SageMaker::Model", "Properties": properties}}}
+    with mock_aws(reply="unused"):
+        stacks, client = boto3.client("cloudformation", REGION), boto3.client("sagemaker", REGION)
+        stacks.create_stack(StackName="s", TemplateBody=json.dumps(template))
+        made = stacks.describe_stack_resources(StackName="s")["StackResources"][0]["PhysicalResourceId"]
+        job = plan({**ARCHIVED, "ModelName": made.rpartition("/")[2]})
+        client.create_transform_job(**job.request)
+        assert client.describe_transform_job(TransformJobName=job.name)["TransformJobStatus"] == "Completed"

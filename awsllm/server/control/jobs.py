@@ -45,6 +45,7 @@ from awsllm.types import ConverseRequest, EmbedRequest, ImageRequest, JsonObject
 from awsllm.wire.endpoint.format import Payload, ReplyContext
 
 _PUBLIC_BUCKETS = re.compile(r"s3://(jumpstart-|sagemaker-sd-models-)")
+_ELSEWHERE = "job-elsewhere"  # transform jobs of models that were made elsewhere, which are left alone with them
 _MAX_INLINE = 128_000  # bytes, ``BodyBlob`` of InvokeEndpointAsync
 
 
@@ -95,10 +96,11 @@ def _create(kind: Kind, plane: ControlPlane, region: str, request: JsonObject) -
     return {f"{kind.member}Arn": arn}
 
 
-def _find(kind: Kind, plane: ControlPlane, region: str, request: JsonObject) -> Job:
+def _find(kind: Kind, plane: ControlPlane, region: str, request: JsonObject) -> Job | None:
+    """The job, or None for one that was left to others (``_ELSEWHERE``)."""
     name = request[f"{kind.member}Name"]
     job: Job | None = plane.state(region).table(kind.path).get(name)
-    if job is None:
+    if job is None and name not in plane.state(region).table(_ELSEWHERE):
         raise could_not_find(f"{kind.noun} job", plane.arn(region, kind.path, name))
     return job
 
@@ -147,8 +149,10 @@ def _end(plane: ControlPlane, job: Job, status: str) -> None:
     job.status, job.secondary, job.ended = status, status if job.kind.stages else "", plane.clock()
 
 
-def _describe(kind: Kind, plane: ControlPlane, region: str, request: JsonObject) -> JsonObject:
+def _describe(kind: Kind, plane: ControlPlane, region: str, request: JsonObject) -> JsonObject | None:
     job = _find(kind, plane, region, request)
+    if job is None:
+        return None
     _settle(plane, region, job, look=True)
     asked = {member: value for member, value in job.request.items() if member != "Tags"}
     told = {
@@ -163,8 +167,10 @@ def _describe(kind: Kind, plane: ControlPlane, region: str, request: JsonObject)
     return {**asked, **{member: value for member, value in told.items() if value}, **job.shown}
 
 
-def _stop(kind: Kind, plane: ControlPlane, region: str, request: JsonObject) -> JsonObject:
+def _stop(kind: Kind, plane: ControlPlane, region: str, request: JsonObject) -> JsonObject | None:
     job = _find(kind, plane, region, request)
+    if job is None:
+        return None
     _settle(plane, region, job, look=False)
     if job.status != "InProgress":
         raise invalid(f"The request was rejected because the {kind.noun} job is in status {job.status}.")
@@ -312,6 +318,7 @@ def _create_transform(plane: ControlPlane, region: str, request: JsonObject) -> 
     model = plane.state(region).table("model").get(name)
     if model is None:
         if plane.neighbours.knows(region, "model", name):
+            plane.state(region).table(_ELSEWHERE)[request["TransformJobName"]] = request
             return None
         raise could_not_find("model", plane.arn(region, "model", name))
     for container in [*model.get("Containers", ()), *filter(None, [model.get("PrimaryContainer")])]:
@@ -472,7 +479,7 @@ TRAINING = Kind(
 TRANSFORM = Kind("transform", "TransformJob", "transform-job", "/aws/sagemaker/TransformJobs", _transform)
 
 
-def _of(kind: Kind, answer: Callable[[Kind, ControlPlane, str, JsonObject], JsonObject]) -> Answerer:
+def _of(kind: Kind, answer: Callable[[Kind, ControlPlane, str, JsonObject], JsonObject | None]) -> Answerer:
     return lambda plane, region, request: answer(kind, plane, region, request)
 
 
