@@ -368,7 +368,15 @@ def test_a_planners_plan_lives_and_dies(
     wanted = make_plan(model, {**options, "name": "chat"}, context)
     with mock_aws(reply="hi", transitions={"endpoint": 2, "component": 2}):
         session = boto3.Session(region_name="us-east-1")
-        clients = functools.cache(session.client)
+        called: set[str] = set()
+
+        @functools.cache
+        def clients(service: str) -> Any:
+            client = session.client(service)
+            prefix = {"service-quotas": "servicequotas"}.get(service, service)
+            client.meta.events.register("before-call", lambda model, **_: called.add(f"{prefix}:{model.name}"))
+            return client
+
         endpoints = Endpoints(clients, Prices.default(), pace=pace)
         first = apply(wanted, clients, pace=pace)
         assert (first.status, len(first.created)) == ("InService", created)
@@ -378,5 +386,8 @@ def test_a_planners_plan_lives_and_dies(
         told = endpoints.describe("chat")
         assert told.format is not None
         assert told.summary.model_id == wanted.model_id
+        endpoints.list()
         endpoints.delete("chat")
+        allowed = {action for statement in wanted.permissions["Statement"] for action in statement["Action"]}
+        assert called - allowed == set()
         assert remaining(clients) == []
