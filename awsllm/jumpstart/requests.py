@@ -139,11 +139,12 @@ def instance_bounds(count: int, scaling: Autoscaling) -> tuple[int, int]:
 
 def lowest(scaling: Autoscaling) -> int:
     """The least that autoscaling may go down to, schedules included."""
-    return min(scaling.min, *(each.min for each in scaling.schedules if each.min is not None), scaling.min)
+    return min([scaling.min, *(each.min for each in scaling.schedules if each.min is not None)])
 
 
 def highest(scaling: Autoscaling) -> int:
-    return max(scaling.max, *(each.max for each in scaling.schedules if each.max is not None), scaling.max)
+    """The most that it may go up to."""
+    return max([scaling.max, *(each.max for each in scaling.schedules if each.max is not None)])
 
 
 def _serverless(serverless: Serverless) -> JsonObject:
