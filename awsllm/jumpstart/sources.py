@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
@@ -21,6 +21,8 @@ from awsllm.errors import AwsllmError, ConfigurationError, ModelNotFoundError
 from awsllm.jumpstart.document import ModelDocument, keyword, read_content, read_description, read_spec
 from awsllm.jumpstart.spec import Buckets
 from awsllm.types import JsonObject, JsonValue, Value
+
+_T = TypeVar("_T")
 
 PUBLIC_HUB = "SageMakerPublicHub"
 PAGE = 100  # the most that ListHubContents gives at once (service model, ``MaxResults``)
@@ -151,7 +153,7 @@ class Hub:
     def read(self, raw: JsonObject, listed: Listed) -> ModelDocument:
         return read_description(raw, region=self._region, source=self.kind)
 
-    def _first_type(self, ask: Callable[[str], Any]) -> Any:
+    def _first_type(self, ask: Callable[[str], _T]) -> _T:
         """The answer for the first type of content of which there is this name."""
         for kind in self._types[:-1]:
             try:
