@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from awsllm.jumpstart.plan import Context, Plan
     from awsllm.jumpstart.prices import Prices
     from awsllm.jumpstart.training import TrainedModel, TrainingPlan
+    from awsllm.jumpstart.transform import TransformOptions, TransformResult
 
 ROLE_VARIABLE = "AWSLLM_SAGEMAKER_ROLE"
 
@@ -164,11 +165,31 @@ class JumpStart:
             )
         return role
 
-    def asynchronous(self, endpoint: str, **options: Any) -> AsyncInference:
-        """Calls of an asynchronous endpoint, whose answers come through S3."""
-        from awsllm.jumpstart.asynchronous import AsyncInference
+    def transform(
+        self, model_name: str, *, on_progress: Callable[[Any], None] | None = None, **options: Unpack[TransformOptions]
+    ) -> TransformResult:
+        """Run every object under ``input=`` through a SageMaker model and wait; see ``transform.plan_transform``."""
+        from awsllm.jumpstart import transform
 
-        return AsyncInference(endpoint, self._clients, **options)
+        model = transform.describe_model(model_name, self._clients)
+        plan = transform.plan_transform(model, region=self._session.region, prices=self.prices, **options)
+        return transform.run(plan, self._clients, on_progress=on_progress)
+
+    def asynchronous(self, endpoint: str, *, format: str | None = None, **options: Any) -> AsyncInference:
+        """Calls of an asynchronous endpoint, whose answers come through S3; see ``AsyncInference``.
+
+        ``format`` names what its container speaks; without it the endpoint's tags, image and environment tell.
+        """
+        from awsllm.jumpstart.asynchronous import AsyncInference
+        from awsllm.wire.endpoint import formats
+
+        name = endpoint.removeprefix("sagemaker:")
+        found = None if format else self.endpoints.describe(name).format
+        if found is not None:
+            options.setdefault("settings", found.settings)
+        named = format or (found.format if found is not None else None)
+        codec = formats.get(named) if named else None
+        return AsyncInference(name, self._clients, format=codec, **options)
 
 
 def _model(model: Any) -> tuple[str, Mapping[str, Any]]:

@@ -1,0 +1,113 @@
+"""``Client.jumpstart`` from end to end: what a user writes, in an AWS that is mocked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import boto3
+import pytest
+
+import awsllm
+from awsllm.testing import mock_aws
+from awsllm.types import ConverseRequest, Message
+
+DOCUMENTS = Path(__file__).parent / "data" / "jumpstart"
+ROLE = "arn:aws:iam::123456789012:role/sagemaker"
+GATED, OPEN = "example-gated-lmi-chat", "example-open-tgi-instruct"
+
+
+@pytest.fixture
+def client(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> awsllm.Client:
+    monkeypatch.setenv("AWSLLM_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    return awsllm.Client(region="us-east-1")
+
+
+def endpoints() -> list[str]:
+    found = boto3.client("sagemaker", region_name="us-east-1").list_endpoints()["Endpoints"]
+    return [endpoint["EndpointName"] for endpoint in found]
+
+
+def test_the_examples_are_there_without_documents(client: awsllm.Client) -> None:
+    with mock_aws(reply="Hi"):
+        assert GATED in [model.model_id for model in client.jumpstart.search()]
+
+
+def test_a_model_is_deployed_for_the_length_of_a_block(client: awsllm.Client) -> None:
+    with mock_aws(reply="Grüße aus dem Container."):
+        with client.jumpstart.deployed(GATED, accept_eula=True, role=ROLE) as model:
+            assert model.converse("Hi").text == "Grüße aus dem Container."
+            with model.converse_stream("Hi") as stream:
+                assert "".join(stream.text_stream) == "Grüße aus dem Container."
+            assert endpoints() == [model.endpoint]
+        assert endpoints() == []
+
+
+def test_a_block_that_fails_leaves_nothing(client: awsllm.Client) -> None:
+    with mock_aws(reply="Hi"):
+        with pytest.raises(ZeroDivisionError), client.jumpstart.deployed(OPEN, role=ROLE):
+            1 / 0  # noqa: B018
+        assert endpoints() == []
+
+
+def test_acceptance_is_never_remembered(client: awsllm.Client) -> None:
+    with mock_aws(reply="Hi"):
+        model = client.jumpstart.deploy(GATED, accept_eula=True, role=ROLE)
+        client.jumpstart.endpoints.delete(model.endpoint)
+        with pytest.raises(awsllm.EulaNotAcceptedError) as refused:
+            client.jumpstart.deploy(GATED, role=ROLE)
+        assert refused.value.url is not None
+        assert refused.value.url.startswith("https://")
+        assert endpoints() == []
+
+
+def test_a_changed_plan_updates_the_endpoint(client: awsllm.Client) -> None:
+    with mock_aws(reply="Hi"):
+        model = client.jumpstart.deploy(OPEN, role=ROLE, name="chat")
+        plan = client.jumpstart.plan(OPEN, role=ROLE, name="chat", env={"MAX_INPUT_LENGTH": "2048"})
+        changes = plan.diff(client.jumpstart.endpoints.existing("chat"))
+        assert any(change.after == "2048" for change in changes)
+        client.jumpstart.apply(plan)
+        assert plan.diff(client.jumpstart.endpoints.existing("chat")) == () or all(
+            change.action in ("keep", "delete") for change in plan.diff(client.jumpstart.endpoints.existing("chat"))
+        )
+        assert model.converse("Hi").text == "Hi"
+        client.jumpstart.endpoints.delete("chat")
+        sagemaker = boto3.client("sagemaker", region_name="us-east-1")
+        assert sagemaker.list_models()["Models"] == []
+        assert sagemaker.list_endpoint_configs()["EndpointConfigs"] == []
+
+
+def test_answers_come_through_s3(client: awsllm.Client) -> None:
+    with mock_aws(reply="Through S3."):
+        boto3.client("s3", region_name="us-east-1").create_bucket(Bucket="answers")
+        model = client.jumpstart.deploy(OPEN, role=ROLE, async_={"output": "s3://answers/out/"})
+        calls = client.jumpstart.asynchronous(model.endpoint)
+        request = ConverseRequest(model=model.endpoint, messages=(Message.user("Hi"),))
+        assert calls.invoke(request).result(timeout=30).text == "Through S3."
+
+
+def test_a_tuned_model_is_deployed(client: awsllm.Client) -> None:
+    with mock_aws(reply="Tuned.", documents=DOCUMENTS):
+        s3 = boto3.client("s3", region_name="us-east-1")
+        s3.create_bucket(Bucket="data")
+        s3.put_object(Bucket="data", Key="train/lines.jsonl", Body=b'{"instruction": "a", "response": "b"}\n')
+        tuned = client.jumpstart.fine_tune(
+            "example-finetune-llm", data="s3://data/train/", output="s3://data/out/", role=ROLE, accept_eula=True
+        )
+        assert tuned.model_data.startswith("s3://data/out/")
+        model = client.jumpstart.deploy(
+            "example-finetune-llm", model_data=tuned.model_data, role=ROLE, accept_eula=True
+        )
+        assert model.converse("Hi").text == "Tuned."
+
+
+def test_any_openai_client_can_be_pointed_at_an_endpoint(
+    client: awsllm.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "x")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "y")
+    route = client.sagemaker_openai("chat/copy")
+    assert route.base_url.endswith("/endpoints/chat/inference-components/copy/openai/v1")
+    assert route.api_key.startswith("sagemaker-api-key-")
+    assert route.api_key not in repr(route)
