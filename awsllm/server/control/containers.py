@@ -126,7 +126,8 @@ def find(
 def of_model(plane: ControlPlane, region: str, model: str) -> Container:
     """The container of a model that no endpoint hosts, as a transform job starts one."""
     hosted = _hosted(plane, region, model)
-    return Container(_detected(plane, region, hosted, hosted.tags) or PLAIN.detected)
+    found = _detected(plane, region, hosted, hosted.tags)
+    return Container(found or PLAIN.detected, image=hosted.container.get("Image"))
 
 
 def _variant(endpoint: Resource, wanted: str | None) -> str:
@@ -200,16 +201,20 @@ def _detected(plane: ControlPlane, region: str, hosted: _Hosted, tags: dict[str,
     task = document.get("Task")
     package = container.get("ModelPackageName")
     seen = detect.from_container(image, environment, model_package_arn=package, task=task)
-    if found and seen and found.format == seen.format:
+    if found and seen and (found.format == seen.format or {found.format, seen.format} <= _ALIKE):
         return _merged(found, seen)
     return found or seen or detect.from_tags(tags)
 
 
+# A prompt under ``inputs``: which of them it is, the image and its environment tell better than an example.
+_ALIKE = {"tgi", "lmi", "djl"}
+
+
 def _merged(document: Detected, container: Detected) -> Detected:
-    """What the document and the container both say, with the prompt of one and the framing of the other."""
-    settings = msgspec.structs.replace(container.settings, prompt=document.settings.prompt)
-    task = document.settings.task or settings.task
-    return msgspec.structs.replace(document, settings=msgspec.structs.replace(settings, task=task))
+    """What runs, with the prompt and the task that the document's examples show."""
+    task = document.settings.task or container.settings.task
+    settings = msgspec.structs.replace(container.settings, prompt=document.settings.prompt, task=task)
+    return msgspec.structs.replace(container, settings=settings)
 
 
 def _document(plane: ControlPlane, region: str, container: JsonObject) -> JsonObject:

@@ -291,19 +291,11 @@ def _request(body: bytes) -> JsonObject:
 def _operations() -> Mapping[str, Answerer]:
     global _table
     if _table is None:
-        from awsllm.server.control import components, hosting, hub, resources
+        from awsllm.server.control import components, hosting, hub, jobs, resources
 
-        parts = (hub.OPERATIONS, resources.OPERATIONS, hosting.OPERATIONS, components.OPERATIONS, _jobs())
+        parts = (hub.OPERATIONS, resources.OPERATIONS, hosting.OPERATIONS, components.OPERATIONS, jobs.OPERATIONS)
         _table = {name: answerer for part in parts for name, answerer in part.items()}
     return _table
-
-
-def _jobs() -> Mapping[str, Answerer]:
-    try:
-        from awsllm.server.control import jobs  # type: ignore[attr-defined,unused-ignore]
-    except ImportError:
-        return {}
-    return jobs.OPERATIONS  # type: ignore[no-any-return,unused-ignore]
 
 
 _table: Mapping[str, Answerer] | None = None
