@@ -159,6 +159,21 @@ def test_an_update_that_is_rolled_back_says_so_and_keeps_what_serves(aws: Aws, p
     assert aws.made() == {"Model": ["chat-m1"], "EndpointConfig": ["chat-c110"], "Endpoint": ["chat"]}
 
 
+def test_an_update_that_is_refused_leaves_nothing_new(aws: Aws, pace: Pace) -> None:
+    apply(plan(), aws.clients, pace=pace)
+    before = aws.made()
+
+    def refuse(operation: str, request: dict[str, Any]) -> None:
+        if operation == "UpdateEndpoint":
+            raise error("AccessDeniedException", "not authorized", operation)
+
+    aws.before = refuse
+    with pytest.raises(AccessDeniedError) as caught:
+        apply(plan(version="2"), aws.clients, pace=pace)
+    assert caught.value.__notes__ == ["removed again: endpoint configuration chat-c210, model chat-m2"]
+    assert aws.made() == before
+
+
 def test_a_component_takes_a_new_model_and_count(aws: Aws, pace: Pace) -> None:
     apply(plan(components=True), aws.clients, pace=pace)
     apply(plan(components=True, version="2", copies=2), aws.clients, pace=pace)

@@ -16,7 +16,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from awsllm.errors import AwsllmError, DeploymentError, EulaNotAcceptedError, ValidationError
+from awsllm.errors import AwsllmError, DeploymentError, EulaNotAcceptedError, RequestError, ValidationError
 from awsllm.jumpstart import preflight
 from awsllm.jumpstart.logs import LogLine, newest_stream, tail
 from awsllm.jumpstart.plan import Cost, Plan, Step
@@ -241,9 +241,8 @@ class _Run:
         self._await(step, ENDPOINT, name)  # an endpoint in transition takes no update
         self._reporter.tell(step.id, name, "updating", f"from {found['EndpointConfigName']} to {config}")
         exclude = [{"VariantPropertyType": kind} for kind in self._restated(found["EndpointConfigName"], config)]
-        self._updating = True
-        answer = call(
-            self._clients, SAGEMAKER, "update_endpoint", EndpointName=name, EndpointConfigName=config,
+        answer = self._change(
+            "update_endpoint", EndpointName=name, EndpointConfigName=config,
             RetainAllVariantProperties=True, ExcludeRetainedVariantProperties=exclude,
         )  # fmt: skip
         self._retag(found.get("EndpointArn"), request)
@@ -273,6 +272,15 @@ class _Run:
             changed.append("DesiredWeight")
         return changed
 
+    def _change(self, name: str, **request: Any) -> JsonObject:
+        """An update of what serves. From here on new resources may be in use, unless the update is refused."""
+        before, self._updating = self._updating, True
+        try:
+            return call(self._clients, SAGEMAKER, name, **request)
+        except RequestError:
+            self._updating = before
+            raise
+
     def _retag(self, arn: str | None, request: JsonObject) -> None:
         if arn and request.get("Tags"):
             call(self._clients, SAGEMAKER, "add_tags", ResourceArn=arn, Tags=request["Tags"])
@@ -298,8 +306,7 @@ class _Run:
             return self._keep(step, COMPONENT, request, found)
         self._await(step, COMPONENT, name)
         self._reporter.tell(step.id, name, "updating", ", ".join(sorted(changes)))
-        self._updating = True
-        call(self._clients, SAGEMAKER, "update_inference_component", InferenceComponentName=name, **changes)
+        self._change("update_inference_component", InferenceComponentName=name, **changes)
         self._retag(found.get("InferenceComponentArn"), request)
         return found
 
