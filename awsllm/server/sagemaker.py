@@ -60,7 +60,7 @@ def failure(incoming: Incoming, error: AwsllmError) -> Reply:
         case ModelNotReadyError():
             status, kind, body = 429, "ModelNotReadyException", {"Message": error.message}
         case _:
-            status, kind, body = 424, "ModelError", _model_error(incoming.container or PLAIN, error)
+            status, kind, body = 424, "ModelError", _model_error(_container(incoming), error)
     return Reply(status, {"Content-Type": JSON, "x-amzn-ErrorType": kind}, msgspec.json.encode(body))
 
 
@@ -73,7 +73,7 @@ def _model_error(container: Container, error: AwsllmError) -> JsonObject:
 
 
 def _invoke(operation: str, endpoint: str, incoming: Incoming) -> Work:
-    container = (incoming.container or PLAIN).asked(incoming.body)
+    container = _container(incoming)
     _check(operation, endpoint, incoming)
     asked, stream = container.format.decode_request(endpoint, _payload(operation, incoming), container.settings)
     _check_licence(container, incoming)
@@ -88,6 +88,10 @@ OPERATIONS: dict[str, Callable[[str, Incoming], Work]] = {
     "invocations": partial(_invoke, "InvokeEndpoint"),
     "invocations-response-stream": partial(_invoke, _STREAM),
 }
+
+
+def _container(incoming: Incoming) -> Container:
+    return (incoming.container or PLAIN).asked(incoming.body)
 
 
 def _check(operation: str, endpoint: str, incoming: Incoming) -> None:

@@ -80,7 +80,7 @@ class Content:
             "HubContentVersion": self.version,
             "HubContentType": self.kind,
             "HubName": hub,
-            "HubArn": arn.replace(f"hub-content/{hub}/{self.kind}/{self.name}/{self.version}", f"hub/{hub}"),
+            "HubArn": f"{arn.partition(':hub-content/')[0]}:hub/{hub}",
             "HubContentArn": arn,
             "HubContentDocument": text,
         }
