@@ -140,12 +140,14 @@ class JumpStart:
 
     # --- jobs --------------------------------------------------------------------------------------------------------
 
-    def plan_fine_tuning(self, model: Any, *, version: str | None = None, **options: Any) -> TrainingPlan:
+    def plan_fine_tuning(
+        self, model: Any, *, version: str | None = None, hub: str | None = None, **options: Any
+    ) -> TrainingPlan:
         """The training job that tunes ``model``; see ``training.plan_fine_tuning``."""
         from awsllm.jumpstart.training import plan_fine_tuning
 
         options["role"] = options.get("role") or self.role()
-        return plan_fine_tuning(self.get(model, version=version), prices=self.prices, **options)
+        return plan_fine_tuning(self.get(model, version=version, hub=hub), prices=self.prices, **options)
 
     def fine_tune(
         self, model: Any, *, on_progress: Callable[[Any], None] | None = None, **options: Any

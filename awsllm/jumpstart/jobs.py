@@ -82,9 +82,9 @@ def start(kind: JobKind, clients: Clients, request: JsonObject, digest: str) -> 
         return {kind.name: name, kind.status: "InProgress"}
     _same(kind, clients, existing, digest)
     if existing[kind.status] in ("Failed", "Stopped"):
-        error = failure(kind, clients, existing)
-        error.add_note("a job's name can be used once: plan with attempt=2 (3, ...) to run it again")
-        raise error
+        failed = failure(kind, clients, existing)
+        failed.add_note("a job's name can be used once: plan with attempt=2 (3, ...) to run it again")
+        raise failed
     return existing
 
 

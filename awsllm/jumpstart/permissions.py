@@ -1,7 +1,7 @@
 """What a plan needs of IAM: the policy document of whoever applies, calls and deletes it. Not the execution role's.
 
-Names in the ARNs of SageMaker are in lower case. Where IAM knows no narrower resource, the statement says ``*``. Linted
-and simulated only; never proved against a real account.
+Names in the ARNs of SageMaker are in lower case. Where IAM knows no narrower resource, the statement says ``*``. Held
+against the requests of every plan in tests; never tried in a real account.
 """
 
 from __future__ import annotations

@@ -2,15 +2,18 @@
 
 Inside, boto3 (and awsllm, and whatever else is built on botocore) gets real answers from Bedrock's and SageMaker's
 runtimes without a socket: Converse, ConverseStream as it is computed, CountTokens, InvokeModel for Titan embeddings,
-InvokeEndpoint and InvokeEndpointWithResponseStream in OpenAI's chat format. The answers are the local model's, or a
-script's. Everything else is moto's, and a Python exception raised by a script surfaces as itself.
+InvokeEndpoint and InvokeEndpointWithResponseStream. The answers are the local model's, or a script's. SageMaker's
+control plane is awsllm's own as far as it hosts models and runs jobs (``server.control``): JumpStart's hub, models,
+endpoints and inference components that become InService when a test says so. Everything else is moto's, and a Python
+exception raised by a script surfaces as itself.
 
     with mock_aws(reply="Hello") as aws:
         boto3.client("bedrock-runtime", "us-east-1").converse(modelId=…, messages=…)
         assert aws.requests[0].model == …
 
-A SageMaker endpoint answers if the test has created it (moto's CreateEndpoint) or has named it in ``endpoints``; any
-other name is the ValidationError that AWS gives. ``endpoints="*"`` takes every name.
+A SageMaker endpoint answers if the test has created it, or has named it in ``endpoints``; any other name is the
+ValidationError that AWS gives. ``endpoints="*"`` takes every name. One that was created answers in the format of its
+container, in parts cut at hostile sizes; one that only has a name, or that CloudFormation has made, in OpenAI's.
 
 As with moto itself: a boto3 client made before moto was imported is not answered (``moto.core.patch_client`` mends
 it), nor is one with an ``endpoint_url`` of its own, and leaving the block does not stop a stream that is still being
@@ -28,6 +31,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ParamSpec, Self, TypedDict, TypeVar, Unpack, cast, overload
 from urllib.parse import unquote, urlsplit
+
+import msgspec
 
 from awsllm.backends import Backend
 from awsllm.errors import AwsllmError, ConfigurationError
@@ -195,8 +200,34 @@ class _Responder:
         return AWSResponse(request.url, reply.status, reply.headers, reply.body)
 
     def _controlled(self, incoming: Incoming, region: str) -> Answered | None:
-        reply = self.plane.answer(incoming, region)
+        reply = self._named(incoming, region) or self.plane.answer(incoming, region)
         return None if reply is None else whole(reply)
+
+    def _named(self, incoming: Incoming, region: str) -> Reply | None:
+        """What the control plane says of an endpoint that a test has only named: that it speaks OpenAI's format. So
+        whoever looks for the format need not try the endpoint out, which would use up a scripted reply."""
+        operation = incoming.headers.get("x-amz-target", "").removeprefix("SageMaker.")
+        if not self._endpoints or operation not in ("DescribeEndpoint", "ListTags"):
+            return None
+        asked = msgspec.json.decode(incoming.body)
+        name = str(asked.get("EndpointName") or asked.get("ResourceArn", "").rpartition(":endpoint/")[2])
+        if (
+            not (self._endpoints & {"*", name})
+            or name in self.plane.state(region).table("endpoint")
+            or _moto.endpoint_exists(name, region)
+        ):
+            return None
+        arn = f"arn:aws:sagemaker:{region}:{self.plane.account}:endpoint/{name.lower()}"
+        described = {
+            "EndpointName": name,
+            "EndpointArn": arn,
+            "EndpointConfigName": name,
+            "EndpointStatus": "InService",
+        }
+        tags = {"Tags": [{"Key": "awsllm:format", "Value": "openai"}]}
+        times = dict.fromkeys(("CreationTime", "LastModifiedTime"), 0.0)
+        wire = tags if operation == "ListTags" else described | times
+        return Reply(200, {"Content-Type": "application/x-amz-json-1.1"}, msgspec.json.encode(wire))
 
     def _invoked(self, incoming: Incoming, service: str, region: str) -> Answered | None:
         if service == _RUNTIME and incoming.path.endswith(_ASYNC):
@@ -252,7 +283,8 @@ def mock_aws(func: Callable[..., Any] | None = None, **options: Any) -> Any:
 
     ``reply`` is a script (``awsllm.testing.scripted``): a text, a list of replies used in turn, a callable given the
     request; or a backend. Without it the local models named by ``model`` and ``embed_model`` answer. ``config`` is
-    moto's.
+    moto's. ``documents`` (hub documents, files, a directory), ``transitions``, ``clock``, ``quotas``, ``formats`` and
+    ``cuts`` are those of ``ControlPlane``, which is ``aws.plane`` inside the block.
     """
     mock = MockAws(**options)
     return mock if func is None else mock(func)
