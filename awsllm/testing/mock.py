@@ -212,7 +212,7 @@ class _Responder:
         asked = msgspec.json.decode(incoming.body)
         name = str(asked.get("EndpointName") or asked.get("ResourceArn", "").rpartition(":endpoint/")[2])
         if (
-            not (self._endpoints & {"*", name})
+            not {"*", name} & set(self._endpoints)
             or name in self.plane.state(region).table("endpoint")
             or _moto.endpoint_exists(name, region)
         ):
