@@ -22,7 +22,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from awsllm.errors import AwsllmError, ConfigurationError, ModelNotReadyError, ModelTimeoutError
 
@@ -254,12 +254,18 @@ class _Wait:
         too late."""
         policy = self._policy
         self._model = f"{refusal.backend}:{refusal.model}"
-        policy._gate.close(self._model, policy.clock())
+        now = policy.clock()
+        policy._gate.close(self._model, now)
+        if now >= self._until:  # refusals that took long leave nothing to sleep
+            self._give_up(refusal, now)
         while seconds := policy._gate.enter(self._model, now := policy.clock()):
             if now + seconds >= self._until:
-                refusal.add_note(f"waited {now - self._began:.0f} s for it to start; see Policy.cold_start_timeout")
-                raise refusal
+                self._give_up(refusal, now)
             yield min(seconds, _LOOK_INTERVAL)
+
+    def _give_up(self, refusal: AwsllmError, now: float) -> NoReturn:
+        refusal.add_note(f"waited {now - self._began:.0f} s for it to start; see Policy.cold_start_timeout")
+        raise refusal
 
     def over(self) -> None:
         self._policy._gate.open(self._model)

@@ -343,6 +343,26 @@ def test_patience_ends(patience: float, timeout: float | None, attempts: int, aw
 
 
 @both
+@pytest.mark.parametrize(("patience", "timeout"), [(60.0, None), (600.0, 60.0)])
+def test_patience_ends_where_every_refusal_takes_long(patience: float, timeout: float | None, awaited: bool) -> None:
+    """Then the next attempt is due at once, each time, and nothing is slept."""
+    clock = Clock()
+
+    class Slow(Script):
+        def __call__(self, deadline: float | None) -> Any:
+            clock.now += 15.0
+            assert self.attempts < 20
+            return super().__call__(deadline)
+
+    script = Slow(asleep())
+    with pytest.raises(ModelNotReadyError) as caught:
+        run(clock.policy(cold_start_timeout=patience), script, timeout, awaited=awaited)
+    assert 4 <= script.attempts <= 6
+    assert clock.now <= 100.0 + 15.0 + 60.0 + 15.0  # no attempt begins too late
+    assert "cold_start_timeout" in caught.value.__notes__[0]
+
+
+@both
 def test_without_patience_it_is_an_error_like_others(awaited: bool) -> None:
     clock, script = Clock(), Script(asleep())
     with pytest.raises(ModelNotReadyError):
