@@ -1,10 +1,11 @@
 """``with deployed(plan, clients) as deployment``: an endpoint that cannot outlive its block.
 
 Whatever ends the block deletes the endpoint with everything that belongs to it: its end, an exception, Ctrl-C
-(SIGINT), SIGTERM, and, should none of these have come to it, the interpreter's end. A signal that arrives while the
-endpoint is being deleted is noted and does not stop the deletion; a handler that was installed before is restored and
-called once the endpoint is gone. Signals reach Python's main thread only: a block in another thread is ended by its
-end, by exceptions, and by the end of the interpreter.
+(SIGINT), SIGTERM, SIGHUP, and, should none of these have come to it, the interpreter's end. A signal that arrives while
+the endpoint is being deleted does not stop the deletion; it takes effect once the endpoint is gone: the handler that
+was installed before is restored and called, or, where there was none but Python's, the program ends as it would have
+before. Signals reach Python's main thread only: a block in another thread is ended by its end, by exceptions, and by
+the end of the interpreter. A process that was forked within the block is not its owner and deletes nothing.
 
 Nothing runs in a process that is killed (SIGKILL) or loses its machine. For that the endpoint carries the tag
 ``awsllm:expires``, two hours after its creation unless told otherwise: ``awsllm endpoints reap`` deletes what is past.
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import atexit
 import logging
+import os
 import re
 import secrets
 import signal
@@ -35,7 +37,7 @@ from awsllm.jumpstart.teardown import delete_endpoint
 
 DEFAULT_TTL = 7200.0
 _NAME_LENGTH = 63
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 _logger = logging.getLogger("awsllm.jumpstart")
 
 
@@ -76,13 +78,14 @@ class _Deployed(AbstractContextManager[Deployment]):
         self._on_progress = on_progress
         self._signals = _Signals(plan.endpoint)
         self._pending = False  # something may exist
+        self._owner = os.getpid()
 
     def __enter__(self) -> Deployment:
         check_licence(self._plan)
         name = self._plan.endpoint
         if ENDPOINT.find(self._clients, {"EndpointName": name}) is not None:
             raise ValidationError(f"endpoint {name} exists: a block deletes what it deployed, so give another name=")
-        self._pending = True
+        self._pending, self._owner = True, os.getpid()
         atexit.register(self._at_exit)
         try:
             self._signals.install()
@@ -112,10 +115,10 @@ class _Deployed(AbstractContextManager[Deployment]):
             error.add_note(f"endpoint {name} could not be deleted and may still cost money: {failure}")
         finally:
             self._signals.restore()
-        self._signals.hand_on()
+        self._signals.hand_on(raising=error is None)
 
     def _delete(self) -> None:
-        if not self._pending:
+        if not self._pending or os.getpid() != self._owner:
             return
         reporter = Reporter(self._on_progress, self._pace)
         delete_endpoint(self._clients, self._plan.endpoint, pace=self._pace, reporter=reporter)
@@ -133,13 +136,14 @@ class _Deployed(AbstractContextManager[Deployment]):
 
 
 class _Signals:
-    """SIGINT and SIGTERM of the main thread: raised in the block, held back while the endpoint is deleted."""
+    """The main thread's signals: raised in the block, held back while the endpoint is deleted."""
 
     def __init__(self, endpoint: str) -> None:
         self._endpoint = endpoint
         self._before: dict[int, Any] = {}
         self._holding = False
         self._received: int | None = None
+        self._held: int | None = None  # came when nothing could be raised
 
     def install(self) -> None:
         if threading.current_thread() is not threading.main_thread():
@@ -160,20 +164,26 @@ class _Signals:
                 signal.signal(number, before)
         self._holding = False
 
-    def hand_on(self) -> None:
-        """Call the handler that was there before with the signal that came, if it is one of the program's own."""
+    def hand_on(self, *, raising: bool) -> None:
+        """Call the handler that was there before with the signal that came, if it is one of the program's own. Without
+        one, a signal that was held back is raised now, unless an exception ends the block anyway."""
         before = self._before.get(self._received) if self._received is not None else None
         if callable(before) and before is not signal.default_int_handler:
             before(self._received, None)
+        elif raising and self._held is not None:
+            raise _ending(self._held)
 
     def _arrived(self, number: int, frame: FrameType | None) -> None:
         name = signal.Signals(number).name
         first = self._received is None
         self._received = self._received or number
         if self._holding or not first:
+            self._held = self._held or number
             _logger.warning("%s: endpoint %s is being deleted, which takes a while", name, self._endpoint)
             return
         _logger.warning("%s: deleting endpoint %s", name, self._endpoint)
-        if number == signal.SIGINT:
-            raise KeyboardInterrupt
-        raise SystemExit(128 + number)
+        raise _ending(number)
+
+
+def _ending(number: int) -> BaseException:
+    return KeyboardInterrupt() if number == signal.SIGINT else SystemExit(128 + number)
