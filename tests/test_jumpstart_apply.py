@@ -7,9 +7,10 @@ from typing import Any
 
 import boto3
 import pytest
+from botocore.exceptions import EndpointConnectionError, ReadTimeoutError
 from jumpstart_aws import Aws, error, plan
 
-from awsllm.errors import AccessDeniedError, DeploymentError, EulaNotAcceptedError, ValidationError
+from awsllm.errors import AccessDeniedError, ConnectError, DeploymentError, EulaNotAcceptedError, ValidationError
 from awsllm.jumpstart.apply import apply
 from awsllm.jumpstart.document import read_description
 from awsllm.jumpstart.endpoints import Endpoints
@@ -273,6 +274,56 @@ def test_an_answer_lost_on_its_way_is_no_failure(aws: Aws, pace: Pace) -> None:
 
     aws._create = lost  # type: ignore[method-assign]
     assert len(apply(plan(), aws.clients, pace=pace).created) == 3
+
+
+def lose_the_answer(aws: Aws) -> None:
+    """The endpoint is made, but the client hears nothing of it."""
+    create = aws._create
+
+    def lost(kind: str, request: dict[str, Any]) -> dict[str, Any]:
+        answer = create(kind, request)
+        if kind == "Endpoint":
+            raise ReadTimeoutError(endpoint_url="https://api.sagemaker.us-east-1.amazonaws.com")
+        return answer
+
+    aws._create = lost  # type: ignore[method-assign]
+
+
+def test_an_endpoint_whose_answer_was_lost_is_gone_on_with(aws: Aws, pace: Pace) -> None:
+    lose_the_answer(aws)
+    made = apply(plan(), aws.clients, pace=pace)
+    assert (made.status, made.created[-1]) == ("InService", "endpoint chat")
+
+
+def test_an_endpoint_that_cannot_be_looked_for_counts_as_made(aws: Aws, pace: Pace) -> None:
+    lose_the_answer(aws)
+    refusals = iter(range(1))
+
+    def blind(operation: str, request: dict[str, Any]) -> None:
+        lost = operation == "DescribeEndpoint" and "chat" in aws.store["Endpoint"]
+        if lost and next(refusals, None) is not None:
+            raise error("InternalFailure", "try again", operation, 500)
+
+    aws.before = blind
+    with pytest.raises(ConnectError) as caught:
+        apply(plan(), aws.clients, pace=pace)
+    assert caught.value.__notes__ == ["removed again: endpoint chat, endpoint configuration chat-c110, model chat-m1"]
+    assert aws.made() == {}
+
+
+def test_what_cannot_be_reached_any_more_is_named(aws: Aws, pace: Pace) -> None:
+    lose_the_answer(aws)
+
+    def cut(operation: str, request: dict[str, Any]) -> None:
+        if "chat" in aws.store["Endpoint"]:
+            raise EndpointConnectionError(endpoint_url="https://api.sagemaker.us-east-1.amazonaws.com")
+
+    aws.before = cut
+    with pytest.raises(ConnectError) as caught:
+        apply(plan(), aws.clients, pace=pace)
+    notes = "\n".join(caught.value.__notes__)
+    assert "could not be removed: endpoint chat: " in notes
+    assert "awsllm endpoints delete chat" in notes
 
 
 def test_waiting_outlives_passing_failures(aws: Aws, pace: Pace) -> None:

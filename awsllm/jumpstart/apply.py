@@ -16,7 +16,14 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from awsllm.errors import AwsllmError, DeploymentError, EulaNotAcceptedError, RequestError, ValidationError
+from awsllm.errors import (
+    AwsllmError,
+    DeploymentError,
+    EulaNotAcceptedError,
+    RequestError,
+    ServiceError,
+    ValidationError,
+)
 from awsllm.jumpstart import preflight
 from awsllm.jumpstart.logs import LogLine, newest_stream, tail
 from awsllm.jumpstart.plan import Cost, Plan, Step
@@ -188,7 +195,7 @@ class _Run:
                 answer = call(self._clients, step.service, method(step.operation), **request)
             except AwsllmError as error:
                 last = error
-                if _EXISTS.search(error.message):  # the answer to an earlier attempt was lost on its way
+                if isinstance(error, ServiceError) or _EXISTS.search(error.message):
                     return self._lost_answer(resource, error)
                 if not is_missing(error):
                     raise
@@ -198,10 +205,19 @@ class _Run:
         raise last
 
     def _lost_answer(self, resource: Resource, error: AwsllmError) -> JsonObject:
-        found = resource.kind.find(self._clients, resource.request)
-        if found is None or tags_of(self._clients, found.get(resource.kind.arn)).get(PLAN_TAG) != self._plan.digest:
+        """The resource, if a request whose answer was lost on its way did make it; else raises ``error``. What cannot
+        be looked for may exist: it counts as made, so that a failure removes or names it."""
+        found, ours = None, True
+        try:
+            found = resource.kind.find(self._clients, resource.request)
+            tags = tags_of(self._clients, found.get(resource.kind.arn)) if found is not None else {}
+            ours = tags.get(PLAN_TAG) == self._plan.digest
+        except AwsllmError:
+            found = None
+        if ours:
+            self._created.append(resource)
+        if not ours or found is None:
             raise error
-        self._created.append(resource)
         return found
 
     def _overwrite(self, step: Step, kind: Kind, request: JsonObject) -> JsonObject:
