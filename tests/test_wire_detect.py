@@ -14,7 +14,7 @@ from awsllm.server.control.containers import Container
 from awsllm.types import ConverseRequest, ConverseResponse, InferenceConfig, Message, Text
 from awsllm.wire.endpoint import detect, formats
 from awsllm.wire.endpoint.errors import decode_error
-from awsllm.wire.endpoint.format import Payload, ReplyContext, Settings
+from awsllm.wire.endpoint.format import Detected, Payload, ReplyContext, Settings
 
 ECR = "763104351884.dkr.ecr.us-east-1.amazonaws.com/"
 PACKAGE = "arn:aws:sagemaker:us-east-1:111122223333:model-package/"
@@ -220,6 +220,9 @@ REPLIES: tuple[tuple[Any, str | None], ...] = (
     ([[0.5, 1]], "tei"),
     ([[[0.5], [1]]], "huggingface"),
     ([{"label": "POSITIVE", "score": 0.9}], "huggingface"),
+    ([{"index": 0, "score": 0.9}], "tei"),
+    ([{"index": 1, "text": "x", "score": 0.9}], "tei"),
+    ([{"entity": "B-PER", "score": 0.9, "index": 1, "word": "x", "start": 0, "end": 1}], None),
     ({"generations": [{"text": "x"}]}, "cohere-command"),
     ({"text": "x", "finish_reason": "COMPLETE"}, "cohere-chat"),
     ({"completions": [{"data": {"text": "x"}}], "id": "1"}, "jurassic"),
@@ -290,13 +293,16 @@ def test_the_probes_find_a_container_that_nothing_is_known_of(name: str) -> None
     assert found.evidence.startswith("the probe ")
 
 
+HARMLESS = ({"inputs": "Hi"}, {"query": "Hi", "texts": ["Hi"]})  # whatever reads them generates little or nothing
+
+
 def test_a_probe_asks_for_no_more_than_a_token() -> None:
     for probe in detect.probes():
         body = probe.payload.json()
         limits = {**body, **body.get("parameters", {})}
         limit = [limits[key] for key in ("max_tokens", "max_new_tokens", "max_length", "maxTokens") if key in limits]
         assert all(value <= 2 for value in limit)
-        assert "mode" in body or "input_type" in body or limit or body == {"inputs": "Hi"}
+        assert "mode" in body or "input_type" in body or limit or body in HARMLESS
     assert next(iter(detect.probes())).formats == {"openai"}
 
 
@@ -314,6 +320,35 @@ def test_only_the_containers_own_refusal_leads_to_the_next_probe() -> None:
     assert not detect.refused(decode_error(424, {"x-amzn-errortype": "ModelError"}, busy))
     for error in (AccessDeniedError("x"), ModelNotReadyError("x"), ServerError("x")):
         assert not detect.refused(error)
+
+
+def found_in(source: str, name: str, **members: Any) -> Detected:
+    return Detected(format=name, settings=Settings(**members), source=source, evidence=source)
+
+
+def test_evidence_counts_in_the_order_of_its_trust() -> None:
+    caller, document = found_in("caller", "lyra"), found_in("document", "openai")
+    container, probe = found_in("image", "tei"), found_in("probe", "mms")
+    tags = {"awsllm:format": "djl"}
+    facts: dict[str, Any] = {"caller": caller, "tags": tags, "document": document, "container": container}
+    facts["probe"] = probe
+    for name in ("lyra", "djl", "openai", "tei", "mms"):
+        found = detect.settled(**facts)
+        assert found is not None
+        assert found.format == name
+        facts.pop(next(iter(facts)))
+    assert detect.settled() is None
+
+
+def test_document_and_container_complete_each_other() -> None:
+    document, container = found_in("document", "lmi", prompt="llama2"), found_in("image", "lmi", framing="sse")
+    found = detect.settled(document=document, container=container)
+    assert found == found_in("document", "lmi", prompt="llama2", framing="sse")
+    assert detect.settled(document=document, container=found_in("image", "openai")) == document
+    tagged = detect.settled(tags={"awsllm:prompt": "chatml"}, document=document)
+    assert tagged == found_in("document", "lmi", prompt="chatml")
+    caller = found_in("caller", "lmi")
+    assert detect.settled(caller=caller, document=document) == found_in("caller", "lmi", prompt="llama2")
 
 
 def test_a_style_seen_in_an_example_reaches_the_prompt() -> None:

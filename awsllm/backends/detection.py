@@ -226,14 +226,16 @@ def detection(target: Target, options: EndpointOptions | None = None) -> Steps[F
     desk = _Desk()
     hosting = yield from (_component if target.component else _endpoint)(target, desk)
     tags = (yield from _tags(hosting.arn, desk)) if hosting.arn else {}
-    found = detect.from_tags(tags) or (yield from _from_document(tags, desk))
+    found = detect.settled(tags=tags)
     if found is None:
-        found = yield from _from_container(target, hosting, desk)
+        found = detect.settled(tags=tags, document=(yield from _from_document(tags, desk)))
     if found is None:
-        found = yield from _from_probe(target, options, desk)
+        found = detect.settled(tags=tags, container=(yield from _from_container(target, hosting, desk)))
+    if found is None:
+        found = detect.settled(tags=tags, probe=(yield from _from_probe(target, options, desk)))
     if found is None:
         raise _unknown(desk.refusals)
-    return Finding(detect.with_tags(found, tags), lasting=not desk.was_busy)
+    return Finding(found, lasting=not desk.was_busy)
 
 
 def _unknown(refusals: list[str]) -> ConfigurationError:

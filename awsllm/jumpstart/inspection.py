@@ -131,6 +131,19 @@ def summarize(
     )
 
 
+def listed_only(item: JsonObject, tags: Mapping[str, str]) -> EndpointSummary:
+    """A row of the list from the listing alone: all that is known of an endpoint that may not be described."""
+    return EndpointSummary(
+        name=item["EndpointName"],
+        status=item.get("EndpointStatus", ""),
+        ours=PLAN_TAG in tags,
+        model_id=_first(tags, _MODEL_TAGS),
+        model_version=_first(tags, _VERSION_TAGS),
+        created=item["CreationTime"].isoformat() if item.get("CreationTime") else None,
+        expires=tags.get(EXPIRES_TAG),
+    )
+
+
 def describe(
     clients: Clients, found: JsonObject, tags: Mapping[str, str], summary: EndpointSummary
 ) -> EndpointDescription:
@@ -241,11 +254,9 @@ def _container(
 def _detected(
     tags: Mapping[str, str], image: str | None, env: Mapping[str, str], package: str | None
 ) -> Detected | None:
-    told = detect.from_tags(tags)
-    if told is not None or not (image or package):
-        return told
-    detected = detect.from_container(image, env, model_package_arn=package)
-    return detected and detect.with_tags(detected, tags)
+    is_known = bool(image or package)
+    seen = detect.from_container(image, env, model_package_arn=package) if is_known else None
+    return detect.settled(tags=tags, container=seen)
 
 
 def _autoscaling(

@@ -195,17 +195,11 @@ def _format(asked: Asked) -> Detected | None:
         hosting.image, hosting.env, model_package_arn=hosting.package_arn, task=asked.document.task
     )
     shown = detect.from_payloads(hosting.payloads)
-    found = shown or seen
-    if shown is not None and seen is not None and shown.format == seen.format:
-        settings = msgspec.structs.replace(shown.settings, framing=seen.settings.framing, is_list=seen.settings.is_list)
-        found = msgspec.structs.replace(shown, settings=settings)
     name = asked.wanted.format
-    if name is None:
-        return found
-    formats.get(name)
-    if found is not None and found.format == name:
-        return msgspec.structs.replace(found, source="caller", evidence="format= of the plan")
-    return Detected(format=name, source="caller", evidence="format= of the plan")
+    said = None
+    if name is not None:
+        said = Detected(format=formats.get(name).name, source="caller", evidence="format= of the plan")
+    return detect.settled(caller=said, document=shown, container=seen)
 
 
 # --- tags ------------------------------------------------------------------------------------------------------------

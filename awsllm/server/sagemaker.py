@@ -46,7 +46,15 @@ _EVENT_STREAM = "application/vnd.amazon.eventstream"
 _FRAMINGS = {"sse": "text/event-stream", "jsonlines": "application/jsonlines"}
 Q = TypeVar("Q", bound=Asked)
 # What concerns only how a reply is written; no model is given it.
-_OF_THE_REPLY = ("stream_options", "encoding_format", "details", "decoder_input_details")
+_OF_THE_REPLY = (
+    "stream_options",
+    "encoding_format",
+    "embedding_types",
+    "details",
+    "decoder_input_details",
+    "return_full_text",
+    "return_text",
+)
 
 
 def failure(incoming: Incoming, error: AwsllmError) -> Reply:

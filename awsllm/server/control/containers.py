@@ -197,24 +197,18 @@ def _detected(plane: ControlPlane, region: str, hosted: _Hosted, tags: dict[str,
     container = hosted.container
     image, environment = container.get("Image"), container.get("Environment") or {}
     document = _document(plane, region, container)
-    found = detect.from_payloads(_payloads(document, image))
-    task = document.get("Task")
+    shown = detect.from_payloads(_payloads(document, image))
     package = container.get("ModelPackageName")
-    seen = detect.from_container(image, environment, model_package_arn=package, task=task)
-    if found and seen and (found.format == seen.format or {found.format, seen.format} <= _ALIKE):
-        return _merged(found, seen)
-    return found or seen or detect.from_tags(tags)
+    seen = detect.from_container(image, environment, model_package_arn=package, task=document.get("Task"))
+    if shown and seen and {shown.format, seen.format} <= _ALIKE:
+        shown = msgspec.structs.replace(shown, format=seen.format)
+    # Clients believe tags first. A container does not know them: it speaks what it is, so that a wrong tag fails
+    # here as it does on AWS. They only stand in for an image of which nothing is known.
+    return detect.settled(document=shown, container=seen) or detect.from_tags(tags)
 
 
 # A prompt under ``inputs``: which of them it is, the image and its environment tell better than an example.
-_ALIKE = {"tgi", "lmi", "djl"}
-
-
-def _merged(document: Detected, container: Detected) -> Detected:
-    """What runs, with the prompt and the task that the document's examples show."""
-    task = document.settings.task or container.settings.task
-    settings = msgspec.structs.replace(container.settings, prompt=document.settings.prompt, task=task)
-    return msgspec.structs.replace(container, settings=settings)
+_ALIKE = frozenset(("tgi", "lmi", "djl"))
 
 
 def _document(plane: ControlPlane, region: str, container: JsonObject) -> JsonObject:

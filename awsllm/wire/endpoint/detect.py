@@ -3,7 +3,8 @@
 The wire format of one model id changes between versions, so what counts is what runs. In this order of trust: the
 caller's word, the tags awsllm left (``from_tags``), the example payloads in the model's document (``from_payloads``),
 the image and its environment (``from_container``), and last a harmless probe (``probes``), whose reply shows by its
-keys what answered (``from_reply``). All of it is pure: whoever detects fetches the facts and makes the calls.
+keys what answered (``from_reply``). ``settled`` weighs them. All of it is pure: whoever detects fetches the facts and
+makes the calls.
 
 The rules are rows: a test, what it means, why. The first row that fits decides.
 """
@@ -24,6 +25,39 @@ from awsllm.wire.endpoint.formats import FORMATS
 
 FORMAT_TAG = "awsllm:format"
 PROMPT_TAG = "awsllm:prompt"
+
+# --- what the evidence amounts to ------------------------------------------------------------------------------------
+
+
+def settled(
+    *,
+    caller: Detected | None = None,
+    tags: Mapping[str, str] | None = None,
+    document: Detected | None = None,
+    container: Detected | None = None,
+    probe: Detected | None = None,
+) -> Detected | None:
+    """The format that follows from what is known, in the order of trust that the members have; None where nothing
+    tells it. A caller who names what was found anyway gets its settings, too; a prompt style in the tags counts
+    whatever told the format. ``document``, ``container`` and ``probe`` are what ``from_payloads``, ``from_container``
+    and ``Probe.judge`` found."""
+    told = tags or {}
+    found = from_tags(told) or _running(document, container) or probe
+    found = found and with_tags(found, told)
+    if caller is None or found is None or caller.format != found.format:
+        return caller or found
+    prompt = caller.settings.prompt or found.settings.prompt
+    return msgspec.structs.replace(caller, settings=msgspec.structs.replace(found.settings, prompt=prompt))
+
+
+def _running(document: Detected | None, container: Detected | None) -> Detected | None:
+    """The document's finding, else the container's. Where both agree, what only the container tells completes it."""
+    if document is None or container is None or document.format != container.format:
+        return document or container
+    task = document.settings.task or container.settings.task
+    settings = msgspec.structs.replace(container.settings, prompt=document.settings.prompt, task=task)
+    return msgspec.structs.replace(document, settings=settings)
+
 
 # --- tags ------------------------------------------------------------------------------------------------------------
 
@@ -376,6 +410,12 @@ def _is_embedding(value: JsonValue) -> bool:
     return isinstance(vector, list) and isinstance(_first(vector), (int, float))
 
 
+def _is_ranking(value: JsonValue) -> bool:
+    """Exactly these members: Hugging Face's tokens have an index and a score as well, and a word."""
+    first = _first(value)
+    return isinstance(first, dict) and set(first) - {"text"} == {"index", "score"}
+
+
 def _is_lyra(value: JsonValue) -> bool:
     return isinstance(value, dict) and isinstance(_first(value.get("outputs")), list)
 
@@ -404,6 +444,7 @@ _REPLY_ROWS: tuple[tuple[Callable[[JsonValue], bool], str, str], ...] = (
     (_list_of_objects_with("translation_text"), "huggingface", "a list of objects with `translation_text`"),
     (_list_of_objects_with("label"), "huggingface", "a list of objects with `label`"),
     (_is_embedding, "tei", "a list of vectors"),
+    (_is_ranking, "tei", "a list of objects with `index` and `score`"),
     (lambda value: _is_embedding(_first(value)), "huggingface", "a list of lists of vectors"),
 )
 
@@ -476,6 +517,7 @@ _PROBES = (
         ("dialogs",),
     ),
     _probe("inputs alone", {"inputs": "Hi"}, ("tei", "huggingface")),
+    _probe("query and texts", {"query": "Hi", "texts": ["Hi"]}, ("tei",)),
     _probe("text_inputs", {"text_inputs": "Hi", "max_length": 2}, ("mms",)),
     _probe("embedding text_inputs", {"text_inputs": ["Hi"], "mode": "embedding"}, ("mms",)),
     _probe("prompt", {"prompt": "Hi", "maxTokens": 1, "numResults": 1}, ("jurassic",)),
