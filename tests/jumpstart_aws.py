@@ -180,6 +180,9 @@ class Aws:
         self._get(kind, name, f"Delete{kind}")
         if kind == "Endpoint" and any(c["EndpointName"] == name for c in self.store["InferenceComponent"].values()):
             raise error("ValidationException", "Endpoint has inference components attached", "DeleteEndpoint")
+        components = self.store["InferenceComponent"].values() if kind == "InferenceComponent" else ()
+        if any(c["Specification"].get("BaseInferenceComponentName") == name for c in components):
+            raise error("ValidationException", "Inference component is in use by adapters", f"Delete{kind}")
         if kind in ("Endpoint", "InferenceComponent"):
             self._move(kind, name, "Deleting")
         else:

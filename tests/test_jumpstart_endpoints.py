@@ -13,7 +13,9 @@ from awsllm.jumpstart.apply import apply
 from awsllm.jumpstart.deployed import DEFAULT_TTL, deployed, unique_options
 from awsllm.jumpstart.endpoints import Endpoints
 from awsllm.jumpstart.options import Schedule
-from awsllm.jumpstart.progress import Pace
+from awsllm.jumpstart.progress import Pace, Reporter
+from awsllm.jumpstart.resources import COMPONENT
+from awsllm.jumpstart.teardown import named, remove_all
 
 FULL = {"components": True, "wake": True}
 NOW = 1_800_000_000.0
@@ -258,6 +260,90 @@ def test_reap_deletes_what_is_past_and_nothing_else(aws: Aws, pace: Pace) -> Non
     assert reaped.deletion is not None
     assert reaped.deletion.deleted[0] == "endpoint past"
     assert aws.made()["Endpoint"] == ["forever", "present", "theirs"]
+
+
+def closed(aws: Aws, *kinds: str) -> None:
+    """Others' resources, the endpoint's name within theirs, that may be listed but not looked at."""
+    for kind in kinds:
+        name = "my-chat-x"
+        aws.store[kind][name] = {f"{kind}Name": name, f"{kind}Arn": "arn:closed", f"{kind}Status": "InService"}
+
+    def refuse(operation: str, request: dict[str, Any]) -> None:
+        if "arn:closed" in request.values() or (operation.startswith("Describe") and "my-chat-x" in request.values()):
+            raise error("AccessDeniedException", "not authorized", operation)
+
+    aws.before = refuse
+
+
+def test_neighbours_that_may_not_be_read_keep_nothing_alive(aws: Aws, pace: Pace, endpoints: Endpoints) -> None:
+    apply(plan(ttl=60), aws.clients, pace=pace)
+    closed(aws, "Model", "EndpointConfig", "Endpoint")
+    assert [each.name for each in endpoints.list()] == ["chat"]
+    assert {each.name: each.ours for each in endpoints.list(everyone=True)} == {"chat": True, "my-chat-x": False}
+    later = Endpoints(aws.clients, pace=Pace(poll=0, sleep=lambda seconds: None, now=lambda: NOW + 61))
+    [reaped] = later.reap()
+    assert reaped.deletion is not None
+    assert (reaped.endpoint, len(reaped.deletion.deleted), reaped.deletion.unseen) == ("chat", 3, ())
+    assert aws.made() == {kind: ["my-chat-x"] for kind in ("Model", "EndpointConfig", "Endpoint")}
+
+
+def test_the_block_deletes_beside_a_neighbour_that_may_not_be_read(aws: Aws, pace: Pace) -> None:
+    closed(aws, "Model", "EndpointConfig")
+    with deployed(plan(), aws.clients, pace=pace):
+        assert aws.made()["Endpoint"] == ["chat"]
+    assert aws.made() == {"Model": ["my-chat-x"], "EndpointConfig": ["my-chat-x"]}
+
+
+def test_an_unreadable_resource_named_alike_is_left_and_told(aws: Aws, pace: Pace, endpoints: Endpoints) -> None:
+    apply(plan(), aws.clients, pace=pace)
+    aws.store["Model"]["chat-of-others"] = {"ModelName": "chat-of-others", "ModelArn": "arn:closed"}
+
+    def refuse(operation: str, request: dict[str, Any]) -> None:
+        if "arn:closed" in request.values():
+            raise error("AccessDeniedException", "not authorized", operation)
+
+    aws.before = refuse
+    told = endpoints.delete("chat")
+    assert told.deleted == ("endpoint chat", "endpoint configuration chat-c110", "model chat-m1")
+    assert len(told.unseen) == 1
+    assert told.unseen[0].startswith("model chat-of-others: not authorized")
+
+
+def test_adapters_go_before_their_base_whatever_the_order_asked(aws: Aws, pace: Pace) -> None:
+    apply(plan(components=True), aws.clients, pace=pace)
+    asked = [named(COMPONENT, "chat-ic"), named(COMPONENT, "chat-ic-lora")]
+    done = remove_all(asked, aws.clients, pace=pace, reporter=Reporter(None, pace), endpoint="chat")
+    assert done.deleted == ("inference component chat-ic-lora", "inference component chat-ic")
+
+
+@pytest.mark.parametrize("shown", ["InService", "Failed"])
+def test_a_stale_description_does_not_stop_a_deletion(
+    aws: Aws, pace: Pace, endpoints: Endpoints, monkeypatch: pytest.MonkeyPatch, shown: str
+) -> None:
+    apply(plan(), aws.clients, pace=pace)
+    aws.looks = 6
+    described, stale = aws._describe, iter(range(4))
+
+    def lagging(kind: str, request: dict[str, Any]) -> dict[str, Any]:
+        found = described(kind, request)
+        deleting = kind == "Endpoint" and found["EndpointStatus"] == "Deleting"
+        return {**found, "EndpointStatus": shown} if deleting and next(stale, None) is not None else found
+
+    monkeypatch.setattr(aws, "_describe", lagging)
+    assert endpoints.delete("chat").deleted[0] == "endpoint chat"
+    assert aws.made() == {}
+
+
+def test_an_endpoint_that_stays_is_told(
+    aws: Aws, pace: Pace, endpoints: Endpoints, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    apply(plan(), aws.clients, pace=pace)
+    described = aws._describe
+    failed = {"EndpointStatus": "Failed", "FailureReason": "network interfaces are in use"}
+    monkeypatch.setattr(aws, "_delete", lambda kind, request: {})
+    monkeypatch.setattr(aws, "_describe", lambda kind, request: {**described(kind, request), **failed})
+    with pytest.raises(DeploymentError, match="endpoint chat: network interfaces are in use"):
+        endpoints.delete("chat")
 
 
 # --- a block ---------------------------------------------------------------------------------------------------------

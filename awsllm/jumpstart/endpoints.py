@@ -6,6 +6,7 @@ others' endpoints are shown when asked for, and deleted only with ``foreign=True
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
@@ -22,6 +23,7 @@ from awsllm.jumpstart.resources import (
     COMPONENT_DIMENSION,
     ENDPOINT,
     EXPIRES_TAG,
+    MODEL_TAG,
     PLAN_TAG,
     SAGEMAKER,
     SCALING,
@@ -36,6 +38,7 @@ from awsllm.jumpstart.resources import (
 from awsllm.jumpstart.teardown import Deletion, components_of, delete_endpoint, scaling_targets
 from awsllm.types import JsonObject, Value
 
+_log = logging.getLogger("awsllm.jumpstart")
 Listener = Callable[[Progress], None]
 
 
@@ -67,14 +70,27 @@ class Endpoints:
     def list(self, *, everyone: bool = False) -> tuple[EndpointSummary, ...]:
         """The endpoints that awsllm made, or all with ``everyone``, the newest first."""
         listed = pages(self._clients, SAGEMAKER, "list_endpoints", "Endpoints", SortBy="CreationTime")
-        summaries = []
-        for item in listed:
-            tags = tags_of(self._clients, item["EndpointArn"])
-            if everyone or PLAN_TAG in tags:
-                description = ENDPOINT.find(self._clients, {"EndpointName": item["EndpointName"]})
-                if description is not None:  # it may have gone since it was listed
-                    summaries.append(summarize(self._clients, description, tags, self._price, self._pace.now()))
-        return tuple(sorted(summaries, key=lambda summary: summary.created or "", reverse=True))
+        rows = [self._row(item, everyone=everyone) for item in listed]
+        return tuple(sorted((row for row in rows if row), key=lambda row: row.created or "", reverse=True))
+
+    def _row(self, item: JsonObject, *, everyone: bool) -> EndpointSummary | None:
+        """None for others' endpoints, unless asked for, and for one that has gone since it was listed."""
+        tags = self._tags(item)
+        if not everyone and PLAN_TAG not in tags:
+            return None
+        try:
+            description = ENDPOINT.find(self._clients, {"EndpointName": item["EndpointName"]})
+            return description and summarize(self._clients, description, tags, self._price, self._pace.now())
+        except AccessDeniedError:
+            return _listed_only(item, tags)
+
+    def _tags(self, item: JsonObject) -> dict[str, str]:
+        """The tags of a listed endpoint. One whose tags may not be read counts as somebody else's."""
+        try:
+            return tags_of(self._clients, item["EndpointArn"])
+        except AccessDeniedError as error:
+            _log.warning("endpoint %s is taken for somebody else's: %s", item["EndpointName"], error)
+            return {}
 
     def describe(self, name: str) -> EndpointDescription:
         """Everything about one endpoint; secrets in its environment are masked. Raises ``ModelNotFoundError``."""
@@ -206,7 +222,7 @@ class Endpoints:
 
     def _expired(self) -> tuple[tuple[str, str], ...]:
         listed = pages(self._clients, SAGEMAKER, "list_endpoints", "Endpoints")
-        tagged = [(str(item["EndpointName"]), tags_of(self._clients, item["EndpointArn"])) for item in list(listed)]
+        tagged = [(str(item["EndpointName"]), self._tags(item)) for item in list(listed)]
         mine = [(name, tags[EXPIRES_TAG]) for name, tags in tagged if PLAN_TAG in tags and EXPIRES_TAG in tags]
         now = self._pace.now()
         return tuple((name, at) for name, at in mine if (moment := seconds(at)) is not None and moment <= now)
@@ -303,6 +319,19 @@ class Endpoints:
     def _settle(self, kind: Kind, name: str, *, wait: bool) -> None:
         if wait:
             wait_settled(self._clients, kind, name, pace=self._pace, timeout=None, look=lambda _: None)
+
+
+def _listed_only(item: JsonObject, tags: dict[str, str]) -> EndpointSummary:
+    """A row of the list from the listing alone: all that is known of an endpoint that may not be described."""
+    created = item.get("CreationTime")
+    return EndpointSummary(
+        name=item["EndpointName"],
+        status=item["EndpointStatus"],
+        ours=PLAN_TAG in tags,
+        model_id=tags.get(MODEL_TAG),
+        created=None if created is None else created.isoformat(),
+        expires=tags.get(EXPIRES_TAG),
+    )
 
 
 def _scaling_key(endpoint: str, target: str, *, of_component: bool) -> JsonObject:

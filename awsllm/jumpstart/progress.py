@@ -7,6 +7,7 @@ a status message or a log line about downloading says ``downloading``. Without e
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,7 +18,9 @@ from awsllm.jumpstart.logs import LogLine, newest_stream, tail
 from awsllm.jumpstart.resources import COMPONENT, ENDPOINT, Clients, Kind, seconds
 from awsllm.types import Value
 
+_logger = logging.getLogger("awsllm.jumpstart")
 SETTLED = {"InService", "OutOfService", "Failed", "UpdateRollbackFailed"}
+_STALE_LOOKS = 5  # a description may lag behind a deletion that was accepted
 _TOLERATED = 20  # failed looks in a row before waiting gives up: a deployment outlives a lost connection
 
 
@@ -58,7 +61,7 @@ class Pace:
 
 
 class Reporter:
-    """Hands ``Progress`` to a listener, each state of a resource once."""
+    """Hands ``Progress`` to a listener, each state of a resource once. What the listener raises is logged."""
 
     def __init__(self, listener: Listener | None, pace: Pace) -> None:
         self._listener = listener
@@ -72,7 +75,11 @@ class Reporter:
             return
         self._last = told
         elapsed = self._clock() - self._start
-        self._listener(Progress(step=step, resource=resource, state=state, detail=detail, elapsed=elapsed))
+        progress = Progress(step=step, resource=resource, state=state, detail=detail, elapsed=elapsed)
+        try:
+            self._listener(progress)
+        except Exception as error:  # what only watches does not end a deployment
+            _logger.warning("on_progress raised %r at %s of %s", error, state, resource)
 
 
 def wait_settled(
@@ -88,33 +95,43 @@ def wait_settled(
 
     ``look`` sees every description. Raises ``TimeoutError``; a look that fails for a passing reason is repeated.
     """
-    failures = 0
-    for _ in pace.ticks(timeout):
-        try:
-            description = kind.find(clients, {kind.identity[0]: name})
-            failures = 0
-        except ServiceError:
-            failures += 1
-            if failures > _TOLERATED:
-                raise
-            continue
+    for description in _looks(clients, kind, name, pace=pace, timeout=timeout):
         if description is None or description.get(kind.status) in SETTLED:
             return description
         look(description)
     raise TimeoutError
 
 
+def _looks(
+    clients: Clients, kind: Kind, name: str, *, pace: Pace, timeout: float | None
+) -> Iterator[dict[str, Any] | None]:
+    """Description after description, until ``timeout``. A look that fails for a passing reason is repeated."""
+    failures = 0
+    for _ in pace.ticks(timeout):
+        try:
+            description = kind.find(clients, {kind.identity[0]: name})
+        except ServiceError:
+            failures += 1
+            if failures > _TOLERATED:
+                raise
+            continue
+        failures = 0
+        yield description
+
+
 def wait_gone(clients: Clients, kind: Kind, name: str, *, pace: Pace, timeout: float | None = 3600) -> str | None:
-    """Wait until an endpoint or component no longer exists. Returns why it could not be removed, or None."""
+    """Wait until an endpoint or component no longer exists. Returns why it could not be removed, or None.
 
-    def nothing(_: dict[str, Any]) -> None:
-        return
-
-    try:
-        left = wait_settled(clients, kind, name, pace=pace, timeout=timeout, look=nothing)
-    except TimeoutError:
-        return "it is still being deleted"
-    return None if left is None else str(left.get("FailureReason") or f"its status is {left.get(kind.status)}")
+    Descriptions lag: one that shows no deletion counts only after several such looks in a row.
+    """
+    stale = 0
+    for left in _looks(clients, kind, name, pace=pace, timeout=timeout):
+        if left is None:
+            return None
+        stale = stale + 1 if left.get(kind.status) in SETTLED else 0
+        if stale == _STALE_LOOKS:
+            return str(left.get("FailureReason") or f"its status is {left.get(kind.status)}")
+    return "it is still being deleted"
 
 
 class Watcher:

@@ -7,16 +7,19 @@ teardown that was interrupted is simply made again.
 
 What belongs to an endpoint: all its components, its configuration and the models that these refer to, and every
 configuration and model that carries the endpoint's name in the tag ``awsllm:endpoint``, which is how those of earlier
-versions, and of a deployment that never came to its endpoint, are found.
+versions, and of a deployment that never came to its endpoint, are found. What may not be looked at counts as somebody
+else's: it is left, and told as unseen.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from awsllm.errors import AccessDeniedError, AwsllmError, DeploymentError
+from awsllm.jumpstart import names
 from awsllm.jumpstart.progress import Pace, Reporter, wait_gone
 from awsllm.jumpstart.resources import (
     ALARM,
@@ -42,7 +45,6 @@ from awsllm.jumpstart.resources import (
 from awsllm.types import JsonObject, Value
 
 _BUSY_SECONDS = 1800.0  # how long a resource in transition is asked again to go
-_NAME_PREFIX = 40  # names are cut at 63 characters: their beginning is the endpoint's
 
 
 class Deletion(Value, frozen=True, kw_only=True):
@@ -57,11 +59,10 @@ class Deletion(Value, frozen=True, kw_only=True):
 
 @dataclass(frozen=True)
 class Resource:
-    """One resource: its kind and the members that name it. ``rank`` orders those of one kind."""
+    """One resource: its kind and the members that name it."""
 
     kind: Kind
     request: JsonObject
-    rank: int = 0
 
     @property
     def name(self) -> str:
@@ -71,18 +72,19 @@ class Resource:
         return f"{self.kind.noun} {self.name}"
 
 
-def named(kind: Kind, name: str, rank: int = 0) -> Resource:
+def named(kind: Kind, name: str) -> Resource:
     """A resource that its name alone identifies."""
-    return Resource(kind, {kind.identity[0]: name}, rank)
+    return Resource(kind, {kind.identity[0]: name})
 
 
 def remove_all(
     resources: Iterable[Resource], clients: Clients, *, pace: Pace, reporter: Reporter, endpoint: str
 ) -> Deletion:
-    """Remove ``resources`` in the order of their kinds. What fails does not keep the rest: it is told at the end."""
+    """Remove ``resources`` in the order that AWS needs, whatever theirs. What fails does not keep the rest: it is told
+    at the end."""
     deleted: list[str] = []
     failed: list[str] = []
-    for resource in sorted(resources, key=lambda resource: (resource.kind.order, resource.rank)):
+    for resource in _ordered(clients, resources):
         reporter.tell("delete", resource.name, "removing", resource.kind.noun)
         try:
             existed, left = _remove(resource, clients, pace)
@@ -95,6 +97,23 @@ def remove_all(
             deleted.append(str(resource))
             reporter.tell("delete", resource.name, "removed", resource.kind.noun)
     return Deletion(endpoint=endpoint, deleted=tuple(deleted), failed=tuple(failed))
+
+
+def _ordered(clients: Clients, resources: Iterable[Resource]) -> list[Resource]:
+    """By kind, and adapters before the components that they adapt."""
+    ordered = sorted(resources, key=lambda resource: resource.kind.order)
+    if sum(resource.kind is COMPONENT for resource in ordered) < 2:
+        return ordered
+    return sorted(ordered, key=lambda resource: (resource.kind.order, not _is_adapter(clients, resource)))
+
+
+def _is_adapter(clients: Clients, resource: Resource) -> bool:
+    if resource.kind is not COMPONENT:
+        return False
+    try:
+        return _base(COMPONENT.find(clients, resource.request) or {}) is not None
+    except AwsllmError:  # its removal will tell
+        return False
 
 
 def _remove(resource: Resource, clients: Clients, pace: Pace) -> tuple[bool, str | None]:
@@ -126,21 +145,19 @@ def belongings(clients: Clients, endpoint: str, *, foreign: bool = False) -> tup
     ``foreign`` takes configurations and models that awsllm did not make, if the endpoint refers to them.
     """
     found: list[Resource] = []
-    unseen: list[str] = []
+    seen = _Seen(clients, endpoint)
     description = ENDPOINT.find(clients, {"EndpointName": endpoint})
     components = components_of(clients, endpoint) if description else ()
-    configs = _config_names(clients, endpoint, description)
-    models = _model_names(clients, endpoint, components, configs)
+    configs = seen.configs(description)
+    models = seen.models(components, configs)
     if description:
         found.append(named(ENDPOINT, endpoint))
-    found += [named(COMPONENT, _name(component), 1 if _base(component) is None else 0) for component in components]
+    found += [named(COMPONENT, _name(component)) for component in components]
     found += [named(CONFIG, name) for name, ours in configs.items() if ours or foreign]
     found += [named(MODEL, name) for name, ours in models.items() if ours or foreign]
-    try:
+    with seen.instead("autoscaling"):
         found += scaling_of(clients, endpoint, [_name(component) for component in components])
-    except AccessDeniedError as error:
-        unseen.append(f"autoscaling: {error}")
-    return found, tuple(unseen)
+    return found, tuple(seen.unseen)
 
 
 def components_of(clients: Clients, endpoint: str) -> tuple[dict[str, Any], ...]:
@@ -172,38 +189,64 @@ def component_models(component: dict[str, Any]) -> tuple[str, ...]:
     return tuple(specification["ModelName"] for specification in specifications if specification.get("ModelName"))
 
 
-def _config_names(clients: Clients, endpoint: str, description: dict[str, Any] | None) -> dict[str, bool]:
-    """The configurations that belong to an endpoint, and whether awsllm made each."""
-    names = dict.fromkeys(_tagged(clients, CONFIG, endpoint), True)
-    current = (description or {}).get("EndpointConfigName")
-    if current and current not in names:
-        names[str(current)] = _is_ours(clients, CONFIG, str(current))
-    return names
+class _Seen:
+    """Looking for an endpoint's configurations and models. What may not be seen goes to ``unseen``."""
 
+    def __init__(self, clients: Clients, endpoint: str) -> None:
+        self._clients, self._endpoint = clients, endpoint
+        self.unseen: list[str] = []
 
-def _model_names(
-    clients: Clients, endpoint: str, components: Iterable[dict[str, Any]], configs: Iterable[str]
-) -> dict[str, bool]:
-    names = dict.fromkeys(_tagged(clients, MODEL, endpoint), True)
-    referred = [name for component in components for name in component_models(component)]
-    referred += [name for config in configs for name in models_of_config(clients, config)]
-    for name in referred:
-        if name not in names:
-            names[name] = _is_ours(clients, MODEL, name)
-    return names
+    @contextlib.contextmanager
+    def instead(self, what: str) -> Iterator[None]:
+        """Note a refusal under ``what`` instead of raising it."""
+        try:
+            yield
+        except AccessDeniedError as error:
+            self.unseen.append(f"{what}: {error}")
 
+    def configs(self, description: dict[str, Any] | None) -> dict[str, bool]:
+        """The configurations that belong to the endpoint, and whether awsllm made each."""
+        ours = dict.fromkeys(self._tagged(CONFIG), True)
+        current = (description or {}).get("EndpointConfigName")
+        if current and current not in ours:
+            ours[str(current)] = self._is_ours(CONFIG, str(current))
+        return ours
 
-def _is_ours(clients: Clients, kind: Kind, name: str) -> bool:
-    found = kind.find(clients, {kind.identity[0]: name})
-    return found is not None and PLAN_TAG in tags_of(clients, found.get(kind.arn))
+    def models(self, components: Iterable[dict[str, Any]], configs: Iterable[str]) -> dict[str, bool]:
+        """The models that belong to the endpoint, and whether awsllm made each."""
+        ours = dict.fromkeys(self._tagged(MODEL), True)
+        referred = [name for component in components for name in component_models(component)]
+        for config in configs:
+            with self.instead(f"{CONFIG.noun} {config}"):
+                referred += models_of_config(self._clients, config)
+        for name in referred:
+            if name not in ours:
+                ours[name] = self._is_ours(MODEL, name)
+        return ours
 
+    def _is_ours(self, kind: Kind, name: str) -> bool:
+        with self.instead(f"{kind.noun} {name}"):
+            found = kind.find(self._clients, {kind.identity[0]: name})
+            return found is not None and PLAN_TAG in tags_of(self._clients, found.get(kind.arn))
+        return False
 
-def _tagged(clients: Clients, kind: Kind, endpoint: str) -> Iterator[str]:
-    """The names of the models or configurations that carry the endpoint's name in their tag."""
-    listing, member = ("list_models", "Models") if kind is MODEL else ("list_endpoint_configs", "EndpointConfigs")
-    for item in list(pages(clients, SAGEMAKER, listing, member, NameContains=endpoint[:_NAME_PREFIX])):
-        if tags_of(clients, item.get(kind.arn)).get(ENDPOINT_TAG) == endpoint:
-            yield str(item[kind.identity[0]])
+    def _tagged(self, kind: Kind) -> list[str]:
+        """The names of the models or configurations that carry the endpoint's name in their tag. Only those that are
+        named after it are asked: others' need not be readable."""
+        found: list[str] = []
+        with self.instead(f"{kind.noun}s of earlier versions"):
+            for item in self._named_after(kind):
+                name = str(item[kind.identity[0]])
+                with self.instead(f"{kind.noun} {name}"):
+                    if tags_of(self._clients, item.get(kind.arn)).get(ENDPOINT_TAG) == self._endpoint:
+                        found.append(name)
+        return found
+
+    def _named_after(self, kind: Kind) -> list[dict[str, Any]]:
+        listing, member = ("list_models", "Models") if kind is MODEL else ("list_endpoint_configs", "EndpointConfigs")
+        stem = names.stem(self._endpoint)
+        listed = pages(self._clients, SAGEMAKER, listing, member, NameContains=stem)
+        return [item for item in listed if f"{item[kind.identity[0]]}-".startswith(f"{stem}-")]
 
 
 # --- autoscaling -----------------------------------------------------------------------------------------------------
