@@ -80,7 +80,9 @@ class Endpoints:
             return None
         try:
             description = ENDPOINT.find(self._clients, {"EndpointName": item["EndpointName"]})
-            return description and summarize(self._clients, description, tags, self._price, self._pace.now())
+            if description is None:
+                return None
+            return summarize(self._clients, description, tags, self._price, self._pace.now())
         except AccessDeniedError:
             return _listed_only(item, tags)
 

@@ -131,19 +131,6 @@ def summarize(
     )
 
 
-def listed_only(item: JsonObject, tags: Mapping[str, str]) -> EndpointSummary:
-    """A row of the list from the listing alone: all that is known of an endpoint that may not be described."""
-    return EndpointSummary(
-        name=item["EndpointName"],
-        status=item.get("EndpointStatus", ""),
-        ours=PLAN_TAG in tags,
-        model_id=_first(tags, _MODEL_TAGS),
-        model_version=_first(tags, _VERSION_TAGS),
-        created=item["CreationTime"].isoformat() if item.get("CreationTime") else None,
-        expires=tags.get(EXPIRES_TAG),
-    )
-
-
 def describe(
     clients: Clients, found: JsonObject, tags: Mapping[str, str], summary: EndpointSummary
 ) -> EndpointDescription:

@@ -225,10 +225,11 @@ class _Seen:
         return ours
 
     def _is_ours(self, kind: Kind, name: str) -> bool:
+        tags: dict[str, str] = {}
         with self.instead(f"{kind.noun} {name}"):
-            found = kind.find(self._clients, {kind.identity[0]: name})
-            return found is not None and PLAN_TAG in tags_of(self._clients, found.get(kind.arn))
-        return False
+            found = kind.find(self._clients, {kind.identity[0]: name}) or {}
+            tags = tags_of(self._clients, found.get(kind.arn))
+        return PLAN_TAG in tags
 
     def _tagged(self, kind: Kind) -> list[str]:
         """The names of the models or configurations that carry the endpoint's name in their tag. Only those that are
