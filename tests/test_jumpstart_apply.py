@@ -15,7 +15,7 @@ from awsllm.jumpstart.apply import apply
 from awsllm.jumpstart.document import read_description
 from awsllm.jumpstart.endpoints import Endpoints
 from awsllm.jumpstart.options import Async, Autoscaling, PlanOptions, Schedule
-from awsllm.jumpstart.plan import Context, make_plan
+from awsllm.jumpstart.plan import Context, Plan, make_plan
 from awsllm.jumpstart.prices import Prices
 from awsllm.jumpstart.progress import Pace, Progress
 from awsllm.testing import mock_aws
@@ -171,7 +171,9 @@ def test_an_update_that_is_refused_leaves_nothing_new(aws: Aws, pace: Pace) -> N
     aws.before = refuse
     with pytest.raises(AccessDeniedError) as caught:
         apply(plan(version="2"), aws.clients, pace=pace)
-    assert caught.value.__notes__ == ["removed again: endpoint configuration chat-c210, model chat-m2"]
+    removed, how = caught.value.__notes__
+    assert removed == "removed again: endpoint configuration chat-c210, model chat-m2"
+    assert "awsllm endpoints delete chat" in how
     assert aws.made() == before
 
 
@@ -250,6 +252,66 @@ def test_what_an_interrupted_run_left_is_removed_when_going_on_fails(aws: Aws, p
     with pytest.raises(DeploymentError):
         apply(plan(), aws.clients, pace=pace)
     assert aws.made() == {}
+
+
+def interrupt(aws: Aws, pace: Pace, wanted: Plan, operation: str, name: str) -> None:
+    """A run of ``wanted`` that ends at ``operation`` of ``name``."""
+
+    def stop(called: str, request: dict[str, Any]) -> None:
+        if called == operation and name in request.values():
+            raise KeyboardInterrupt
+
+    aws.before = stop
+    with pytest.raises(KeyboardInterrupt):
+        apply(wanted, aws.clients, pace=pace)
+    aws.before = lambda operation, request: None
+
+
+def test_an_endpoint_without_a_component_in_service_did_not_serve(aws: Aws, pace: Pace) -> None:
+    interrupt(aws, pace, plan(components=True), "CreateInferenceComponent", "chat-ic")
+    assert aws.store["Endpoint"]["chat"]["EndpointStatus"] == "InService"
+    aws.fails["chat-ic"] = "out of memory"
+    with pytest.raises(DeploymentError, match="out of memory") as caught:
+        apply(plan(components=True), aws.clients, pace=pace)
+    assert aws.made() == {}
+    assert len(caught.value.__notes__) == 1
+
+
+def test_an_endpoint_of_another_plan_that_stays_is_named(aws: Aws, pace: Pace) -> None:
+    interrupt(aws, pace, plan(components=True), "CreateInferenceComponent", "chat-ic")
+    aws.fails["chat-ic"] = "out of memory"
+    with pytest.raises(DeploymentError, match="out of memory") as caught:
+        apply(plan(components=True, copies=2), aws.clients, pace=pace)
+    assert aws.made()["Endpoint"] == ["chat"]
+    assert "awsllm endpoints delete chat" in caught.value.__notes__[-1]
+
+
+def test_an_endpoint_that_serves_one_component_stays_when_another_fails(aws: Aws, pace: Pace) -> None:
+    aws.fails["chat-ic-lora"] = "bad adapter"
+    interrupt(aws, pace, plan(components=True), "CreateInferenceComponent", "chat-ic-lora")
+    with pytest.raises(DeploymentError, match="bad adapter") as caught:
+        apply(plan(components=True), aws.clients, pace=pace)
+    assert "chat" in aws.store["Endpoint"]
+    assert "awsllm endpoints delete chat" in caught.value.__notes__[-1]
+
+
+def test_nothing_that_fails_once_all_is_up_ends_it(aws: Aws, pace: Pace) -> None:
+    def throttle(operation: str, request: dict[str, Any]) -> None:
+        up = aws.store["Endpoint"].get("chat", {}).get("EndpointStatus") == "InService"
+        if up and operation in {"ListTags", "DescribeEndpoint"}:
+            raise error("ThrottlingException", "Rate exceeded", operation)
+
+    aws.before = throttle
+    made = apply(plan(ttl=3600), aws.clients, pace=pace)
+    assert (made.status, made.expires) == ("InService", "2027-01-15T09:00:00Z")
+
+
+def test_a_listener_that_raises_ends_nothing(aws: Aws, pace: Pace, caplog: pytest.LogCaptureFixture) -> None:
+    def closed(told: Progress) -> None:
+        raise BrokenPipeError("stdout is closed")
+
+    assert apply(plan(), aws.clients, pace=pace, on_progress=closed).status == "InService"
+    assert "BrokenPipeError('stdout is closed') at in_service of chat" in caplog.text
 
 
 def test_creating_waits_until_a_configuration_can_be_read(aws: Aws, pace: Pace) -> None:

@@ -124,6 +124,8 @@ class _Run:
         self._resumed: list[Resource] = []
         self._serving = False  # the endpoint served before this run touched it
         self._updating = False
+        self._existing = False  # an endpoint of awsllm's was there when the run began
+        self._status = ""  # the endpoint's, once it was waited for
         self._expires = iso(pace.now() + plan.expires_after) if plan.expires_after is not None else None
 
     def go(self) -> Deployment:
@@ -131,17 +133,15 @@ class _Run:
         for step in self._plan.steps:
             self._make(step)
         plan = self._plan
-        endpoint = ENDPOINT.find(self._clients, {"EndpointName": plan.endpoint}) or {}
-        tags = tags_of(self._clients, endpoint.get("EndpointArn"))
         return Deployment(
             endpoint=plan.endpoint,
             component=plan.component,
             reference=plan.reference,
             region=plan.region,
-            status=str(endpoint.get("EndpointStatus", "")),
+            status=self._status,
             created=tuple(str(resource) for resource in self._created),
             cost=plan.cost,
-            expires=tags.get(EXPIRES_TAG),
+            expires=self._expires,
         )
 
     def _preflight(self) -> None:
@@ -150,12 +150,21 @@ class _Run:
         found = ENDPOINT.find(self._clients, {"EndpointName": name})
         if found is not None:
             self._refuse_foreign(ENDPOINT, name, found)
-            self._serving = found.get("EndpointStatus") not in {"Creating", "Failed", "Deleting"}
+            self._existing, self._serving = True, self._served(found)
             if _config_of(self._plan) == found.get("EndpointConfigName"):
                 return
         self._reporter.tell("preflight", name, "checking", "quotas and instance types")
         for finding in preflight.check(self._plan, self._clients):
             self._reporter.tell("preflight", finding.resource, "warning", finding.text)
+
+    def _served(self, endpoint: JsonObject) -> bool:
+        """Whether an endpoint answered anything when it was found: one of components does once a component is up."""
+        if endpoint.get("EndpointStatus") in {"Creating", "Failed", "Deleting"}:
+            return False
+        if self._plan.component is None:
+            return True
+        components = components_of(self._clients, self._plan.endpoint)
+        return any(component.get(COMPONENT.status) in {"InService", "Updating"} for component in components)
 
     # --- steps -------------------------------------------------------------------------------------------------------
 
@@ -274,6 +283,7 @@ class _Run:
         left = "; ".join(done.failed) or wait_gone(self._clients, ENDPOINT, name, pace=self._pace)
         if left:
             raise _failure(f"the old endpoint {name} could not be removed: {left}", left)
+        self._existing = False
 
     def _restated(self, before: str, after: str) -> list[str]:
         """The variant properties that the caller changed, so that the endpoint's own are not kept in an update:
@@ -364,6 +374,7 @@ class _Run:
             raise self._failed(kind, name, found)
         if kind is ENDPOINT:
             self._check_update(step, request["EndpointConfigName"], found)
+            self._status = found[kind.status]
         self._reporter.tell(step.id, name, "in_service", kind.noun)
 
     def _check_update(self, step: Step, config: str, found: JsonObject) -> None:
@@ -405,11 +416,18 @@ class _Run:
     def after_failure(self, error: Exception, *, keep: bool) -> None:
         """Remove what this plan made, unless it is to be kept, and note on the error what exists."""
         made = self._created + ([] if self._serving else self._resumed)
-        if not made:
-            return
-        if keep or self._updating:
-            error.add_note(f"left as they are: {', '.join(map(str, made))}. {self.how_to_go_on()}")
-            return
+        left = self._existing and named(ENDPOINT, self._plan.endpoint) not in made
+        if made and (keep or self._updating):
+            error.add_note(f"left as they are: {', '.join(map(str, made))}")
+            left = True
+        elif made:
+            failed = self._undo(made, error)
+            left = left or failed
+        if left:
+            error.add_note(self.how_to_go_on())
+
+    def _undo(self, made: list[Resource], error: Exception) -> bool:
+        """Remove what was made. Whether some of it is left."""
         try:
             done = remove_all(
                 made, self._clients, pace=self._pace, reporter=self._reporter, endpoint=self._plan.endpoint
@@ -419,7 +437,8 @@ class _Run:
             raise
         error.add_note(f"removed again: {', '.join(done.deleted) or 'nothing'}")
         if done.failed:
-            error.add_note(f"could not be removed: {'; '.join(done.failed)}. {self.how_to_go_on()}")
+            error.add_note(f"could not be removed: {'; '.join(done.failed)}")
+        return bool(done.failed)
 
     def how_to_go_on(self) -> str:
         name = self._plan.endpoint
