@@ -124,7 +124,7 @@ class _Settings:
         self.transport: dict[str, Any] = {name: value for name, value in options.items() if name in names}
         self.session = session
 
-    def jumpstart(self, caller: Client | None) -> JumpStart:
+    def jumpstart(self, caller: Client | AsyncClient) -> JumpStart:
         from awsllm.jumpstart.facade import JumpStart
 
         return JumpStart(self.session(None), caller=caller)
@@ -517,8 +517,8 @@ class AsyncClient:
     @cached_property
     def jumpstart(self) -> JumpStart:
         """SageMaker JumpStart: search, plan, deploy, what runs. All of it blocks: call it by
-        ``asyncio.to_thread``. What it deploys is called with this client's own methods."""
-        return self._settings.jumpstart(None)
+        ``asyncio.to_thread``. The calls of what it deploys are this client's: await them."""
+        return self._settings.jumpstart(self)
 
     def sagemaker_openai(self, endpoint: str, *, expires: int = 3600) -> OpenAIRoute:
         """The base URL and bearer token by which any OpenAI client reaches ``ENDPOINT[/COMPONENT]``. The token is made

@@ -111,3 +111,47 @@ def test_any_openai_client_can_be_pointed_at_an_endpoint(
     assert route.base_url.endswith("/endpoints/chat/inference-components/copy/openai/v1")
     assert route.api_key.startswith("sagemaker-api-key-")
     assert route.api_key not in repr(route)
+
+
+def test_a_plan_stays_in_its_region(client: awsllm.Client) -> None:
+    with mock_aws(reply="Hi"):
+        plan = client.jumpstart.plan(OPEN, role=ROLE)
+        with pytest.raises(awsllm.ValidationError, match="plan again"):
+            awsllm.Client(region="eu-west-1").jumpstart.apply(plan)
+
+
+def test_without_a_region_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    with mock_aws(reply="Hi"):
+        monkeypatch.delenv("AWS_DEFAULT_REGION", raising=False)
+        with pytest.raises(awsllm.ConfigurationError, match="region"):
+            awsllm.Client().jumpstart.endpoints.list()
+
+
+def test_a_deployed_model_is_a_reference(client: awsllm.Client) -> None:
+    with mock_aws(reply="Hi"), client.jumpstart.deployed(OPEN, role=ROLE) as model:
+        assert client.converse(model, "Hi").text == "Hi"  # type: ignore[arg-type]
+
+
+async def _ask() -> str:
+    async with awsllm.AsyncClient(region="us-east-1") as client:
+        model = client.jumpstart.deploy(OPEN, role=ROLE)
+        return str((await model.converse("Hi")).text)
+
+
+def test_an_async_client_awaits_what_it_deployed(client: awsllm.Client) -> None:
+    import asyncio
+
+    with mock_aws(reply="Hi"):
+        assert asyncio.run(_ask()) == "Hi"
+
+
+def test_s3_works_with_credentials_of_a_profile(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from awsllm.aws import control
+    from awsllm.aws.session import AwsSession
+
+    keys = tmp_path / "credentials"
+    keys.write_text("[p]\naws_access_key_id=x\naws_secret_access_key=y\n")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(keys))
+    session = AwsSession(region="us-east-1", profile="p")
+    assert control.client("sagemaker", session) is control.client("sagemaker", session)
+    assert hasattr(control.client("s3", session), "upload_file")

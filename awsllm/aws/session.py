@@ -92,6 +92,7 @@ class AwsSession:
         self._endpoint_url = endpoint_url
         self._endpoints: dict[str, Endpoint] = {}
         self._source: Any = None
+        self._boto3: Any = None
         self._lock = threading.RLock()
 
     def __repr__(self) -> str:
@@ -115,12 +116,16 @@ class AwsSession:
             return self.boto3().client(service, region_name=region, endpoint_url=url, config=config)
 
     def boto3(self) -> Any:
-        """A ``boto3.Session`` with the same credentials: the caller's, or a new one."""
+        """A ``boto3.Session`` with the same credentials: the caller's, or one that is made once, since boto3 registers
+        its handlers on the botocore session each time and S3's fail the second time."""
         from boto3.session import Session
 
         if isinstance(self._given, Session):
             return self._given
-        return Session(botocore_session=self.botocore or _new_botocore_session(None))
+        with self._lock:
+            if self._boto3 is None:
+                self._boto3 = Session(botocore_session=self.botocore or _new_botocore_session(None))
+            return self._boto3
 
     @cached_property
     def settings(self) -> Settings:

@@ -45,6 +45,8 @@ def deploy(
     """Deploy a model, or with --plan show what that would do, cost and need."""
     jumpstart = make_client(region, profile, endpoint_url).jumpstart
     if model.endswith(".json"):
+        if name or version or instance_type or config or components or tag or env or hub or async_output or ttl:
+            raise typer.BadParameter("a saved plan is applied as it is: leave the other options out, or plan again")
         plan = _saved(model)
     else:
         options: dict[str, Any] = {
@@ -78,7 +80,7 @@ def _apply(jumpstart: JumpStart, plan: Plan, keep: bool, as_json: bool) -> None:
     if as_json:
         terminal.write_json(msgspec.to_builtins(deployed.deployment))
         return
-    terminal.write(f"{deployed.reference} is in service, {tables.dollars(plan.cost.per_hour)}\n")
+    terminal.write(f"{deployed.reference} is in service, {tables.span(plan.cost.per_hour, plan.cost.per_hour_max)}\n")
     terminal.note(f"  awsllm chat --model {deployed.reference}")
     terminal.note(f"  awsllm endpoints delete {deployed.endpoint}")
 

@@ -194,8 +194,12 @@ def delete(
         terminal.write_json([msgspec.to_builtins(deletion) for deletion in gone])
         return
     for deletion in gone:
-        removed = ", ".join(deletion.deleted) or "nothing was left"
-        terminal.write(f"{deletion.endpoint}: removed {removed}\n")
+        removed = ", ".join(deletion.deleted)
+        terminal.write(
+            f"{deletion.endpoint}: " + (f"removed {removed}\n" if removed else "there is no such endpoint\n")
+        )
+    if not all(deletion.deleted for deletion in gone):
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -19,6 +19,13 @@ def dollars(amount: float | None, per: str = "/hour") -> str:
     return "unknown" if amount is None else f"${amount:,.2f}{per}"
 
 
+def span(low: float | None, high: float | None) -> str:
+    """What something costs between its bounds."""
+    if high is None or high == low:
+        return dollars(low)
+    return f"{dollars(low, '')} to {dollars(high)}"
+
+
 def age(seconds: float | None) -> str:
     """A duration in its largest unit."""
     if seconds is None:

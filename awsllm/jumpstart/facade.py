@@ -8,11 +8,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import cached_property, partial
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Unpack
 
 from awsllm.aws import control
-from awsllm.errors import ConfigurationError
+from awsllm.errors import ConfigurationError, ValidationError
 from awsllm.jumpstart.handle import DeployedModel
 from awsllm.jumpstart.options import PlanOptions
 
@@ -50,7 +50,11 @@ class JumpStart:
         self._caller = caller
         self._directory = directory
         self._prices = prices
-        self._clients: Callable[[str], Any] = partial(control.client, session=session)
+
+    def _clients(self, service: str) -> Any:
+        """The boto3 client of a service; ``ConfigurationError`` where no region is configured."""
+        _ = self._session.region
+        return control.client(service, self._session)
 
     @cached_property
     def catalogue(self) -> Catalogue:
@@ -99,7 +103,14 @@ class JumpStart:
     def apply(self, plan: Plan, **how: Any) -> DeployedModel:
         """Make ``plan`` real, or go on with it where an earlier attempt stopped; see ``apply.apply``."""
         from awsllm.jumpstart.apply import apply
+        from awsllm.jumpstart.plan import Plan
 
+        if not isinstance(plan, Plan):
+            raise ValidationError(f"apply takes a plan, as plan() makes it, not a {type(plan).__name__}")
+        if plan.region != self._session.region:
+            raise ValidationError(
+                f"this plan is for {plan.region}, the client is in {self._session.region}: plan again"
+            )
         return self._handle(apply(plan, self._clients, **how))
 
     def deploy(
