@@ -460,10 +460,14 @@ def test_times() -> None:
     known.forget(target, older=300.0)
     known.forget(target)
     assert known.get(target, None) is None
-    known.remember(target, Finding(detected, lasting=False))
-    now[0] = 359.0
-    assert known.get(target, None) == detected
-    now[0] = 360.0
+    for seconds in (60, 120, 240, 480, 960, 1920, 3600, 3600):  # longer, the oftener the same is found
+        known.remember(target, Finding(detected, lasting=False))
+        now[0] += seconds - 1
+        assert known.get(target, None) == detected
+        now[0] += 1
+        assert known.get(target, None) is None
+    known.remember(target, Finding(msgspec.structs.replace(detected, format="lmi"), lasting=False))
+    now[0] += 60
     assert known.get(target, None) is None
 
 
@@ -474,6 +478,90 @@ def test_a_busy_control_plane_is_asked_again_later(busy: HttpResponse) -> None:
     finding = drive(detection(Target("ep")), cloud.send)
     assert (finding.detected.source, finding.lasting) == ("probe", False)
     assert drive(detection(Target("ep")), Cloud("openai").send).lasting
+
+
+@pytest.mark.parametrize("error", [errors.ConnectError("reset"), errors.ModelTimeoutError("slow")])
+def test_a_control_plane_out_of_reach_is_asked_again_later(error: errors.AwsllmError) -> None:
+    cloud = Cloud("openai", {"DescribeEndpoint": endpoint(), "ListTags": error})
+    finding = drive(detection(Target("ep")), cloud.send)
+    assert (finding.detected.source, finding.lasting) == ("probe", False)
+    assert cloud.operations == ["DescribeEndpoint", "ListTags"]
+
+
+def failing_once(status: int) -> Cloud:
+    """A container that fails on its first request, and answers whatever comes next as TGI does."""
+
+    class Restarting(Cloud):
+        def _container(self, payload: Payload) -> HttpResponse:
+            if len(self.invoked) > 1:
+                return HttpResponse(200, {}, b'[{"generated_text": "a"}]')
+            told = {"OriginalStatusCode": status, "OriginalMessage": "worker restarted", "Message": "x"}
+            return HttpResponse(424, {"x-amzn-errortype": "ModelError"}, msgspec.json.encode(told))
+
+    return Restarting("openai")
+
+
+@pytest.mark.parametrize(("status", "lasting"), [(400, True), (422, True), (500, False), (424, False), (403, False)])
+def test_what_was_found_after_a_failed_probe_is_doubted(status: int, lasting: bool) -> None:
+    finding = drive(detection(Target("ep")), failing_once(status).send)
+    assert (finding.detected.format, finding.lasting) == ("tgi", lasting)
+
+
+@pytest.mark.parametrize("status", [408, 429, 502, 503, 504])
+def test_a_container_that_gives_no_answer_tells_nothing(status: int) -> None:
+    cloud = failing_once(status)
+    with pytest.raises(errors.ServiceError, match="worker restarted"):
+        cloud.found()
+    assert len(cloud.invoked) == 1
+
+
+@pytest.mark.parametrize("awaited", [False, True])
+def test_an_unknown_container_is_not_probed_by_each_call(awaited: bool) -> None:
+    cloud = AsyncCloud("openai") if awaited else Cloud("openai")
+    cloud.reply = b'{"weather": "fine"}'
+    now = [0.0]
+    backend: Any = AsyncSageMakerBackend(cloud) if awaited else SageMakerBackend(cloud)  # type: ignore[arg-type]
+    backend._known._clock = lambda: now[0]
+
+    def failure(**options: Any) -> str:
+        request = msgspec.structs.replace(ASKED, endpoint=EndpointOptions(**options))
+        with pytest.raises(errors.ConfigurationError) as caught:
+            asyncio.run(backend.converse(request)) if awaited else backend.converse(request)
+        return str(caught.value)
+
+    first, probes = failure(), len(cloud.invoked)
+    now[0] = 59.0
+    assert failure(session_id="s", inference_id="i") == first
+    assert len(cloud.invoked) == probes
+    failure(accept_eula=True)  # a container may refuse for want of that
+    assert len(cloud.invoked) == 2 * probes
+    now[0] = 119.0
+    cloud.reply = b'{"choices": []}'
+    known = backend.format_of(ASKED)
+    assert (asyncio.run(known) if awaited else known).format == "openai"
+
+
+def test_a_caller_without_credentials_is_told_so_each_time() -> None:
+    cloud = Cloud("openai")
+    sent = cloud.send
+
+    def unsigned(*_: Any, **__: Any) -> Any:
+        raise errors.ConfigurationError("no credentials")
+
+    backend = SageMakerBackend(cloud)
+    cloud.send = unsigned  # type: ignore[method-assign]
+    with pytest.raises(errors.ConfigurationError, match="no credentials"):
+        backend.converse(ASKED)
+    cloud.send = sent  # type: ignore[method-assign]
+    assert backend.converse(ASKED).text == "Hi!"
+
+
+@pytest.mark.parametrize("reply", [b'{"generated_image": [[1]]}', b'{"artifacts": [{"base64": "AA=="}]}'])
+def test_a_container_that_paints_is_asked_once(reply: bytes) -> None:
+    cloud = Cloud("openai")
+    cloud.reply = reply
+    assert "generate_image" in formats.get(cloud.found().format).serves
+    assert len(cloud.invoked) == 1
 
 
 def test_a_deadline_bounds_the_wait_for_a_search() -> None:

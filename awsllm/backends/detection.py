@@ -20,10 +20,11 @@ it does no I/O and is the same for both transports (``drive``, ``drive_async``).
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections.abc import Awaitable, Callable, Generator, Mapping
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 from urllib.parse import quote
 
 import msgspec
@@ -35,8 +36,7 @@ from awsllm.errors import (
     ConfigurationError,
     ConnectError,
     ModelTimeoutError,
-    ServerError,
-    ThrottlingError,
+    ServiceError,
     ValidationError,
 )
 from awsllm.types import EndpointOptions, JsonObject, JsonValue, Value
@@ -128,7 +128,8 @@ def read_payload(response: HttpResponse) -> Payload:
     return Payload(response.body, response.headers.get("content-type", JSON))
 
 
-_BUSY = 60.0  # seconds after which what was found without SageMaker's help is looked for again
+_BUSY = 60.0  # seconds after which what was found in spite of failures, or was not found, is looked for again
+_LONGEST = 3600.0  # seconds that this grows to while the same is found
 
 
 # --- what is known ---------------------------------------------------------------------------------------------------
@@ -143,7 +144,8 @@ class Known:
     def __init__(self, given: Mapping[str, str] | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self._given = {name.removeprefix("sagemaker:"): _said(text) for name, text in (given or {}).items()}
         self._clock = clock
-        self._found: dict[Target, tuple[Finding, float]] = {}
+        self._found: dict[Target, _Kept] = {}
+        self._missed: dict[Target, _Missed] = {}
 
     def get(self, target: Target, format: str | None) -> Detected | None:
         """What the call says (``format``), else the client, else what was found; None where the search is due."""
@@ -153,19 +155,55 @@ class Known:
         return next(filter(None, said), None) or self._recall(target)
 
     def _recall(self, target: Target) -> Detected | None:
-        finding, since = self._found.get(target, (None, 0.0))
-        if finding is None or not (finding.lasting or self._clock() - since < _BUSY):
-            return None
-        return finding.detected
+        kept = self._found.get(target)
+        return kept.finding.detected if kept and self._clock() - kept.since < kept.seconds else None
 
     def remember(self, target: Target, finding: Finding) -> None:
-        self._found[target] = (finding, self._clock())
+        """For good if it is lasting; else for a minute, and for longer each time that it is confirmed: a control plane
+        that is out of reach for good is not waited for each minute."""
+        kept, seconds = self._found.get(target), _BUSY
+        if finding.lasting:
+            seconds = math.inf
+        elif kept is not None and kept.finding.detected == finding.detected:
+            seconds = min(2 * kept.seconds, _LONGEST)
+        self._found[target] = _Kept(finding, self._clock(), seconds)
+
+    def search(self, target: Target, options: EndpointOptions | None = None) -> Steps[Detected]:
+        """``detection``, whose finding is remembered. That nothing was found is, too, for a minute: each call of an
+        unknown container would send it all probes again."""
+        options = _as_probed(options)
+        missed = self._missed.get(target)
+        if missed is not None and missed.options == options and self._clock() - missed.since < _BUSY:
+            raise UnknownFormatError(missed.message)
+        try:
+            finding = yield from detection(target, options)
+        except UnknownFormatError as error:
+            self._missed[target] = _Missed(error.message, self._clock(), options)
+            raise
+        self.remember(target, finding)
+        return finding.detected
 
     def forget(self, target: Target, *, older: float = 0.0) -> None:
         """The next call looks again, if this was found at least ``older`` seconds ago; what the caller said stays."""
-        _, since = self._found.get(target, (None, 0.0))
-        if self._clock() - since >= older:
-            self._found.pop(target, None)
+        kept = self._found.get(target)
+        if kept is not None and self._clock() - kept.since >= older:
+            del self._found[target]
+
+
+class _Kept(NamedTuple):
+    """A finding, when it was made, and for how many seconds it holds."""
+
+    finding: Finding
+    since: float
+    seconds: float
+
+
+class _Missed(NamedTuple):
+    """What a search that found nothing said, when, and with which options it had asked."""
+
+    message: str
+    since: float
+    options: EndpointOptions
 
 
 def _said(text: str) -> Detected:
@@ -211,15 +249,19 @@ async def drive_async(steps: Steps[T], send: Callable[[Call[Any]], Awaitable[Any
 
 
 class Finding(Value, frozen=True):
-    """What a search found. It is not ``lasting`` where SageMaker was too busy to be asked: what it would have said may
-    be more, or something else."""
+    """What a search found. It is not ``lasting`` where SageMaker could not be asked or the container failed on a probe:
+    what they would have said may be more, or something else."""
 
     detected: Detected
     lasting: bool = True
 
 
+class UnknownFormatError(ConfigurationError):
+    """Nothing tells what the container speaks."""
+
+
 def detection(target: Target, options: EndpointOptions | None = None) -> Steps[Finding]:
-    """What ``target`` speaks. Raises ``ConfigurationError`` where nothing tells it, and what the probe meets: no such
+    """What ``target`` speaks. Raises ``UnknownFormatError`` where nothing tells it, and what the probe meets: no such
     endpoint, no access, no capacity."""
     from awsllm.wire.endpoint import detect
 
@@ -238,11 +280,11 @@ def detection(target: Target, options: EndpointOptions | None = None) -> Steps[F
     return Finding(found, lasting=not desk.was_busy)
 
 
-def _unknown(refusals: list[str]) -> ConfigurationError:
+def _unknown(refusals: list[str]) -> UnknownFormatError:
     from awsllm.wire.endpoint.formats import FORMATS
 
     seen = f" ({'; '.join(refusals)})" if refusals else ""
-    return ConfigurationError(
+    return UnknownFormatError(
         'what its container speaks could not be found out: say it with endpoint={"format": …} or '
         f"Client(formats={{ENDPOINT: …}}); known are {', '.join(FORMATS)}{seen}"
     )
@@ -250,7 +292,7 @@ def _unknown(refusals: list[str]) -> ConfigurationError:
 
 class _Desk:
     """SageMaker's control plane as one search meets it: what it refuses is noted, and where it cannot be reached it is
-    not asked again."""
+    not asked again. ``was_busy``: it, or the container at a probe, failed in a way that may pass."""
 
     def __init__(self) -> None:
         self.refusals: list[str] = []
@@ -265,7 +307,7 @@ class _Desk:
             answer: JsonObject = yield control_call(operation, members)
         except AwsllmError as error:
             self._reachable = not isinstance(error, ConnectError | ModelTimeoutError)
-            self.was_busy = self.was_busy or isinstance(error, ThrottlingError | ServerError)
+            self.was_busy = self.was_busy or isinstance(error, ServiceError)
             self.refuse(operation, error)
             return {}
         return answer
@@ -388,11 +430,10 @@ def _from_container(target: Target, hosting: _Hosting, desk: _Desk) -> Steps[Det
 
 
 def _from_probe(target: Target, options: EndpointOptions | None, desk: _Desk) -> Steps[Detected | None]:
-    """Ask each way until one is answered. The call's session and name are not the probe's to use; where the caller has
-    accepted the licence, a probe may say so."""
+    """Ask each way until one is answered. Where the caller has accepted the licence, a probe may say so."""
     from awsllm.wire.endpoint import detect
 
-    options = msgspec.structs.replace(options or EndpointOptions(), session_id=None, inference_id=None)
+    options = _as_probed(options)
     accepted = "accept_eula=true" if options.accept_eula else None
     for probe in detect.probes():
         payload = msgspec.structs.replace(probe.payload, attributes=accepted)
@@ -401,11 +442,18 @@ def _from_probe(target: Target, options: EndpointOptions | None, desk: _Desk) ->
         except AwsllmError as error:
             if not detect.refused(error):
                 raise
+            desk.was_busy = desk.was_busy or not detect.refused_body(error)
             desk.refuse(f"the probe {probe.name}", error)
             continue
         if found := probe.judge(reply):
             return found
     return None
+
+
+def _as_probed(options: EndpointOptions | None) -> EndpointOptions:
+    """The call's session and names are not the probes' to use."""
+    options = options or EndpointOptions()
+    return msgspec.structs.replace(options, session_id=None, inference_id=None, prefix_aware_id=None)
 
 
 # --- reading what may be missing -------------------------------------------------------------------------------------

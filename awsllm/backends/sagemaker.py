@@ -26,7 +26,6 @@ from awsllm.aws.call import Call, HttpResponse, StreamCall
 from awsllm.backends.detection import (
     Known,
     Target,
-    detection,
     drive,
     drive_async,
     invoke_request,
@@ -317,10 +316,8 @@ class SageMakerBackend(_Formats):
         try:
             if found := self._recall(request):
                 return found
-            steps = detection(target, request.endpoint)
-            finding = drive(steps, lambda call: self._transport.send(call, deadline=deadline))
-            self._known.remember(target, finding)
-            return finding.detected
+            steps = self._known.search(target, request.endpoint)
+            return drive(steps, lambda call: self._transport.send(call, deadline=deadline))
         finally:
             search.release()
 
@@ -389,10 +386,8 @@ class AsyncSageMakerBackend(_Formats):
         try:
             if found := self._recall(request):
                 return found
-            steps = detection(target, request.endpoint)
-            finding = await drive_async(steps, lambda call: self._transport.send(call, deadline=deadline))
-            self._known.remember(target, finding)
-            return finding.detected
+            steps = self._known.search(target, request.endpoint)
+            return await drive_async(steps, lambda call: self._transport.send(call, deadline=deadline))
         finally:
             search.release()
 

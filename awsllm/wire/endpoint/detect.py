@@ -466,6 +466,9 @@ def _task_shown(format: str, reply: JsonValue) -> str | None:
     return None
 
 
+_UNMISTAKABLE = frozenset(("stable-diffusion", "sdxl"))  # who answers with an image answers each probe so
+
+
 class Probe(Value, frozen=True):
     """A request of one token at most, which a container of another format refuses. ``judge`` reads the reply."""
 
@@ -480,15 +483,21 @@ class Probe(Value, frozen=True):
         except AwsllmError:
             return None
         found = from_reply(value)
-        if found is None or found.format not in self.formats:
+        if found is None or found.format not in self.formats | _UNMISTAKABLE:
             return None
         return msgspec.structs.replace(found, evidence=f"the probe {self.name}: {found.evidence}")
 
 
 def refused(error: AwsllmError) -> bool:
     """Whether the container itself refused a probe, so that the next one is worth a try. Anything else (no access, not
-    ready, throttled) says nothing of the format."""
-    return error.code == "ModelError" and not error.retryable
+    ready, throttled, no answer in time) says nothing of the format."""
+    return error.code == "ModelError" and not error.retryable and error.status not in (408, 502, 504)
+
+
+def refused_body(error: AwsllmError) -> bool:
+    """Whether a container that ``refused`` a probe will always do so. One that failed (500, 424) may fail on bodies of
+    other formats, or may have been about to restart."""
+    return error.status in (400, 404, 405, 413, 415, 422)
 
 
 def _probe(name: str, body: JsonObject, formats: Iterable[str]) -> Probe:
