@@ -1,12 +1,16 @@
 """Asynchronous inference: results polled from S3, in an offline account whose endpoint answers in its own format."""
 
+import contextlib
 import json
+import socket
+import threading
 from functools import partial
 from typing import Any
 
 import boto3
 import msgspec
 import pytest
+from botocore.exceptions import IncompleteReadError, ReadTimeoutError
 from offline_jobs import ROLE, Offline
 
 from awsllm.aws import control
@@ -15,8 +19,10 @@ from awsllm.errors import (
     AccessDeniedError,
     AwsllmError,
     ConfigurationError,
+    ConnectError,
     ModelTimeoutError,
     ServerError,
+    ThrottlingError,
     UnsupportedError,
     ValidationError,
 )
@@ -203,3 +209,63 @@ def test_in_mock_aws() -> None:
         assert not calls.resume(f"{OUT}/none").done()
         with pytest.raises(AwsllmError, match="bucket does not exist"):  # waiting would never end
             calls.resume("s3://no-such-bucket/none").done()
+
+
+def test_an_invocation_whose_answer_is_lost_is_not_sent_again() -> None:
+    """Over a socket that never answers, with the client that JumpStart makes."""
+    arrived: list[int] = []
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def take() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    taken, _ = listening.accept()
+                    arrived.append(len(taken.recv(65536)))
+                    taken.close()
+
+        threading.Thread(target=take, daemon=True).start()
+        session = AwsSession(
+            session=boto3.Session("a", "b", region_name="us-east-1"),
+            endpoint_url=f"http://127.0.0.1:{listening.getsockname()[1]}",
+        )
+        with pytest.raises(AwsllmError):
+            AsyncInference("ep", partial(control.client, session=session)).invoke({"a": 1})
+    assert len(arrived) == 1
+
+
+def test_a_throttled_invocation_is_sent_again() -> None:
+    offline = deployed()
+    runtime = offline.clients("sagemaker-runtime")
+    refused = [ThrottlingError("slow down")] * 2
+
+    class Busy:
+        def invoke_endpoint_async(self, **asked: Any) -> Any:
+            if refused:
+                raise refused.pop()
+            return runtime.invoke_endpoint_async(**asked)
+
+    offline._made["sagemaker-runtime"] = Busy()
+    assert inference(offline, format=formats.get("openai")).invoke(ask()).result().text == "<Hello>"
+
+
+@pytest.mark.parametrize(
+    "broken", [ReadTimeoutError(endpoint_url="s3"), IncompleteReadError(actual_bytes=1, expected_bytes=2)]
+)
+def test_an_answer_whose_reading_breaks_off_is_an_error_of_its_own(broken: Exception) -> None:
+    offline = deployed()
+    s3, left = offline.clients("s3"), [broken]
+
+    class Body:
+        def read(self) -> bytes:
+            raise left.pop()
+
+    class Breaking:
+        def get_object(self, **asked: Any) -> Any:
+            answer = s3.get_object(**asked)
+            return {**answer, "Body": Body()} if left else answer
+
+    offline._made["s3"] = Breaking()
+    failed, fine = inference(offline, format=formats.get("openai")).map([ask("a"), ask("b")])
+    assert isinstance(failed, ConnectError | ModelTimeoutError)
+    assert f"{OUT}/" in failed.__notes__[0]
+    assert fine.text == "<b>"

@@ -1,8 +1,8 @@
 """boto3 clients, for the services that are called rarely: control planes and S3.
 
-The data planes have their own transport (``http.py``, ``aio.py``); here boto3's own retries apply. A client takes 50
-ms to make, so each session's are kept for as long as the session is. ``translated`` tells what boto3 raises as
-awsllm's errors.
+The data planes have their own transport (``http.py``, ``aio.py``); here boto3's own retries apply, but to invocations:
+each is paid for, and one whose answer was lost may have been taken. A client takes 50 ms to make, so each session's are
+kept for as long as the session is. ``translated`` tells what boto3 raises as awsllm's errors.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from awsllm.errors import (
     ConfigurationError,
     ConnectError,
     ModelNotFoundError,
+    ModelTimeoutError,
     RequestError,
     ServerError,
     ThrottlingError,
@@ -32,8 +33,17 @@ def client(service: str, session: AwsSession | None = None) -> Any:
     session = session or AwsSession()
     made = _clients.setdefault(session, {})
     if service not in made:
-        made.setdefault(service, session.boto3_client(service))
+        made.setdefault(service, session.boto3_client(service, _once() if service in _SENT_ONCE else None))
     return made[service]
+
+
+_SENT_ONCE = {"sagemaker-runtime"}
+
+
+def _once() -> Any:
+    from botocore.config import Config
+
+    return Config(retries={"total_max_attempts": 1})
 
 
 def anonymous(service: str, session: AwsSession | None = None) -> Any:
@@ -54,14 +64,16 @@ def anonymous(service: str, session: AwsSession | None = None) -> Any:
 @contextmanager
 def translated() -> Iterator[None]:
     """Errors that boto3 raises within the block, as awsllm's."""
-    from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+    from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, IncompleteReadError, ReadTimeoutError
     from botocore.exceptions import ConnectionError as Unconnected
 
     try:
         yield
     except ClientError as error:
         raise _service_error(error.response) from error
-    except (HTTPClientError, Unconnected) as error:
+    except ReadTimeoutError as error:  # it was sent, and may have been done
+        raise ModelTimeoutError(str(error)) from error
+    except (HTTPClientError, IncompleteReadError, Unconnected) as error:
         raise ConnectError(str(error)) from error
     except BotoCoreError as error:
         raise ConfigurationError(str(error)) from error

@@ -19,7 +19,16 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from awsllm.errors import AwsllmError, ConfigurationError, ModelTimeoutError, ServerError, ValidationError
+from awsllm.aws.control import translated
+from awsllm.errors import (
+    AwsllmError,
+    ConfigurationError,
+    ConnectError,
+    ModelTimeoutError,
+    ServerError,
+    ThrottlingError,
+    ValidationError,
+)
 from awsllm.jumpstart.progress import Pace
 from awsllm.jumpstart.resources import Clients, call
 from awsllm.types import (
@@ -42,6 +51,7 @@ MAX_INLINE = 128_000
 """Bytes; ``BodyBlob`` of InvokeEndpointAsync in the service model."""
 
 RUNTIME = "sagemaker-runtime"
+_PAUSES = (0.5, 1.0, 2.0, 4.0)  # seconds before a throttled invocation is sent again
 _FOREVER = 3600.0 + 900  # seconds: the longest invocation, and a quarter of an hour in the queue
 
 
@@ -111,12 +121,17 @@ class AsyncResult(Generic[T]):
         bucket, key = _bucket_and_key(uri)
         try:
             answer = call(self._clients, "s3", "get_object", Bucket=bucket, Key=key)
+            with translated():
+                body = answer["Body"].read()
+        except (ConnectError, ModelTimeoutError) as error:
+            error.add_note(f"the invocation is not lost: its answer will be at {uri}; ask for the result again")
+            raise
         except AwsllmError as error:
             if error.status not in (403, 404) or error.code == "NoSuchBucket":
                 raise
             self._forbidden = error.status == 403
             return None
-        return Payload(answer["Body"].read(), answer.get("ContentType") or "application/json")
+        return Payload(body, answer.get("ContentType") or "application/json")
 
 
 class AsyncInference:
@@ -154,10 +169,7 @@ class AsyncInference:
         A neutral request needs ``format``. Texts and bytes go as they are, other values as JSON.
         """
         payload = self._payload(request)
-        answer = call(
-            self._clients,
-            RUNTIME,
-            "invoke_endpoint_async",
+        answer = self._send(
             EndpointName=self._endpoint,
             ContentType=payload.content_type,
             Accept=payload.accept,
@@ -173,6 +185,15 @@ class AsyncInference:
             inference_id=answer.get("InferenceId"),
             pace=self._pace,
         )
+
+    def _send(self, **invocation: Any) -> JsonObject:
+        """Throttled invocations were not taken and are sent again; nothing else is, for it would be paid for twice."""
+        for pause in _PAUSES:
+            try:
+                return call(self._clients, RUNTIME, "invoke_endpoint_async", **invocation)
+            except ThrottlingError:
+                self._pace.sleep(pause)
+        return call(self._clients, RUNTIME, "invoke_endpoint_async", **invocation)
 
     def resume(self, output: str, failure: str | None = None, *, request: Asked | None = None) -> AsyncResult[Any]:
         """An invocation that another process made, by its places."""

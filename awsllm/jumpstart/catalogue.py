@@ -34,6 +34,7 @@ from awsllm.errors import (
     ConfigurationError,
     ConnectError,
     ModelNotFoundError,
+    ModelTimeoutError,
     ServerError,
 )
 from awsllm.jumpstart.cache import Cache, CachedSource, Facts
@@ -49,7 +50,7 @@ RETRY_AFTER = 60.0
 """Seconds for which a source that could not be reached is passed over."""
 WORKERS = 8
 
-_AWAY = (ConnectError, ServerError, AccessDeniedError, ConfigurationError)
+_AWAY = (ConnectError, ModelTimeoutError, ServerError, AccessDeniedError, ConfigurationError)
 """Errors that the next question to the same source would meet again."""
 
 _T = TypeVar("_T")
