@@ -408,3 +408,30 @@ def test_tune_then_plan_the_deployment_of_the_result_in_mock_aws() -> None:
     deployment = make_plan(document(), {"model_data": trained.model_data, "accept_eula": True}, context)
     model = next(step.request for step in deployment.steps if step.operation == "CreateModel")
     assert model["PrimaryContainer"]["ModelDataSource"]["S3DataSource"]["S3Uri"] == trained.model_data
+
+
+@pytest.mark.parametrize("raced", [False, True])
+def test_a_job_without_the_tag_is_somebody_else_s(raced: bool) -> None:
+    """Its weights are not ours to deploy, whether it was there before or came between the look and the request."""
+    offline = with_data()
+    wanted = plan(name="mine")
+    untagged = {name: value for name, value in wanted.request.items() if name != "Tags"}
+    sm = offline.clients("sagemaker")
+    sm.create_training_job(**untagged)
+
+    class Late:
+        """Does not see the job at its first look."""
+
+        looks = 0
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(sm, name)
+
+        def describe_training_job(self, **asked: Any) -> Any:
+            self.looks += 1
+            return sm.describe_training_job(TrainingJobName="none" if self.looks == 1 else asked["TrainingJobName"])
+
+    if raced:
+        offline._made["sagemaker"] = Late()
+    with pytest.raises(ConfigurationError, match="another training job has the name mine"):
+        training.run(wanted, offline.clients, pace=offline.pace)

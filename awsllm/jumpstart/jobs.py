@@ -76,10 +76,10 @@ def start(kind: JobKind, clients: Clients, request: JsonObject, digest: str) -> 
     if existing is None:
         try:
             call(clients, SAGEMAKER, f"create_{kind.snake}", **request)
+            return {kind.name: name, kind.status: "InProgress"}
         except AwsllmError as error:
-            if error.code != "ResourceInUse":  # somebody else made it in between
-                raise
-        return {kind.name: name, kind.status: "InProgress"}
+            if error.code != "ResourceInUse" or (existing := find(kind, clients, name)) is None:
+                raise  # else somebody made it in between
     _same(kind, clients, existing, digest)
     if existing[kind.status] in ("Failed", "Stopped"):
         failed = failure(kind, clients, existing)
@@ -89,8 +89,8 @@ def start(kind: JobKind, clients: Clients, request: JsonObject, digest: str) -> 
 
 
 def _same(kind: JobKind, clients: Clients, existing: JsonObject, digest: str) -> None:
-    made = tags_of(clients, existing.get(f"{kind.member}Arn")).get(PLAN_TAG)
-    if made is not None and made != digest:
+    """Raises ``ConfigurationError`` unless the job carries the digest: what has none is somebody else's."""
+    if tags_of(clients, existing.get(f"{kind.member}Arn")).get(PLAN_TAG) != digest:
         raise ConfigurationError(
             f"another {kind.noun} has the name {existing[kind.name]}: leave name= out, or choose a new one"
         )
