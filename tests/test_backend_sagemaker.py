@@ -1,6 +1,7 @@
 """SageMaker's backends: the calls they make, judged by boto3, and what they do with answers, errors and streams."""
 
 import asyncio
+import math
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from functools import cache
@@ -665,3 +666,23 @@ def test_rankings() -> None:
     payload = formats.get("cohere-rerank").encode_rerank_response(ranked, ReplyContext(request=asked))
     for answer in both("rerank", asked, HttpResponse(200, {}, payload.body)):
         assert [(item.index, item.score) for item in answer().results] == [(1, 0.9), (0, 0.1)]
+
+
+@pytest.mark.parametrize("awaited", [False, True])
+@pytest.mark.parametrize("deadline", [math.inf, 1e300])
+def test_a_deadline_that_never_comes_waits_as_long_as_can_be_waited(deadline: float, awaited: bool) -> None:
+    """The search for the format of an endpoint that nothing is known of ends as the transport ends it."""
+
+    class Away(StubTransport):
+        def send(self, call: Call[Any], *, deadline: float | None = None) -> Any:
+            raise errors.ConnectError("away")
+
+    class AsyncAway(AsyncStubTransport):
+        async def send(self, call: Call[Any], *, deadline: float | None = None) -> Any:
+            raise errors.ConnectError("away")
+
+    with pytest.raises(errors.AwsllmError, match="away"):
+        if awaited:
+            asyncio.run(AsyncSageMakerBackend(AsyncAway(reply({}))).converse(ASKED, deadline=deadline))
+        else:
+            SageMakerBackend(Away(reply({}))).converse(ASKED, deadline=deadline)

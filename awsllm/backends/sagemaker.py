@@ -311,7 +311,8 @@ class SageMakerBackend(_Formats):
             return found
         target = self._target(request)
         search = self._searches.setdefault(target, threading.Lock())
-        if not search.acquire(timeout=-1 if deadline is None else max(0.0, deadline - time.monotonic())):
+        left = -1 if deadline is None else min(max(0.0, deadline - time.monotonic()), threading.TIMEOUT_MAX)
+        if not search.acquire(timeout=left):
             raise _late()
         try:
             if found := self._recall(request):
