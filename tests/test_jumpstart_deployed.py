@@ -65,9 +65,8 @@ def test_a_hangup_ends_the_block() -> None:
 
 def test_an_interruption_that_the_block_dealt_with_itself_is_not_raised_again() -> None:
     aws = account()
-    with deployed(plan(), aws.clients, pace=PACE):
-        with contextlib.suppress(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
+    with deployed(plan(), aws.clients, pace=PACE), contextlib.suppress(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
     assert aws.made() == {}
 
 
