@@ -272,11 +272,22 @@ class Aws:
         self.tags[request["ResourceArn"]] |= {tag["Key"]: tag["Value"] for tag in request["Tags"]}
         return {}
 
+    def DeleteTags(self, request: dict[str, Any]) -> dict[str, Any]:
+        for key in request["TagKeys"]:
+            self.tags[request["ResourceArn"]].pop(key, None)
+        return {}
+
     # --- autoscaling, alarms -----------------------------------------------------------------------------------------
 
     def RegisterScalableTarget(self, request: dict[str, Any]) -> dict[str, Any]:
-        self.targets[request["ResourceId"]] = {**self.targets.get(request["ResourceId"], {}), **request}
-        return {}
+        arn = f"arn:aws:application-autoscaling:{REGION}:{ACCOUNT}:scalable-target/{request['ResourceId']}"
+        self.tags.setdefault(arn, {}).update(request.get("Tags", {}))
+        members = {key: value for key, value in request.items() if key != "Tags"} | {"ScalableTargetARN": arn}
+        self.targets[request["ResourceId"]] = {**self.targets.get(request["ResourceId"], {}), **members}
+        return {"ScalableTargetARN": arn}
+
+    def ListTagsForResource(self, request: dict[str, Any]) -> dict[str, Any]:
+        return {"Tags": self.tags.get(request["ResourceARN"], {})}
 
     def DescribeScalableTargets(self, request: dict[str, Any]) -> dict[str, Any]:
         wanted = request.get("ResourceIds")

@@ -5,17 +5,20 @@ import signal
 import threading
 from typing import Any
 
+import msgspec
 import pytest
 from jumpstart_aws import Aws, error, plan
 
-from awsllm.errors import DeploymentError, ModelNotFoundError, ValidationError
+from awsllm.errors import AwsllmError, DeploymentError, ModelNotFoundError, ValidationError
 from awsllm.jumpstart.apply import apply
 from awsllm.jumpstart.deployed import DEFAULT_TTL, deployed, unique_options
 from awsllm.jumpstart.endpoints import Endpoints
 from awsllm.jumpstart.options import Schedule
+from awsllm.jumpstart.plan import Plan
 from awsllm.jumpstart.progress import Pace, Reporter
 from awsllm.jumpstart.resources import COMPONENT
-from awsllm.jumpstart.teardown import named, remove_all
+from awsllm.jumpstart.scaling import Target
+from awsllm.jumpstart.teardown import named, remove_all, remove_superfluous, superfluous
 
 FULL = {"components": True, "wake": True}
 NOW = 1_800_000_000.0
@@ -137,10 +140,99 @@ def test_schedules_are_listed_replaced_and_removed(aws: Aws, pace: Pace, endpoin
     apply(plan(**FULL), aws.clients, pace=pace)
     morning = Schedule(name="morning", expression="cron(0 6 * * ? *)", min=1, max=2, timezone="Europe/Berlin")
     endpoints.schedule("chat", morning)
-    assert [each.name for each in endpoints.schedules("chat")] == ["chat-ic-night", "morning"]
+    assert [each.name for each in endpoints.schedules("chat")] == ["night", "morning"]
     assert endpoints.schedules("chat")[1] == morning
+    assert sorted(name for _, name in aws.actions) == ["chat-ic-morning", "chat-ic-night"]
+    later = Schedule(name="night", expression="cron(0 22 * * ? *)", min=1, max=1)
+    endpoints.schedule("chat", later)
+    assert endpoints.schedules("chat")[0] == later
     endpoints.unschedule("chat", "morning")
-    assert [each.name for each in endpoints.schedules("chat")] == ["chat-ic-night"]
+    endpoints.unschedule("chat", "chat-ic-night")
+    assert endpoints.schedules("chat") == ()
+    with pytest.raises(AwsllmError, match="No scheduled action found"):
+        endpoints.unschedule("chat", "night")
+
+
+def test_schedules_of_a_variant_are_named_as_a_plan_names_them(aws: Aws, pace: Pace, endpoints: Endpoints) -> None:
+    apply(plan(), aws.clients, pace=pace)
+    endpoints.scale("chat", min=1, max=4)
+    endpoints.schedule("chat", Schedule(name="night", expression="cron(0 22 * * ? *)", min=1, max=1))
+    target = Target(kind="variant", name="chat", variant="AllTraffic")
+    assert list(aws.actions) == [(target.resource, f"{target.label}-night")]
+    assert [each.name for each in endpoints.schedules("chat")] == ["night"]
+
+
+# --- what a plan no longer has ---------------------------------------------------------------------------------------
+
+
+def without(wanted: Plan, *ids: str) -> Plan:
+    return msgspec.structs.replace(wanted, steps=tuple(step for step in wanted.steps if step.id not in ids))
+
+
+def surplus(aws: Aws, wanted: Plan) -> list[str]:
+    return sorted(map(str, superfluous(wanted, aws.clients)))
+
+
+SCALED = ("target", "wake", "alarm", "night")
+
+
+def test_what_the_plan_no_longer_has_is_removed(aws: Aws, pace: Pace, endpoints: Endpoints) -> None:
+    apply(plan(**FULL), aws.clients, pace=pace)
+    assert surplus(aws, plan(**FULL)) == []
+    assert surplus(aws, without(plan(**FULL), "night")) == ["scheduled action chat-ic-night"]
+    smaller = without(plan(**FULL), *SCALED, "adapter")
+    done = remove_superfluous(smaller, aws.clients, pace, Reporter(None, pace))
+    assert done.deleted == (
+        "alarm chat-ic-wake",
+        "scheduled action chat-ic-night",
+        "scaling policy chat-ic-wake",
+        "scalable target inference-component/chat-ic",
+        "inference component chat-ic-lora",
+    )
+    assert [change for change in smaller.diff(endpoints.existing("chat")) if change.action == "delete"] == []
+    assert surplus(aws, smaller) == []
+    assert endpoints.describe("chat").summary.status == "InService"
+
+
+def test_what_awsllm_did_not_make_stays(aws: Aws, pace: Pace) -> None:
+    apply(plan(**FULL), aws.clients, pace=pace)
+    smaller = without(plan(**FULL), *SCALED, "adapter")
+    key = ("inference-component/chat-ic", "by-hand")
+    aws.policies[key] = {**aws.policies[key[0], "chat-ic-wake"], "PolicyName": "by-hand"}
+    aws.alarms["chat-ic-errors"] = {**aws.alarms["chat-ic-wake"], "AlarmName": "chat-ic-errors"}
+    aws.tags["arn:aws:sagemaker:us-east-1:123456789012:inferencecomponent/chat-ic-lora"].clear()
+    assert surplus(aws, smaller) == [
+        "alarm chat-ic-wake",
+        "scaling policy chat-ic-wake",
+        "scheduled action chat-ic-night",
+    ]
+
+
+def test_a_target_set_by_hand_stays_and_a_tagged_one_goes(aws: Aws, pace: Pace, endpoints: Endpoints) -> None:
+    apply(plan(), aws.clients, pace=pace)
+    endpoints.scale("chat", min=1, max=4)
+    assert surplus(aws, plan()) == []
+    [target] = aws.targets.values()
+    aws.tags[target["ScalableTargetARN"]]["awsllm:plan"] = "1"
+    assert surplus(aws, plan()) == ["scalable target endpoint/chat/variant/AllTraffic"]
+
+
+def test_another_component_on_the_endpoint_keeps_its_own(aws: Aws, pace: Pace) -> None:
+    apply(plan(**FULL), aws.clients, pace=pace)
+    other = msgspec.structs.replace(without(plan(**FULL), *SCALED, "adapter", "component"), component="chat-other")
+    assert surplus(aws, other) == []
+
+
+def test_what_may_not_be_looked_at_is_told(aws: Aws, pace: Pace) -> None:
+    apply(plan(**FULL), aws.clients, pace=pace)
+
+    def refuse(operation: str, request: dict[str, Any]) -> None:
+        if operation == "DescribeScalableTargets":
+            raise error("AccessDeniedException", "not authorized", operation)
+
+    aws.before = refuse
+    done = remove_superfluous(without(plan(**FULL), *SCALED), aws.clients, pace, Reporter(None, pace))
+    assert (done.deleted, len(done.unseen)) == ((), 1)
 
 
 def test_update_needs_an_endpoint(aws: Aws, pace: Pace, endpoints: Endpoints) -> None:

@@ -27,6 +27,7 @@ from awsllm.jumpstart.resources import (
     PLAN_TAG,
     SAGEMAKER,
     SCALING,
+    SCHEDULE,
     VARIANT_DIMENSION,
     Clients,
     Kind,
@@ -35,6 +36,7 @@ from awsllm.jumpstart.resources import (
     seconds,
     tags_of,
 )
+from awsllm.jumpstart.scaling import action_name, labels
 from awsllm.jumpstart.teardown import Deletion, components_of, delete_endpoint, scaling_targets
 from awsllm.types import JsonObject, Value
 
@@ -168,7 +170,7 @@ class Endpoints:
             self._settle(ENDPOINT, name, wait=wait)
 
     def schedules(self, name: str) -> tuple[Schedule, ...]:
-        """The scheduled changes of an endpoint's bounds."""
+        """The scheduled changes of an endpoint's bounds, by the names that they were given."""
         found: list[Schedule] = []
         for target in self._targets(name):
             resource = {"ServiceNamespace": SAGEMAKER, "ResourceId": target["ResourceId"]}
@@ -179,21 +181,24 @@ class Endpoints:
     def schedule(
         self, name: str, schedule: Schedule, *, component: str | None = None, variant: str | None = None
     ) -> None:
-        """Add a scheduled change, or replace the one of the same name. It needs autoscaling to be set up."""
+        """Add a scheduled change, or replace the one of the same name, a plan's too. It needs autoscaling to be set
+        up. Applying a plan again brings back the plan's schedules and removes others."""
         action = {"MinCapacity": schedule.min, "MaxCapacity": schedule.max}
+        key, label = self._labelled(name, component, variant)
         call(
             self._clients, SCALING, "put_scheduled_action",
-            **self._key(name, component, variant),
-            ScheduledActionName=schedule.name,
+            **key,
+            ScheduledActionName=action_name(label, schedule.name),
             Schedule=schedule.expression,
             Timezone=schedule.timezone,
             ScalableTargetAction={member: value for member, value in action.items() if value is not None},
         )  # fmt: skip
 
     def unschedule(self, name: str, schedule: str, *, component: str | None = None, variant: str | None = None) -> None:
-        """Remove a scheduled change by its name."""
-        key = self._key(name, component, variant)
-        call(self._clients, SCALING, "delete_scheduled_action", **key, ScheduledActionName=schedule)
+        """Remove a scheduled change by its name, or by that of its action. Raises AWS's error where there is none."""
+        key, label = self._labelled(name, component, variant)
+        if not SCHEDULE.remove(self._clients, {**key, "ScheduledActionName": action_name(label, schedule)}):
+            call(self._clients, SCALING, "delete_scheduled_action", **key, ScheduledActionName=schedule)
 
     # --- remove ------------------------------------------------------------------------------------------------------
 
@@ -267,12 +272,16 @@ class Endpoints:
             raise ValidationError(f"endpoint {found['EndpointName']} has the variants {names}: name one (variant=)")
         return variant or names[0]
 
-    def _key(self, name: str, component: str | None, variant: str | None) -> JsonObject:
-        """The scalable target that is meant: that of a component, if the endpoint has any, else of a variant."""
+    def _labelled(self, name: str, component: str | None, variant: str | None) -> tuple[JsonObject, str]:
+        """The scalable target that is meant, that of a component, if the endpoint has any, else of a variant; and what
+        the names of its actions begin with."""
         found = self._found(name)
         if component is not None or (variant is None and self._has_components(name)):
-            return _scaling_key(name, self._component(name, component), of_component=True)
-        return _scaling_key(name, self._variant(found, variant), of_component=False)
+            target = self._component(name, component)
+            return _scaling_key(name, target, of_component=True), target
+        target = self._variant(found, variant)
+        several = len(found.get("ProductionVariants") or []) > 1
+        return _scaling_key(name, target, of_component=False), f"{name}-{target}" if several else name
 
     def _targets(self, name: str) -> tuple[dict[str, Any], ...]:
         components = [str(item["InferenceComponentName"]) for item in components_of(self._clients, name)]
@@ -343,9 +352,10 @@ def _scaling_key(endpoint: str, target: str, *, of_component: bool) -> JsonObjec
 
 
 def _schedule(action: JsonObject) -> Schedule:
-    bounds = action.get("ScalableTargetAction") or {}
+    bounds, name = action.get("ScalableTargetAction") or {}, action["ScheduledActionName"]
+    label = next((label for label in labels(action["ResourceId"]) if name.startswith(f"{label}-")), None)
     return Schedule(
-        name=action["ScheduledActionName"],
+        name=name if label is None else name[len(label) + 1 :],
         expression=action["Schedule"],
         min=bounds.get("MinCapacity"),
         max=bounds.get("MaxCapacity"),

@@ -71,6 +71,30 @@ class Target(Value, frozen=True, kw_only=True):
         }
 
 
+def action_name(label: str, schedule: str) -> str:
+    """The name of a schedule's action: it begins with the label of what scales, once."""
+    return schedule if schedule.startswith(f"{label}-") else f"{label}-{schedule}"
+
+
+def labels(resource: str) -> tuple[str, ...]:
+    """What the names of a scalable target's policies, alarms and actions may begin with, from its ``ResourceId``."""
+    kind, _, name = resource.partition("/")
+    if kind == "inference-component":
+        return (name,)
+    endpoint, _, variant = name.partition("/variant/")
+    return (f"{endpoint}-{variant}", endpoint)
+
+
+_ENDINGS = {"scaling policy": ("load", "wake"), "alarm": ("wake",)}
+
+
+def is_planned(noun: str, name: str, resource: str) -> bool:
+    """Whether ``name`` is one that a plan gives to a policy, alarm or scheduled action of the target ``resource``."""
+    if noun == "scheduled action":
+        return any(name.startswith(f"{label}-") for label in labels(resource))
+    return any(name == f"{label}-{ending}" for label in labels(resource) for ending in _ENDINGS[noun])
+
+
 def reaches_zero(kind: str) -> bool:
     """Whether what scales can go to zero and come back."""
     return kind in WAKING
@@ -178,7 +202,7 @@ def _alarm(name: str, target: Target) -> JsonObject:
 
 def _scheduled(schedule: Schedule, target: Target) -> Step:
     bounds = {"MinCapacity": schedule.min, "MaxCapacity": schedule.max}
-    name = f"{target.label}-{schedule.name}"
+    name = action_name(target.label, schedule.name)
     members = {
         "ScheduledActionName": name,
         "Schedule": schedule.expression,

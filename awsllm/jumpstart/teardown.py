@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from awsllm.errors import AccessDeniedError, AwsllmError, DeploymentError
-from awsllm.jumpstart import names
+from awsllm.jumpstart import names, scaling
+from awsllm.jumpstart.plan import Plan
 from awsllm.jumpstart.progress import Pace, Reporter, wait_gone
 from awsllm.jumpstart.resources import (
     ALARM,
@@ -39,8 +40,10 @@ from awsllm.jumpstart.resources import (
     Clients,
     Kind,
     is_busy,
+    kind_of,
     pages,
     tags_of,
+    target_tags,
 )
 from awsllm.types import JsonObject, Value
 
@@ -308,3 +311,60 @@ def delete_endpoint(
         error.add_note(f"deleted: {', '.join(done.deleted) or 'nothing'}. Delete it again to go on.")
         raise error
     return Deletion(endpoint=endpoint, deleted=done.deleted, unseen=unseen)
+
+
+# --- what a plan no longer has ---------------------------------------------------------------------------------------
+
+
+def remove_superfluous(plan: Plan, clients: Clients, pace: Pace, reporter: Reporter) -> Deletion:
+    """Remove what ``superfluous`` finds. To be called once what ``plan`` serves is in service. What fails, or may not
+    be looked at, is told in the result."""
+    try:
+        left = superfluous(plan, clients)
+    except AccessDeniedError as error:
+        return Deletion(endpoint=plan.endpoint, unseen=(f"what the plan no longer has: {error}",))
+    return remove_all(left, clients, pace=pace, reporter=reporter, endpoint=plan.endpoint)
+
+
+def superfluous(plan: Plan, clients: Clients) -> tuple[Resource, ...]:
+    """The scalable targets, policies, schedules, alarms and adapters of what ``plan`` serves that awsllm made, and that
+    the plan no longer has. Looked at are the plan's component and the endpoint's variants, no other component; what
+    bears neither a tag nor a name of ours stays, with the target that it needs. Raises ``AccessDeniedError``."""
+    wanted = {_identity(Resource(kind_of(step.operation), step.request)) for step in plan.steps}
+    there = scaling_of(clients, plan.endpoint, [] if plan.component is None else [plan.component])
+    scaled = {each.request["ResourceId"] for each in there if each.kind is TARGET}
+    owned = {f"inference-component/{plan.component}", *scaled}
+    parts = [each for each in there if each.kind is not TARGET]
+    gone = [each for each in parts if _identity(each) not in wanted and _has_planned_name(each, owned)]
+    stays = {each.request.get("ResourceId") for each in parts if each not in gone}
+    goes = {each.request.get("ResourceId") for each in gone}
+    for target in (each for each in there if each.kind is TARGET and _identity(each) not in wanted):
+        resource = target.request["ResourceId"]
+        if resource not in stays and (resource in goes or _is_tagged_target(clients, target)):
+            gone.append(target)
+    return (*gone, *_superfluous_adapters(plan, clients, wanted))
+
+
+def _identity(resource: Resource) -> tuple[str, ...]:
+    return (resource.kind.noun, *(str(resource.request[member]) for member in resource.kind.identity))
+
+
+def _has_planned_name(part: Resource, owned: Iterable[str]) -> bool:
+    resources = [part.request["ResourceId"]] if "ResourceId" in part.request else owned  # alarms name no target
+    return any(scaling.is_planned(part.kind.noun, part.name, resource) for resource in resources)
+
+
+def _is_tagged_target(clients: Clients, target: Resource) -> bool:
+    found = TARGET.find(clients, target.request) or {}
+    return PLAN_TAG in target_tags(clients, found.get("ScalableTargetARN"))
+
+
+def _superfluous_adapters(plan: Plan, clients: Clients, wanted: set[tuple[str, ...]]) -> Iterator[Resource]:
+    if plan.component is None:
+        return
+    for component in components_of(clients, plan.endpoint):
+        adapter = named(COMPONENT, _name(component))
+        if _base(component) != plan.component or _identity(adapter) in wanted:
+            continue
+        if PLAN_TAG in tags_of(clients, component.get(COMPONENT.arn)):
+            yield adapter
