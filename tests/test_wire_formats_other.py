@@ -308,8 +308,9 @@ def test_what_a_container_answers_is_what_the_client_reads(name: str, data: st.D
     reason = data.draw(st.sampled_from(TOLD[name]))
     usage = Usage(input_tokens=data.draw(st.integers(0, 99)), output_tokens=data.draw(st.integers(0, 99)))
     answer = ConverseResponse(message=Message.assistant(text), stop_reason=reason, usage=usage)
-    context = asked(fmt, fmt.encode_converse(ask(), PLAIN, stream=False))
-    back = fmt.decode_converse(fmt.encode_converse_response(answer, context), ReplyContext(request=ask()))
+    request = ask(inference_config=InferenceConfig(stop_sequences=("no such text",)))
+    context = asked(fmt, fmt.encode_converse(request, PLAIN, stream=False))
+    back = fmt.decode_converse(fmt.encode_converse_response(answer, context), ReplyContext(request=request))
     assert (back.text, back.stop_reason) == (text, reason)
     told = (back.usage.input_tokens, back.usage.output_tokens)
     assert told == ((usage.input_tokens, usage.output_tokens) if name in COUNTING else (None, None))
@@ -365,6 +366,21 @@ def test_published_streams_are_read_at_every_cut(
     for cut in range(1, len(data) + 1):
         response = streamed(formats.get(name), data, ReplyContext(request=ask()), cut)
         assert (response.text, response.stop_reason) == (text, stop_reason)
+
+
+def test_an_answer_is_cut_at_a_stop_sequence_whole_and_streamed() -> None:
+    data = b"".join(
+        json.dumps(chunk).encode() + b"\n"
+        for chunk in [
+            {"text": "x#", "is_finished": False},
+            {"text": "#y", "is_finished": False},
+            {"is_finished": True, "finish_reason": "COMPLETE"},
+        ]
+    )
+    fmt, context = formats.get("cohere-command"), ReplyContext(request=ask(inference_config=FULL))
+    whole = fmt.decode_converse(payload({"generations": [{"text": "x##y"}]}), context)
+    for response in (whole, streamed(fmt, data, context)):
+        assert (response.text, response.stop_reason) == ("x", "stop_sequence")
 
 
 def test_lighton_streams_end_with_done() -> None:
@@ -440,19 +456,27 @@ def test_a_schema_for_the_answer_cannot_be_asked_for(name: str) -> None:
         formats.get(name).encode_converse(request, PLAIN, stream=False)
 
 
-def test_several_turns_become_plain_text_with_a_warning_unless_a_style_is_known() -> None:
+PROMPTED = dict.fromkeys(("cohere-command", "jurassic", "lyra", "huggingface"), PLAIN)
+PROMPTED["lighton"] = Settings(task="text-generation")
+
+
+@pytest.mark.parametrize("name", PROMPTED)
+def test_several_turns_want_a_known_style(name: str) -> None:
     talk = ConverseRequest(
         model="ep", messages=(Message.user("a"), Message.assistant("b"), Message.user("c")), system=(Text("s"),)
     )
-    fmt, styled = formats.get("cohere-command"), Settings(prompt="chatml")
-    assert fmt.encode_converse(talk, PLAIN, stream=False).json()["prompt"] == "s\n\na\n\nb\n\nc"
-    assert any("prompt style" in warning for warning in fmt.warnings(talk, PLAIN))
+    fmt, styled = formats.get(name), Settings(prompt="chatml")
+    with pytest.raises(errors.UnsupportedError, match="awsllm:prompt"):
+        fmt.encode_converse(talk, PROMPTED[name], stream=False)
+    joined = fmt.encode_converse(talk, Settings(prompt="plain"), stream=False)
+    assert b'"s\\n\\na\\n\\nb\\n\\nc"' in joined.body
     assert fmt.warnings(talk, styled) == () == fmt.warnings(ask(), PLAIN)
     sent = fmt.encode_converse(talk, styled, stream=False)
     back, _ = fmt.decode_request("ep", sent, styled)
     assert isinstance(back, ConverseRequest)
     assert (back.system, back.messages) == (talk.system, talk.messages)
-    assert back.inference_config.stop_sequences == ("<|im_end|>",)
+    assert back.inference_config.stop_sequences == ()
+    assert (b'<|im_end|>"]' in sent.body) == (name != "huggingface")  # a pipeline knows no stop sequences
 
 
 def test_a_pipeline_repeats_the_prompt_unless_told_not_to() -> None:

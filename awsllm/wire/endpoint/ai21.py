@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from awsllm.errors import AwsllmError
 from awsllm.types import ConverseRequest, ConverseResponse, EmbedRequest, JsonObject, JsonValue, Usage
-from awsllm.wire.endpoint import plain
+from awsllm.wire.endpoint import plain, text
 from awsllm.wire.endpoint.format import Asked, Format, Payload, ReplyContext, Settings
 from awsllm.wire.endpoint.payloads import asked_for, read_body, read_object, reply_of, write
-from awsllm.wire.endpoint.plain import Names, Piece
+from awsllm.wire.endpoint.plain import Names
+from awsllm.wire.endpoint.text import Generated
 from awsllm.wire.reading import MalformedError, optional, required, structure, structures, without_none
 
 _NAMES = Names(max_tokens="maxTokens", temperature="temperature", top_p="topP", stop_sequences="stopSequences")
@@ -26,31 +27,32 @@ class Jurassic(Format):
     serves = frozenset(("converse",))
 
     def warnings(self, request: ConverseRequest | EmbedRequest, settings: Settings) -> tuple[str, ...]:
-        return plain.prompt_warnings(request, settings) if isinstance(request, ConverseRequest) else ()
+        return text.warnings(request) if isinstance(request, ConverseRequest) else ()
 
     def encode_converse(self, request: ConverseRequest, settings: Settings, *, stream: bool) -> Payload:
         if stream:
             raise self.unsupported("converse_stream")
         plain.check_single(request.extra, "numResults")
-        text, stops = plain.prompt_of(request, settings, self.title)
-        members = {"prompt": text, "numResults": 1, **_NAMES.encode(request.inference_config, stops)}
+        text.check(request, self)
+        prompt = text.prompt(request, settings)
+        members = {"prompt": prompt.text, "numResults": 1, **_NAMES.encode(request.inference_config, prompt.all_stops)}
         return write(without_none(members, request.extra))
 
     def decode_converse(self, payload: Payload, context: ReplyContext) -> ConverseResponse:
         wire = read_object(payload, context)
         with reply_of(self.title, context):
-            return plain.response(_decode(wire), context, wire)
+            return text.response(_decode(wire), context)
 
     def decode_request(self, model: str, payload: Payload, settings: Settings) -> tuple[Asked, bool]:
         wire = read_body(payload)
         plain.check_single(wire, "numResults")
-        text, extra = required(wire, "prompt", str), plain.beyond(wire, _KNOWN)
-        return plain.prompted(model, text, settings, _NAMES.decode(wire), extra), False
+        prompt, extra = required(wire, "prompt", str), plain.beyond(wire, _KNOWN)
+        return text.read_prompt(model, prompt, settings, _NAMES.decode(wire), extra), False
 
     def encode_converse_response(self, response: ConverseResponse, asked: ReplyContext) -> Payload:
-        piece = plain.piece_of(response, self.title)
-        prompt, _ = plain.prompt_of(asked_for(ConverseRequest, asked), asked.settings, self.title)
-        reason = _FINISH_REASONS.get(piece.stop_reason or "end_turn", "endoftext")
+        piece = plain.told(response)
+        prompt = text.prompt(asked_for(ConverseRequest, asked), asked.settings).text
+        reason = _FINISH_REASONS.get(piece.finish_reason or "end_turn", "endoftext")
         completion = {"data": {"text": piece.text, "tokens": []}, "finishReason": {"reason": reason}}
         return write({"id": asked.request_id or 1, "prompt": _tokens(prompt), "completions": [completion]})
 
@@ -62,17 +64,18 @@ def _tokens(text: str) -> JsonObject:
     return {"text": text, "tokens": []}
 
 
-def _decode(wire: JsonObject) -> Piece:
+def _decode(wire: JsonObject) -> Generated:
     completions = structures(wire, "completions", lambda completion: completion)
     if not completions:
         raise MalformedError("must hold an answer", "completions")
     data = structure(completions[0], "data", lambda data: data)
     finish = optional(completions[0], "finishReason", dict) or {}
     reason = finish.get("reason")
-    return Piece(
+    return Generated(
         text=required(data, "text", str),
-        stop_reason=_STOP_REASONS.get(reason, reason) if isinstance(reason, str) else None,
+        finish_reason=_STOP_REASONS.get(reason, reason) if isinstance(reason, str) else None,
         usage=Usage(input_tokens=_count(wire.get("prompt")), output_tokens=_count(data)),
+        wire=wire,
     )
 
 

@@ -19,7 +19,7 @@ from awsllm.types import (
     RerankResponse,
 )
 from awsllm.wire.endpoint import format as formats
-from awsllm.wire.endpoint import plain
+from awsllm.wire.endpoint import plain, text
 from awsllm.wire.endpoint.cohere_answer import FINISH_REASONS, decode_stop_reason, decode_usage
 from awsllm.wire.endpoint.cohere_chat import CohereChat
 from awsllm.wire.endpoint.embeddings import (
@@ -32,7 +32,8 @@ from awsllm.wire.endpoint.embeddings import (
 )
 from awsllm.wire.endpoint.format import Asked, Format, Payload, ReplyContext, Settings
 from awsllm.wire.endpoint.payloads import asked_for, read_body, read_object, reply_of, write
-from awsllm.wire.endpoint.plain import Names, Piece
+from awsllm.wire.endpoint.plain import Names
+from awsllm.wire.endpoint.text import Generated
 from awsllm.wire.reading import MalformedError, optional, required, structures, without_none
 
 
@@ -52,18 +53,19 @@ class CohereCommand(Format):
     serves = frozenset(("converse", "converse_stream"))
 
     def warnings(self, request: ConverseRequest | EmbedRequest, settings: Settings) -> tuple[str, ...]:
-        return plain.prompt_warnings(request, settings) if isinstance(request, ConverseRequest) else ()
+        return text.warnings(request) if isinstance(request, ConverseRequest) else ()
 
     def encode_converse(self, request: ConverseRequest, settings: Settings, *, stream: bool) -> Payload:
         plain.check_single(request.extra, "num_generations")
-        text, stops = plain.prompt_of(request, settings, self.title)
-        members = {"prompt": text, **_NAMES.encode(request.inference_config, stops)}
+        text.check(request, self)
+        prompt = text.prompt(request, settings)
+        members = {"prompt": prompt.text, **_NAMES.encode(request.inference_config, prompt.all_stops)}
         return write(without_none(members, request.extra) | {"stream": stream})
 
     def decode_converse(self, payload: Payload, context: ReplyContext) -> ConverseResponse:
         wire = read_object(payload, context)
         with reply_of(self.title, context):
-            return plain.response(_decode_generations(wire), context, wire)
+            return text.response(_decode_generations(wire), context)
 
     def chunk_decoder(self, context: ReplyContext) -> formats.ChunkDecoder:
         return plain.PieceDecoder(_decode_chunk, context)
@@ -71,27 +73,29 @@ class CohereCommand(Format):
     def decode_request(self, model: str, payload: Payload, settings: Settings) -> tuple[Asked, bool]:
         wire = read_body(payload)
         plain.check_single(wire, "num_generations")
-        text, extra = required(wire, "prompt", str), plain.beyond(wire, _KNOWN)
-        return plain.prompted(model, text, settings, _NAMES.decode(wire), extra), wire.get("stream") is True
+        prompt, extra = required(wire, "prompt", str), plain.beyond(wire, _KNOWN)
+        return text.read_prompt(model, prompt, settings, _NAMES.decode(wire), extra), wire.get("stream") is True
 
     def encode_converse_response(self, response: ConverseResponse, asked: ReplyContext) -> Payload:
-        return write(self._whole(plain.piece_of(response, self.title), asked))
+        return write(self._whole(plain.told(response), asked))
 
     def chunk_encoder(self, asked: ReplyContext) -> formats.ChunkEncoder:
-        def end(piece: Piece) -> bytes:
-            finish = FINISH_REASONS.get(piece.stop_reason or "end_turn", "COMPLETE")
+        def end(piece: Generated) -> bytes:
+            finish = FINISH_REASONS.get(piece.finish_reason or "end_turn", "COMPLETE")
             return plain.line({"is_finished": True, "finish_reason": finish, "response": self._whole(piece, asked)})
 
         return plain.PieceEncoder(
-            lambda text: plain.line({"text": text, "is_finished": False, "index": 0}),
+            lambda piece: plain.line({"text": piece, "is_finished": False, "index": 0}),
             end,
-            lambda error: plain.failed(error, lambda status, text: {"error": text, "code": status})[1].body + b"\n",
+            lambda error: (
+                plain.failed(error, lambda status, message: {"error": message, "code": status})[1].body + b"\n"
+            ),
         )
 
-    def _whole(self, piece: Piece, asked: ReplyContext) -> JsonObject:
+    def _whole(self, piece: Generated, asked: ReplyContext) -> JsonObject:
         request_id = asked.request_id or ""
-        prompt, _ = plain.prompt_of(asked_for(ConverseRequest, asked), asked.settings, self.title)
-        finish = FINISH_REASONS.get(piece.stop_reason or "end_turn", "COMPLETE")
+        prompt = text.prompt(asked_for(ConverseRequest, asked), asked.settings).text
+        finish = FINISH_REASONS.get(piece.finish_reason or "end_turn", "COMPLETE")
         generation = {"id": request_id, "text": piece.text, "finish_reason": finish}
         return {"id": request_id, "prompt": prompt, "generations": [generation]}
 
@@ -99,26 +103,27 @@ class CohereCommand(Format):
         return plain.failed(error, _error_body)
 
 
-def _decode_generations(wire: JsonObject) -> Piece:
+def _decode_generations(wire: JsonObject) -> Generated:
     generations = structures(wire, "generations", lambda generation: generation)
     if not generations:
         raise MalformedError("must hold an answer", "generations")
-    return Piece(
+    return Generated(
         text=required(generations[0], "text", str),
-        stop_reason=decode_stop_reason(generations[0].get("finish_reason")),
+        finish_reason=decode_stop_reason(generations[0].get("finish_reason")),
         usage=decode_usage(wire),
+        wire=wire,
     )
 
 
-def _decode_chunk(chunk: JsonObject) -> Piece | None:
+def _decode_chunk(chunk: JsonObject) -> Generated | None:
     """A chunk; or a whole answer, from a container that does not stream."""
     if "generations" in chunk:
         return plain.ended(_decode_generations(chunk))
     if chunk.get("is_finished") is True:
         reason, whole = decode_stop_reason(chunk.get("finish_reason")), optional(chunk, "response", dict) or {}
-        return plain.ended(Piece(stop_reason=reason, usage=decode_usage(whole)))
-    text = optional(chunk, "text", str)
-    return None if text is None or chunk.get("index", 0) != 0 else Piece(text=text)
+        return plain.ended(Generated("", finish_reason=reason, usage=decode_usage(whole)))
+    piece = optional(chunk, "text", str)
+    return None if piece is None or chunk.get("index", 0) != 0 else Generated(text=piece)
 
 
 # --- Embed -----------------------------------------------------------------------------------------------------------

@@ -40,7 +40,7 @@ from awsllm.types import (
     ToolSpec,
     ToolUse,
 )
-from awsllm.wire.endpoint import cohere_answer, plain
+from awsllm.wire.endpoint import cohere_answer, plain, text
 from awsllm.wire.endpoint import format as formats
 from awsllm.wire.endpoint.format import Asked, Format, Payload, ReplyContext, Settings
 from awsllm.wire.endpoint.openai_request import document_body
@@ -65,12 +65,12 @@ class CohereChat(Format):
     def warnings(self, request: ConverseRequest | EmbedRequest, settings: Settings) -> tuple[str, ...]:
         if not isinstance(request, ConverseRequest):
             return ()
-        found = plain.knob_warnings(request)
+        found = text.warnings(request)
         is_flat = all(_is_flat(tool) for tool in request.tools if isinstance(tool, ToolSpec))
         return found if is_flat else (*found, _FLAT)
 
     def encode_converse(self, request: ConverseRequest, settings: Settings, *, stream: bool) -> Payload:
-        plain.check_no_schema(request, self.title)
+        text.check_form(request, self)
         if request.tool_choice is not None and request.tool_choice.type != "auto":
             raise UnsupportedError(
                 f"tool_choice {request.tool_choice.type}: {self.title} leaves the choice to the model"

@@ -74,7 +74,7 @@ class DynamicBatch(Format):
         parameters = optional(wire, "parameters", dict) or {}
         config = text.read_sampling(parameters, limit="max_new_tokens", stop="stop_sequences")
         extra = {name: value for name, value in parameters.items() if name not in _PARAMETERS}
-        request = msgspec.structs.replace(text.read_prompt(model, texts[0], settings, config), extra=extra or None)
+        request = text.read_prompt(model, texts[0], settings, config, extra or None)
         return request, bool(optional(wire, "stream", bool))
 
     def encode_converse_response(self, response: ConverseResponse, asked: ReplyContext) -> Payload:

@@ -23,11 +23,11 @@ from awsllm.types import (
     JsonObject,
     JsonValue,
 )
-from awsllm.wire.endpoint import plain
+from awsllm.wire.endpoint import plain, text
 from awsllm.wire.endpoint.embeddings import check_dimensions, check_vectors, decode_texts, embedded, knob_warnings
 from awsllm.wire.endpoint.format import Asked, Format, Payload, ReplyContext, Settings
 from awsllm.wire.endpoint.payloads import asked_for, read_body, read_reply, write
-from awsllm.wire.endpoint.plain import Piece
+from awsllm.wire.endpoint.text import Generated
 from awsllm.wire.reading import optional, required, without_none
 
 _GENERATE = "text-generation"
@@ -58,7 +58,7 @@ class HuggingFace(Format):
 
     def warnings(self, request: ConverseRequest | EmbedRequest, settings: Settings) -> tuple[str, ...]:
         if isinstance(request, ConverseRequest):
-            return plain.prompt_warnings(request, settings)
+            return (*text.warnings(request), *text.no_stop_warnings(request))
         found = knob_warnings(request, normalizes=True, has_input_type=False)
         return (*found, _POOLED) if len(request.texts) > 1 else found
 
@@ -70,10 +70,14 @@ class HuggingFace(Format):
         self._member(settings)
         extra = dict(request.extra or {})
         plain.check_single(extra, "num_return_sequences")
-        text, _ = plain.prompt_of(request, settings, self.title)
+        text.check(request, self)
         options = extra.pop("options", None)
         parameters = without_none(_encode_parameters(request.inference_config, _task(settings)), extra)
-        return write(without_none({"inputs": text, "parameters": parameters or None, "options": options}))
+        return write(
+            without_none(
+                {"inputs": text.prompt(request, settings).text, "parameters": parameters or None, "options": options}
+            )
+        )
 
     def decode_converse(self, payload: Payload, context: ReplyContext) -> ConverseResponse:
         wire = read_reply(payload, context)
@@ -81,11 +85,10 @@ class HuggingFace(Format):
         while isinstance(answer, list) and answer:
             answer = answer[0]
         members = set(_MEMBERS.values()).intersection(answer) if isinstance(answer, dict) else set()
-        text = answer[members.pop()] if members else None
-        if not isinstance(text, str):
+        found = answer[members.pop()] if members else None
+        if not isinstance(found, str):
             raise ServerError(f"not an answer of {self.title}: {str(wire)[:200]}", request_id=context.request_id)
-        _, stops = plain.prompt_of(asked_for(ConverseRequest, context), context.settings, self.title)
-        return plain.response(_cut(text, stops), context, wire)
+        return text.response(Generated(found, wire=wire if isinstance(wire, dict) else {"reply": wire}), context)
 
     def _member(self, settings: Settings) -> str:
         """The member that holds the answer. Raises ``UnsupportedError`` for a task that does not generate text."""
@@ -118,15 +121,15 @@ class HuggingFace(Format):
         parameters = optional(wire, "parameters", dict) or {}
         plain.check_single(parameters, "num_return_sequences")
         config, extra = _decode_parameters(parameters), plain.beyond(parameters, _KNOWN)
-        return plain.prompted(model, required(wire, "inputs", str), settings, config, extra), False
+        return text.read_prompt(model, required(wire, "inputs", str), settings, config, extra), False
 
     def encode_converse_response(self, response: ConverseResponse, asked: ReplyContext) -> Payload:
         """The prompt stands before the answer unless ``return_full_text`` forbids that, as in the pipeline."""
-        text = plain.piece_of(response, self.title).text
+        answer = text.answer_text(response)
         request = asked_for(ConverseRequest, asked)
         if _task(asked.settings) == _GENERATE and (request.extra or {}).get("return_full_text") is not False:
-            text = plain.prompt_of(request, asked.settings, self.title)[0] + text
-        return write([{self._member(asked.settings): text}])
+            answer = text.prompt(request, asked.settings).text + answer
+        return write([{self._member(asked.settings): answer}])
 
     def encode_embed_response(self, response: EmbedResponse, asked: ReplyContext) -> Payload:
         """Each text as if it had one token."""
@@ -156,11 +159,6 @@ def _decode_parameters(wire: JsonObject) -> InferenceConfig:
         temperature=0.0 if greedy else optional(wire, "temperature", float),
         top_p=optional(wire, "top_p", float),
     )
-
-
-def _cut(text: str, stops: tuple[str, ...]) -> Piece:
-    found = [at for stop in stops if (at := text.find(stop)) >= 0]
-    return Piece(text=text[: min(found)], stop_reason="stop_sequence") if found else Piece(text=text)
 
 
 def _pool(value: JsonValue) -> JsonValue:

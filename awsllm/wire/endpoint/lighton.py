@@ -24,12 +24,13 @@ from awsllm.types import (
     Usage,
 )
 from awsllm.wire.endpoint import format as formats
-from awsllm.wire.endpoint import plain
+from awsllm.wire.endpoint import plain, text
 from awsllm.wire.endpoint.format import Asked, Format, Payload, ReplyContext, Settings
 from awsllm.wire.endpoint.framing import DONE, encode_sse
 from awsllm.wire.endpoint.payloads import asked_for, read_body, read_object, reply_of, write
-from awsllm.wire.endpoint.plain import Names, Piece
+from awsllm.wire.endpoint.plain import Names
 from awsllm.wire.endpoint.prompts import text_of
+from awsllm.wire.endpoint.text import Generated
 from awsllm.wire.reading import MalformedError, optional, required, structure, structures, without_none
 
 _NAMES = Names(max_tokens="n_tokens", temperature="temperature", top_p="top_p", stop_sequences="stop_sequences")
@@ -57,16 +58,12 @@ class LightOn(Format):
     serves = frozenset(("converse", "converse_stream"))
 
     def warnings(self, request: ConverseRequest | EmbedRequest, settings: Settings) -> tuple[str, ...]:
-        if not isinstance(request, ConverseRequest):
-            return ()
-        return plain.prompt_warnings(request, settings) if _creates(settings) else plain.knob_warnings(request)
+        return text.warnings(request) if isinstance(request, ConverseRequest) else ()
 
     def encode_converse(self, request: ConverseRequest, settings: Settings, *, stream: bool) -> Payload:
         plain.check_single(request.extra, "n_completions")
-        text, stops = plain.prompt_of(request, settings, self.title)
-        if not _creates(settings):
-            stops = request.inference_config.stop_sequences
-        given = {"text": text} if _creates(settings) else {"messages": _encode_messages(request)}
+        text.check(request, self)
+        given, stops = _encode_given(request, settings)
         members = {**_NAMES.encode(request.inference_config, stops), "prettify": False if stream else None}
         data = {**given, "params": without_none(members, request.extra)}
         return write({"data": data, "endpoint": _route(settings, stream=stream)})
@@ -74,7 +71,7 @@ class LightOn(Format):
     def decode_converse(self, payload: Payload, context: ReplyContext) -> ConverseResponse:
         wire = read_object(payload, context)
         with reply_of(self.title, context):
-            return plain.response(_decode(wire), context, wire)
+            return text.response(_decode(wire), context)
 
     def chunk_decoder(self, context: ReplyContext) -> formats.ChunkDecoder:
         return plain.PieceDecoder(_decode_chunk, context)
@@ -89,22 +86,22 @@ class LightOn(Format):
         plain.check_single(params, "n_completions")
         config, extra = _NAMES.decode(params), plain.beyond(params, _KNOWN)
         if route in _CREATE:
-            return plain.prompted(model, required(data, "text", str), settings, config, extra), route in _STREAMS
+            return text.read_prompt(model, required(data, "text", str), settings, config, extra), route in _STREAMS
         return _decode_chat(model, data, config, extra), route in _STREAMS
 
     def encode_converse_response(self, response: ConverseResponse, asked: ReplyContext) -> Payload:
-        piece = plain.piece_of(response, self.title)
+        piece = plain.told(response)
         request = asked_for(ConverseRequest, asked)
-        prompt, _ = plain.prompt_of(request, asked.settings, self.title)
-        given = {"input_text": prompt} if _creates(asked.settings) else {"input_messages": _encode_messages(request)}
-        finish = _FINISH_REASONS.get(piece.stop_reason or "end_turn", "generated_stop")
+        given, _ = _encode_given(request, asked.settings)
+        given = {f"input_{name}": value for name, value in given.items()}
+        finish = _FINISH_REASONS.get(piece.finish_reason or "end_turn", "generated_stop")
         completion = {"output_text": piece.text, "log_probs": None, "finish_reason": finish, "completion_id": "0"}
         return write({"responses": [{**given, "completions": [completion]}]})
 
     def chunk_encoder(self, asked: ReplyContext) -> formats.ChunkEncoder:
         request_id = asked.request_id or ""
         return plain.PieceEncoder(
-            lambda text: encode_sse({"request_id": request_id, "text": text}),
+            lambda piece: encode_sse({"request_id": request_id, "text": piece}),
             lambda piece: DONE,
             lambda error: encode_sse(plain.failed(error, _error_body)[1].json()),
         )
@@ -120,6 +117,14 @@ def _creates(settings: Settings) -> bool:
 def _route(settings: Settings, *, stream: bool) -> str:
     kind = "create" if _creates(settings) else "chat"
     return f"/llm/stream_{kind}" if stream else f"llm/{kind}"
+
+
+def _encode_given(request: ConverseRequest, settings: Settings) -> tuple[JsonObject, tuple[str, ...]]:
+    """The prompt or the messages, and where the answer shall stop."""
+    if not _creates(settings):
+        return {"messages": _encode_messages(request)}, request.inference_config.stop_sequences
+    prompt = text.prompt(request, settings)
+    return {"text": prompt.text}, prompt.all_stops
 
 
 def _encode_messages(request: ConverseRequest) -> list[JsonObject]:
@@ -144,21 +149,21 @@ def _decode_chat(model: str, data: JsonObject, config: InferenceConfig, extra: J
     )
 
 
-def _decode(wire: JsonObject) -> Piece:
+def _decode(wire: JsonObject) -> Generated:
     responses = structures(wire, "responses", lambda response: response)
     completions = structures(responses[0], "completions", lambda completion: completion) if responses else ()
     if not completions:
         raise MalformedError("must hold an answer", "responses")
-    text = required(completions[0], "output_text", str)
-    return Piece(text=text, stop_reason=_stop_reason(completions[0].get("finish_reason")))
+    answer = required(completions[0], "output_text", str)
+    return Generated(answer, _stop_reason(completions[0].get("finish_reason")), wire=wire)
 
 
-def _decode_chunk(chunk: JsonObject) -> Piece | None:
+def _decode_chunk(chunk: JsonObject) -> Generated | None:
     """A chunk; or a whole answer, from a container that does not stream."""
     if "responses" in chunk:
         return plain.ended(_decode(chunk))
-    text, reason = optional(chunk, "text", str), _stop_reason(chunk.get("finish_reason"))
-    return None if text is None and reason is None else Piece(text=text or "", stop_reason=reason)
+    piece, reason = optional(chunk, "text", str), _stop_reason(chunk.get("finish_reason"))
+    return None if piece is None and reason is None else Generated(piece or "", reason)
 
 
 # --- lyra ------------------------------------------------------------------------------------------------------------
@@ -172,24 +177,25 @@ class Lyra(Format):
     serves = frozenset(("converse",))
 
     def warnings(self, request: ConverseRequest | EmbedRequest, settings: Settings) -> tuple[str, ...]:
-        return plain.prompt_warnings(request, settings) if isinstance(request, ConverseRequest) else ()
+        return text.warnings(request) if isinstance(request, ConverseRequest) else ()
 
     def encode_converse(self, request: ConverseRequest, settings: Settings, *, stream: bool) -> Payload:
         if stream:
             raise self.unsupported("converse_stream")
         config = request.inference_config
-        text, stops = plain.prompt_of(request, settings, self.title)
-        members = _LYRA_NAMES.encode(config, stops)
+        text.check(request, self)
+        prompt = text.prompt(request, settings)
+        members = _LYRA_NAMES.encode(config, prompt.all_stops)
         if config.temperature == 0:
             members |= {"mode": "greedy", "temperature": None}
         elif config.top_p is not None:
             members["mode"] = "nucleus"
-        return write({"text": text, "params": without_none(members, request.extra)})
+        return write({"text": prompt.text, "params": without_none(members, request.extra)})
 
     def decode_converse(self, payload: Payload, context: ReplyContext) -> ConverseResponse:
         wire = read_object(payload, context)
         with reply_of(self.title, context):
-            return plain.response(_decode_lyra(wire), context, wire)
+            return text.response(_decode_lyra(wire), context)
 
     def decode_request(self, model: str, payload: Payload, settings: Settings) -> tuple[Asked, bool]:
         wire = read_body(payload)
@@ -197,12 +203,12 @@ class Lyra(Format):
         mode = optional(params, "mode", str)
         config = _LYRA_NAMES.decode({**params, "temperature": 0} if mode == "greedy" else params)
         extra = plain.beyond(params, _LYRA_NAMES.all | {"mode"})
-        return plain.prompted(model, required(wire, "text", str), settings, config, extra), False
+        return text.read_prompt(model, required(wire, "text", str), settings, config, extra), False
 
     def encode_converse_response(self, response: ConverseResponse, asked: ReplyContext) -> Payload:
-        piece = plain.piece_of(response, self.title)
-        prompt, _ = plain.prompt_of(asked_for(ConverseRequest, asked), asked.settings, self.title)
-        finish = _FINISH_REASONS.get(piece.stop_reason or "end_turn", "generated_stop")
+        piece = plain.told(response)
+        prompt = text.prompt(asked_for(ConverseRequest, asked), asked.settings).text
+        finish = _FINISH_REASONS.get(piece.finish_reason or "end_turn", "generated_stop")
         cost = _encode_cost(piece.usage)
         metadata = {"finish_reason": finish} if cost is None else {"cost": cost, "finish_reason": finish}
         completion = {"output_text": piece.text, "execution_metadata": metadata}
@@ -220,7 +226,7 @@ def _encode_cost(usage: Usage) -> JsonObject | None:
     return {"tokens_used": used, "tokens_input": usage.input_tokens, "tokens_generated": usage.output_tokens}
 
 
-def _decode_lyra(wire: JsonObject) -> Piece:
+def _decode_lyra(wire: JsonObject) -> Generated:
     output = wire.get("outputs")
     while isinstance(output, list) and output:
         output = output[0]
@@ -230,10 +236,11 @@ def _decode_lyra(wire: JsonObject) -> Piece:
     if not completions:
         raise MalformedError("must hold an answer", "outputs.completions")
     metadata = optional(completions[0], "execution_metadata", dict) or {}
-    return Piece(
+    return Generated(
         text=required(completions[0], "output_text", str),
-        stop_reason=_stop_reason(metadata.get("finish_reason")),
+        finish_reason=_stop_reason(metadata.get("finish_reason")),
         usage=structure(metadata, "cost", _decode_cost) if metadata.get("cost") else Usage(),
+        wire=wire,
     )
 
 

@@ -13,8 +13,6 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import msgspec
-
 from awsllm.errors import AwsllmError, RequestError, UnsupportedError, ValidationError
 from awsllm.types import (
     ConverseRequest,
@@ -81,7 +79,7 @@ class MultiModelServer(Format):
         if len(texts) > 1:
             raise UnsupportedError("text_inputs: one text a call")
         config = text.read_sampling(wire, limit="max_length", stop="stop")
-        return msgspec.structs.replace(text.read_prompt(model, texts[0], settings, config), extra=extra), False
+        return text.read_prompt(model, texts[0], settings, config, extra), False
 
     def encode_converse_response(self, response: ConverseResponse, asked: ReplyContext) -> Payload:
         answer = text.answer_text(response)

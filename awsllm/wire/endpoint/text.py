@@ -49,7 +49,12 @@ FINISH_REASONS = {
 def check(request: ConverseRequest, format: Format) -> None:
     """Raises ``UnsupportedError`` for what changes the answer and has no place in a text format."""
     if request.tools or request.tool_choice is not None:
-        raise prompts.unsupported("tools")
+        raise UnsupportedError(f"{format.title} knows no tools; containers that speak openai or cohere-chat do")
+    check_form(request, format)
+
+
+def check_form(request: ConverseRequest, format: Format) -> None:
+    """``check`` for a format that has tools."""
     if request.guardrail_config is not None:
         raise UnsupportedError("a SageMaker endpoint has no guardrails; only bedrock: models do")
     if request.prompt_variables is not None:
@@ -98,9 +103,14 @@ class Prompt(Value, frozen=True):
     stops: tuple[str, ...] = ()
     ends: tuple[str, ...] = ()
 
+    @property
+    def all_stops(self) -> tuple[str, ...]:
+        return (*self.stops, *(stop for stop in self.ends if stop not in self.stops))
+
 
 def prompt(request: ConverseRequest, settings: Settings) -> Prompt:
-    """The conversation as one text in the deployment's style."""
+    """The conversation as one text in the deployment's style. Without one only a single user turn can be sent; the
+    style ``plain`` joins turns with blank lines, for whoever wants that. Raises ``UnsupportedError``."""
     text, ends = prompts.render(settings.prompt, request.system, request.messages)
     return Prompt(text, request.inference_config.stop_sequences, ends)
 
@@ -129,14 +139,16 @@ def read_sampling(parameters: JsonObject, *, limit: str, stop: str) -> Inference
     )
 
 
-def read_prompt(model: str, text: str, settings: Settings, config: InferenceConfig) -> ConverseRequest:
+def read_prompt(
+    model: str, text: str, settings: Settings, config: InferenceConfig, extra: JsonObject | None = None
+) -> ConverseRequest:
     """The conversation that a prompt makes. Stop sequences that belong to the style are not the caller's."""
     system, messages = prompts.parse(settings.prompt, text)
     style = prompts.STYLES.get(settings.prompt or "")
     ends = style.stop_sequences if style else ()
     own = tuple(stop for stop in config.stop_sequences if stop not in ends)
     config = InferenceConfig(config.max_tokens, config.temperature, config.top_p, own)
-    return ConverseRequest(model=model, system=system, messages=messages, inference_config=config)
+    return ConverseRequest(model=model, system=system, messages=messages, inference_config=config, extra=extra)
 
 
 # --- where an answer ends --------------------------------------------------------------------------------------------
