@@ -268,4 +268,5 @@ def test_an_answer_whose_reading_breaks_off_is_an_error_of_its_own(broken: Excep
     failed, fine = inference(offline, format=formats.get("openai")).map([ask("a"), ask("b")])
     assert isinstance(failed, ConnectError | ModelTimeoutError)
     assert f"{OUT}/" in failed.__notes__[0]
+    assert not isinstance(fine, AwsllmError)
     assert fine.text == "<b>"
