@@ -3,6 +3,7 @@
 ``AWSLLM_UPDATE_SNAPSHOTS=1 pytest tests/test_jumpstart_plan.py`` writes ``tests/data/plans`` anew.
 """
 
+import fnmatch
 import json
 import os
 import re
@@ -16,8 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jumpstart_documents import CONTEXT, NAMES, PRICES, REGION, ROLE, description, document, plan, private
 
-from awsllm.errors import ConfigurationError, ValidationError
+from awsllm.errors import ConfigurationError, EulaNotAcceptedError, ValidationError
 from awsllm.jumpstart import names, spec
+from awsllm.jumpstart.apply import check_licence
 from awsllm.jumpstart.options import Async, Autoscaling, Components, PlanOptions, Schedule, Variant, Vpc
 from awsllm.jumpstart.plan import Change, Context, Plan, make_plan
 
@@ -235,6 +237,28 @@ def test_the_licence_is_sent_only_when_it_was_accepted_and_only_for_gated_models
     assert open_model.eula_url is None
     assert not open_model.eula_accepted
     assert b"AcceptEula" not in open_model.to_json()
+
+
+def test_every_licence_that_one_acceptance_covers_is_named():
+    gated = {"GatedBucket": True, "HostingEulaUri": "s3://jumpstart-private-cache-prod-us-east-1/main-eula.txt"}
+    refused = plan(document(DRAFT, **gated))
+    main, draft = refused.eula_urls
+    assert (refused.eula_url, main.endswith("/main-eula.txt"), "example-draft-gated" in draft) == (main, True, True)
+    with pytest.raises(EulaNotAcceptedError) as caught:
+        check_licence(refused)
+    assert caught.value.url == main
+    for url in (main, draft):
+        assert url in str(caught.value)
+        assert f"NOT accepted: {url}" in str(refused)
+        assert any(url in warning for warning in refused.warnings)
+        assert f" accepted: {url}" in str(plan(document(DRAFT, **gated), accept_eula=True))
+    assert plan(OPEN).eula_urls == ()
+
+
+def test_a_plan_that_names_one_licence_only_is_still_refused():
+    before = msgspec.structs.replace(plan(GATED), eula_urls=())
+    with pytest.raises(EulaNotAcceptedError, match=r"eula/v1\.txt"):
+        check_licence(before)
 
 
 def test_accepting_changes_no_name_of_the_endpoint():
@@ -549,6 +573,32 @@ def test_the_rights_cover_every_request(name):
     for step in made.steps:
         assert f"{step.service}:{step.operation}" in allowed
     assert len({each["Sid"] for each in made.permissions["Statement"]}) == len(made.permissions["Statement"])
+
+
+@pytest.mark.parametrize("given", ["alias/ours", "arn:aws:kms:us-east-1:111122223333:alias/ours"])
+def test_an_alias_is_a_condition_and_never_a_resource(given):
+    statements = {each["Sid"]: each for each in plan(OPEN, kms=given).permissions["Statement"]}
+    named = {"ForAnyValue:StringEquals": {"kms:ResourceAliases": "alias/ours"}}
+    for sid in ("Key", "KeyGrant"):
+        assert statements[sid]["Resource"] == ["arn:aws:kms:us-east-1:111122223333:key/*"]
+    assert statements["Key"]["Condition"] == named
+    assert statements["KeyGrant"]["Condition"] == {**named, "Bool": {"kms:GrantIsForAWSResource": "true"}}
+
+
+def test_grants_on_a_key_are_for_the_service_only():
+    statements = {each["Sid"]: each for each in plan(OPEN, kms="1234").permissions["Statement"]}
+    assert statements["Key"] | {"Action": []} == {
+        "Sid": "Key", "Effect": "Allow", "Action": [], "Resource": ["arn:aws:kms:us-east-1:111122223333:key/1234"]
+    }  # fmt: skip
+    assert statements["KeyGrant"]["Action"] == ["kms:CreateGrant"]
+    assert statements["KeyGrant"]["Condition"] == {"Bool": {"kms:GrantIsForAWSResource": "true"}}
+
+
+def test_the_logs_are_those_of_the_endpoint_and_of_none_whose_name_begins_alike():
+    statements = {each["Sid"]: each for each in plan(OPEN, name="chat").permissions["Statement"]}
+    group = "arn:aws:logs:us-east-1:111122223333:log-group:/aws/sagemaker/Endpoints/chat"
+    assert statements["Logs"]["Resource"] == [f"{group}:*"]
+    assert not fnmatch.fnmatchcase(f"{group}2:log-stream:x", statements["Logs"]["Resource"][0])
 
 
 def test_rights_in_another_partition_and_of_an_asynchronous_endpoint():

@@ -104,12 +104,13 @@ def apply(
 
 def check_licence(plan: Plan) -> None:
     """Raises ``EulaNotAcceptedError`` for a gated model whose licence the caller has not accepted."""
-    if plan.eula_url is None or plan.eula_accepted:
+    if not plan.licences or plan.eula_accepted:
         return
+    read = " and ".join(plan.licences)
     error = EulaNotAcceptedError(
-        f"{plan.model_id} has a licence to accept first. Read {plan.eula_url}, then pass accept_eula=True."
+        f"{plan.model_id} has a licence to accept first. Read {read}, then pass accept_eula=True."
     )
-    error.url = plan.eula_url
+    error.url = plan.licences[0]
     raise error
 
 

@@ -219,9 +219,13 @@ def warn(asked: Asked, context: Context) -> Iterator[str]:
 
 def _licences(asked: Asked) -> Iterator[str]:
     if not asked.wanted.accept_eula:
-        urls = dict.fromkeys(source.eula_url for source in asked.sources if source.gated)
-        for url in urls:
+        for url in dict.fromkeys(licences(asked)):
             yield f"a licence is to be accepted before this can be applied: read {url}, then give accept_eula=True"
+
+
+def licences(asked: Asked) -> Iterator[str]:
+    """Where to read the licence of everything gated; the place of what it is for, where no text is known."""
+    return (source.eula_url or source.uri for source in asked.sources if source.gated)
 
 
 def _loads_adapters(asked: Asked) -> bool:

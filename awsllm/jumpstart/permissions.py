@@ -108,7 +108,7 @@ class _Arns:
         return f"arn:{self.partition}:iam::{self._account}:{resource}"
 
     def logs(self, groups: Iterable[str]) -> list[str]:
-        return [self.of("logs", f"log-group:{group}*") for group in groups]
+        return [self.of("logs", f"log-group:{group}:*") for group in groups]
 
 
 def _statement(
@@ -199,6 +199,13 @@ def _scaling(plan_steps: Sequence[Step], arns: _Arns) -> Iterator[JsonObject]:
 
 
 def _key(kms: str | None, arns: _Arns) -> Iterator[JsonObject]:
-    if kms is not None:
-        key = kms if kms.startswith("arn:") else arns.of("kms", "key/*" if kms.startswith("alias/") else f"key/{kms}")
-        yield _statement("Key", ["kms:CreateGrant", "kms:DescribeKey"], [key])
+    """The key itself; of an alias, whatever key it stands for: IAM takes no alias as a resource of these actions."""
+    if kms is None:
+        return
+    found = kms if kms.startswith("arn:") else arns.of("kms", kms if kms.startswith("alias/") else f"key/{kms}")
+    base, _, alias = found.partition(":alias/")
+    key = f"{base}:key/*" if alias else found
+    named: JsonObject = {"ForAnyValue:StringEquals": {"kms:ResourceAliases": f"alias/{alias}"}} if alias else {}
+    yield _statement("Key", ["kms:DescribeKey"], [key], named)
+    granted = {**named, "Bool": {"kms:GrantIsForAWSResource": "true"}}
+    yield _statement("KeyGrant", ["kms:CreateGrant"], [key], granted)

@@ -63,8 +63,8 @@ class Cost(Value, frozen=True, kw_only=True):
 class Plan(Value, frozen=True, kw_only=True):
     """``steps`` in the order in which they are made; deletion goes the other way. ``digest`` names the plan: equal
     plans, equal digests. ``permissions`` is an IAM policy document with what applying, calling and deleting needs.
-    ``eula_url`` is set for a gated model, ``eula_accepted`` says whether the caller accepted. ``format`` is what the
-    container will speak."""
+    ``eula_urls`` are the licences of a gated model and of what is hosted with it, ``eula_url`` the first of them;
+    ``eula_accepted`` says whether the caller accepted them all. ``format`` is what the container will speak."""
 
     model_id: str
     model_version: str
@@ -81,6 +81,12 @@ class Plan(Value, frozen=True, kw_only=True):
     format: Detected | None = None
     expires_after: float | None = None
     """Seconds after its creation (``ttl``)."""
+    eula_urls: tuple[str, ...] = ()
+
+    @property
+    def licences(self) -> tuple[str, ...]:
+        """Where to read all that ``accept_eula`` accepts; of a plan that was written before there was a list, too."""
+        return self.eula_urls or ((self.eula_url,) if self.eula_url is not None else ())
 
     @property
     def reference(self) -> str:

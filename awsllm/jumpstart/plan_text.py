@@ -43,8 +43,8 @@ def _rows(plan: Plan) -> Iterator[tuple[str, str]]:
     if plan.format is not None:
         style = f", prompts in the style {plan.format.settings.prompt}" if plan.format.settings.prompt else ""
         yield "format", f"{plan.format.format} ({plan.format.evidence}){style}"
-    if plan.eula_url is not None:
-        yield "licence", f"{'accepted' if plan.eula_accepted else 'NOT accepted'}: {plan.eula_url}"
+    for url in plan.licences:
+        yield "licence", f"{'accepted' if plan.eula_accepted else 'NOT accepted'}: {url}"
     if plan.expires_after is not None:
         yield "expires", f"{plan.expires_after:g} s after it is made"
     yield "digest", plan.digest

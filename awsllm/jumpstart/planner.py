@@ -73,7 +73,7 @@ def make_plan(document: ModelDocument, options: Mapping[str, Any], context: Cont
 
 def _plan(ground: _Ground, steps: tuple[Step, ...], digest: str) -> Plan:
     asked, context = ground.asked, ground.context
-    gate = next((source for source in asked.sources if source.gated), None)
+    licences = tuple(dict.fromkeys(checks.licences(asked)))
     cost = _cost(asked, context)
     warnings = [*checks.warn(asked, context), *_late_warnings(ground, cost)]
     return Plan(
@@ -96,8 +96,9 @@ def _plan(ground: _Ground, steps: tuple[Step, ...], digest: str) -> Plan:
             hub=ground.hub_content,
         ),
         warnings=tuple(dict.fromkeys(warnings)),
-        eula_url=gate.eula_url if gate else None,
-        eula_accepted=gate is not None and ground.wanted.accept_eula,
+        eula_url=licences[0] if licences else None,
+        eula_urls=licences,
+        eula_accepted=bool(licences) and ground.wanted.accept_eula,
         format=ground.format,
         expires_after=ground.wanted.ttl,
     )
