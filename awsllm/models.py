@@ -68,7 +68,7 @@ class Reference(Value, frozen=True):
 def parse_reference(text: str) -> Reference:
     """Read a model reference; ``ConfigurationError`` with a suggestion when it is none."""
     text = getattr(text, "reference", text)  # a deployed model is its own reference
-    if not isinstance(text, str) or not text.strip():  # type: ignore[redundant-expr]  # callers are not all typed
+    if not isinstance(text, str) or not text.strip():  # callers are not all typed
         raise ConfigurationError(f"a model reference is a text such as {_FORMS}, not {text!r}")
     text = text.strip()
     if text.startswith("arn:"):
