@@ -9,8 +9,9 @@ import boto3
 import pytest
 from botocore.exceptions import EndpointConnectionError, ReadTimeoutError
 from jumpstart_aws import Aws, error, plan
+from msgspec.structs import replace
 
-from awsllm.errors import AccessDeniedError, ConnectError, DeploymentError, EulaNotAcceptedError, ValidationError
+from awsllm.errors import AccessDeniedError, DeploymentError, EulaNotAcceptedError, ServiceError, ValidationError
 from awsllm.jumpstart.apply import apply
 from awsllm.jumpstart.document import read_description
 from awsllm.jumpstart.endpoints import Endpoints
@@ -254,6 +255,81 @@ def test_what_an_interrupted_run_left_is_removed_when_going_on_fails(aws: Aws, p
     assert aws.made() == {}
 
 
+def tagged(wanted: Plan, **tags: str) -> Plan:
+    """The plan with ``awsllm:`` tags on every resource that takes tags."""
+    added = [{"Key": f"awsllm:{key}", "Value": value} for key, value in tags.items()]
+    steps = (replace(step, request={**step.request, "Tags": step.request["Tags"] + added}) for step in wanted.steps)
+    return replace(wanted, steps=tuple(steps))
+
+
+def tags_of(aws: Aws, name: str, kind: str = "Endpoint") -> dict[str, str]:
+    return aws.tags[aws.store[kind][name][f"{kind}Arn"]]
+
+
+def test_an_end_is_given_and_moved_and_taken_from_an_endpoint(aws: Aws, pace: Pace, time: Time) -> None:
+    apply(plan(), aws.clients, pace=pace)
+    time.at += 60
+    assert apply(plan(ttl=3600), aws.clients, pace=pace).expires == "2027-01-15T09:01:01Z"
+    assert tags_of(aws, "chat")["awsllm:expires"] == "2027-01-15T09:01:01Z"
+    time.at += 60
+    apply(plan(version="2", ttl=3600), aws.clients, pace=pace)
+    assert tags_of(aws, "chat")["awsllm:expires"] == "2027-01-15T09:02:01Z"
+    assert apply(plan(version="2"), aws.clients, pace=pace).expires is None
+    assert "awsllm:expires" not in tags_of(aws, "chat")
+    time.at += 1_000_000
+    assert Endpoints(aws.clients, pace=pace).reap() == ()
+
+
+def test_an_update_without_an_end_takes_the_old_one(aws: Aws, pace: Pace) -> None:
+    apply(plan(ttl=3600, components=True), aws.clients, pace=pace)
+    apply(plan(version="2", components=True), aws.clients, pace=pace)
+    assert "awsllm:expires" not in tags_of(aws, "chat")
+    assert "awsllm:expires" not in tags_of(aws, "chat-ic", "InferenceComponent")
+
+
+def test_tags_follow_an_update_that_holds(aws: Aws, pace: Pace) -> None:
+    apply(tagged(plan(), format="tgi", prompt="llama-3"), aws.clients, pace=pace)
+    aws.tags[aws.store["Endpoint"]["chat"]["EndpointArn"]]["team"] = "blue"
+    apply(tagged(plan(version="2"), format="openai"), aws.clients, pace=pace)
+    tags = tags_of(aws, "chat")
+    assert (tags["awsllm:format"], tags["awsllm:plan"], tags["team"]) == ("openai", plan(version="2").digest, "blue")
+    assert "awsllm:prompt" not in tags
+
+
+def test_tags_stay_when_an_update_is_rolled_back(aws: Aws, pace: Pace) -> None:
+    apply(tagged(plan(), format="tgi", prompt="llama-3"), aws.clients, pace=pace)
+    before = dict(tags_of(aws, "chat"))
+    aws.rolls_back["chat"] = "no capacity"
+    with pytest.raises(DeploymentError, match="rolled back"):
+        apply(tagged(plan(version="2"), format="openai"), aws.clients, pace=pace)
+    assert tags_of(aws, "chat") == before
+
+
+def test_tags_stay_when_a_components_update_is_rolled_back(aws: Aws, pace: Pace) -> None:
+    apply(tagged(plan(components=True), format="tgi"), aws.clients, pace=pace)
+    before = dict(tags_of(aws, "chat-ic", "InferenceComponent"))
+
+    def roll_back(operation: str, request: dict[str, Any]) -> None:
+        component = aws.store["InferenceComponent"]["chat-ic"]
+        if operation == "DescribeInferenceComponent" and component["Specification"].get("ModelName") == "chat-m2":
+            specification = {**component["Specification"], "ModelName": "chat-m1"}
+            component |= {"Specification": specification, "FailureReason": "out of memory"}
+
+    aws.before = roll_back
+    with pytest.raises(DeploymentError, match="chat-ic was rolled back, it serves as before: out of memory"):
+        apply(tagged(plan(components=True, version="2"), format="openai"), aws.clients, pace=pace)
+    assert tags_of(aws, "chat-ic", "InferenceComponent") == before
+    assert aws.made()["Model"] == ["chat-m1"]
+
+
+def test_tags_that_an_interrupted_update_did_not_reach_are_made_up_for(aws: Aws, pace: Pace) -> None:
+    apply(tagged(plan(), format="tgi"), aws.clients, pace=pace)
+    arn = aws.store["Endpoint"]["chat"]["EndpointArn"]
+    interrupt(aws, pace, tagged(plan(version="2"), format="openai"), "AddTags", arn)
+    apply(tagged(plan(version="2"), format="openai"), aws.clients, pace=pace)
+    assert tags_of(aws, "chat")["awsllm:format"] == "openai"
+
+
 def interrupt(aws: Aws, pace: Pace, wanted: Plan, operation: str, name: str) -> None:
     """A run of ``wanted`` that ends at ``operation`` of ``name``."""
 
@@ -367,7 +443,7 @@ def test_an_endpoint_that_cannot_be_looked_for_counts_as_made(aws: Aws, pace: Pa
             raise error("InternalFailure", "try again", operation, 500)
 
     aws.before = blind
-    with pytest.raises(ConnectError) as caught:
+    with pytest.raises(ServiceError) as caught:
         apply(plan(), aws.clients, pace=pace)
     assert caught.value.__notes__ == ["removed again: endpoint chat, endpoint configuration chat-c110, model chat-m1"]
     assert aws.made() == {}
@@ -381,7 +457,7 @@ def test_what_cannot_be_reached_any_more_is_named(aws: Aws, pace: Pace) -> None:
             raise EndpointConnectionError(endpoint_url="https://api.sagemaker.us-east-1.amazonaws.com")
 
     aws.before = cut
-    with pytest.raises(ConnectError) as caught:
+    with pytest.raises(ServiceError) as caught:
         apply(plan(), aws.clients, pace=pace)
     notes = "\n".join(caught.value.__notes__)
     assert "could not be removed: endpoint chat: " in notes

@@ -543,6 +543,14 @@ def test_a_machine_without_a_price():
     assert any("not among the instance types" in warning for warning in made.warnings)
 
 
+def test_variants_that_speak_differently_leave_the_format_untold():
+    silent = document(GATED, DefaultPayloads={})
+    named = [Variant(name="A", env={"OPTION_ROLLING_BATCH": "disable"}), Variant(name="B")]
+    for variants, told in ((named, False), (named[:1], True), (named[1:], True)):
+        endpoint = request(plan(silent, variants=variants, accept_eula=True), "endpoint")
+        assert ("awsllm:format" in {tag["Key"] for tag in endpoint["Tags"]}) is told
+
+
 def test_cost_counts_instances():
     assert plan(OPEN, instance_count=3).cost.per_hour == 4.5
     scaled = plan(OPEN, autoscaling={"min": 2, "max": 5}).cost
@@ -553,8 +561,8 @@ def test_rights_are_narrow():
     made = case("components-to-zero")
     statements = {each["Sid"]: each for each in made.permissions["Statement"]}
     assert set(statements) == {
-        "Deploy", "Delete", "Invoke", "Find", "Logs", "PassExecutionRole", "Hub", "Catalogue", "Scale", "Alarms",
-        "ScalingRole",
+        "Deploy", "Untag", "Delete", "Invoke", "Find", "Logs", "PassExecutionRole", "Hub", "Catalogue", "Scale",
+        "Alarms", "ScalingRole",
     }  # fmt: skip
     assert [sid for sid, each in statements.items() if each["Resource"] == ["*"]] == ["Find"]
     assert statements["PassExecutionRole"]["Resource"] == [ROLE]

@@ -49,10 +49,12 @@ from awsllm.jumpstart.resources import (
 )
 from awsllm.jumpstart.teardown import Resource, components_of, named, remove_all
 from awsllm.types import JsonObject, JsonValue, Value
+from awsllm.wire.endpoint.detect import FORMAT_TAG, PROMPT_TAG
 
 _CONSISTENCY_SECONDS = 90.0  # CreateEndpoint reads configurations from an eventually consistent store
 _LOG_LINES = 12
 _SETTLING_LOOKS = 5  # an update may not show in the first descriptions after it
+_OPTIONAL_TAGS = (EXPIRES_TAG, FORMAT_TAG, PROMPT_TAG)  # a plan without one means that there is none
 _EXISTS = re.compile(r"already exist", re.IGNORECASE)
 _PLACEHOLDER = re.compile(r"\$\{([^{}]+)\.([A-Za-z]+)\}")
 
@@ -185,6 +187,9 @@ class _Run:
         self._answers[step.id] = answer
         if step.wait is not None:
             self._wait(step, kind, request)
+        made = Resource(kind, {member: request[member] for member in kind.identity})
+        if kind.status and made not in self._created:
+            self._retag(answer.get(kind.arn), request)
 
     def _request(self, step: Step) -> JsonObject:
         """The step's request with what earlier steps answered, when it expires, and whose it is."""
@@ -271,7 +276,6 @@ class _Run:
             "update_endpoint", EndpointName=name, EndpointConfigName=config,
             RetainAllVariantProperties=True, ExcludeRetainedVariantProperties=exclude,
         )  # fmt: skip
-        self._retag(found.get("EndpointArn"), request)
         return {**found, **answer}
 
     def _clear(self, step: Step, found: JsonObject) -> None:
@@ -309,8 +313,18 @@ class _Run:
             raise
 
     def _retag(self, arn: str | None, request: JsonObject) -> None:
-        if arn and request.get("Tags"):
-            call(self._clients, SAGEMAKER, "add_tags", ResourceArn=arn, Tags=request["Tags"])
+        """Bring the tags of what was there to the plan's, once it is known to be what the plan says: how it is called
+        follows from them, and when it ends. Tags of others stay."""
+        if arn is None or not isinstance(request.get("Tags"), list):
+            return
+        wanted = {tag["Key"]: tag["Value"] for tag in request["Tags"]}
+        found = tags_of(self._clients, arn)
+        new = [{"Key": key, "Value": value} for key, value in wanted.items() if found.get(key) != value]
+        stale = [key for key in _OPTIONAL_TAGS if key in found and key not in wanted]
+        if new:
+            call(self._clients, SAGEMAKER, "add_tags", ResourceArn=arn, Tags=new)
+        if stale:
+            call(self._clients, SAGEMAKER, "delete_tags", ResourceArn=arn, TagKeys=stale)
 
     # --- a component -------------------------------------------------------------------------------------------------
 
@@ -334,7 +348,6 @@ class _Run:
         self._await(step, COMPONENT, name)
         self._reporter.tell(step.id, name, "updating", ", ".join(sorted(changes)))
         self._change("update_inference_component", InferenceComponentName=name, **changes)
-        self._retag(found.get("InferenceComponentArn"), request)
         return found
 
     def _component_changes(self, request: JsonObject, found: JsonObject) -> JsonObject:
@@ -376,6 +389,9 @@ class _Run:
         if kind is ENDPOINT:
             self._check_update(step, request["EndpointConfigName"], found)
             self._status = found[kind.status]
+        elif found.get("FailureReason") and "Specification" in self._component_changes(request, found):
+            self._updating, reason = False, str(found["FailureReason"])
+            raise _failure(f"the update of {kind.noun} {name} was rolled back, it serves as before: {reason}", reason)
         self._reporter.tell(step.id, name, "in_service", kind.noun)
 
     def _check_update(self, step: Step, config: str, found: JsonObject) -> None:

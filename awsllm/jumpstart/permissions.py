@@ -144,6 +144,8 @@ def _lifecycle(plan_steps: Sequence[Step], endpoint: str, arns: _Arns) -> Iterat
     used = dict.fromkeys(step.operation for step in plan_steps if step.operation in _CREATING)
     creating = [f"sagemaker:{action}" for operation in used for action in _CREATING[operation][1]]
     yield _statement("Deploy", [*creating, "sagemaker:AddTags", "sagemaker:ListTags"], every)
+    lasting = [arn for kind in ("endpoint", "inference-component") for arn in resources.get(kind, [])]
+    yield _statement("Untag", ["sagemaker:DeleteTags"], lasting)
     yield _statement("Delete", [f"sagemaker:{_DELETING[kind]}" for kind in resources], every)
 
 

@@ -60,7 +60,7 @@ def make_plan(document: ModelDocument, options: Mapping[str, Any], context: Cont
         context=context,
         endpoint=_endpoint(document, wanted),
         hub_content=_hub_content(document),
-        format=_format(asked),
+        format=_format(asked, asked.placed[0].hosting),
     )
     if ground.component is not None:
         names.check(ground.component, "the component's name")
@@ -187,11 +187,10 @@ def _endpoint(document: ModelDocument, wanted: Wanted) -> str:
     return names.endpoint_name(document.model_id, {name: value for name, value in said.items() if name not in UNNAMED})
 
 
-def _format(asked: Asked) -> Detected | None:
+def _format(asked: Asked, hosting: Hosting) -> Detected | None:
     """What the container will speak: the caller's word, the document's examples, else image and environment."""
     from awsllm.wire.endpoint import detect, formats
 
-    hosting = asked.placed[0].hosting
     seen = detect.from_container(
         hosting.image, hosting.env, model_package_arn=hosting.package_arn, task=asked.document.task
     )
@@ -217,11 +216,17 @@ def _tags(ground: _Ground) -> dict[str, str]:
     config = ground.asked.placed[0].hosting.config
     if config is not None:
         tags[SDK_TAG + "inference-config-name"] = config
-    if ground.format is not None:
-        tags["awsllm:format"] = ground.format.format
-        if ground.format.settings.prompt is not None:
-            tags["awsllm:prompt"] = ground.format.settings.prompt
-    return {**ground.wanted.tags, **tags}
+    return {**ground.wanted.tags, **tags, **_spoken(ground.asked)}
+
+
+def _spoken(asked: Asked) -> dict[str, str]:
+    """What all variants speak alike: a tag of the endpoint holds for each of them."""
+    found = [_format(asked, placed.hosting) for placed in asked.placed]
+    told = {
+        "awsllm:format": {each.format if each else None for each in found},
+        "awsllm:prompt": {each.settings.prompt if each else None for each in found},
+    }
+    return {tag: value for tag, values in told.items() for value in values if value is not None and len(values) == 1}
 
 
 # Operations that take tags, and how: application-autoscaling takes them as a mapping.
