@@ -155,3 +155,31 @@ def test_s3_works_with_credentials_of_a_profile(monkeypatch: pytest.MonkeyPatch,
     session = AwsSession(region="us-east-1", profile="p")
     assert control.client("sagemaker", session) is control.client("sagemaker", session)
     assert hasattr(control.client("s3", session), "upload_file")
+
+
+def test_a_plan_that_was_edited_is_refused(client: awsllm.Client) -> None:
+    from awsllm.jumpstart.plan import Plan
+
+    with mock_aws(reply="Hi"):
+        saved = client.jumpstart.plan(OPEN, role=ROLE, ttl=60).to_json()
+    assert Plan.from_json(saved).to_json() == saved
+    with pytest.raises(awsllm.ValidationError, match="changed after it was made"):
+        Plan.from_json(saved.replace(b"ml.g5.2xlarge", b"ml.p5.48xlarge"))
+
+
+def test_an_asynchronous_failure_is_told_without_waiting(client: awsllm.Client) -> None:
+    with mock_aws(reply="Hi"):
+        boto3.client("s3", region_name="us-east-1").create_bucket(Bucket="answers")
+        model = client.jumpstart.deploy(OPEN, role=ROLE, async_="s3://answers/out/")
+        waiting = client.jumpstart.asynchronous(model.endpoint).invoke({"bad": 1})
+        with pytest.raises(awsllm.AwsllmError) as failed:
+            waiting.result(timeout=30)
+        assert not isinstance(failed.value, awsllm.ModelTimeoutError)
+
+
+def test_what_a_changed_plan_no_longer_has_is_removed(client: awsllm.Client) -> None:
+    with mock_aws(reply="Hi"):
+        client.jumpstart.deploy(OPEN, role=ROLE, name="chat", autoscaling={"min": 1, "max": 4})
+        client.jumpstart.deploy(OPEN, role=ROLE, name="chat")
+        assert client.jumpstart.endpoints.describe("chat").autoscaling == ()
+        assert client.converse("sagemaker:chat", "Hi").text == "Hi"

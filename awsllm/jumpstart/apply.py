@@ -47,7 +47,7 @@ from awsllm.jumpstart.resources import (
     seconds,
     tags_of,
 )
-from awsllm.jumpstart.teardown import Resource, components_of, named, remove_all
+from awsllm.jumpstart.teardown import Resource, components_of, named, remove_all, remove_superfluous
 from awsllm.types import JsonObject, JsonValue, Value
 from awsllm.wire.endpoint.detect import FORMAT_TAG, PROMPT_TAG
 
@@ -135,6 +135,8 @@ class _Run:
         self._preflight()
         for step in self._plan.steps:
             self._make(step)
+        if self._existing:
+            self._tidy()
         plan = self._plan
         return Deployment(
             endpoint=plan.endpoint,
@@ -146,6 +148,18 @@ class _Run:
             cost=plan.cost,
             expires=self._expires,
         )
+
+    def _tidy(self) -> None:
+        """Remove what an earlier plan of this endpoint had and this one has not. All that is wanted serves by now, so
+        what cannot be removed is told and no failure."""
+        name = self._plan.endpoint
+        try:
+            gone = remove_superfluous(self._plan, self._clients, self._pace, self._reporter)
+        except AwsllmError as error:
+            self._reporter.tell("tidy", name, "warning", f"could not look for what the plan no longer has: {error}")
+            return
+        for left in (*gone.failed, *gone.unseen):
+            self._reporter.tell("tidy", name, "warning", f"left of an earlier plan: {left}")
 
     def _preflight(self) -> None:
         """Refuse before anything is made: somebody else's endpoint, and what a quota forbids."""

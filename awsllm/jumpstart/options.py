@@ -74,8 +74,8 @@ class Serverless(Value, frozen=True, kw_only=True):
 
 
 class Async(Value, frozen=True, kw_only=True):
-    """Asynchronous inference: answers go to ``output``, failures to ``failure`` (``s3://`` prefixes); topics are ARNs
-    of SNS topics."""
+    """Asynchronous inference: answers go to ``output``, failures to ``failure`` (``s3://`` prefixes; by default
+    ``failures/`` below ``output``); topics are ARNs of SNS topics."""
 
     output: str
     failure: str | None = None

@@ -104,11 +104,15 @@ class Plan(Value, frozen=True, kw_only=True):
 
     @classmethod
     def from_json(cls, data: bytes | str) -> Plan:
-        """Raises ``ValidationError`` for what is no plan."""
+        """Raises ``ValidationError`` for what is no plan, or one that was edited."""
+        from awsllm.jumpstart import planner
+
         try:
-            return msgspec.json.decode(data, type=cls)
+            plan = msgspec.json.decode(data, type=cls)
         except (msgspec.DecodeError, RecursionError) as cause:
             raise ValidationError(f"this is not a plan: {cause}") from cause
+        planner.check_digest(plan)
+        return plan
 
     def __str__(self) -> str:
         from awsllm.jumpstart.plan_text import describe

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from awsllm.errors import ValidationError
 from awsllm.jumpstart import checks, names, permissions, requests, scaling
 from awsllm.jumpstart.checks import Asked
 from awsllm.jumpstart.document import ModelDocument
@@ -50,6 +51,9 @@ class _Ground(Value, frozen=True, kw_only=True):
         return None if components is None else components.name or self.endpoint
 
 
+_DIGEST_TAG = "awsllm:plan"
+
+
 def make_plan(document: ModelDocument, options: Mapping[str, Any], context: Context) -> Plan:
     """See ``plan.make_plan``."""
     wanted = read_options(options)
@@ -65,10 +69,35 @@ def make_plan(document: ModelDocument, options: Mapping[str, Any], context: Cont
     if ground.component is not None:
         names.check(ground.component, "the component's name")
     tags = _tags(ground)
-    checks.refuse_tags(tags | {"awsllm:plan": ""}, APPLIED_TAGS)
+    checks.refuse_tags(tags | {_DIGEST_TAG: ""}, APPLIED_TAGS)
     steps = tuple(_tagged(step, tags) for step in _steps(ground))
-    digest = names.digest([document.model_id, document.version, context.region, steps, wanted.ttl], DIGEST)
-    return _plan(ground, tuple(_tagged(step, {**tags, "awsllm:plan": digest}) for step in steps), digest)
+    digest = _digest(document.model_id, document.version, context.region, steps, wanted.ttl)
+    return _plan(ground, tuple(_tagged(step, {**tags, _DIGEST_TAG: digest}) for step in steps), digest)
+
+
+def _digest(model_id: str, version: str, region: str, steps: tuple[Step, ...], ttl: float | None) -> str:
+    return names.digest([model_id, version, region, steps, None if ttl is None else float(ttl)], DIGEST)
+
+
+def check_digest(plan: Plan) -> None:
+    """Raises ``ValidationError`` for a plan whose requests were changed after it was made: neither its cost nor its
+    permissions are theirs."""
+    steps = tuple(_without_digest(step) for step in plan.steps)
+    if plan.digest != _digest(plan.model_id, plan.model_version, plan.region, steps, plan.expires_after):
+        raise ValidationError(
+            "this plan was changed after it was made, so its cost and permissions are wrong: plan again"
+        )
+
+
+def _without_digest(step: Step) -> Step:
+    tags = step.request.get("Tags")
+    if isinstance(tags, dict):
+        tags = {key: text for key, text in tags.items() if key != _DIGEST_TAG}
+    elif isinstance(tags, list):
+        tags = [tag for tag in tags if tag["Key"] != _DIGEST_TAG]
+    else:
+        return step
+    return msgspec.structs.replace(step, request={**step.request, "Tags": tags})
 
 
 def _plan(ground: _Ground, steps: tuple[Step, ...], digest: str) -> Plan:

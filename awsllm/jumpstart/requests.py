@@ -158,10 +158,18 @@ def _serverless(serverless: Serverless) -> JsonObject:
 def _asynchronous(asked: Async, kms: str | None) -> JsonObject:
     topics = _present(SuccessTopic=asked.success_topic, ErrorTopic=asked.error_topic)
     output = _present(
-        S3OutputPath=asked.output, S3FailurePath=asked.failure, KmsKeyId=kms, NotificationConfig=topics or None
+        S3OutputPath=asked.output,
+        S3FailurePath=asked.failure or _beside(asked.output),
+        KmsKeyId=kms,
+        NotificationConfig=topics or None,
     )
     client = _present(MaxConcurrentInvocationsPerInstance=asked.max_concurrent)
     return _present(OutputConfig=output, ClientConfig=client or None)
+
+
+def _beside(output: str) -> str:
+    """Where failures go unless said otherwise: without a place SageMaker tells of none, and who waits waits in vain."""
+    return f"{output.rstrip('/')}/failures/"
 
 
 def _capture(asked: DataCapture, kms: str | None) -> JsonObject:
