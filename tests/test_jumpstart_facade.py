@@ -183,3 +183,21 @@ def test_what_a_changed_plan_no_longer_has_is_removed(client: awsllm.Client) -> 
         client.jumpstart.deploy(OPEN, role=ROLE, name="chat")
         assert client.jumpstart.endpoints.describe("chat").autoscaling == ()
         assert client.converse("sagemaker:chat", "Hi").text == "Hi"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"variants": 2}, {"variants": {"a": 1}}, {"role": "sagemaker"}, {"role": "arn:aws:iam::123456789012:user/x"}],
+    ids=str,
+)
+def test_what_makes_no_sense_is_refused_in_the_plan(client: awsllm.Client, options: dict[str, object]) -> None:
+    with mock_aws(reply="Hi"), pytest.raises(awsllm.ValidationError):
+        client.jumpstart.plan(OPEN, **{"role": ROLE, **options})  # type: ignore[typeddict-item]
+
+
+def test_an_endpoint_is_named_as_calls_name_it(client: awsllm.Client) -> None:
+    with mock_aws(reply="Hi"):
+        model = client.jumpstart.deploy(OPEN, role=ROLE, components=True)
+        assert client.jumpstart.endpoints.describe(model.reference).summary.name == model.endpoint
+        assert client.jumpstart.endpoints.delete(str(model)).deleted
+        assert endpoints() == []

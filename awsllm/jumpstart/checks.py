@@ -124,6 +124,9 @@ _REST: tuple[tuple[Callable[[Asked], object], str], ...] = (
 )
 
 
+_ROLE = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:role/?[a-zA-Z0-9+=,.@_/-]+")
+
+
 def refuse(asked: Asked, context: Context) -> None:
     """Raises ``ValidationError`` for what cannot work, in the words of the option that has to change."""
     document = asked.document
@@ -132,6 +135,9 @@ def refuse(asked: Asked, context: Context) -> None:
             f"{document.model_id} was read in {document.region}, whose images and files {context.region} cannot use: "
             f"read it there"
         )
+    role = context.role or asked.wanted.role
+    if role is not None and not _ROLE.fullmatch(role):
+        raise ValidationError(f"role={role!r} is not a role's ARN, such as arn:aws:iam::123456789012:role/sagemaker")
     rules = [(rule, f"a serverless endpoint: {text}") for rule, text in _SERVERLESS if asked.wanted.serverless]
     for rule, text in [*rules, *_REST]:
         if rule(asked):

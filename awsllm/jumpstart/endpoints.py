@@ -7,6 +7,7 @@ others' endpoints are shown when asked for, and deleted only with ``foreign=True
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
@@ -42,6 +43,7 @@ from awsllm.types import JsonObject, Value
 
 _log = logging.getLogger("awsllm.jumpstart")
 Listener = Callable[[Progress], None]
+_NAME = re.compile("[a-zA-Z0-9](?:-*[a-zA-Z0-9]){0,62}")
 
 
 class Priced(Protocol):
@@ -98,6 +100,7 @@ class Endpoints:
 
     def describe(self, name: str) -> EndpointDescription:
         """Everything about one endpoint; secrets in its environment are masked. Raises ``ModelNotFoundError``."""
+        name = _bare(name)
         found = self._found(name)
         tags = tags_of(self._clients, found.get("EndpointArn"))
         summary = summarize(self._clients, found, tags, self._price, self._pace.now())
@@ -105,6 +108,7 @@ class Endpoints:
 
     def existing(self, name: str) -> tuple[Step, ...]:
         """What exists of an endpoint as the steps that would make it: what ``Plan.diff`` compares with."""
+        name = _bare(name)
         return existing_steps(self._clients, name)
 
     def logs(
@@ -112,12 +116,14 @@ class Endpoints:
     ) -> tuple[LogLine, ...]:
         """The last ``limit`` lines that the containers wrote, the oldest first. ``since`` is in seconds since the
         epoch. Lines of an earlier endpoint of the same name are told apart by that alone."""
+        name = _bare(name)
         return tuple(read(self._clients, self._log_group(name, component), since=since))[-limit:]
 
     def follow(
         self, name: str, *, component: str | None = None, since: float | None = None, poll: float = 5.0
     ) -> Iterator[LogLine]:
         """Lines as they are written, without end: stop by leaving the loop. ``since`` as in ``logs``, default now."""
+        name = _bare(name)
         group = self._log_group(name, component)
         start = self._pace.now() if since is None else since
         seen: set[LogLine] = set()
@@ -153,6 +159,7 @@ class Endpoints:
         ``component`` and ``variant`` may be left out where there is one. To zero: ``copies=0``; instances cannot go to
         zero but on an asynchronous endpoint. Raises ``ValidationError`` for what the endpoint cannot do.
         """
+        name = _bare(name)
         found = self._found(name)
         of_component = copies is not None or (instances is None and variant is None and self._has_components(name))
         target = self._component(name, component) if of_component else self._variant(found, variant)
@@ -171,6 +178,7 @@ class Endpoints:
 
     def schedules(self, name: str) -> tuple[Schedule, ...]:
         """The scheduled changes of an endpoint's bounds, by the names that they were given."""
+        name = _bare(name)
         found: list[Schedule] = []
         for target in self._targets(name):
             resource = {"ServiceNamespace": SAGEMAKER, "ResourceId": target["ResourceId"]}
@@ -183,6 +191,7 @@ class Endpoints:
     ) -> None:
         """Add a scheduled change, or replace the one of the same name, a plan's too. It needs autoscaling to be set
         up. Applying a plan again brings back the plan's schedules and removes others."""
+        name = _bare(name)
         action = {"MinCapacity": schedule.min, "MaxCapacity": schedule.max}
         key, label = self._labelled(name, component, variant)
         call(
@@ -196,6 +205,7 @@ class Endpoints:
 
     def unschedule(self, name: str, schedule: str, *, component: str | None = None, variant: str | None = None) -> None:
         """Remove a scheduled change by its name, or by that of its action. Raises AWS's error where there is none."""
+        name = _bare(name)
         key, label = self._labelled(name, component, variant)
         if not SCHEDULE.remove(self._clients, {**key, "ScheduledActionName": action_name(label, schedule)}):
             call(self._clients, SCALING, "delete_scheduled_action", **key, ScheduledActionName=schedule)
@@ -206,6 +216,7 @@ class Endpoints:
         """Delete an endpoint with everything that belongs to it, and wait until it is gone. Deleting what is gone, or
         half gone, finishes the work. Raises ``ValidationError`` for an endpoint that awsllm did not make unless
         ``foreign``, ``DeploymentError`` naming what is left."""
+        name = _bare(name)
         found = ENDPOINT.find(self._clients, {"EndpointName": name})
         if found is not None and not foreign and PLAN_TAG not in tags_of(self._clients, found.get("EndpointArn")):
             raise ValidationError(
@@ -343,6 +354,14 @@ def _listed_only(item: JsonObject, tags: dict[str, str]) -> EndpointSummary:
         created=None if created is None else created.isoformat(),
         expires=tags.get(EXPIRES_TAG),
     )
+
+
+def _bare(name: str) -> str:
+    """The endpoint that a name, or a reference as ``Client.converse`` takes it, means."""
+    name = str(getattr(name, "reference", name) or "").removeprefix("sagemaker:").partition("/")[0]
+    if not _NAME.fullmatch(name):
+        raise ValidationError(f"{name!r} is no endpoint's name: letters, digits and -, at most 63")
+    return name
 
 
 def _scaling_key(endpoint: str, target: str, *, of_component: bool) -> JsonObject:

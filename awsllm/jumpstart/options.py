@@ -212,12 +212,16 @@ def _read(name: str, value: Any) -> Any:
 
 def _read_variants(value: Any) -> list[Value] | None:
     """A sequence of variants, or a mapping from names to the rest of each."""
+    if value is not None and not isinstance(value, (list, tuple, Mapping)):
+        raise ValidationError(f"variants is a list of Variant or a mapping from names to them, not {value!r}")
     if isinstance(value, Mapping):
         value = [{"name": name, **_members(each)} for name, each in value.items()]
     return [_object("variants", each, Variant) for each in value] if value else None
 
 
 def _members(value: Any) -> dict[str, Any]:
+    if not isinstance(value, (Variant, Mapping)):
+        raise ValidationError(f"a variant is a Variant or a mapping of its members, not {value!r}")
     return msgspec.structs.asdict(value) if isinstance(value, Variant) else dict(value)
 
 
