@@ -16,13 +16,17 @@ from typing import Any
 
 import pytest
 
+import awsllm
 from awsllm.jumpstart.document import read_description
 from awsllm.jumpstart.interop import read_model
 from awsllm.jumpstart.plan import Context, Plan, make_plan
 from awsllm.jumpstart.prices import Prices
+from awsllm.testing import mock_aws
 
 DATA = Path(__file__).parent / "data"
-RECORDS = sorted((DATA / "sagemaker_sdk").glob("*.json"))
+ALL = sorted((DATA / "sagemaker_sdk").glob("*.json"))
+PACKAGE = DATA / "sagemaker_sdk" / "example-cohere-command+package.json"
+RECORDS = [path for path in ALL if path != PACKAGE]
 ROLE = "arn:aws:iam::111122223333:role/r"
 
 NAMES = "names are awsllm's own: a digest of the request makes applying twice make nothing twice"
@@ -115,6 +119,12 @@ def test_every_explanation_explains_something() -> None:
     assert seen == {(operation, path) for operation, paths in EXPLAINED.items() for path in paths}
 
 
+def test_a_marketplace_model_is_the_package_that_the_sdk_finds() -> None:
+    (recorded,) = json.loads(PACKAGE.read_text(encoding="utf-8"))
+    ours = next(step.request for step in planned(PACKAGE.stem).steps if step.operation == "CreateModel")
+    assert ours["PrimaryContainer"] == recorded["request"]["PrimaryContainer"]
+
+
 def test_a_model_without_a_licence_is_not_asked_to_accept_one() -> None:
     records = {path.stem: path.read_text(encoding="utf-8") for path in RECORDS}
     assert "ModelAccessConfig" not in records["example-open-tgi-instruct"]
@@ -142,7 +152,7 @@ def test_a_config_is_read_without_the_sdk() -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not find_spec("sagemaker"), reason="needs pip install 'awsllm[sagemaker]'")
-@pytest.mark.parametrize("record", RECORDS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("record", ALL, ids=lambda path: path.stem)
 def test_the_record_is_what_the_sdk_sends(record: Path, tmp_path: Path) -> None:
     script = Path(__file__).parent / "record_sagemaker_sdk.py"
     subprocess.run([sys.executable, str(script), record.stem, str(tmp_path)], check=True, capture_output=True)
@@ -152,8 +162,8 @@ def test_the_record_is_what_the_sdk_sends(record: Path, tmp_path: Path) -> None:
 
 def _without_names(calls: Any) -> str:
     """The SDK names a model at random."""
-    name = next(call["request"]["ModelName"] for call in calls if call["operation"] == "CreateModel")
-    return json.dumps(calls).replace(name, "MODEL")
+    name = next(call["request"].get("ModelName") for call in calls if call["operation"] == "CreateModel")
+    return json.dumps(calls).replace(name or "MODEL", "MODEL")
 
 
 @pytest.mark.slow
@@ -163,3 +173,16 @@ def test_the_sdks_own_config_is_read() -> None:
 
     config = JumpStartConfig(model_id="m", model_version="2.0.0", accept_eula=True, inference_config_name="lmi")
     assert read_model(config) == ("m", {"version": "2.0.0", "config": "lmi", "accept_eula": True})
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not find_spec("sagemaker"), reason="needs pip install 'awsllm[sagemaker]'")
+def test_an_endpoint_is_handed_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_DEFAULT_REGION", "AWS_REGION"):
+        monkeypatch.setenv(name, "us-east-1")
+    with mock_aws(reply="Hi"):
+        model = awsllm.Client(region="us-east-1").jumpstart.deploy("example-open-tgi-instruct", role=ROLE)
+        endpoint = model.sagemaker_endpoint()
+        assert (endpoint.endpoint_name, endpoint.endpoint_status) == (model.endpoint, "InService")
+        answer = endpoint.invoke(body='{"inputs": "Hi"}', content_type="application/json")
+        assert json.loads(answer.body.read()) == [{"generated_text": "Hi"}]
