@@ -12,12 +12,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from awsllm.calls import Price
+    from awsllm.calls.content import document, image
+    from awsllm.calls.prepare import Price
     from awsllm.client import AsyncClient, Client
-    from awsllm.coerce import (
-        document,
-        image,
-    )
     from awsllm.errors import (
         AccessDeniedError,
         AwsllmError,
@@ -38,18 +35,14 @@ if TYPE_CHECKING:
         UnsupportedError,
         ValidationError,
     )
-    from awsllm.policy import (
-        Policy,
-    )
+    from awsllm.policy.attempts import Policy
     from awsllm.stream import (
         AsyncConverseStream,
         ConverseStream,
         fold,
         replay,
     )
-    from awsllm.tools import (
-        tool,
-    )
+    from awsllm.tools.loop import tool
     from awsllm.types import (
         Audio,
         Bytes,
@@ -159,8 +152,8 @@ _HOME = {
     "OutputConfig": "types",
     "OutputValidationError": "errors",
     "PerformanceConfig": "types",
-    "Policy": "policy",
-    "Price": "calls",
+    "Policy": "policy.attempts",
+    "Price": "calls.prepare",
     "RankedDocument": "types",
     "Reasoning": "types",
     "ReasoningDelta": "types",
@@ -190,11 +183,11 @@ _HOME = {
     "Usage": "types",
     "ValidationError": "errors",
     "Video": "types",
-    "document": "coerce",
+    "document": "calls.content",
     "fold": "stream",
-    "image": "coerce",
+    "image": "calls.content",
     "replay": "stream",
-    "tool": "tools",
+    "tool": "tools.loop",
 }
 
 __all__ = [

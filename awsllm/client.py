@@ -13,7 +13,7 @@ from contextlib import aclosing
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, Generic, Self, TypedDict, TypeVar, Unpack, cast
 
-from awsllm.calls import (
+from awsllm.calls.prepare import (
     Answer,
     ConverseOptions,
     EmbedOptions,
@@ -32,8 +32,8 @@ from awsllm.calls import (
     prepare_rerank,
 )
 from awsllm.errors import AwsllmError, ConfigurationError
-from awsllm.models import Reference, parse_reference
-from awsllm.policy import Policy, deadline_after, remaining
+from awsllm.models.profiles import Reference, parse_reference
+from awsllm.policy.attempts import Policy, deadline_after, remaining
 from awsllm.stream import AsyncConverseStream, ConverseStream, Fold
 from awsllm.types import (
     ConverseRequest,
@@ -47,11 +47,11 @@ from awsllm.types import (
 if TYPE_CHECKING:
     from awsllm.aws.session import AwsSession
     from awsllm.aws.tokens import OpenAIRoute
-    from awsllm.backends import AsyncBackend, Backend
-    from awsllm.coerce import Prompt
+    from awsllm.backend import AsyncBackend, Backend
+    from awsllm.calls.content import Prompt
     from awsllm.jumpstart.facade import JumpStart
     from awsllm.store import Store
-    from awsllm.tools import RunTools
+    from awsllm.tools.loop import RunTools
     from awsllm.types import ToolResult
 
 B = TypeVar("B")
@@ -174,7 +174,7 @@ class Client:
 
     def _make_backend(self, scheme: str, region: str | None) -> Backend:
         if scheme == "local":
-            from awsllm.backends.local import LocalBackend
+            from awsllm.backends.local.backend import LocalBackend
 
             return LocalBackend(self._settings.store)
         from awsllm.aws.http import HttpTransport
@@ -185,7 +185,7 @@ class Client:
 
             return BedrockBackend(transport)
         if scheme == "sagemaker":
-            from awsllm.backends.sagemaker import SageMakerBackend
+            from awsllm.backends.sagemaker.backend import SageMakerBackend
 
             return SageMakerBackend(transport, formats=self._settings.formats)
         raise _unknown_scheme(scheme)
@@ -206,7 +206,7 @@ class Client:
         return call.finish(self._drive(backend, call, call.loop()))
 
     def _drive(self, backend: Backend, call: Prepared, loop: Loop) -> ConverseResponse:
-        from awsllm.tools import run_tools
+        from awsllm.tools.loop import run_tools
 
         deadline = deadline_after(self._policy.limit(call.timeout))
         step = next(loop)
@@ -248,7 +248,7 @@ class Client:
     def _drive_stream(
         self, backend: Backend, call: Prepared, loop: Loop, result: list[ConverseResponse]
     ) -> Iterator[StreamEvent]:
-        from awsllm.tools import run_tools
+        from awsllm.tools.loop import run_tools
 
         deadline = deadline_after(self._policy.limit(call.timeout))
         step = next(loop)
@@ -364,7 +364,7 @@ class AsyncClient:
 
     def _make_backend(self, scheme: str, region: str | None) -> AsyncBackend:
         if scheme == "local":
-            from awsllm.backends.local import AsyncLocalBackend, LocalBackend
+            from awsllm.backends.local.backend import AsyncLocalBackend, LocalBackend
 
             return AsyncLocalBackend(LocalBackend(self._settings.store))
         from awsllm.aws.aio import AsyncHttpTransport
@@ -375,7 +375,7 @@ class AsyncClient:
 
             return AsyncBedrockBackend(transport)
         if scheme == "sagemaker":
-            from awsllm.backends.sagemaker import AsyncSageMakerBackend
+            from awsllm.backends.sagemaker.backend import AsyncSageMakerBackend
 
             return AsyncSageMakerBackend(transport, formats=self._settings.formats)
         raise _unknown_scheme(scheme)
@@ -540,7 +540,7 @@ class AsyncClient:
 async def _run_tools(
     step: RunTools, sent: ConverseRequest, call: Prepared, deadline: float | None
 ) -> tuple[ToolResult, ...]:
-    from awsllm.tools import run_tools_async
+    from awsllm.tools.loop import run_tools_async
 
     try:
         return await run_tools_async(step, remaining(deadline))

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 import awsllm
 from awsllm import types as t
+from awsllm.calls.prepare import ConverseOptions
 from awsllm.testing import AsyncScriptedBackend, Broken, ScriptedBackend
 
 MODEL = "bedrock:us.amazon.nova-lite-v1:0"
@@ -133,7 +134,7 @@ def test_boto3_shaped_configurations_become_the_same_request() -> None:
 
 def test_none_is_the_default_of_every_option() -> None:
     client, backend = client_of("Hi.")
-    options: Any = dict.fromkeys(awsllm.calls.ConverseOptions.__annotations__)
+    options: Any = dict.fromkeys(ConverseOptions.__annotations__)
     client.converse(MODEL, "Hello", **options)
     client.converse(MODEL, "Hello")
     assert backend.requests[0] == backend.requests[1]

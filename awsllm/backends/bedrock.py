@@ -34,7 +34,8 @@ from awsllm.types import (
     Usage,
 )
 from awsllm.wire import converse
-from awsllm.wire.invoke import embedder, titan
+from awsllm.wire.amazon import titan
+from awsllm.wire.invoke import embedder
 
 T = TypeVar("T")
 

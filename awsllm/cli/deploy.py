@@ -15,7 +15,7 @@ from awsllm.errors import ValidationError
 
 if TYPE_CHECKING:
     from awsllm.jumpstart.facade import JumpStart
-    from awsllm.jumpstart.plan import Plan
+    from awsllm.jumpstart.plan.plan import Plan
 
 
 def deploy(
@@ -93,7 +93,7 @@ def _show(plan: Plan, as_json: bool) -> None:
 
 
 def _saved(path: str) -> Plan:
-    from awsllm.jumpstart.plan import Plan
+    from awsllm.jumpstart.plan.plan import Plan
 
     try:
         return Plan.from_json(Path(path).read_bytes())

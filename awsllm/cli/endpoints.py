@@ -13,9 +13,9 @@ from awsllm.cli.options import EndpointUrl, Json, Profile, Region, make_client
 from awsllm.cli.progress import Lines
 
 if TYPE_CHECKING:
-    from awsllm.jumpstart.endpoints import Endpoints
-    from awsllm.jumpstart.inspection import ContainerDescription, EndpointDescription
-    from awsllm.jumpstart.logs import LogLine
+    from awsllm.jumpstart.deploy.endpoints import Endpoints
+    from awsllm.jumpstart.deploy.inspection import ContainerDescription, EndpointDescription
+    from awsllm.jumpstart.deploy.logs import LogLine
 
 app = typer.Typer(no_args_is_help=True, help="List, describe, scale and delete SageMaker endpoints.")
 

@@ -11,7 +11,7 @@ from awsllm.cli import tables, terminal
 from awsllm.cli.options import EndpointUrl, Json, Profile, Region, make_client
 
 if TYPE_CHECKING:
-    from awsllm.jumpstart.document import ModelDocument
+    from awsllm.jumpstart.hub.document import ModelDocument
     from awsllm.jumpstart.prices import Prices
 
 app = typer.Typer(no_args_is_help=True, help="Search SageMaker JumpStart and show its models.")

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from awsllm.cli import tables, terminal
 
 if TYPE_CHECKING:
-    from awsllm.jumpstart.apply import Progress
-    from awsllm.jumpstart.plan import Plan
+    from awsllm.jumpstart.deploy.apply import Progress
+    from awsllm.jumpstart.plan.plan import Plan
 
 
 @contextmanager

@@ -13,20 +13,20 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from awsllm.aws import control
 from awsllm.errors import ConfigurationError, ValidationError
-from awsllm.jumpstart.handle import DeployedModel
-from awsllm.jumpstart.options import PlanOptions
+from awsllm.jumpstart.deploy.handle import DeployedModel
+from awsllm.jumpstart.plan.options import PlanOptions
 
 if TYPE_CHECKING:
     from awsllm.aws.session import AwsSession
-    from awsllm.jumpstart.apply import Deployment, Progress
-    from awsllm.jumpstart.asynchronous import AsyncInference
-    from awsllm.jumpstart.catalogue import Catalogue, ModelSummary
-    from awsllm.jumpstart.document import ModelDocument
-    from awsllm.jumpstart.endpoints import Endpoints
-    from awsllm.jumpstart.plan import Context, Plan
+    from awsllm.jobs.asynchronous import AsyncInference
+    from awsllm.jobs.finetune import TrainedModel, TrainingPlan
+    from awsllm.jobs.transform import TransformOptions, TransformResult
+    from awsllm.jumpstart.deploy.apply import Deployment, Progress
+    from awsllm.jumpstart.deploy.endpoints import Endpoints
+    from awsllm.jumpstart.hub.catalogue import Catalogue, ModelSummary
+    from awsllm.jumpstart.hub.document import ModelDocument
+    from awsllm.jumpstart.plan.plan import Context, Plan
     from awsllm.jumpstart.prices import Prices
-    from awsllm.jumpstart.training import TrainedModel, TrainingPlan
-    from awsllm.jumpstart.transform import TransformOptions, TransformResult
 
 ROLE_VARIABLE = "AWSLLM_SAGEMAKER_ROLE"
 
@@ -58,14 +58,14 @@ class JumpStart:
 
     @cached_property
     def catalogue(self) -> Catalogue:
-        from awsllm.jumpstart.catalogue import Catalogue
+        from awsllm.jumpstart.hub.catalogue import Catalogue
 
         return Catalogue(self._session, directory=self._directory)
 
     @cached_property
     def endpoints(self) -> Endpoints:
         """What runs: list, describe, logs, scale, delete, reap."""
-        from awsllm.jumpstart.endpoints import Endpoints
+        from awsllm.jumpstart.deploy.endpoints import Endpoints
 
         return Endpoints(self._clients, self.prices)
 
@@ -93,7 +93,7 @@ class JumpStart:
 
         ``model`` is a JumpStart id, or a ``JumpStartConfig`` or ``ModelBuilder`` of the SageMaker SDK.
         """
-        from awsllm.jumpstart.plan import make_plan
+        from awsllm.jumpstart.plan.plan import make_plan
 
         model_id, given = _model(model)
         wanted: PlanOptions = {**given, **options}  # type: ignore[typeddict-item]
@@ -102,8 +102,8 @@ class JumpStart:
 
     def apply(self, plan: Plan, **how: Any) -> DeployedModel:
         """Make ``plan`` real, or go on with it where an earlier attempt stopped; see ``apply.apply``."""
-        from awsllm.jumpstart.apply import apply
-        from awsllm.jumpstart.plan import Plan
+        from awsllm.jumpstart.deploy.apply import apply
+        from awsllm.jumpstart.plan.plan import Plan
 
         if not isinstance(plan, Plan):
             raise ValidationError(f"apply takes a plan, as plan() makes it, not a {type(plan).__name__}")
@@ -130,7 +130,7 @@ class JumpStart:
         self, model: Any, *, on_progress: Callable[[Progress], None] | None = None, **options: Unpack[PlanOptions]
     ) -> Iterator[DeployedModel]:
         """A model that exists as long as the block runs: whatever ends it, signals included, deletes the endpoint."""
-        from awsllm.jumpstart.deployed import deployed, unique_options
+        from awsllm.jumpstart.deploy.deployed import deployed, unique_options
 
         plan = self.plan(model, **unique_options(_model(model)[0], options))
         with deployed(plan, self._clients, on_progress=on_progress) as deployment:
@@ -140,7 +140,7 @@ class JumpStart:
         return DeployedModel(deployment, self._caller)
 
     def _context(self, role: str | None) -> Context:
-        from awsllm.jumpstart.plan import Context
+        from awsllm.jumpstart.plan.plan import Context
 
         return Context(
             region=self._session.region,
@@ -155,7 +155,7 @@ class JumpStart:
         self, model: Any, *, version: str | None = None, hub: str | None = None, **options: Any
     ) -> TrainingPlan:
         """The training job that tunes ``model``; see ``training.plan_fine_tuning``."""
-        from awsllm.jumpstart.training import plan_fine_tuning
+        from awsllm.jobs.finetune import plan_fine_tuning
 
         options["role"] = options.get("role") or self.role()
         return plan_fine_tuning(self.get(model, version=version, hub=hub), prices=self.prices, **options)
@@ -164,7 +164,7 @@ class JumpStart:
         self, model: Any, *, on_progress: Callable[[Any], None] | None = None, **options: Any
     ) -> TrainedModel:
         """Tune ``model`` and wait for it; ``deploy(model, model_data=trained.model_data)`` then serves the result."""
-        from awsllm.jumpstart import training
+        from awsllm.jobs import finetune as training
 
         plan = self.plan_fine_tuning(model, **options)
         return training.run(plan, self._clients, on_progress=on_progress)
@@ -182,7 +182,7 @@ class JumpStart:
         self, model_name: str, *, on_progress: Callable[[Any], None] | None = None, **options: Unpack[TransformOptions]
     ) -> TransformResult:
         """Run every object under ``input=`` through a SageMaker model and wait; see ``transform.plan_transform``."""
-        from awsllm.jumpstart import transform
+        from awsllm.jobs import transform
 
         model = transform.describe_model(model_name, self._clients)
         plan = transform.plan_transform(model, region=self._session.region, prices=self.prices, **options)
@@ -193,7 +193,7 @@ class JumpStart:
 
         ``format`` names what its container speaks; without it the endpoint's tags, image and environment tell.
         """
-        from awsllm.jumpstart.asynchronous import AsyncInference
+        from awsllm.jobs.asynchronous import AsyncInference
         from awsllm.wire.endpoint import formats
 
         name = endpoint.removeprefix("sagemaker:")

@@ -10,14 +10,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from awsllm.server.app import create_app as create_app
+    from awsllm.server.http.app import create_app as create_app
     from awsllm.server.run import running as running
     from awsllm.server.run import serve as serve
     from awsllm.server.work import Models as Models
 
 __all__ = ["Models", "create_app", "running", "serve"]
 
-_HOMES = {"Models": "work", "create_app": "app", "running": "run", "serve": "run"}
+_HOMES = {"Models": "work", "create_app": "http.app", "running": "run", "serve": "run"}
 
 
 def __getattr__(name: str) -> Any:

@@ -29,13 +29,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from awsllm.errors import ConfigurationError
-from awsllm.models import parse_reference
-from awsllm.server.app import App, Receive, Send, create_app
+from awsllm.models.profiles import parse_reference
+from awsllm.server.http.app import App, Receive, Send, create_app
 from awsllm.server.work import Models
 from awsllm.types import ConverseRequest, Message
 
 if TYPE_CHECKING:
-    from awsllm.backends import AsyncBackend
+    from awsllm.backend import AsyncBackend
 
 CHAT_MODEL = "local:smollm2-135m-instruct"
 EMBED_MODEL = "local:all-minilm-l6-v2"
@@ -111,7 +111,7 @@ def _application(backend: AsyncBackend | None, model: str, embed_model: str, api
     for reference in (chat, embed):
         if reference.scheme != "local":
             raise ConfigurationError(f"the server runs local models; {str(reference)!r} is not one")
-    from awsllm.backends.local import AsyncLocalBackend, LocalBackend
+    from awsllm.backends.local.backend import AsyncLocalBackend, LocalBackend
     from awsllm.store import Store
 
     local = LocalBackend()

@@ -26,7 +26,7 @@ from awsllm.types import (
 )
 
 if TYPE_CHECKING:
-    from awsllm.server.control.containers import Container
+    from awsllm.server.account.containers import Container
 
 Q = TypeVar("Q", bound=ConverseRequest | EmbedRequest | ImageRequest | RerankRequest)
 

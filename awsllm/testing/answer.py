@@ -14,9 +14,9 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import Any, cast
 
-from awsllm.backends import Backend
+from awsllm.backend import Backend
 from awsllm.errors import AwsllmError
-from awsllm.server.surface import failure, plan, request_id
+from awsllm.server.surfaces.routes import failure, plan, request_id
 from awsllm.server.work import (
     Answer,
     Count,

@@ -34,16 +34,16 @@ from urllib.parse import unquote, urlsplit
 
 import msgspec
 
-from awsllm.backends import Backend
+from awsllm.backend import Backend
 from awsllm.errors import AwsllmError, ConfigurationError
-from awsllm.models import parse_reference
-from awsllm.server.control.containers import Container, no_endpoint
-from awsllm.server.control.jobs import invoke_async
-from awsllm.server.control.plane import ControlPlane
+from awsllm.models.profiles import parse_reference
+from awsllm.server import moto as _moto
+from awsllm.server.account.containers import Container, no_endpoint
+from awsllm.server.account.jobs import invoke_async
+from awsllm.server.account.plane import ControlPlane
 from awsllm.server.run import CHAT_MODEL, EMBED_MODEL
-from awsllm.server.surface import find
+from awsllm.server.surfaces.routes import find
 from awsllm.server.work import Incoming, Models, Reply, Work
-from awsllm.testing import _moto
 from awsllm.testing.answer import Answered, answer, refuse, whole
 from awsllm.testing.scripted import Script, ScriptedBackend
 from awsllm.types import ConverseRequest, EmbedRequest, ImageRequest, JsonObject, RerankRequest
@@ -299,7 +299,7 @@ def _local_name(reference: str) -> str:
 
 @functools.cache
 def _local_backend() -> Backend:
-    from awsllm.backends.local import LocalBackend
+    from awsllm.backends.local.backend import LocalBackend
 
     return LocalBackend()
 

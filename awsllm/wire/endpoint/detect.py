@@ -19,9 +19,9 @@ import msgspec
 
 from awsllm.errors import AwsllmError
 from awsllm.types import JsonObject, JsonValue, Value
-from awsllm.wire.endpoint import prompts
-from awsllm.wire.endpoint.format import JSON, Detected, Payload, Settings
+from awsllm.wire.body import JSON, Detected, Payload, Settings
 from awsllm.wire.endpoint.formats import FORMATS
+from awsllm.wire.text import prompts
 
 FORMAT_TAG = "awsllm:format"
 PROMPT_TAG = "awsllm:prompt"

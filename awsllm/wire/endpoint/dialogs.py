@@ -26,11 +26,12 @@ from awsllm.types import (
     Message,
     Text,
 )
-from awsllm.wire.endpoint import prompts, text
+from awsllm.wire.body import Asked, Format, Payload, ReplyContext, Settings
 from awsllm.wire.endpoint.djl import error_body
-from awsllm.wire.endpoint.format import Asked, Format, Payload, ReplyContext, Settings
-from awsllm.wire.endpoint.payloads import read_body, read_reply, reply_of, write
+from awsllm.wire.payloads import read_body, read_reply, reply_of, write
 from awsllm.wire.reading import MalformedError, elements, optional, required, without_none
+from awsllm.wire.text import generated as text
+from awsllm.wire.text import prompts
 
 ACCEPTED = "accept_eula=true"
 _PARAMETERS = frozenset(("max_new_tokens", "temperature", "top_p"))

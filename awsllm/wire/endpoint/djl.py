@@ -17,19 +17,11 @@ import msgspec
 
 from awsllm.errors import AwsllmError, RequestError, UnsupportedError
 from awsllm.types import ConverseRequest, ConverseResponse, EmbedRequest, JsonObject, StreamEvent
-from awsllm.wire.endpoint import text
-from awsllm.wire.endpoint.format import (
-    Asked,
-    ChunkDecoder,
-    ChunkEncoder,
-    Format,
-    Payload,
-    ReplyContext,
-    Settings,
-)
-from awsllm.wire.endpoint.payloads import read_body, read_reply, reply_of, write
-from awsllm.wire.endpoint.tokens import TextCollector, TokenDecoder
+from awsllm.wire.body import Asked, ChunkDecoder, ChunkEncoder, Format, Payload, ReplyContext, Settings
+from awsllm.wire.payloads import read_body, read_reply, reply_of, write
 from awsllm.wire.reading import MalformedError, optional, strings, without_none
+from awsllm.wire.text import generated as text
+from awsllm.wire.text.tokens import TextCollector, TokenDecoder
 
 _PARAMETERS = frozenset(("max_new_tokens", "do_sample", "temperature", "top_p"))
 

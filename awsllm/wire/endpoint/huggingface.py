@@ -23,12 +23,13 @@ from awsllm.types import (
     JsonObject,
     JsonValue,
 )
-from awsllm.wire.endpoint import plain, text
-from awsllm.wire.endpoint.embeddings import check_dimensions, check_vectors, decode_texts, embedded, knob_warnings
-from awsllm.wire.endpoint.format import Asked, Format, Payload, ReplyContext, Settings
-from awsllm.wire.endpoint.payloads import asked_for, read_body, read_reply, write
-from awsllm.wire.endpoint.text import Generated
+from awsllm.wire.body import Asked, Format, Payload, ReplyContext, Settings
+from awsllm.wire.endpoint.tei import check_dimensions, check_vectors, decode_texts, embedded, knob_warnings
+from awsllm.wire.payloads import asked_for, read_body, read_reply, write
 from awsllm.wire.reading import optional, required, without_none
+from awsllm.wire.text import generated as text
+from awsllm.wire.text import pieces as plain
+from awsllm.wire.text.generated import Generated
 
 _GENERATE = "text-generation"
 _EXTRACT = "feature-extraction"

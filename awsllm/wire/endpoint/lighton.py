@@ -23,15 +23,16 @@ from awsllm.types import (
     Text,
     Usage,
 )
-from awsllm.wire.endpoint import format as formats
-from awsllm.wire.endpoint import plain, text
-from awsllm.wire.endpoint.format import Asked, Format, Payload, ReplyContext, Settings
-from awsllm.wire.endpoint.framing import DONE, encode_sse
-from awsllm.wire.endpoint.payloads import asked_for, read_body, read_object, reply_of, write
-from awsllm.wire.endpoint.plain import Names
-from awsllm.wire.endpoint.prompts import text_of
-from awsllm.wire.endpoint.text import Generated
+from awsllm.wire import body as formats
+from awsllm.wire.body import Asked, Format, Payload, ReplyContext, Settings
+from awsllm.wire.framing import DONE, encode_sse
+from awsllm.wire.payloads import asked_for, read_body, read_object, reply_of, write
 from awsllm.wire.reading import MalformedError, optional, required, structure, structures, without_none
+from awsllm.wire.text import generated as text
+from awsllm.wire.text import pieces as plain
+from awsllm.wire.text.generated import Generated
+from awsllm.wire.text.pieces import Names
+from awsllm.wire.text.prompts import text_of
 
 _NAMES = Names(max_tokens="n_tokens", temperature="temperature", top_p="top_p", stop_sequences="stop_sequences")
 _KNOWN = _NAMES.all | {"n_completions", "prettify"}

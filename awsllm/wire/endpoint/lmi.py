@@ -26,19 +26,11 @@ from awsllm.types import (
     JsonObject,
     Usage,
 )
-from awsllm.wire.endpoint import text
-from awsllm.wire.endpoint.format import (
-    Asked,
-    ChunkDecoder,
-    ChunkEncoder,
-    Format,
-    Payload,
-    ReplyContext,
-    Settings,
-)
-from awsllm.wire.endpoint.payloads import asked_for, read_body, read_reply, reply_of, write
-from awsllm.wire.endpoint.tokens import TokenDecoder, TokenEncoder
+from awsllm.wire.body import Asked, ChunkDecoder, ChunkEncoder, Format, Payload, ReplyContext, Settings
+from awsllm.wire.payloads import asked_for, read_body, read_reply, reply_of, write
 from awsllm.wire.reading import MalformedError, optional, required, strings, without_none
+from awsllm.wire.text import generated as text
+from awsllm.wire.text.tokens import TokenDecoder, TokenEncoder
 
 _PARAMETERS = frozenset(("max_new_tokens", "do_sample", "temperature", "top_p", "stop_sequences", "return_full_text"))
 _STOPPED = {"end_turn": "eos_token", "max_tokens": "length", "stop_sequence": "stop_sequence"}

@@ -21,10 +21,10 @@ from awsllm.types import (
     EmbedResponse,
     JsonObject,
 )
-from awsllm.wire.endpoint import text
-from awsllm.wire.endpoint.format import Asked, Format, Payload, ReplyContext, Settings
-from awsllm.wire.endpoint.payloads import read_body, read_reply, reply_of, write
+from awsllm.wire.body import Asked, Format, Payload, ReplyContext, Settings
+from awsllm.wire.payloads import read_body, read_reply, reply_of, write
 from awsllm.wire.reading import MalformedError, strings, without_none
+from awsllm.wire.text import generated as text
 
 PLAIN = "application/x-text"
 _KNOWN = frozenset(("text_inputs", "max_length", "do_sample", "temperature", "top_p", "mode"))

@@ -32,19 +32,11 @@ from awsllm.types import (
     OutputConfig,
     Usage,
 )
-from awsllm.wire.endpoint import text
-from awsllm.wire.endpoint.format import (
-    Asked,
-    ChunkDecoder,
-    ChunkEncoder,
-    Format,
-    Payload,
-    ReplyContext,
-    Settings,
-)
-from awsllm.wire.endpoint.payloads import asked_for, read_body, read_reply, reply_of, write
-from awsllm.wire.endpoint.tokens import TokenDecoder, TokenEncoder
+from awsllm.wire.body import Asked, ChunkDecoder, ChunkEncoder, Format, Payload, ReplyContext, Settings
+from awsllm.wire.payloads import asked_for, read_body, read_reply, reply_of, write
 from awsllm.wire.reading import optional, required, without_none
+from awsllm.wire.text import generated as text
+from awsllm.wire.text.tokens import TokenDecoder, TokenEncoder
 
 STREAM = "text/event-stream"
 

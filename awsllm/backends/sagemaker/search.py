@@ -1,0 +1,484 @@
+"""Which format an endpoint speaks: found once, from what is said of it, and kept.
+
+SageMaker hands a container's bytes through, so whoever calls must know its format. It is looked for in this order, and
+the first that knows ends the search:
+
+    caller        ``endpoint={"format": …}`` of a call, or the client's ``formats``
+    tags          of the endpoint or component: ``awsllm:format``
+    document      the example payloads of the very version that JumpStart's tags name, from the hub
+    image         of the container, and its environment
+    probe         a small harmless request; its reply has the format's shape
+
+Nothing is told from a model's id or an endpoint's name. Everything between the caller and the probe asks SageMaker's
+control plane, which is optional: who may only invoke, or reaches only the runtime (a VPC without the API's endpoint),
+is refused there, and the search goes on. The calls are plain signed JSON over the same transport as the model's, so
+that nothing of boto3 is loaded and the asynchronous client finds formats, too.
+
+The search is a generator: it yields ``Call`` values and is sent their answers, or has their errors thrown into it, so
+it does no I/O and is the same for both transports (``drive``, ``drive_async``).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import time
+from collections.abc import Awaitable, Callable, Generator, Mapping
+from typing import Any, NamedTuple, TypeAlias, TypeVar
+from urllib.parse import quote
+
+import msgspec
+
+from awsllm.aws.call import Call, HttpRequest, HttpResponse
+from awsllm.backends.remote import read_object
+from awsllm.errors import (
+    AwsllmError,
+    ConfigurationError,
+    ConnectError,
+    ModelTimeoutError,
+    ServiceError,
+    ValidationError,
+)
+from awsllm.types import EndpointOptions, JsonObject, JsonValue, Value
+from awsllm.wire import errors
+from awsllm.wire.body import JSON, Detected, Payload, Settings
+from awsllm.wire.endpoint.errors import decode_error
+
+T = TypeVar("T")
+Steps: TypeAlias = Generator[Call[Any], Any, T]
+
+MAX_BODY = 6_291_456
+"""Bytes that the service takes (service model, ``BodyBlob``)."""
+PUBLIC_HUB = "SageMakerPublicHub"
+
+_NAME = "[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?"
+_MODEL = re.compile(f"(?:arn:[^/]*:endpoint/)?({_NAME})(?:/({_NAME}))?")
+_TAG = "sagemaker-sdk:jumpstart-"
+_HUB_TAG = "sagemaker-sdk:hub-content-arn"
+
+
+# --- what is called --------------------------------------------------------------------------------------------------
+
+
+class Target(Value, frozen=True):
+    """What one format is spoken by: an endpoint, or a component, variant or container of it."""
+
+    endpoint: str
+    component: str | None = None
+    variant: str | None = None
+    container: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.endpoint}/{self.component}" if self.component else self.endpoint
+
+
+def read_target(model: str, options: EndpointOptions | None = None) -> Target:
+    """``model`` is ENDPOINT, ENDPOINT/COMPONENT or the endpoint's ARN. Raises ``ValidationError``."""
+    found = _MODEL.fullmatch(model)
+    if found is None:
+        raise ValidationError(f"{model!r} is no endpoint: write ENDPOINT or ENDPOINT/COMPONENT, letters, digits and -")
+    options = options or EndpointOptions()
+    return Target(found[1], found[2], options.variant, options.target_container)
+
+
+_OPTIONS = {
+    "X-Amzn-SageMaker-Target-Variant": "variant",
+    "X-Amzn-SageMaker-Target-Model": "target_model",
+    "X-Amzn-SageMaker-Target-Container-Hostname": "target_container",
+    "X-Amzn-SageMaker-Session-Id": "session_id",
+    "X-Amzn-SageMaker-Inference-Id": "inference_id",
+    "X-Amzn-SageMaker-Prefix-Aware-Id": "prefix_aware_id",
+}
+_MAX_ATTRIBUTES = 1024  # service model, CustomAttributesHeader
+
+
+def invoke_request(
+    target: Target, options: EndpointOptions | None, payload: Payload, *, stream: bool = False
+) -> HttpRequest:
+    """InvokeEndpoint, or InvokeEndpointWithResponseStream, which names what it accepts in a header of its own. Raises
+    ``ValidationError`` for what the service would refuse."""
+    if len(payload.body) > MAX_BODY:
+        raise ValidationError(f"the request has {len(payload.body):,} bytes; SageMaker takes at most {MAX_BODY:,}")
+    options = options or EndpointOptions()
+    headers = {"Content-Type": payload.content_type, "X-Amzn-SageMaker-Accept" if stream else "Accept": payload.accept}
+    if target.component:
+        headers["X-Amzn-SageMaker-Inference-Component"] = target.component
+    headers |= {header: value for header, name in _OPTIONS.items() if (value := getattr(options, name))}
+    if attributes := _attributes(payload.attributes, options.custom_attributes):
+        headers["X-Amzn-SageMaker-Custom-Attributes"] = attributes
+    operation = "invocations-response-stream" if stream else "invocations"
+    path = f"/endpoints/{quote(target.endpoint, safe='')}/{operation}"
+    return HttpRequest("sagemaker-runtime", "POST", path, headers, payload.body)
+
+
+def _attributes(formats: str | None, callers: str | None) -> str | None:
+    """Both, as JumpStart's containers read them: ``key=value`` pairs between semicolons; the last one holds."""
+    attributes = ";".join(filter(None, (formats, callers)))
+    if len(attributes) > _MAX_ATTRIBUTES or not attributes.isascii():
+        raise ValidationError(f"custom attributes are at most {_MAX_ATTRIBUTES:,} ASCII characters")
+    return attributes or None
+
+
+def read_error(response: HttpResponse) -> AwsllmError:
+    """Whatever is not 2xx, as sagemaker-runtime tells it."""
+    return decode_error(response.status, response.headers, response.body)
+
+
+def read_payload(response: HttpResponse) -> Payload:
+    return Payload(response.body, response.headers.get("content-type", JSON))
+
+
+_BUSY = 60.0  # seconds after which what was found in spite of failures, or was not found, is looked for again
+_LONGEST = 3600.0  # seconds that this grows to while the same is found
+
+
+# --- what is known ---------------------------------------------------------------------------------------------------
+
+
+class Known:
+    """The formats of one client's endpoints: what the caller said, and what was found.
+
+    ``given`` maps ENDPOINT/COMPONENT, ENDPOINT or ``*`` to a format; the nearest holds. A format may name its prompt
+    style behind a slash: ``tgi/llama3``."""
+
+    def __init__(self, given: Mapping[str, str] | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._given = {name.removeprefix("sagemaker:"): _said(text) for name, text in (given or {}).items()}
+        self._clock = clock
+        self._found: dict[Target, _Kept] = {}
+        self._missed: dict[Target, _Missed] = {}
+
+    def get(self, target: Target, format: str | None) -> Detected | None:
+        """What the call says (``format``), else the client, else what was found; None where the search is due."""
+        if format is not None:
+            return _said(format)
+        said = (self._given.get(name) for name in (str(target), target.endpoint, "*")) if self._given else ()
+        return next(filter(None, said), None) or self._recall(target)
+
+    def _recall(self, target: Target) -> Detected | None:
+        kept = self._found.get(target)
+        return kept.finding.detected if kept and self._clock() - kept.since < kept.seconds else None
+
+    def remember(self, target: Target, finding: Finding) -> None:
+        """For good if it is lasting; else for a minute, and for longer each time that it is confirmed: a control plane
+        that is out of reach for good is not waited for each minute."""
+        kept, seconds = self._found.get(target), _BUSY
+        if finding.lasting:
+            seconds = math.inf
+        elif kept is not None and kept.finding.detected == finding.detected:
+            seconds = min(2 * kept.seconds, _LONGEST)
+        self._found[target] = _Kept(finding, self._clock(), seconds)
+
+    def search(self, target: Target, options: EndpointOptions | None = None) -> Steps[Detected]:
+        """``detection``, whose finding is remembered. That nothing was found is, too, for a minute: each call of an
+        unknown container would send it all probes again."""
+        options = _as_probed(options)
+        missed = self._missed.get(target)
+        if missed is not None and missed.options == options and self._clock() - missed.since < _BUSY:
+            raise UnknownFormatError(missed.message)
+        try:
+            finding = yield from detection(target, options)
+        except UnknownFormatError as error:
+            self._missed[target] = _Missed(error.message, self._clock(), options)
+            raise
+        self.remember(target, finding)
+        return finding.detected
+
+    def forget(self, target: Target, *, older: float = 0.0) -> None:
+        """The next call looks again, if this was found at least ``older`` seconds ago; what the caller said stays."""
+        kept = self._found.get(target)
+        if kept is not None and self._clock() - kept.since >= older:
+            del self._found[target]
+
+
+class _Kept(NamedTuple):
+    """A finding, when it was made, and for how many seconds it holds."""
+
+    finding: Finding
+    since: float
+    seconds: float
+
+
+class _Missed(NamedTuple):
+    """What a search that found nothing said, when, and with which options it had asked."""
+
+    message: str
+    since: float
+    options: EndpointOptions
+
+
+def _said(text: str) -> Detected:
+    name, _, prompt = text.partition("/")
+    return Detected(
+        format=name, settings=Settings(prompt=prompt or None), source="caller", evidence=f"format={text!r} was given"
+    )
+
+
+# --- the search ------------------------------------------------------------------------------------------------------
+
+
+def drive(steps: Steps[T], send: Callable[[Call[Any]], Any]) -> T:
+    """What the search finds, its calls made by ``send``."""
+    try:
+        call = next(steps)
+        while True:
+            try:
+                answer = send(call)
+            except AwsllmError as error:
+                call = steps.throw(error)
+            else:
+                call = steps.send(answer)
+    except StopIteration as done:
+        found: T = done.value
+        return found
+
+
+async def drive_async(steps: Steps[T], send: Callable[[Call[Any]], Awaitable[Any]]) -> T:
+    """``drive``, awaited."""
+    try:
+        call = next(steps)
+        while True:
+            try:
+                answer = await send(call)
+            except AwsllmError as error:
+                call = steps.throw(error)
+            else:
+                call = steps.send(answer)
+    except StopIteration as done:
+        found: T = done.value
+        return found
+
+
+class Finding(Value, frozen=True):
+    """What a search found. It is not ``lasting`` where SageMaker could not be asked or the container failed on a probe:
+    what they would have said may be more, or something else."""
+
+    detected: Detected
+    lasting: bool = True
+
+
+class UnknownFormatError(ConfigurationError):
+    """Nothing tells what the container speaks."""
+
+
+def detection(target: Target, options: EndpointOptions | None = None) -> Steps[Finding]:
+    """What ``target`` speaks. Raises ``UnknownFormatError`` where nothing tells it, and what the probe meets: no such
+    endpoint, no access, no capacity."""
+    from awsllm.wire.endpoint import detect
+
+    desk = _Desk()
+    hosting = yield from (_component if target.component else _endpoint)(target, desk)
+    tags = (yield from _tags(hosting.arn, desk)) if hosting.arn else {}
+    found = detect.settled(tags=tags)
+    if found is None:
+        found = detect.settled(tags=tags, document=(yield from _from_document(tags, desk)))
+    if found is None:
+        found = detect.settled(tags=tags, container=(yield from _from_container(target, hosting, desk)))
+    if found is None:
+        found = detect.settled(tags=tags, probe=(yield from _from_probe(target, options, desk)))
+    if found is None:
+        raise _unknown(desk.refusals)
+    return Finding(found, lasting=not desk.was_busy)
+
+
+def _unknown(refusals: list[str]) -> UnknownFormatError:
+    from awsllm.wire.endpoint.formats import FORMATS
+
+    seen = f" ({'; '.join(refusals)})" if refusals else ""
+    return UnknownFormatError(
+        'what its container speaks could not be found out: say it with endpoint={"format": …} or '
+        f"Client(formats={{ENDPOINT: …}}); known are {', '.join(FORMATS)}{seen}"
+    )
+
+
+class _Desk:
+    """SageMaker's control plane as one search meets it: what it refuses is noted, and where it cannot be reached it is
+    not asked again. ``was_busy``: it, or the container at a probe, failed in a way that may pass."""
+
+    def __init__(self) -> None:
+        self.refusals: list[str] = []
+        self.was_busy = False
+        self._reachable = True
+
+    def ask(self, operation: str, **members: str) -> Steps[JsonObject]:
+        """The operation's answer, empty where it was refused."""
+        if not self._reachable:
+            return {}
+        try:
+            answer: JsonObject = yield control_call(operation, members)
+        except AwsllmError as error:
+            self._reachable = not isinstance(error, ConnectError | ModelTimeoutError)
+            self.was_busy = self.was_busy or isinstance(error, ServiceError)
+            self.refuse(operation, error)
+            return {}
+        return answer
+
+    def refuse(self, what: str, error: AwsllmError) -> None:
+        self.refusals.append(f"{what}: {error.message[:200]}")
+
+
+def control_call(operation: str, members: JsonObject) -> Call[JsonObject]:
+    """A call of SageMaker's control plane (JSON 1.1)."""
+    headers = {"Content-Type": "application/x-amz-json-1.1", "X-Amz-Target": f"SageMaker.{operation}"}
+    request = HttpRequest("sagemaker", "POST", "/", headers, msgspec.json.encode(members))
+    return Call(request, read_object, lambda r: errors.decode_error(r.status, r.headers, r.body))
+
+
+class _Hosting(Value, frozen=True):
+    """Where a target runs, as far as was told: who it is, and its container or where that is described."""
+
+    arn: str | None = None
+    config: str | None = None
+    model: str | None = None
+    image: str | None = None
+    environment: JsonObject | None = None
+
+
+def _endpoint(target: Target, desk: _Desk) -> Steps[_Hosting]:
+    answer = yield from desk.ask("DescribeEndpoint", EndpointName=target.endpoint)
+    variant = _named(answer.get("ProductionVariants"), "VariantName", target.variant)
+    return _Hosting(
+        arn=_text(answer, "EndpointArn"),
+        config=_text(answer, "EndpointConfigName"),
+        image=_text(variant, "DeployedImages", 0, "SpecifiedImage"),
+    )
+
+
+def _component(target: Target, desk: _Desk) -> Steps[_Hosting]:
+    """An adapter runs in the container of its base."""
+    answer = yield from desk.ask("DescribeInferenceComponent", InferenceComponentName=target.component or "")
+    arn, base = _text(answer, "InferenceComponentArn"), _text(answer, "Specification", "BaseInferenceComponentName")
+    if base:
+        answer = yield from desk.ask("DescribeInferenceComponent", InferenceComponentName=base)
+    specification = _at(answer, "Specification")
+    return _Hosting(
+        arn=arn,
+        model=_text(specification, "ModelName"),
+        image=_text(specification, "Container", "DeployedImage", "SpecifiedImage"),
+        environment=_at(specification, "Container", "Environment"),
+    )
+
+
+_MAX_PAGES = 3  # a resource has at most 50 tags
+
+
+def _tags(arn: str, desk: _Desk) -> Steps[dict[str, str]]:
+    tags: dict[str, str] = {}
+    token: dict[str, str] = {}
+    for _ in range(_MAX_PAGES):
+        answer = yield from desk.ask("ListTags", ResourceArn=arn, **token)
+        items = answer.get("Tags")
+        tags |= {str(_at(i, "Key")): str(_at(i, "Value")) for i in (items if isinstance(items, list) else ())}
+        if not (following := _text(answer, "NextToken")):
+            break
+        token = {"NextToken": following}
+    return tags
+
+
+def _from_document(tags: Mapping[str, str], desk: _Desk) -> Steps[Detected | None]:
+    """From the example payloads of the version that was deployed. Another version of the same model may speak another
+    format, so that without a version there are none."""
+    from awsllm.wire.endpoint import detect
+
+    model, version = tags.get(f"{_TAG}model-id"), tags.get(f"{_TAG}model-version")
+    if not model or not version or "*" in version:
+        return None
+    hub, kind = _hub(tags.get(_HUB_TAG))
+    members = {"HubName": hub, "HubContentType": kind, "HubContentName": model, "HubContentVersion": version}
+    answer = yield from desk.ask("DescribeHubContent", **members)
+    try:
+        document = msgspec.json.decode(_text(answer, "HubContentDocument") or "{}")
+    except (ValueError, RecursionError):
+        return None
+    return detect.from_payloads(_payloads(document, tags.get(f"{_TAG}inference-config-name", "")))
+
+
+def _payloads(document: JsonValue, config: str) -> JsonObject:
+    """The document's example payloads, as the components of the hosting configuration override them."""
+    components = _at(document, "InferenceConfigs", config, "ComponentNames")
+    names = [name for name in components if isinstance(name, str)] if isinstance(components, list) else []
+    for place in (*(("InferenceConfigComponents", name) for name in reversed(names)), ()):
+        found = _object(_at(document, *place, "DefaultPayloads"))
+        if examples := {name: example for name, example in found.items() if isinstance(example, dict)}:
+            return examples
+    return {}
+
+
+def _hub(arn: str | None) -> tuple[str, str]:
+    """The hub and the kind of content: ``arn:…:hub-content/HUB/KIND/NAME[/VERSION]``."""
+    parts = (arn or "").partition(":hub-content/")[2].split("/")
+    return (parts[0], parts[1]) if len(parts) >= 3 else (PUBLIC_HUB, "Model")
+
+
+def _from_container(target: Target, hosting: _Hosting, desk: _Desk) -> Steps[Detected | None]:
+    from awsllm.wire.endpoint import detect
+
+    model = hosting.model
+    if hosting.config:
+        answer = yield from desk.ask("DescribeEndpointConfig", EndpointConfigName=hosting.config)
+        model = _text(_named(answer.get("ProductionVariants"), "VariantName", target.variant), "ModelName")
+    container: JsonValue = {}
+    if model:
+        answer = yield from desk.ask("DescribeModel", ModelName=model)
+        container = answer.get("PrimaryContainer") or _named(
+            answer.get("Containers"), "ContainerHostname", target.container
+        )
+    image = _text(container, "Image") or hosting.image
+    package = _text(container, "ModelPackageName")
+    variables = {**_object(_at(container, "Environment")), **_object(hosting.environment)}
+    environment = {str(name): str(value) for name, value in variables.items()}
+    return detect.from_container(image, environment, model_package_arn=package)
+
+
+def _from_probe(target: Target, options: EndpointOptions | None, desk: _Desk) -> Steps[Detected | None]:
+    """Ask each way until one is answered. Where the caller has accepted the licence, a probe may say so."""
+    from awsllm.wire.endpoint import detect
+
+    options = _as_probed(options)
+    accepted = "accept_eula=true" if options.accept_eula else None
+    for probe in detect.probes():
+        payload = msgspec.structs.replace(probe.payload, attributes=accepted)
+        try:
+            reply: Payload = yield Call(invoke_request(target, options, payload), read_payload, read_error)
+        except AwsllmError as error:
+            if not detect.refused(error):
+                raise
+            desk.was_busy = desk.was_busy or not detect.refused_body(error)
+            desk.refuse(f"the probe {probe.name}", error)
+            continue
+        if found := probe.judge(reply):
+            return found
+    return None
+
+
+def _as_probed(options: EndpointOptions | None) -> EndpointOptions:
+    """The call's session and names are not the probes' to use."""
+    options = options or EndpointOptions()
+    return msgspec.structs.replace(options, session_id=None, inference_id=None, prefix_aware_id=None)
+
+
+# --- reading what may be missing -------------------------------------------------------------------------------------
+
+
+def _at(value: JsonValue, *path: str | int) -> JsonValue:
+    """What stands at ``path``; None where anything on the way is missing or of another kind."""
+    for step in path:
+        if isinstance(step, str):
+            value = value.get(step) if isinstance(value, dict) else None
+        else:
+            value = value[step] if isinstance(value, list) and len(value) > step else None
+    return value
+
+
+def _text(value: JsonValue, *path: str | int) -> str | None:
+    found = _at(value, *path)
+    return found if isinstance(found, str) else None
+
+
+def _object(value: JsonValue) -> JsonObject:
+    return value if isinstance(value, dict) else {}
+
+
+def _named(items: JsonValue, member: str, name: str | None) -> JsonValue:
+    """The item whose ``member`` is ``name``; the first where no name is given."""
+    listed = items if isinstance(items, list) else []
+    return next((item for item in listed if name is None or _at(item, member) == name), None)

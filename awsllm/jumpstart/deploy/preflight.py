@@ -1,0 +1,99 @@
+"""What can be told before anything is created: quotas, and instance types that are not offered.
+
+SageMaker has a quota per instance type, "<type> for endpoint usage", which starts at 0 for most accelerators. It is
+read from Service Quotas where the caller may (``servicequotas:ListServiceQuotas``). A region that does not offer a
+type for endpoints has no such quota. Where neither can be read, nothing is claimed.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from awsllm.errors import AccessDeniedError, AwsllmError, DeploymentError
+from awsllm.jumpstart.deploy.resources import SAGEMAKER, Clients, pages
+from awsllm.jumpstart.plan.plan import Plan
+from awsllm.types import Value
+
+QUOTAS = "service-quotas"
+_SUFFIX = " for endpoint usage"
+
+
+class Finding(Value, frozen=True, kw_only=True):
+    """One thing told before creation. ``fatal``: creating the endpoint is certain to fail."""
+
+    resource: str
+    text: str
+    fatal: bool = False
+
+
+def wanted_instances(plan: Plan) -> Counter[str]:
+    """How many instances of each type the plan's variants start with; serverless ones have none."""
+    wanted: Counter[str] = Counter()
+    for step in plan.steps:
+        if step.operation == "CreateEndpointConfig":
+            for variant in step.request.get("ProductionVariants", []):
+                if variant.get("InstanceType"):
+                    wanted[variant["InstanceType"]] += variant.get("InitialInstanceCount", 1)
+    return wanted
+
+
+def examine(plan: Plan, clients: Clients) -> tuple[Finding, ...]:
+    """What the APIs can tell of a plan before it is applied; findings that quotas could not be read included."""
+    wanted = wanted_instances(plan)
+    if not wanted:
+        return ()
+    try:
+        quotas = _endpoint_quotas(clients, set(wanted))
+    except NotImplementedError:  # an emulator without Service Quotas
+        quotas = None
+    except AccessDeniedError:
+        return (
+            Finding(resource=QUOTAS, text="quotas were not checked: servicequotas:ListServiceQuotas is not allowed"),
+        )
+    except AwsllmError as error:
+        return (Finding(resource=QUOTAS, text=f"quotas were not checked: {error}"),)
+    if not quotas:
+        return (
+            Finding(resource=QUOTAS, text="quotas were not checked: Service Quotas does not know SageMaker's here"),
+        )
+    return tuple(finding for kind, count in sorted(wanted.items()) for finding in _judge(kind, count, plan, quotas))
+
+
+def check(plan: Plan, clients: Clients) -> tuple[Finding, ...]:
+    """``examine``, raising ``DeploymentError`` with what to do where creation is certain to fail."""
+    findings = examine(plan, clients)
+    fatal = [finding.text for finding in findings if finding.fatal]
+    if fatal:
+        error = DeploymentError(f"{plan.endpoint} was not created: {' '.join(fatal)}")
+        error.reason = " ".join(fatal)
+        raise error
+    return findings
+
+
+def _judge(kind: str, count: int, plan: Plan, quotas: dict[str, float]) -> tuple[Finding, ...]:
+    if kind not in quotas:
+        text = (
+            f"no quota {kind + _SUFFIX!r} is listed in {plan.region}: the type may not be offered for endpoints there."
+        )
+        return (Finding(resource=kind, text=text),)
+    if quotas[kind] >= count:
+        return ()
+    text = (
+        f"{plan.region} allows {quotas[kind]:g} of {kind} for endpoints, {count} are needed. Ask for the quota "
+        f"{kind + _SUFFIX!r} in the Service Quotas console (it can take days), or give another instance_type."
+    )
+    return (Finding(resource=kind, text=text, fatal=True),)
+
+
+def _endpoint_quotas(clients: Clients, kinds: set[str]) -> dict[str, float]:
+    """The quotas of endpoints by instance type. Stops when all ``kinds`` have been seen: there are thousands."""
+    found: dict[str, float] = {}
+    listed: Any = pages(clients, QUOTAS, "list_service_quotas", "Quotas", ServiceCode=SAGEMAKER, MaxResults=100)
+    for quota in listed:
+        name = str(quota.get("QuotaName", ""))
+        if name.endswith(_SUFFIX):
+            found[name.removesuffix(_SUFFIX)] = float(quota.get("Value", 0))
+        if kinds <= found.keys():
+            break
+    return found

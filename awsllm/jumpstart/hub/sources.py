@@ -1,0 +1,394 @@
+"""Where JumpStart's documents come from: the hub API, the S3 cache, a private hub, a directory.
+
+Each source lists what it has (``Entry``: one version of one model, as far as a listing tells) and gives one document as
+it came, which it can also read. A source does I/O and knows nothing of caching; ``cache.py`` stands before it.
+
+The hub's listing holds each model's newest version, the S3 manifest and a directory every version. None of the listings
+says whether a model is gated or can be fine-tuned: that is in the documents.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import msgspec
+
+from awsllm.aws.control import translated
+from awsllm.errors import AwsllmError, ConfigurationError, ModelNotFoundError
+from awsllm.jumpstart.hub.document import ModelDocument, keyword, read_content, read_description, read_spec
+from awsllm.jumpstart.hub.spec import Buckets
+from awsllm.types import JsonObject, JsonValue, Value
+
+_T = TypeVar("_T")
+
+PUBLIC_HUB = "SageMakerPublicHub"
+PAGE = 100  # the most that ListHubContents gives at once (service model, ``MaxResults``)
+MANIFESTS = {"models_manifest.json": False, "proprietary-sdk-manifest.json": True}
+"""In the content bucket; whether the models are proprietary (Marketplace)."""
+
+
+class Entry(Value, frozen=True, kw_only=True):
+    """One version of one model as a listing tells it. ``locator`` is the document's key or file; ``proprietary`` is
+    None where the listing does not say."""
+
+    model_id: str
+    version: str
+    display_name: str | None = None
+    description: str | None = None
+    provider: str | None = None
+    keywords: tuple[str, ...] = ()
+    support_status: str | None = None
+    proprietary: bool | None = None
+    locator: str | None = None
+
+    @property
+    def freshness(self) -> tuple[bool, tuple[tuple[int, int | str], ...]]:
+        """The newest version is the greatest; a deprecated one only where there is no other."""
+        return self.support_status != "Deprecated", version_key(self.version)
+
+
+class Listing(Value, frozen=True, kw_only=True):
+    """``etag`` names this state of the listing, where the source has such a name."""
+
+    entries: tuple[Entry, ...]
+    etag: str | None = None
+
+    def versions(self, model_id: str) -> tuple[str, ...]:
+        """Newest first."""
+        found = {entry.version for entry in self.entries if entry.model_id == model_id}
+        return tuple(sorted(found, key=version_key, reverse=True))
+
+    def find(self, model_id: str, version: str | None) -> Entry:
+        """The entry of the version, or of the newest; ``ModelNotFoundError`` where there is none."""
+        found = [entry for entry in self.entries if entry.model_id == model_id and version in (None, entry.version)]
+        if not found:
+            raise ModelNotFoundError(f"no model {model_id!r}" + (f" of version {version}" if version else ""))
+        return max(found, key=lambda entry: entry.freshness)
+
+
+Listed = Callable[[], Listing]
+"""A source's listing, cached and fetched when it is needed."""
+
+
+class Source(Protocol):
+    """``kind`` becomes ``ModelDocument.source``; ``label`` names the source in messages; ``place`` names it in the
+    cache, None where it must not be kept beyond this process."""
+
+    kind: str
+    label: str
+    place: str | None
+
+    def listing(self, etag: str | None) -> Listing | None:
+        """What there is; None where that is still what ``etag`` names."""
+
+    def versions(self, model_id: str, listed: Listed) -> tuple[str, ...]:
+        """Newest first; empty for a model that is not there."""
+
+    def document(self, model_id: str, version: str | None, listed: Listed) -> JsonObject:
+        """The document as it came, the newest without a version; ``ModelNotFoundError`` where there is none."""
+
+    def read(self, raw: JsonObject, listed: Listed) -> ModelDocument: ...
+
+
+def version_key(version: str) -> tuple[tuple[int, int | str], ...]:
+    """Orders versions: numbers as numbers, and before words."""
+    return tuple((1, int(part)) if part.isdigit() else (0, part) for part in version.split("."))
+
+
+def is_missing(error: AwsllmError) -> bool:
+    """Whether a service said that what was asked for is not there. SageMaker says so with status 400."""
+    return isinstance(error, ModelNotFoundError) or error.code in ("ResourceNotFound", "ResourceNotFoundException")
+
+
+# --- a hub -----------------------------------------------------------------------------------------------------------
+
+
+class Hub:
+    """A SageMaker hub: the public one, or a private one by name or ARN.
+
+    A private hub holds references to public models and models of its own: two types of content, tried in this order.
+    Only an ARN says whose hub it is, so one given by name is not kept beyond this process.
+    """
+
+    def __init__(self, client: Any, region: str, hub: str = PUBLIC_HUB) -> None:
+        public = hub.rpartition("/")[2] == PUBLIC_HUB
+        self.kind = "hub" if public else "private-hub"
+        self.label = f"the hub {hub}" + ("" if hub.startswith("arn:") else f" in {region}")
+        self.place = None if not public and not hub.startswith("arn:") else f"hub/{region}/{hub}"
+        self._client = client
+        self._region = region
+        self._hub = hub
+        self._types = ("Model",) if public else ("ModelReference", "Model")
+
+    def listing(self, etag: str | None) -> Listing | None:
+        found: dict[str, Entry] = {}
+        for kind in self._types:
+            for summary in self._pages("list_hub_contents", HubContentType=kind):
+                found.setdefault(str(summary.get("HubContentName")), _hub_entry(summary))
+        return Listing(entries=tuple(found.values()))
+
+    def versions(self, model_id: str, listed: Listed) -> tuple[str, ...]:
+        def versions_of(kind: str) -> tuple[str, ...]:
+            pages = self._pages("list_hub_content_versions", HubContentType=kind, HubContentName=model_id)
+            found = {str(summary["HubContentVersion"]) for summary in pages if summary.get("HubContentVersion")}
+            return tuple(sorted(found, key=version_key, reverse=True))
+
+        return self._first_type(versions_of)
+
+    def document(self, model_id: str, version: str | None, listed: Listed) -> JsonObject:
+        asked = {"HubContentVersion": version} if version else {}
+
+        def describe(kind: str) -> JsonObject:
+            with translated():
+                answer = self._client.describe_hub_content(
+                    HubName=self._hub, HubContentType=kind, HubContentName=model_id, **asked
+                )
+            return _plain(answer)
+
+        return self._first_type(describe)
+
+    def read(self, raw: JsonObject, listed: Listed) -> ModelDocument:
+        return read_description(raw, region=self._region, source=self.kind)
+
+    def _first_type(self, ask: Callable[[str], _T]) -> _T:
+        """The answer for the first type of content of which there is this name."""
+        for kind in self._types[:-1]:
+            try:
+                return ask(kind)
+            except AwsllmError as error:
+                if not is_missing(error):
+                    raise
+        return ask(self._types[-1])
+
+    def _pages(self, operation: str, **request: str) -> Iterator[JsonObject]:
+        """Every summary: boto3 has no paginator for these operations."""
+        token: str | None = None
+        while True:
+            more = {"NextToken": token} if token else {}
+            with translated():
+                page = getattr(self._client, operation)(HubName=self._hub, MaxResults=PAGE, **request, **more)
+            yield from page.get("HubContentSummaries", ())
+            last, token = token, page.get("NextToken")
+            if not token or token == last:
+                return
+
+
+def _hub_entry(summary: JsonObject) -> Entry:
+    return Entry(
+        model_id=str(summary.get("HubContentName")),
+        version=str(summary.get("HubContentVersion")),
+        display_name=summary.get("HubContentDisplayName"),
+        description=summary.get("HubContentDescription"),
+        keywords=_words(summary.get("HubContentSearchKeywords")),
+        support_status=summary.get("SupportStatus"),
+    )
+
+
+def _plain(answer: JsonObject) -> JsonObject:
+    """The answer without boto3's own members, times as text, so that it is the same from the cache."""
+    told = {name: value for name, value in answer.items() if name != "ResponseMetadata"}
+    plain: JsonObject = msgspec.json.decode(msgspec.json.encode(told))
+    return plain
+
+
+# --- the S3 cache ----------------------------------------------------------------------------------------------------
+
+
+class S3Cache:
+    """The manifests and documents that JumpStart publishes in S3, read without credentials."""
+
+    kind = "cache"
+
+    def __init__(self, client: Any, region: str) -> None:
+        self.label = f"JumpStart's S3 cache in {region}"
+        self._client = client
+        self._region = region
+        self._buckets = Buckets.of(region)
+        self.place: str | None = f"s3/{self._buckets.content}"
+
+    def listing(self, etag: str | None) -> Listing | None:
+        """The first manifest has to be there. The etags of both make the listing's; where one changed, both are
+        read."""
+        known = dict(zip(MANIFESTS, (etag or "").split(","), strict=False))
+        if etag and all(self._unchanged(key, known.get(key, "")) for key in MANIFESTS):
+            return None
+        entries: list[Entry] = []
+        etags: list[str] = []
+        for place, (key, proprietary) in enumerate(MANIFESTS.items()):
+            try:
+                rows, tag = self._get(key)
+            except AwsllmError as error:
+                if place == 0 or not _is_absent(error):
+                    raise
+                rows, tag = [], ""
+            entries += _manifest_entries(rows, proprietary=proprietary)
+            etags.append(tag)
+        return Listing(entries=tuple(entries), etag=",".join(etags))
+
+    def versions(self, model_id: str, listed: Listed) -> tuple[str, ...]:  # the manifest holds every version
+        return listed().versions(model_id)
+
+    def document(self, model_id: str, version: str | None, listed: Listed) -> JsonObject:
+        entry = listed().find(model_id, version)
+        spec, _ = self._get(entry.locator or "")
+        return spec if isinstance(spec, dict) else {}
+
+    def read(self, raw: JsonObject, listed: Listed) -> ModelDocument:
+        """The manifest's words and provider are the document's, which has neither."""
+        document = read_spec(raw, region=self._region, source=self.kind, buckets=self._buckets)
+        try:
+            entry = listed().find(document.model_id, document.version)
+        except AwsllmError:  # the document is there without them
+            return document
+        return msgspec.structs.replace(
+            document,
+            keywords=entry.keywords,
+            provider=document.provider or entry.provider,
+            task=document.task or keyword(entry.keywords, "task"),
+            framework=document.framework or keyword(entry.keywords, "framework"),
+            proprietary=document.proprietary or bool(entry.proprietary),
+            support_status=document.support_status or entry.support_status,
+        )
+
+    def _get(self, key: str) -> tuple[Any, str]:
+        with translated():
+            answer = self._client.get_object(Bucket=self._buckets.content, Key=key)
+            body = answer["Body"].read()
+        try:
+            return msgspec.json.decode(body), str(answer.get("ETag", "")).strip('"')
+        except msgspec.DecodeError as error:
+            raise ConfigurationError(f"s3://{self._buckets.content}/{key} is not JSON: {error}") from error
+
+    def _unchanged(self, key: str, etag: str) -> bool:
+        try:
+            with translated():
+                answer = self._client.head_object(Bucket=self._buckets.content, Key=key)
+        except AwsllmError as error:
+            if _is_absent(error):
+                return not etag
+            raise
+        return bool(etag) and str(answer.get("ETag", "")).strip('"') == etag
+
+
+def _is_absent(error: AwsllmError) -> bool:
+    """Without the right to list a bucket, what is not there is forbidden."""
+    return error.status in (403, 404)
+
+
+def _manifest_entries(rows: JsonValue, *, proprietary: bool) -> Iterator[Entry]:
+    for row in rows if isinstance(rows, list) else ():
+        if isinstance(row, dict) and row.get("model_id") and row.get("version") and row.get("spec_key"):
+            words = _words(row.get("search_keywords"))
+            yield Entry(
+                model_id=str(row["model_id"]),
+                version=str(row["version"]),
+                provider=row.get("provider") or keyword(words, "provider"),
+                keywords=words,
+                support_status="Deprecated" if row.get("deprecated") else None,
+                proprietary=proprietary,
+                locator=str(row["spec_key"]),
+            )
+
+
+# --- a directory -----------------------------------------------------------------------------------------------------
+
+
+class Directory:
+    """JSON files beneath a directory: answers of DescribeHubContent, documents of the S3 cache, or documents in the
+    hub's form, whose names are ``MODEL.json`` or ``MODEL@VERSION.json``. Other JSON is passed over.
+
+    Where two files tell of one version, an answer goes before a bare document and this before the S3 form.
+    """
+
+    kind = "directory"
+    place: str | None = None
+
+    def __init__(self, path: str | Path, region: str) -> None:
+        self._path = Path(path).expanduser()
+        self._region = region
+        self.label = f"the directory {self._path}"
+
+    def listing(self, etag: str | None) -> Listing | None:
+        if not self._path.is_dir():
+            raise ConfigurationError(f"{self._path} is not a directory: AWSLLM_JUMPSTART_DIR or directory= names one")
+        found: dict[tuple[str, str], tuple[int, Entry]] = {}
+        for file in sorted(self._path.rglob("*.json")):
+            raw = _load(file)
+            rank = _form(raw)
+            if rank is None:
+                continue
+            document = self._read(file, raw)
+            key = (document.model_id, document.version)
+            if key not in found or rank < found[key][0]:
+                found[key] = (rank, _document_entry(document, file))
+        return Listing(entries=tuple(entry for _, entry in found.values()))
+
+    def versions(self, model_id: str, listed: Listed) -> tuple[str, ...]:
+        return listed().versions(model_id)
+
+    def document(self, model_id: str, version: str | None, listed: Listed) -> JsonObject:
+        file = listed().find(model_id, version).locator or ""
+        return {"file": file, "value": _load(Path(file))}
+
+    def read(self, raw: JsonObject, listed: Listed) -> ModelDocument:
+        return self._read(Path(raw["file"]), raw["value"])
+
+    def _read(self, file: Path, raw: JsonObject) -> ModelDocument:
+        if "HubContentDocument" in raw:
+            return read_description(raw, region=self._region, source=self.kind)
+        if "model_id" in raw:
+            return read_spec(raw, region=self._region, source=self.kind)
+        model_id, _, version = file.stem.partition("@")
+        return read_content(raw, model_id=model_id, version=version or "1.0.0", region=self._region, source=self.kind)
+
+
+_CONTENT = ("HostingEcrUri", "HostingArtifactUri", "HostingModelPackageArn", "InferenceConfigs", "ModelTypes")
+
+
+def _form(raw: JsonValue) -> int | None:
+    """Which of the three forms, in the order in which they are preferred; None for none of them."""
+    if not isinstance(raw, dict):
+        return None
+    if raw.get("HubContentName") and raw.get("HubContentDocument"):
+        return 0
+    if any(name in raw for name in _CONTENT):
+        return 1
+    return 2 if raw.get("model_id") and raw.get("version") else None
+
+
+def _load(file: Path) -> JsonValue:
+    try:
+        return msgspec.json.decode(file.read_bytes())
+    except (OSError, msgspec.DecodeError) as error:
+        raise ConfigurationError(f"{file} cannot be read as JSON: {error}") from error
+
+
+def _document_entry(document: ModelDocument, file: Path) -> Entry:
+    return Entry(
+        model_id=document.model_id,
+        version=document.version,
+        display_name=document.display_name,
+        description=document.description,
+        provider=document.provider,
+        keywords=document.keywords,
+        support_status=document.support_status,
+        proprietary=document.proprietary,
+        locator=str(file),
+    )
+
+
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+def is_model_id(text: str) -> bool:
+    """Whether the text can be a model's id; what cannot is never sent, nor made a file's name."""
+    return bool(_ID.fullmatch(text))
+
+
+def _words(keywords: JsonValue) -> tuple[str, ...]:
+    """Search keywords without their ``@``."""
+    words = keywords if isinstance(keywords, list) else ()
+    return tuple(word.removeprefix("@") for word in words if isinstance(word, str))

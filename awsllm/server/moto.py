@@ -1,0 +1,282 @@
+"""All that is known here of moto's insides, in one place that checks itself.
+
+moto answers botocore through one object, ``botocore_stubber``, registered for the event ``before-send`` of every
+session made after its import. While at least one responder is installed, that object's ``__call__`` asks the
+innermost first, and what it does not answer goes on to moto. Besides that, moto's list of scalable dimensions gets the
+one of inference components for as long. Nothing else of moto is changed, so clients that moto answers are answered here
+too, whenever they were made, and a nested or foreign ``mock_aws`` changes nothing.
+
+``Beside`` and ``Objects`` read and write moto's backends: what SageMaker's control plane asks of its neighbours.
+
+``check`` compares what is used with what is there and names moto's version where it differs.
+"""
+
+from __future__ import annotations
+
+import inspect
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from enum import Enum
+from importlib.metadata import version
+from typing import Any, TypeAlias
+
+from awsllm.errors import ConfigurationError
+from awsllm.server.account.plane import Neighbours
+from awsllm.types import JsonObject
+
+Responder: TypeAlias = Callable[[Any], Any]
+"""Given botocore's AWSPreparedRequest, returns an AWSResponse, or None to leave the request to moto."""
+
+SUPPORTED = "moto>=5.2.5,<5.3"
+
+_lock = threading.Lock()
+_responders: list[Responder] = []
+# Set by the first install and kept: a call on another thread may be on its way through ``_call`` during an uninstall.
+_original: Callable[..., Any] | None = None
+_dimensions: Any = None  # moto's own enumeration, while another stands in its place
+
+
+def check() -> None:
+    """Raise ``ConfigurationError`` if moto is missing, works outside this process, or is not as this module knows
+    it."""
+    try:
+        from moto import settings
+    except ImportError as error:
+        raise ConfigurationError("mock_aws needs moto: pip install 'awsllm[test]'") from error
+    if settings.TEST_SERVER_MODE or settings.is_test_proxy_mode():
+        raise ConfigurationError("awsllm's mock_aws answers in-process: unset TEST_SERVER_MODE and TEST_PROXY_MODE")
+    moved = [what for what, holds in _expectations().items() if not holds]
+    if moved:
+        raise ConfigurationError(
+            f"moto {version('moto')} is not as awsllm.testing knows it ({', '.join(moved)}): install {SUPPORTED!r}"
+        )
+
+
+def _expectations() -> dict[str, bool]:
+    from botocore.handlers import BUILTIN_HANDLERS
+    from moto.core import models
+    from moto.core.botocore_stubber import BotocoreStubber
+
+    stubber = getattr(models, "botocore_stubber", None)
+    scaling, scaling_responses = _autoscaling()
+    dimensions = getattr(scaling, "ScalableDimensionValueSet", None)
+    parameters = list(inspect.signature(_original or BotocoreStubber.__call__).parameters)
+    return {
+        "moto.core.models.botocore_stubber": isinstance(stubber, BotocoreStubber),
+        "BotocoreStubber.enabled": isinstance(getattr(stubber, "enabled", None), bool),
+        "BotocoreStubber.__call__": parameters[:3] == ["self", "event_name", "request"],
+        "botocore.handlers.BUILTIN_HANDLERS": ("before-send", stubber) in BUILTIN_HANDLERS,
+        "moto.applicationautoscaling.models.ScalableDimensionValueSet": isinstance(dimensions, type)
+        and issubclass(dimensions, Enum)
+        and getattr(scaling_responses, "ScalableDimensionValueSet", None) is dimensions,
+        "MockAWS._decorate_class": callable(getattr(models.MockAWS, "_decorate_class", None)),
+    }
+
+
+def install(responder: Responder) -> None:
+    """Ask ``responder`` before moto, and before those that are installed already."""
+    global _original
+    from moto.core.botocore_stubber import BotocoreStubber
+
+    with _lock:
+        _responders.append(responder)
+        if _original is None:
+            _original = BotocoreStubber.__call__
+        if len(_responders) == 1:
+            BotocoreStubber.__call__ = _call  # type: ignore[method-assign,assignment]
+            _allow_components()
+
+
+def uninstall(responder: Responder) -> None:
+    """Undo ``install``; with the last responder, moto is as it was."""
+    from moto.core.botocore_stubber import BotocoreStubber
+
+    with _lock:
+        _responders.remove(responder)
+        if not _responders and _original is not None:
+            BotocoreStubber.__call__ = _original  # type: ignore[method-assign]
+            _forbid_components()
+
+
+def _allow_components() -> None:
+    """moto's list of what can be scaled ends before inference components. An enumeration with members cannot be
+    extended, so the two modules that read it get another."""
+    global _dimensions
+    models, responses = _autoscaling()
+    _dimensions = models.ScalableDimensionValueSet
+    named = {member.name: member.value for member in _dimensions if member.value != COMPONENT_DIMENSION}
+    named["SAGEMAKER_COMPONENT_COPIES"] = COMPONENT_DIMENSION
+    extended = Enum("ScalableDimensionValueSet", named)  # type: ignore[misc]
+    models.ScalableDimensionValueSet = responses.ScalableDimensionValueSet = extended
+
+
+def _forbid_components() -> None:
+    models, responses = _autoscaling()
+    models.ScalableDimensionValueSet = responses.ScalableDimensionValueSet = _dimensions
+
+
+def _autoscaling() -> tuple[Any, Any]:
+    from moto.applicationautoscaling import models, responses
+
+    return models, responses
+
+
+def _call(stubber: Any, event_name: str, request: Any, **kwargs: Any) -> Any:
+    original, responders = _original, tuple(reversed(_responders))
+    if stubber.enabled:
+        for responder in responders:
+            response = responder(request)
+            if response is not None:
+                return response
+    return original(stubber, event_name, request, **kwargs) if original is not None else None
+
+
+def passed_through(service: str, url: str) -> bool:
+    """Whether moto's configuration sends these calls to the real AWS. ``service`` is moto's name of it."""
+    from moto.core.config import passthrough_service, passthrough_url
+
+    return bool(passthrough_service(service) or passthrough_url(url.partition("?")[0]))
+
+
+def endpoint_exists(name: str, region: str) -> bool:
+    """Whether a SageMaker endpoint was created in moto's default account."""
+    return name in _sagemaker(region).endpoints
+
+
+def _sagemaker(region: str) -> Any:
+    from moto.core.models import DEFAULT_ACCOUNT_ID
+    from moto.sagemaker.models import sagemaker_backends
+
+    return sagemaker_backends[DEFAULT_ACCOUNT_ID][region]
+
+
+class Beside(Neighbours):
+    """moto's services beside the control plane: logs, alarms and scaling policies, and its own SageMaker resources
+    (those that CloudFormation makes)."""
+
+    def log(self, region: str, group: str, stream: str, lines: Sequence[str]) -> None:
+        from moto.core.models import DEFAULT_ACCOUNT_ID
+        from moto.logs.models import logs_backends
+
+        logs = logs_backends[DEFAULT_ACCOUNT_ID][region]
+        logs.ensure_log_group(group)
+        if stream not in logs.groups[group].streams:
+            logs.create_log_stream(group, stream)
+        now = int(time.time() * 1000)
+        logs.put_log_events(group, stream, [{"timestamp": now, "message": line} for line in lines])
+
+    def wake(self, region: str, component: str) -> int:
+        from moto.applicationautoscaling.models import applicationautoscaling_backends
+        from moto.cloudwatch.models import cloudwatch_backends
+        from moto.core.models import DEFAULT_ACCOUNT_ID
+
+        alarms = cloudwatch_backends[DEFAULT_ACCOUNT_ID][region].alarms.values()
+        actions = {action for alarm in alarms if _watches(alarm, component) for action in alarm.alarm_actions}
+        scaling = applicationautoscaling_backends[DEFAULT_ACCOUNT_ID][region]
+        steps = [
+            step.get("ScalingAdjustment", 0)
+            for policy in scaling.policies.values()
+            if policy.policy_arn in actions and policy.step_scaling_policy_configuration
+            for step in policy.step_scaling_policy_configuration.get("StepAdjustments", ())
+        ]
+        target = scaling.targets.get(COMPONENT_DIMENSION, {}).get(f"inference-component/{component}")
+        most = target.max_capacity if target else 0
+        return min(max(steps, default=0), most or 0)
+
+    def knows(self, region: str, kind: str, name: str) -> bool:
+        if kind not in _KINDS:
+            return False
+        records = getattr(_sagemaker(region), _KINDS[kind][0])
+        return name in records
+
+    def summaries(self, region: str, kind: str) -> list[JsonObject]:
+        if kind not in _KINDS:
+            return []
+        attribute, members = _KINDS[kind]
+        return [
+            {member: _plain(getattr(record, name)) for member, name in members.items()}
+            for record in getattr(_sagemaker(region), attribute).values()
+        ]
+
+
+COMPONENT_DIMENSION = "sagemaker:inference-component:DesiredCopyCount"
+_CREATED = {"CreationTime": "creation_time"}
+# Kind to moto's attribute, and the members of a summary to the attributes of moto's records.
+_KINDS: Mapping[str, tuple[str, dict[str, str]]] = {
+    "model": ("_models", {"ModelName": "model_name", "ModelArn": "arn", **_CREATED}),
+    "endpoint-config": (
+        "endpoint_configs",
+        {"EndpointConfigName": "endpoint_config_name", "EndpointConfigArn": "endpoint_config_arn", **_CREATED},
+    ),
+    "endpoint": (
+        "endpoints",
+        {
+            "EndpointName": "endpoint_name",
+            "EndpointArn": "arn",
+            "LastModifiedTime": "last_modified_time",
+            "EndpointStatus": "endpoint_status",
+            **_CREATED,
+        },
+    ),
+}
+
+
+def _watches(alarm: Any, component: str) -> bool:
+    dimensions = {dimension.name: dimension.value for dimension in alarm.dimensions}
+    return (
+        alarm.metric_name == "NoCapacityInvocationFailures"
+        and alarm.actions_enabled
+        and dimensions.get("InferenceComponentName") == component
+    )
+
+
+def _plain(value: Any) -> Any:
+    """moto keeps times in UTC and without saying so."""
+    return value.replace(tzinfo=UTC).timestamp() if isinstance(value, datetime) else value
+
+
+class Objects:
+    """moto's S3, as jobs need it."""
+
+    def read(self, uri: str) -> bytes:
+        bucket, key = _place(uri)
+        found = _s3().get_object(bucket, key) if bucket in _s3().buckets else None
+        if found is None:
+            raise KeyError(uri)
+        return bytes(found.value)
+
+    def write(self, uri: str, data: bytes) -> None:
+        """Raises ``KeyError`` for a bucket that does not exist."""
+        bucket, key = _place(uri)
+        if bucket not in _s3().buckets:
+            raise KeyError(uri)
+        _s3().put_object(bucket, key, data)
+
+    def list(self, uri: str) -> Sequence[str]:
+        bucket, prefix = _place(uri)
+        if bucket not in _s3().buckets:
+            return []
+        return [f"s3://{bucket}/{key}" for key in sorted(_s3().buckets[bucket].keys) if key.startswith(prefix)]
+
+
+def _s3() -> Any:
+    from moto.core.models import DEFAULT_ACCOUNT_ID
+    from moto.s3.models import s3_backends
+
+    return s3_backends[DEFAULT_ACCOUNT_ID]["aws"]
+
+
+def _place(uri: str) -> tuple[str, str]:
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    return bucket, key
+
+
+def decorate_class(mock: Any, cls: type) -> type:
+    """Decorate a class's test methods as moto's own decorator does. ``mock`` is called with each method and the keyword
+    arguments ``reset`` and ``remove_data``."""
+    from moto.core.models import MockAWS
+
+    decorated: type = MockAWS._decorate_class(mock, cls)
+    return decorated

@@ -1,0 +1,54 @@
+"""Which Bedrock model ids are answered, and as what.
+
+One local model stands behind every chat model of a provider that Bedrock lists, and one behind the embedding models, so
+that a program keeps its model ids. An id of no known provider is refused as Bedrock refuses it: a misspelt id is what a
+test should find.
+"""
+
+from __future__ import annotations
+
+from awsllm.errors import UnsupportedError, ValidationError
+from awsllm.models.profiles import profile
+from awsllm.wire.amazon.titan import Titan
+from awsllm.wire.invoke import embedder
+
+# Resources whose ARN does not say which model they are: whoever made one knows that it chats.
+_OPAQUE = (
+    *("application-inference-profile/", "provisioned-model/", "custom-model/", "custom-model-deployment/"),
+    *("imported-model/", "prompt-router/", "default-prompt-router/", "endpoint/"),
+)
+
+
+def check_chat_model(model: str) -> None:
+    """Raise what Bedrock says to Converse with an id that is unknown, or known and not a chat model."""
+    _check_known(model)
+    if not profile("bedrock", model).converse:
+        raise _refused(
+            "This action doesn't support the model that you provided. Try again with a supported text or chat model."
+        )
+
+
+def titan_body(model: str) -> Titan:
+    """The InvokeModel body that ``model`` takes; of those, the server answers the Titan text embeddings."""
+    _check_known(model)
+    try:
+        return embedder(model)
+    except UnsupportedError as error:
+        raise _refused(
+            f"InvokeModel is served here for Amazon Titan text embeddings, not for {model}. "
+            "Use Converse or ConverseStream for chat models."
+        ) from error
+
+
+def _check_known(model: str) -> None:
+    resource = model.split(":", 5)[-1] if model.startswith("arn:") else ""
+    if resource.startswith(_OPAQUE):
+        return
+    if resource.startswith("prompt/"):
+        raise _refused("Prompt resources are not served here: give a model and messages.")
+    if profile("bedrock", model).provider == "unknown":
+        raise _refused("The provided model identifier is invalid.")
+
+
+def _refused(message: str) -> ValidationError:
+    return ValidationError(message, code="ValidationException", status=400)

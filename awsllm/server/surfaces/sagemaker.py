@@ -1,0 +1,220 @@
+"""SageMaker's runtime, spoken by the server: endpoints whose containers speak one of many formats.
+
+The service hands the container's bytes through. What the container refuses, the caller sees as ``ModelError`` (424)
+with the container's own status and body inside; a stream comes as ``PayloadPart`` events with raw bytes, cut anywhere.
+Which operation was called and what the body asks for are two things: a body that asks for no stream on the streaming
+operation gets its whole answer in parts, and one that does on the plain operation gets the container's stream as it
+is.
+
+``Incoming.container`` says which format answers; without one it is OpenAI's chat and embedding bodies, in parts as the
+container writes them.
+
+Facts of the wire: botocore's service model ``sagemaker-runtime``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import TypeVar, assert_never
+
+import msgspec
+
+from awsllm.errors import AccessDeniedError, AwsllmError, ModelNotReadyError, ServerError, ValidationError
+from awsllm.server.account.containers import PLAIN, Container, Cutter
+from awsllm.server.shapes import check
+from awsllm.server.work import Answer, Incoming, Pictures, Ranking, Reply, Stream, Vectors, Work
+from awsllm.types import (
+    ConverseRequest,
+    ConverseResponse,
+    EmbedRequest,
+    EmbedResponse,
+    ImageRequest,
+    ImageResponse,
+    JsonObject,
+    RerankRequest,
+    RerankResponse,
+    StreamEvent,
+)
+from awsllm.wire.body import JSON, Asked, Payload, ReplyContext
+from awsllm.wire.eventstream import encode_event_frame, encode_exception_frame
+
+SERVICE = "sagemaker-runtime"
+MAX_BODY = 6_291_456  # bytes, ``BodyBlob`` in the service model
+_STREAM = "InvokeEndpointWithResponseStream"
+_EVENT_STREAM = "application/vnd.amazon.eventstream"
+_FRAMINGS = {"sse": "text/event-stream", "jsonlines": "application/jsonlines"}
+Q = TypeVar("Q", bound=Asked)
+# What concerns only how a reply is written; no model is given it.
+_OF_THE_REPLY = (
+    "stream_options",
+    "encoding_format",
+    "embedding_types",
+    "details",
+    "decoder_input_details",
+    "return_full_text",
+    "return_text",
+)
+
+
+def failure(incoming: Incoming, error: AwsllmError) -> Reply:
+    """``error`` as a reply: the service's own, or the container's inside a ModelError."""
+    body: JsonObject
+    match error:
+        case AccessDeniedError():
+            status, kind, body = 403, "AccessDeniedException", {"Message": error.message}
+        case AwsllmError(code="ValidationError"):
+            status, kind, body = 400, "ValidationError", {"Message": error.message}
+        case ModelNotReadyError():
+            status, kind, body = 429, "ModelNotReadyException", {"Message": error.message}
+        case _:
+            status, kind, body = 424, "ModelError", _model_error(_container(incoming), error)
+    return Reply(status, {"Content-Type": JSON, "x-amzn-ErrorType": kind}, msgspec.json.encode(body))
+
+
+def _model_error(container: Container, error: AwsllmError) -> JsonObject:
+    status, payload = container.format.encode_error(error)
+    original = payload.body.decode(errors="replace")
+    side = "client" if status < 500 else "server"
+    message = f'Received {side} error ({status}) from primary with message "{original}"'
+    return {"Message": message, "OriginalStatusCode": status, "OriginalMessage": original, "LogStreamArn": ""}
+
+
+def _invoke(operation: str, endpoint: str, incoming: Incoming) -> Work:
+    container = _container(incoming)
+    _check(operation, endpoint, incoming)
+    asked, stream = container.format.decode_request(endpoint, _payload(operation, incoming), container.settings)
+    _check_licence(container, incoming)
+    context = ReplyContext(request=asked, settings=container.settings)
+    in_parts = operation == _STREAM
+    if stream and isinstance(asked, ConverseRequest):
+        return _stream(container, context, asked, in_parts=in_parts)
+    return _whole(container, context, asked, partial(_reply, container, in_parts=in_parts))
+
+
+OPERATIONS: dict[str, Callable[[str, Incoming], Work]] = {
+    "invocations": partial(_invoke, "InvokeEndpoint"),
+    "invocations-response-stream": partial(_invoke, _STREAM),
+}
+
+
+def _container(incoming: Incoming) -> Container:
+    return (incoming.container or PLAIN).asked(incoming.body)
+
+
+def _check(operation: str, endpoint: str, incoming: Incoming) -> None:
+    """What the service itself refuses has the code ``ValidationError``, by which ``failure`` tells it from what the
+    container refuses."""
+    try:
+        check(SERVICE, operation, {"EndpointName": endpoint, "Body": ""})
+    except ValidationError as error:
+        raise ValidationError(error.message, code="ValidationError", status=400) from error
+    if len(incoming.body) > MAX_BODY:
+        raise ValidationError(f"Body has more than {MAX_BODY} bytes", code="ValidationError", status=400)
+
+
+def _payload(operation: str, incoming: Incoming) -> Payload:
+    headers = incoming.headers
+    accept = headers.get("x-amzn-sagemaker-accept" if operation == _STREAM else "accept", JSON)
+    attributes = headers.get("x-amzn-sagemaker-custom-attributes")
+    return Payload(incoming.body, headers.get("content-type", JSON), accept, attributes)
+
+
+def _check_licence(container: Container, incoming: Incoming) -> None:
+    """Containers of dialogs (Llama 2, versions 1 and 2) want the licence accepted in every call."""
+    attributes = incoming.headers.get("x-amzn-sagemaker-custom-attributes", "")
+    if container.format.name == "dialogs" and "accept_eula=true" not in attributes.replace(" ", "").lower():
+        raise ValidationError(
+            "Need to pass custom_attributes='accept_eula=true' as part of header. This means you have read and accept "
+            "the end-user license agreement (EULA) of the model.",
+            status=424,
+        )
+
+
+def _for_the_model(asked: Q) -> Q:
+    extra = {name: value for name, value in (asked.extra or {}).items() if name not in _OF_THE_REPLY}
+    return msgspec.structs.replace(asked, extra=extra or None)
+
+
+def _whole(container: Container, context: ReplyContext, asked: Asked, reply: Callable[[Payload], Reply]) -> Work:
+    """What a model is asked, and how the container writes its answer."""
+    codec = container.format
+
+    def encode_answer(response: ConverseResponse) -> Reply:
+        return reply(codec.encode_converse_response(response, context))
+
+    def encode_vectors(response: EmbedResponse) -> Reply:
+        return reply(codec.encode_embed_response(response, context))
+
+    def encode_pictures(response: ImageResponse) -> Reply:
+        return reply(codec.encode_image_response(response, context))
+
+    def encode_ranking(response: RerankResponse) -> Reply:
+        return reply(codec.encode_rerank_response(response, context))
+
+    match asked:
+        case ConverseRequest():
+            return Answer(_for_the_model(asked), encode_answer)
+        case EmbedRequest():
+            return Vectors(_for_the_model(asked), encode_vectors)
+        case ImageRequest():
+            return Pictures(_for_the_model(asked), encode_pictures)
+        case RerankRequest():
+            return Ranking(_for_the_model(asked), encode_ranking)
+        case _:
+            assert_never(asked)
+
+
+def _stream(container: Container, context: ReplyContext, asked: ConverseRequest, *, in_parts: bool) -> Stream:
+    content_type = _FRAMINGS.get(container.settings.framing, JSON)
+    headers = {**_invoked(container), **_content_types(content_type, in_parts=in_parts)}
+    return Stream(_for_the_model(asked), headers, _Chunks(container, context, in_parts=in_parts))
+
+
+class _Chunks:
+    """The container's stream: in parts of an event stream, or as its bytes."""
+
+    def __init__(self, container: Container, context: ReplyContext, *, in_parts: bool) -> None:
+        self._in_parts = in_parts
+        self._cutter = Cutter(container.cuts if in_parts else ())
+        self._chunks = container.format.chunk_encoder(context)
+
+    def event(self, event: StreamEvent) -> bytes:
+        return self._frames(self._cutter.push(self._chunks.event(event)))
+
+    def end(self) -> bytes:
+        return self._frames(self._cutter.push(self._chunks.end())) + self._frames(self._cutter.rest())
+
+    def failure(self, error: Exception) -> bytes:
+        known = error if isinstance(error, AwsllmError) else ServerError("internal failure")
+        if not self._in_parts:  # outside event streams a container can only say it in its own
+            return self._chunks.failure(known)
+        body = {"Message": known.message, "ErrorCode": "StreamBroken"}
+        broken = encode_exception_frame("ModelStreamError", msgspec.json.encode(body))
+        return self._frames(self._cutter.rest()) + broken
+
+    def _frames(self, parts: Iterator[bytes]) -> bytes:
+        return b"".join(map(_part, parts) if self._in_parts else parts)
+
+
+def _part(data: bytes) -> bytes:
+    return encode_event_frame("PayloadPart", data, "application/octet-stream")
+
+
+def _reply(container: Container, payload: Payload, *, in_parts: bool) -> Reply:
+    headers = {**_invoked(container), **_content_types(payload.content_type, in_parts=in_parts)}
+    if not in_parts:
+        return Reply(200, headers, payload.body)
+    cutter = Cutter(container.cuts)
+    parts = [*cutter.push(payload.body), *cutter.rest()]
+    return Reply(200, headers, b"".join(map(_part, parts)))
+
+
+def _invoked(container: Container) -> dict[str, str]:
+    return {"x-Amzn-Invoked-Production-Variant": container.variant}
+
+
+def _content_types(content_type: str, *, in_parts: bool) -> dict[str, str]:
+    if not in_parts:
+        return {"Content-Type": content_type}
+    return {"Content-Type": _EVENT_STREAM, "X-Amzn-SageMaker-Content-Type": content_type}

@@ -1,0 +1,667 @@
+"""Typed output: what is asked of each kind of model, how answers are read, checked and mended; the schemas beneath."""
+
+from __future__ import annotations
+
+import datetime
+import enum
+from collections.abc import Generator, Iterable
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
+
+import jsonschema
+import msgspec
+import pydantic
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from awsllm.errors import OutputValidationError, UnsupportedError, ValidationError
+from awsllm.models.profiles import Profile, profile
+from awsllm.tools.loop import RunTools, function_tool, run_tools
+from awsllm.tools.schema.types import MAX_OPTIONAL, Misfit, check_schema, fit, subschemas, tidy, type_schema, violations
+from awsllm.tools.typed import InvalidOutput, json_values, output_spec, typed_loop
+from awsllm.types import (
+    ConverseRequest,
+    ConverseResponse,
+    JsonSchema,
+    Message,
+    OutputConfig,
+    Reasoning,
+    Text,
+    ToolChoice,
+    ToolResult,
+    ToolSpec,
+    ToolUse,
+    Usage,
+)
+
+
+class Line(pydantic.BaseModel):
+    text: str
+    price: float = pydantic.Field(ge=0)
+
+
+class Invoice(pydantic.BaseModel):
+    """What is owed."""
+
+    number: str = pydantic.Field(min_length=1, description="as printed")
+    due: datetime.date
+    lines: list[Line] = []
+
+
+@dataclass
+class Point:
+    x: int
+    y: int = 0
+
+
+class Person(TypedDict):
+    name: str
+    age: NotRequired[int]
+
+
+class Color(enum.Enum):
+    RED = "red"
+
+
+class Node(pydantic.BaseModel):
+    children: list[Node] = []
+
+
+class Strict(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(strict=True)
+    due: datetime.date
+
+
+NATIVE = profile("bedrock", "anthropic.claude-sonnet-4-5-20250929-v1:0")
+FORCED = profile("bedrock", "amazon.nova-lite-v1:0")
+ANY = profile("bedrock", "mistral.mistral-large-2407-v1:0")
+OFFERED = profile("bedrock", "meta.llama3-1-8b-instruct-v1:0")
+PROMPTED = profile("bedrock", "mistral.mistral-7b-instruct-v0:2")
+LOCAL = profile("local", "smollm2-135m-instruct")
+REQUEST = ConverseRequest(model="m", messages=(Message.user("The invoice?"),))
+GOOD = {"number": "7", "due": "2026-01-02", "lines": [{"text": "tea", "price": 3}]}
+BAD = {"number": "", "due": "soon"}
+INVOICE = Invoice(number="7", due=datetime.date(2026, 1, 2), lines=[Line(text="tea", price=3)])
+
+
+def lookup(key: str) -> str:
+    """Look it up."""
+    return f"value of {key}"
+
+
+LOOKUP = function_tool(lookup)
+WITH_TOOL = msgspec.structs.replace(REQUEST, tools=(LOOKUP.spec,))
+
+
+def reply(*blocks: Any, stop: str | None = None) -> ConverseResponse:
+    calls = any(isinstance(block, ToolUse) for block in blocks)
+    return ConverseResponse(
+        message=Message.assistant(*blocks),
+        stop_reason=stop or ("tool_use" if calls else "end_turn"),
+        usage=Usage(input_tokens=10, output_tokens=2, total_tokens=12),
+    )
+
+
+def text(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+def use(name: str, value: Any, id: str = "t1") -> ToolUse:
+    return ToolUse(id=id, name=name, input=value)
+
+
+def drive(
+    loop: Generator[Any, Any, ConverseResponse], replies: Iterable[ConverseResponse]
+) -> tuple[ConverseResponse, list[ConverseRequest]]:
+    sent: list[ConverseRequest] = []
+    script = iter(replies)
+    try:
+        step = next(loop)
+        while True:
+            if isinstance(step, RunTools):
+                step = loop.send(run_tools(step))
+            else:
+                sent.append(step)
+                step = loop.send(next(script))
+    except StopIteration as end:
+        assert next(script, None) is None, "the loop ended before the script did"
+        return end.value, sent
+
+
+def ask(
+    output_type: Any, can: Profile, *replies: ConverseResponse, request: ConverseRequest = REQUEST, max_turns: int = 10
+) -> tuple[ConverseResponse, list[ConverseRequest]]:
+    functions = {"lookup": LOOKUP} if LOOKUP.spec in request.tools else {}
+    return drive(typed_loop(request, output_spec(output_type), can, functions, max_turns), replies)
+
+
+# --- specifications --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("output_type", "value", "expected"),
+    [
+        (Invoice, GOOD, INVOICE),
+        (Point, {"x": 1}, Point(1)),
+        (Person, {"name": "Ann"}, {"name": "Ann"}),
+        (list[Point], [{"x": 1, "y": 2}], [Point(1, 2)]),
+        (list[Person], [{"name": "Ann", "age": 3}], [{"name": "Ann", "age": 3}]),
+        (Person | None, None, None),
+        (Invoice | Point, {"x": 1}, Point(1)),
+        (Literal["yes", "no"], "yes", "yes"),
+        (Annotated[int, pydantic.Field(ge=3)], 4, 4),
+        (Color, "red", Color.RED),
+        (int, 3, 3),
+        (str, "three", "three"),
+        (bool, True, True),
+        (dict[str, int], {"a": 1}, {"a": 1}),
+        (tuple[int, str], [1, "a"], (1, "a")),
+        (Strict, {"due": "2026-01-02"}, Strict(due=datetime.date(2026, 1, 2))),
+        (Node, {"children": [{}]}, Node(children=[Node()])),
+        ({"type": "object", "properties": {"a": {"type": "integer"}}}, {"a": 1}, {"a": 1}),
+        ({"type": "array", "items": {"type": "integer"}}, [1], [1]),
+    ],
+    ids=str,
+)
+def test_a_type_gives_its_object(output_type: Any, value: Any, expected: Any) -> None:
+    spec = output_spec(output_type)
+    assert spec.schema["type"] == "object"
+    sent = {"value": value} if spec.wrapped else value
+    assert not list(violations(sent, spec.schema, spec.schema))
+    jsonschema.Draft202012Validator.check_schema(spec.schema)
+    assert spec.validate(value) == expected
+    response, _ = ask(output_type, LOCAL, reply(text(sent)))
+    assert response.output == expected
+
+
+def test_a_specification_is_named_for_its_type() -> None:
+    assert (output_spec(Invoice).name, output_spec(Invoice).description) == ("Invoice", "What is owed.")
+    assert output_spec(list[int]).name == "final_answer"
+    assert output_spec({"type": "object", "title": "A strange title!"}).name == "A_strange_title"
+    assert output_spec(output_spec(Invoice)) is output_spec(Invoice)
+
+
+@pytest.mark.parametrize(
+    ("output_type", "kind", "hint"),
+    [
+        ("Invoice", ValidationError, "output_type is a type or a JSON schema"),
+        ([Invoice], ValidationError, "output_type is a type or a JSON schema"),
+        (lookup, ValidationError, "output_type is a type or a JSON schema"),
+        (5, UnsupportedError, "cannot be expressed in JSON schema"),
+        (INVOICE, UnsupportedError, "cannot be expressed in JSON schema"),
+        (pytest.MonkeyPatch, UnsupportedError, "MonkeyPatch cannot be expressed in JSON schema"),
+        ({"type": "objct"}, UnsupportedError, "the schema has the type 'objct'"),
+        ({"properties": {"a": {"if": {}}}}, UnsupportedError, "the schema's a says 'if'"),
+        ({"$ref": "https://example.com/schema"}, UnsupportedError, "outside of the schema"),
+        ({"$ref": "#/$defs/nowhere"}, UnsupportedError, "which is not in the schema"),
+    ],
+)
+def test_what_cannot_be_expressed_is_named(output_type: Any, kind: type[Exception], hint: str) -> None:
+    with pytest.raises(kind) as caught:
+        output_spec(output_type)
+    assert hint in str(caught.value)
+
+
+# --- asking ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_native_model_is_given_the_schema_within_the_services_subset() -> None:
+    _, (request,) = ask(Invoice, NATIVE, reply(text(GOOD)))
+    assert request.output_config is not None
+    assert request.output_config.json_schema == JsonSchema(
+        schema={
+            "type": "object",
+            "description": "What is owed.",
+            "properties": {
+                "number": {"type": "string", "description": "as printed (minLength 1)"},
+                "due": {"type": "string", "format": "date"},
+                "lines": {
+                    "type": "array",
+                    "default": [],
+                    "items": {
+                        "type": "object",
+                        "properties": {
+                            "text": {"type": "string"},
+                            "price": {"type": "number", "description": "(minimum 0)"},
+                        },
+                        "required": ["text", "price"],
+                        "additionalProperties": False,
+                    },
+                },
+            },
+            "required": ["number", "due"],
+            "additionalProperties": False,
+        },
+        name="Invoice",
+        description="What is owed.",
+    )
+    assert request.tools == ()
+
+
+def test_the_callers_effort_is_kept() -> None:
+    request = msgspec.structs.replace(REQUEST, output_config=OutputConfig(effort="low"))
+    _, (sent,) = ask(Point, NATIVE, reply('{"x": 1}'), request=request)
+    assert sent.output_config is not None
+    assert (sent.output_config.effort, sent.output_config.json_schema is not None) == ("low", True)
+
+
+def test_a_local_model_decodes_under_the_schema_as_it_is() -> None:
+    _, (request,) = ask(Invoice, LOCAL, reply(text(GOOD)))
+    assert request.output_config is not None
+    assert request.output_config.json_schema is not None
+    assert request.output_config.json_schema.schema == output_spec(Invoice).schema
+
+
+def test_a_schema_beyond_the_service_goes_by_a_tool_and_says_so() -> None:
+    response, (request,) = ask(Node, NATIVE, reply(use("final_answer", {"value": {"children": []}})))
+    assert response.output == Node()
+    assert request.output_config is None
+    assert request.tool_choice == ToolChoice("tool", "final_answer")
+    assert response.warnings == (
+        "structured output was asked for by a tool, since the schema is beyond the service: value: recursion or a "
+        "reference elsewhere is not taken",
+    )
+
+
+def test_a_model_that_can_be_forced_answers_by_a_tool() -> None:
+    response, (request,) = ask(Invoice, FORCED, reply(use("Invoice", GOOD)))
+    assert response.output == INVOICE
+    assert request.tool_choice == ToolChoice("tool", "Invoice")
+    (tool,) = request.tools
+    assert tool == ToolSpec(name="Invoice", input_schema=output_spec(Invoice).schema, description="What is owed.")
+    assert response.message.tool_uses[0].input == GOOD
+    closing = Message("user", (ToolResult(tool_use_id="t1", content=(Text("accepted"),), status="success"),))
+    assert response.messages == (response.message, closing)
+
+
+def test_a_model_without_named_choice_is_forced_to_any() -> None:
+    _, (request,) = ask(Point, ANY, reply(use("Point", {"x": 1})))
+    assert request.tool_choice == ToolChoice("any")
+
+
+def test_a_model_that_cannot_be_forced_is_told() -> None:
+    response, (request,) = ask(Point, OFFERED, reply(use("Point", {"x": 1})))
+    assert response.output == Point(1)
+    assert request.tool_choice is None
+    (instruction,) = request.system
+    assert isinstance(instruction, Text)
+    assert "calling the tool Point" in instruction.text
+
+
+@pytest.mark.parametrize("kind", ["enabled", "adaptive"])
+def test_a_model_that_thinks_is_not_forced(kind: str) -> None:
+    claude = profile("bedrock", "anthropic.claude-3-7-sonnet-20250219-v1:0")
+    request = msgspec.structs.replace(REQUEST, extra={"thinking": {"type": kind}})
+    thinking = Reasoning(text='not {"x": 9}', signature="s")
+    response, (sent,) = ask(Point, claude, reply(thinking, use("Point", {"x": 1})), request=request)
+    assert response.output == Point(1)
+    assert sent.tool_choice is None
+    assert response.messages[0].content[0] == thinking
+
+
+def test_a_model_without_tools_and_system_prompt_is_asked_in_the_turn() -> None:
+    response, (request,) = ask(Point, PROMPTED, reply('Sure!\n```json\n{"x": 1}\n```'))
+    assert response.output == Point(1)
+    assert request.system == ()
+    assert request.tools == ()
+    last = request.messages[-1].content[-1]
+    assert isinstance(last, Text)
+    assert '"properties":{"x":{"type":"integer"}' in last.text
+
+
+# --- mending ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("can", [NATIVE, LOCAL, PROMPTED], ids=["native", "local", "prompted"])
+def test_a_bad_text_goes_back_once(can: Profile) -> None:
+    response, (first, second) = ask(Invoice, can, reply(text(BAD)), reply(text(GOOD)))
+    assert response.output == INVOICE
+    assert response.usage.total_tokens == 24
+    assert len(response.messages) == 3
+    assert second.messages == (*first.messages, *response.messages[:2])
+    objection = second.messages[-1]
+    assert objection.role == "user"
+    assert "number: String should have at least 1 character; due: Input should be a valid date" in objection.text
+    assert second.output_config == first.output_config
+
+
+@pytest.mark.parametrize("can", [FORCED, ANY, OFFERED], ids=["forced", "any", "offered"])
+def test_a_bad_call_goes_back_once_as_an_error_result(can: Profile) -> None:
+    response, (first, second) = ask(Invoice, can, reply(use("Invoice", BAD)), reply(use("Invoice", GOOD, "t2")))
+    assert response.output == INVOICE
+    (result,) = second.messages[-1].content
+    assert isinstance(result, ToolResult)
+    assert (result.tool_use_id, result.status) == ("t1", "error")
+    assert second.tool_choice == first.tool_choice
+    assert [m.role for m in response.messages] == ["assistant", "user", "assistant", "user"]
+
+
+def test_text_in_place_of_a_call_is_read() -> None:
+    response, _ = ask(Point, OFFERED, reply('Here: {"x": 1}'))
+    assert response.output == Point(1)
+
+
+def test_text_without_json_is_asked_to_call() -> None:
+    response, (_, second) = ask(Point, OFFERED, reply("It is one."), reply(use("Point", {"x": 1})))
+    assert response.output == Point(1)
+    assert "Call the tool Point." in second.messages[-1].text
+
+
+@pytest.mark.parametrize("blocks", [(), (" ",)], ids=["none", "blank"])
+def test_an_empty_answer_can_be_asked_again(blocks: tuple[str, ...]) -> None:
+    response, (_, second) = ask(Point, NATIVE, reply(*blocks), reply('{"x": 1}'))
+    assert response.output == Point(1)
+    assert all(m.content and m.text.strip() for m in second.messages)
+
+
+@pytest.mark.parametrize(
+    ("can", "bad"),
+    [(NATIVE, reply(text(BAD))), (FORCED, reply(use("Invoice", BAD))), (PROMPTED, reply("no idea"))],
+    ids=["native", "forced", "prompted"],
+)
+def test_a_second_bad_answer_is_an_error_with_the_response(can: Profile, bad: ConverseResponse) -> None:
+    with pytest.raises(OutputValidationError, match="does not fit Invoice") as caught:
+        ask(Invoice, can, bad, bad)
+    assert caught.value.response is not None
+    assert caught.value.response.message == bad.message
+    assert caught.value.response.usage.total_tokens == 24
+
+
+@pytest.mark.parametrize("stop", ["max_tokens", "guardrail_intervened", "content_filtered", "a_newer_reason"])
+def test_an_answer_that_was_cut_is_not_asked_again(stop: str) -> None:
+    with pytest.raises(OutputValidationError, match=stop) as caught:
+        ask(Invoice, NATIVE, reply('{"number": "7", "du', stop=stop))
+    assert caught.value.response is not None
+
+
+# --- with tools ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("can", "choice", "answer"),
+    [
+        (NATIVE, None, reply('{"x": 1}')),
+        (FORCED, ToolChoice("any"), reply(use("Point", {"x": 1}, "t2"))),
+        (OFFERED, None, reply(use("Point", {"x": 1}, "t2"))),
+        (LOCAL, None, reply('{"x": 1}')),
+    ],
+    ids=["native", "forced", "offered", "local"],
+)
+def test_tools_run_before_the_typed_answer(can: Profile, choice: ToolChoice | None, answer: ConverseResponse) -> None:
+    response, sent = ask(Point, can, reply(use("lookup", {"key": "a"})), answer, request=WITH_TOOL)
+    assert response.output == Point(1)
+    assert [request.tool_choice for request in sent] == [choice, choice]
+    assert response.usage.total_tokens == 24
+    result = sent[1].messages[-1].content[0]
+    assert isinstance(result, ToolResult)
+    assert result.content == (Text("value of a"),)
+
+
+def test_a_choice_of_the_callers_comes_first() -> None:
+    request = msgspec.structs.replace(WITH_TOOL, tool_choice=ToolChoice("tool", "lookup"))
+    script = [reply(use("lookup", {"key": "a"})), reply(use("Point", {"x": 1}))]
+    _, sent = ask(Point, FORCED, *script, request=request)
+    assert [r.tool_choice for r in sent] == [ToolChoice("tool", "lookup"), ToolChoice("any")]
+
+
+def test_a_tool_that_has_the_types_name_keeps_it() -> None:
+    def point(x: int) -> int:
+        return x
+
+    spec = msgspec.structs.replace(function_tool(point).spec, name="Point")
+    request = msgspec.structs.replace(REQUEST, tools=(spec,))
+    _, (sent,) = ask(Point, FORCED, reply(use("Point_answer", {"x": 1})), request=request)
+    assert [tool.name for tool in sent.tools if isinstance(tool, ToolSpec)] == ["Point", "Point_answer"]
+
+
+def test_calls_beside_the_answer_are_answered_too() -> None:
+    both = reply(use("lookup", {"key": "a"}, "t1"), use("Point", {"x": 1}, "t2"))
+    response, _ = ask(Point, FORCED, both, request=WITH_TOOL)
+    assert response.output == Point(1)
+    assert [r.tool_use_id for r in response.messages[-1].content if isinstance(r, ToolResult)] == ["t1", "t2"]
+
+
+def test_the_callers_own_tool_is_handed_over_without_output() -> None:
+    own = ToolSpec(name="own", input_schema={"type": "object"})
+    request = msgspec.structs.replace(REQUEST, tools=(own,))
+    answer = reply(use("own", {}))
+    response, _ = ask(Point, FORCED, answer, request=request)
+    assert (response.message, response.output) == (answer.message, None)
+
+
+def test_one_turn_hands_over_the_call() -> None:
+    answer = reply(use("lookup", {"key": "a"}))
+    response, _ = ask(Point, NATIVE, answer, request=WITH_TOOL, max_turns=1)
+    assert (response.message, response.output) == (answer.message, None)
+
+
+def test_tools_without_end_are_an_error() -> None:
+    endless = [reply(use("lookup", {"key": "a"})) for _ in range(3)]
+    with pytest.raises(OutputValidationError, match="stopped after 3 model calls"):
+        ask(Point, NATIVE, *endless, request=WITH_TOOL, max_turns=3)
+
+
+# --- reading text ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("answer", "values"),
+    [
+        ('{"a": 1}', [{"a": 1}]),
+        ("3", [3]),
+        ('```json\n{"a": [1]}\n```', [{"a": [1]}]),
+        ('<think>maybe {x}</think> {"a": 1} and [2]', [{"a": 1}, [2]]),
+        ("none", []),
+        ('{"a": 1', []),
+        ("", []),
+        ("[" * 100_000, []),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_json_is_found_in_text(answer: str, values: list[Any]) -> None:
+    assert list(json_values(answer)) == values
+
+
+@pytest.mark.parametrize("broken", ['{"name": "root", "children": [{"name": "leaf"}],}', '[{"name": "leaf"}, {"na'])
+def test_a_part_of_a_broken_value_is_no_answer(broken: str) -> None:
+    assert list(json_values(broken)) == []
+
+
+@pytest.mark.parametrize("answer", ['{"name": "\\ud800"}', 'So: {"name": "\\udc00"}'])
+def test_half_a_surrogate_pair_does_not_fit(answer: str) -> None:
+    (value,) = json_values(answer)
+    with pytest.raises(InvalidOutput, match="surrogates"):
+        output_spec(Node).validate(value)
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53), 2**53)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(JSON.filter(lambda value: isinstance(value, dict | list)), st.sampled_from(["", "Sure! ", "```json\n", "} "]))
+def test_any_json_is_found_behind_prose(value: Any, prose: str) -> None:
+    assert next(json_values(prose + text(value))) == value
+
+
+# --- schemas ---------------------------------------------------------------------------------------------------------
+
+LEAVES: st.SearchStrategy[dict[str, Any]] = st.one_of(
+    st.just({}),
+    st.sampled_from([{"type": t} for t in ("string", "integer", "number", "boolean", "null", "object", "array")]),
+    st.just({"type": ["string", "null"]}),
+    st.lists(JSON, min_size=1, max_size=3).map(lambda values: {"enum": values}),
+    JSON.map(lambda value: {"const": value}),
+    st.builds(lambda low, high: {"minimum": low, "exclusiveMaximum": high}, st.integers(-3, 3), st.integers(-3, 3)),
+    st.builds(lambda n: {"type": "number", "multipleOf": n, "maximum": 9}, st.integers(1, 5)),
+    st.builds(lambda low, high: {"minLength": low, "maxLength": high}, st.integers(0, 2), st.integers(0, 4)),
+    st.builds(
+        lambda low, high: {"minItems": low, "maxItems": high, "uniqueItems": True}, st.integers(0, 2), st.integers(0, 4)
+    ),
+    st.just({"type": "string", "pattern": "^a|b$"}),
+)
+NAMES = st.sampled_from(["a", "b", "c"])
+
+
+def _object(inner: st.SearchStrategy[dict[str, Any]]) -> st.SearchStrategy[dict[str, Any]]:
+    return st.builds(
+        lambda properties, required, rest, patterns: {
+            "properties": properties,
+            "required": required,
+            "additionalProperties": rest,
+            "patternProperties": patterns,
+        },
+        st.dictionaries(NAMES, inner, max_size=3),
+        st.lists(NAMES, max_size=2, unique=True),
+        st.booleans() | inner,
+        st.dictionaries(st.just("^b"), inner, max_size=1),
+    )
+
+
+SCHEMAS = st.recursive(
+    LEAVES,
+    lambda inner: st.one_of(
+        _object(inner),
+        st.builds(
+            lambda items, prefix: {"items": items, "prefixItems": prefix},
+            inner,
+            st.lists(inner, min_size=1, max_size=2),
+        ),
+        st.builds(
+            lambda keyword, parts: {keyword: parts},
+            st.sampled_from(["anyOf", "oneOf", "allOf"]),
+            st.lists(inner, min_size=1, max_size=3),
+        ),
+        inner.map(lambda part: {"not": part}),
+    ),
+    max_leaves=5,
+)
+VALUES = st.one_of(JSON, st.dictionaries(NAMES, JSON, max_size=3), st.lists(JSON, max_size=3), st.integers(-4, 10))
+
+
+@settings(max_examples=150)
+@given(SCHEMAS, VALUES)
+def test_values_are_judged_as_jsonschema_judges_them(schema: dict[str, Any], value: Any) -> None:
+    check_schema(schema)
+    expected = jsonschema.Draft202012Validator(schema).is_valid(value)
+    assert (not list(violations(value, schema, schema))) == expected
+
+
+def test_references_are_followed() -> None:
+    schema = {
+        "type": "object",
+        "properties": {"next": {"$ref": "#"}, "n": {"$ref": "#/$defs/a~1b"}},
+        "$defs": {"a/b": {"type": "integer"}},
+        "additionalProperties": False,
+    }
+    check_schema(schema)
+    assert not list(violations({"next": {"n": 1}}, schema, schema))
+    assert list(violations({"next": {"n": "1"}}, schema, schema)) == ["next.n: is not of type integer"]
+
+
+def test_violations_say_where() -> None:
+    spec = output_spec(
+        {
+            "type": "object",
+            "properties": {"a": {"type": "array", "items": {"type": "integer", "minimum": 2}}, "b": {"enum": ["x"]}},
+            "required": ["c"],
+            "additionalProperties": False,
+        }
+    )
+    with pytest.raises(InvalidOutput) as caught:
+        spec.validate({"a": [3, 1], "b": "y", "d": 1})
+    assert str(caught.value) == "c: is missing; a.1: is less than 2; b: is none of ['x']; d: is not a known member"
+
+
+@pytest.mark.parametrize(
+    "type_", [Invoice, Node, Point, list[Invoice], Invoice | Point | None, dict[str, Point]], ids=str
+)
+@given(value=VALUES)
+@settings(max_examples=30)
+def test_a_tidied_schema_accepts_the_same(type_: Any, value: Any) -> None:
+    untidy = pydantic.TypeAdapter(type_).json_schema()
+    validator, tidied = jsonschema.Draft202012Validator(untidy), tidy(untidy)
+    assert not any(isinstance(part.get("title"), str) for _, part in subschemas(tidied))
+    for candidate in (value, GOOD, {"x": 1}, [GOOD], {"a": {"x": 2}}, {"children": [{"children": [{}]}]}):
+        assert jsonschema.Draft202012Validator(tidied).is_valid(candidate) == validator.is_valid(candidate)
+
+
+def test_a_property_may_be_called_title() -> None:
+    @dataclass
+    class Book:
+        title: str
+
+    assert type_schema(Book, "test")["properties"] == {"title": {"type": "string"}}
+
+
+@pytest.mark.parametrize(
+    ("schema", "hint"),
+    [
+        (type_schema(Node, "test"), "recursion"),
+        (type_schema(tuple[int, str], "test"), "'prefixItems' is not taken"),
+        (type_schema(dict[str, int], "test"), "an object of unnamed members"),
+        ({"type": "object", "properties": {"a": {}}}, "a: any value at all"),
+        ({"type": "object", "properties": {"a": {"type": "array"}}}, "a: a list of anything"),
+        ({"type": "object", "properties": {"a": {"allOf": [{"type": "string"}]}}}, "a: 'allOf' is not taken"),
+        (
+            {"type": "object", "properties": {f"p{n}": {"type": "string"} for n in range(MAX_OPTIONAL + 1)}},
+            "25 optional properties are more than 24",
+        ),
+        (
+            {
+                "type": "object",
+                "properties": {f"p{n}": {"type": ["string", "null"]} for n in range(17)},
+                "required": [f"p{n}" for n in range(17)],
+            },
+            "17 union-typed properties are more than 16",
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_the_service_cannot_decode_under_is_named(schema: dict[str, Any], hint: str) -> None:
+    with pytest.raises(Misfit, match=hint):
+        fit(schema)
+
+
+def test_bounds_move_to_the_description() -> None:
+    schema = {
+        "type": "object",
+        "properties": {
+            "a": {"type": "array", "items": {"type": "string", "pattern": "(?=x)"}, "minItems": 2, "maxItems": 3},
+            "b": {"type": "string", "pattern": "^[a-z]+$", "format": "binary", "examples": ["x"]},
+            "c": {"oneOf": [{"type": "string"}, {"type": "integer", "multipleOf": 2}]},
+            "d": {"type": "array", "items": {"type": "null"}, "minItems": 1},
+        },
+    }
+    assert fit(schema)["properties"] == {
+        "a": {
+            "type": "array",
+            "items": {"type": "string", "description": "(pattern (?=x))"},
+            "description": "(minItems 2, maxItems 3)",
+        },
+        "b": {"type": "string", "pattern": "^[a-z]+$", "description": "(format binary)"},
+        "c": {"anyOf": [{"type": "string"}, {"type": "integer", "description": "(multipleOf 2)"}]},
+        "d": {"type": "array", "items": {"type": "null"}, "minItems": 1},
+    }
+
+
+@given(SCHEMAS, VALUES)
+def test_a_fitted_schema_accepts_what_the_closed_one_did(schema: dict[str, Any], value: Any) -> None:
+    whole = {"type": "object", "properties": {"a": schema}, "required": ["a"], "additionalProperties": False}
+    try:
+        fitted = fit(whole)
+    except Misfit:
+        return
+    jsonschema.Draft202012Validator.check_schema(fitted)
+    for _, part in subschemas(fitted):
+        assert part.get("additionalProperties", False) is False
+    closed = all("properties" not in part for _, part in subschemas(schema))
+    if closed and jsonschema.Draft202012Validator(whole).is_valid({"a": value}):
+        assert jsonschema.Draft202012Validator(fitted).is_valid({"a": value})
