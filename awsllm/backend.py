@@ -1,16 +1,21 @@
-"""The protocol that every place where models run satisfies.
+"""The protocol of every place where models run.
 
-``fold(backend.converse_stream(r))`` equals ``backend.converse(r)`` but for latency and raw; a conformance test says
-so. A backend that cannot do something raises ``UnsupportedError`` naming what can. ``deadline`` is an instant of
-``time.monotonic()``: the backend gives up with ``ModelTimeoutError`` when it passes. Closing the iterator of
-``converse_stream`` stops the computation and frees the connection. Nothing here retries: that is ``policy.py``'s work.
+An operation is a request type (``types.Request``): ``ask`` answers any of them, ``stream`` those that can come as
+events. A place holds a table from request type to what makes the call; a type that is not in it raises ``unsupported``.
+So a new operation is a request type, its codecs, a row in each place that has it and a method of the client: what
+stands between (policy, server, mocks) passes requests through untouched.
+
+For a streamed request ``fold(stream(r))`` equals ``ask(r)``. Closing the iterator of ``stream`` stops the computation
+and frees the connection. Nothing here retries: that is ``policy``'s work, and what is handed down is one ``Attempt``.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Iterator
-from typing import Protocol
+from typing import Any, Protocol
 
+from awsllm.errors import UnsupportedError
 from awsllm.types import (
     ConverseRequest,
     ConverseResponse,
@@ -18,10 +23,37 @@ from awsllm.types import (
     EmbedResponse,
     ImageRequest,
     ImageResponse,
+    Request,
     RerankRequest,
     RerankResponse,
     StreamEvent,
+    Value,
 )
+
+
+class Attempt(Value, frozen=True, kw_only=True):
+    """The limits of one attempt. ``deadline`` is an instant of ``time.monotonic()`` at which the place gives up with
+    ``ModelTimeoutError``. ``first_event`` and ``between_events`` are the longest waits of a stream, in seconds: for its
+    first event, and for each one after. None: no limit beside the transport's own."""
+
+    deadline: float | None = None
+    first_event: float | None = None
+    between_events: float | None = None
+
+    def remaining(self) -> float | None:
+        """Seconds until the deadline, below zero once it has passed; None without one."""
+        return None if self.deadline is None else self.deadline - time.monotonic()
+
+    def event_deadline(self, *, first: bool) -> float | None:
+        """The instant by which the next event must have come, counted from now."""
+        limit = self.first_event if first else self.between_events
+        if limit is None:
+            return self.deadline
+        due = time.monotonic() + limit
+        return due if self.deadline is None else min(due, self.deadline)
+
+
+UNLIMITED = Attempt()
 
 
 class Backend(Protocol):
@@ -60,3 +92,12 @@ class AsyncBackend(Protocol):
     async def count_tokens(self, request: ConverseRequest, *, deadline: float | None = None) -> int: ...
 
     async def close(self) -> None: ...
+
+
+def unsupported(request: Request[Any], place: str) -> UnsupportedError:
+    """What a place raises for a request type that is not in its table; names the places that have it."""
+    error = UnsupportedError(
+        f"{request.operation} is not possible with {place}: models; it is with {request.served_by}"
+    )
+    error.annotate(backend=place, model=request.model)
+    return error

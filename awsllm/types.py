@@ -14,7 +14,7 @@ reason.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
 
 import msgspec
 
@@ -22,6 +22,9 @@ from awsllm.errors import ValidationError
 
 JsonValue: TypeAlias = Any
 JsonObject: TypeAlias = dict[str, Any]
+
+R = TypeVar("R")
+E = TypeVar("E")
 
 
 class Value(msgspec.Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True):
@@ -317,6 +320,24 @@ def _texts(content: Sequence[ContentBlock]) -> list[str]:
 # --- requests --------------------------------------------------------------------------------------------------------
 
 
+class Request(Value, Generic[R], frozen=True, kw_only=True):
+    """One operation, asked of one place; its type says which, and R is what answers it. A subclass is all that an
+    operation is to ``policy``, the server and ``mock_aws``, which pass any request through.
+
+    ``model`` is who is asked, as its backend knows it (no scheme): a model, an endpoint. ``operation`` is the client's
+    method, ``served_by`` says in words which places have it.
+    """
+
+    operation: ClassVar[str]
+    served_by: ClassVar[str] = "bedrock:, sagemaker: and local: models"
+
+    model: str
+
+
+class Streamed(Request[R], Generic[R, E], frozen=True, kw_only=True):
+    """A request whose answer can also come as events of type E; folded, they are the R."""
+
+
 class InferenceConfig(Value, frozen=True):
     """``temperature`` and ``top_p`` are 0 to 1. Unset means the model's own default. Always set ``max_tokens``: Bedrock
     reserves it from the quota."""
@@ -411,11 +432,12 @@ class EndpointOptions(Value, frozen=True, kw_only=True):
     format: str | None = None
 
 
-class ConverseRequest(Value, frozen=True, kw_only=True):
-    """One call of a chat model. ``model`` is what the backend knows it by (no scheme). ``extra`` reaches the provider
-    untouched (the wire's ``additionalModelRequestFields``)."""
+class ConverseRequest(Streamed["ConverseResponse", "StreamEvent"], frozen=True, kw_only=True):
+    """One call of a chat model. ``extra`` reaches the provider untouched (the wire's
+    ``additionalModelRequestFields``)."""
 
-    model: str
+    operation: ClassVar[str] = "converse"
+
     messages: tuple[Message, ...] = ()
     system: tuple[SystemContentBlock, ...] = ()
     inference_config: InferenceConfig = InferenceConfig()
@@ -432,11 +454,21 @@ class ConverseRequest(Value, frozen=True, kw_only=True):
     endpoint: EndpointOptions | None = None
 
 
-class EmbedRequest(Value, frozen=True, kw_only=True):
+class CountTokensRequest(Request[int], frozen=True, kw_only=True):
+    """How many input tokens ``converse`` would use. ``model`` is that of ``converse``, too."""
+
+    operation: ClassVar[str] = "count_tokens"
+    served_by: ClassVar[str] = "bedrock: and local: models"
+
+    converse: ConverseRequest
+
+
+class EmbedRequest(Request["EmbedResponse"], frozen=True, kw_only=True):
     """``dimensions`` and ``normalize`` unset mean the model's own default. ``input_type`` says what the texts are for,
     where a model distinguishes that: search_document, search_query, classification or clustering (Cohere's words)."""
 
-    model: str
+    operation: ClassVar[str] = "embed"
+
     texts: tuple[str, ...]
     dimensions: int | None = None
     normalize: bool | None = None
@@ -445,11 +477,13 @@ class EmbedRequest(Value, frozen=True, kw_only=True):
     endpoint: EndpointOptions | None = None
 
 
-class ImageRequest(Value, frozen=True, kw_only=True):
+class ImageRequest(Request["ImageResponse"], frozen=True, kw_only=True):
     """One call of a text-to-image model. ``width`` and ``height`` are in pixels, ``steps`` are denoising steps,
     ``guidance_scale`` says how closely the prompt is followed; unset means the model's own default."""
 
-    model: str
+    operation: ClassVar[str] = "generate_image"
+    served_by: ClassVar[str] = "sagemaker: endpoints of text-to-image models"
+
     prompt: str
     negative_prompt: str | None = None
     count: int = 1
@@ -462,10 +496,12 @@ class ImageRequest(Value, frozen=True, kw_only=True):
     endpoint: EndpointOptions | None = None
 
 
-class RerankRequest(Value, frozen=True, kw_only=True):
+class RerankRequest(Request["RerankResponse"], frozen=True, kw_only=True):
     """Orders ``documents`` by how well they answer ``query``; the best ``top_n`` of them, or all."""
 
-    model: str
+    operation: ClassVar[str] = "rerank"
+    served_by: ClassVar[str] = "sagemaker: endpoints of rerankers and local: embedding models"
+
     query: str
     documents: tuple[str, ...]
     top_n: int | None = None

@@ -42,8 +42,9 @@ from awsllm.types import (
     RerankRequest,
     RerankResponse,
 )
-from awsllm.wire.body import Asked, Format, Payload, ReplyContext, Settings
+from awsllm.wire.body import Payload, Settings
 from awsllm.wire.endpoint.errors import find_error
+from awsllm.wire.endpoint.format import Asked, Format, ReplyContext
 
 T = TypeVar("T")
 
@@ -286,6 +287,8 @@ def decode(
             return form.decode_image(payload, context)
         case RerankRequest():
             return form.decode_rerank(payload, context)
+        case request:
+            raise TypeError(f"no answer to a {type(request).__name__} is known")
 
 
 def _outcome(waiting: AsyncResult[Any] | AwsllmError, timeout: float | None) -> Any:

@@ -1,18 +1,24 @@
-"""What a format is: how one family of SageMaker containers is asked and answers, both directions.
+"""What a body is: how one family of models is spoken to, both directions, by whichever service carries the bytes.
 
-SageMaker hands a container's bytes through and says nothing of what they mean. A ``Format`` says it: one stateless
-object a family, pure, with two halves. The client half turns neutral requests into payloads and payloads into neutral
-responses. The container half does the opposite, and is what the offline AWS answers with: each proves the other.
+Bedrock's InvokeModel and SageMaker's InvokeEndpoint hand bytes through and say nothing of what they mean. A ``Body``
+says it: a record of codecs, one for each operation that the family has, and what it serves follows from which codecs
+are there. A codec is stateless, pure, and has two halves. The client's half writes requests and reads responses; the
+server's half, which the offline AWS answers with, does the opposite: each proves the other.
 
-Not every format does everything. ``serves`` names what it does; a method it lacks raises ``UnsupportedError`` naming
-formats that can. What a *deployment* adds to its format (a prompt style, a framing) is ``Settings``: found with the
-format (``detect``), handed to every method that needs it.
+What a *deployment* adds to its body (a prompt style, a framing) is ``Settings``, handed to every method. What reading a
+response needs beside the payload is ``Context``. A codec never says which service carries it: whoever calls it adds
+that to an error.
+
+    Payload    bytes with their content type
+    Codec      one operation's: encode_request, decode_response | decode_request, encode_response
+    Chat       Converse's, which streams as well
+    Body       the record; the tables ``wire.invoke`` and ``wire.endpoint`` name them, and load one when it is asked for
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import ClassVar, Protocol, TypeAlias
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar, cast
 
 import msgspec
 
@@ -25,6 +31,7 @@ from awsllm.types import (
     ImageRequest,
     ImageResponse,
     JsonValue,
+    Request,
     RerankRequest,
     RerankResponse,
     StreamEvent,
@@ -33,16 +40,17 @@ from awsllm.types import (
 
 JSON = "application/json"
 
-Asked: TypeAlias = ConverseRequest | EmbedRequest | ImageRequest | RerankRequest
+R = TypeVar("R")
+Q = TypeVar("Q", bound=Request[Any])
 
 
 class Settings(Value, frozen=True, kw_only=True):
-    """What one deployment adds to its format.
+    """What one deployment adds to its body.
 
-    ``prompt`` names the style in which a conversation becomes one text (``prompts.STYLES``), for formats that take a
-    text; None: only a single user turn can be sent, as it is. ``framing`` is how the container frames its streams, sse
-    or jsonlines (reading takes both). ``is_list`` says that a TGI-like container answers with a list of one object.
-    ``task`` is the Hugging Face task or the like, where a container serves one of several.
+    ``prompt`` names the style in which a conversation becomes one text (``text.prompts.STYLES``), for bodies that take
+    a text; None: only a single user turn can be sent, as it is. ``framing`` is how streams are framed, sse or jsonlines
+    (reading takes both). ``is_list`` says that a TGI-like server answers with a list of one object. ``task`` is the
+    Hugging Face task or the like, where a server has one of several.
     """
 
     prompt: str | None = None
@@ -52,7 +60,8 @@ class Settings(Value, frozen=True, kw_only=True):
 
 
 class Payload(Value, frozen=True):
-    """A body with what must be said of it. ``accept`` and ``attributes`` (``CustomAttributes``) are the request's."""
+    """Bytes with what must be said of them. ``accept`` and ``attributes`` (SageMaker's ``CustomAttributes``) are the
+    request's."""
 
     body: bytes
     content_type: str = JSON
@@ -67,27 +76,33 @@ class Payload(Value, frozen=True):
             raise ValidationError(f"the body is not JSON: {self.body[:60]!r}") from cause
 
 
-class ReplyContext(Value, frozen=True, kw_only=True):
-    """What decoding a reply needs beside it: the request that it answers and the service's id of the call."""
+class Context(Value, frozen=True, kw_only=True):
+    """What decoding needs beside a payload: the request that is answered and the service's id of the call."""
 
-    request: Asked
+    request: Request[Any]
     settings: Settings = Settings()
     request_id: str | None = None
     warnings: tuple[str, ...] = ()
+
+    def request_as(self, kind: type[Q]) -> Q:
+        """The request, which must be a ``kind``."""
+        if not isinstance(self.request, kind):
+            raise TypeError(f"a response to a {kind.__name__} needs one, not a {type(self.request).__name__}")
+        return self.request
 
 
 class ChunkDecoder(Protocol):
     """The JSON values of one stream, as ``framing.FramingDecoder`` gives them, to events."""
 
     def push(self, chunk: JsonValue) -> Iterable[StreamEvent]:
-        """Raises the container's error if the chunk is one."""
+        """Raises the server's error if the chunk is one."""
 
     def finish(self, *, done: bool = False) -> Iterable[StreamEvent]:
         """The events left at the end. ``done``: ``[DONE]`` was seen. Raises ``StreamError`` if the answer was cut."""
 
 
 class ChunkEncoder(Protocol):
-    """The events of one answer to the container's bytes, framing included."""
+    """The events of one answer to a stream's bytes, framing included."""
 
     def event(self, event: StreamEvent) -> bytes: ...
 
@@ -95,93 +110,88 @@ class ChunkEncoder(Protocol):
         """Raises ``StreamError`` if the events were cut."""
 
     def failure(self, error: AwsllmError) -> bytes:
-        """How the container tells of an error after its stream began."""
+        """How an error is told after the stream began."""
 
 
-class Format:
-    """One family of containers. ``serves`` is a subset of converse, converse_stream, embed, generate_image, rerank.
+class Codec(Protocol[Q, R]):
+    """One operation in one body."""
 
-    ``tools`` and ``json_schema`` say whether tools and a schema for the answer can be expressed."""
+    def warnings(self, request: Q, settings: Settings) -> tuple[str, ...]:
+        """The tuning knobs that the body cannot carry."""
 
-    name: ClassVar[str]
-    title: ClassVar[str]
-    serves: ClassVar[frozenset[str]]
-    tools: ClassVar[bool] = False
-    json_schema: ClassVar[bool] = False
+    def encode_request(self, request: Q, settings: Settings) -> Payload:
+        """Raises ``UnsupportedError`` for what the body cannot express."""
 
-    # --- client half -------------------------------------------------------------------------------------------------
+    def decode_response(self, payload: Payload, context: Context) -> R:
+        """Raises the server's error if the payload is one, ``ServerError`` if it is neither."""
 
-    def warnings(self, request: ConverseRequest | EmbedRequest, settings: Settings) -> tuple[str, ...]:
-        """The tuning knobs that the format cannot honour."""
-        return ()
+    def decode_request(self, model: str, payload: Payload, settings: Settings) -> Q:
+        """``ValidationError`` for a malformed payload."""
 
-    def encode_converse(self, request: ConverseRequest, settings: Settings, *, stream: bool) -> Payload:
-        """Raises ``UnsupportedError`` for what the format cannot express."""
-        raise self.unsupported("converse")
-
-    def decode_converse(self, payload: Payload, context: ReplyContext) -> ConverseResponse:
-        """Raises the container's error if the payload is one, ``ServerError`` if it is neither."""
-        raise self.unsupported("converse")
-
-    def chunk_decoder(self, context: ReplyContext) -> ChunkDecoder:
-        raise self.unsupported("converse_stream")
-
-    def encode_embed(self, request: EmbedRequest, settings: Settings) -> Payload:
-        raise self.unsupported("embed")
-
-    def decode_embed(self, payload: Payload, context: ReplyContext) -> EmbedResponse:
-        raise self.unsupported("embed")
-
-    def encode_image(self, request: ImageRequest, settings: Settings) -> Payload:
-        raise self.unsupported("generate_image")
-
-    def decode_image(self, payload: Payload, context: ReplyContext) -> ImageResponse:
-        raise self.unsupported("generate_image")
-
-    def encode_rerank(self, request: RerankRequest, settings: Settings) -> Payload:
-        raise self.unsupported("rerank")
-
-    def decode_rerank(self, payload: Payload, context: ReplyContext) -> RerankResponse:
-        raise self.unsupported("rerank")
-
-    # --- container half ----------------------------------------------------------------------------------------------
-
-    def decode_request(self, model: str, payload: Payload, settings: Settings) -> tuple[Asked, bool]:
-        """What a container is asked, and whether as a stream. ``ValidationError`` for a malformed body."""
-        raise self.unsupported("a container's side")
-
-    def encode_converse_response(self, response: ConverseResponse, asked: ReplyContext) -> Payload:
-        raise self.unsupported("converse")
-
-    def chunk_encoder(self, asked: ReplyContext) -> ChunkEncoder:
-        raise self.unsupported("converse_stream")
-
-    def encode_embed_response(self, response: EmbedResponse, asked: ReplyContext) -> Payload:
-        raise self.unsupported("embed")
-
-    def encode_image_response(self, response: ImageResponse, asked: ReplyContext) -> Payload:
-        raise self.unsupported("generate_image")
-
-    def encode_rerank_response(self, response: RerankResponse, asked: ReplyContext) -> Payload:
-        raise self.unsupported("rerank")
-
-    def encode_error(self, error: AwsllmError) -> tuple[int, Payload]:
-        """The status and body with which the container answers."""
-        raise self.unsupported("errors")
-
-    def unsupported(self, operation: str) -> UnsupportedError:
-        return UnsupportedError(f"{operation} is not possible with a container that speaks {self.title}")
+    def encode_response(self, response: R, context: Context) -> Payload: ...
 
 
-class Detected(Value, frozen=True, kw_only=True):
-    """Which format a deployment speaks, and how that is known.
-
-    ``source`` is caller, tags, document, image, environment or probe; ``evidence`` says in words what was seen."""
-
-    format: str
-    settings: Settings = Settings()
-    source: str
-    evidence: str
+Embed: TypeAlias = Codec[EmbedRequest, EmbedResponse]
+Images: TypeAlias = Codec[ImageRequest, ImageResponse]
+Rerank: TypeAlias = Codec[RerankRequest, RerankResponse]
 
 
-Formats: TypeAlias = Mapping[str, Format]
+class Chat(Protocol):
+    """Converse in one body: a codec whose response can be streamed. ``streams``: the body has streams; without them
+    ``stream_decoder`` and ``stream_encoder`` raise ``UnsupportedError``."""
+
+    @property
+    def streams(self) -> bool: ...
+
+    def warnings(self, request: ConverseRequest, settings: Settings) -> tuple[str, ...]: ...
+
+    def encode_request(self, request: ConverseRequest, settings: Settings, *, stream: bool = False) -> Payload: ...
+
+    def decode_response(self, payload: Payload, context: Context) -> ConverseResponse: ...
+
+    def stream_decoder(self, context: Context) -> ChunkDecoder: ...
+
+    def decode_request(self, model: str, payload: Payload, settings: Settings) -> tuple[ConverseRequest, bool]:
+        """The request, and whether it asks for a stream."""
+
+    def encode_response(self, response: ConverseResponse, context: Context) -> Payload: ...
+
+    def stream_encoder(self, context: Context) -> ChunkEncoder: ...
+
+
+Read: TypeAlias = Callable[[str, Payload, Settings], tuple[Request[Any], bool]]
+"""The server's: the request that a payload is, and whether it asks for a stream. Given model, payload and settings."""
+
+
+class Body(NamedTuple):
+    """How one family of models is spoken to. ``title`` names it in messages."""
+
+    name: str
+    title: str
+    read: Read
+    encode_error: Callable[[AwsllmError], tuple[int, Payload]]
+    chat: Chat | None = None
+    embed: Embed | None = None
+    images: Images | None = None
+    rerank: Rerank | None = None
+
+    def codec(self, kind: type[Request[R]]) -> Codec[Any, R]:
+        """The codec of one operation. Raises ``UnsupportedError`` where the body has none."""
+        found = getattr(self, MEMBERS.get(kind, ""), None)
+        if found is None:
+            raise UnsupportedError(f"{kind.operation} is not possible with what speaks {self.title}")
+        return cast("Codec[Any, R]", found)
+
+
+MEMBERS: dict[type[Request[Any]], str] = {
+    ConverseRequest: "chat",
+    EmbedRequest: "embed",
+    ImageRequest: "images",
+    RerankRequest: "rerank",
+}
+"""Which member of a body is the codec of a request type."""
+
+
+def reads(codec: Codec[Any, Any]) -> Read:
+    """``Body.read`` of a body with one codec, which is no chat."""
+    return lambda model, payload, settings: (codec.decode_request(model, payload, settings), False)

@@ -14,8 +14,9 @@ import msgspec
 
 from awsllm.errors import ServerError, ValidationError
 from awsllm.types import JsonObject, JsonValue
-from awsllm.wire.body import Asked, Payload, ReplyContext
+from awsllm.wire.body import Payload
 from awsllm.wire.endpoint.errors import find_error
+from awsllm.wire.endpoint.format import Asked, ReplyContext
 from awsllm.wire.reading import MalformedError
 
 Q = TypeVar("Q", bound=Asked)

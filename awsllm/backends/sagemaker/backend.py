@@ -48,9 +48,10 @@ from awsllm.types import (
     RerankResponse,
     StreamEvent,
 )
-from awsllm.wire.body import Asked, ChunkDecoder, Detected, Payload, ReplyContext
+from awsllm.wire.body import ChunkDecoder, Payload
 from awsllm.wire.endpoint import formats
 from awsllm.wire.endpoint.errors import decode_frame_error
+from awsllm.wire.endpoint.format import Asked, Detected, ReplyContext
 from awsllm.wire.eventstream import FrameDecoder
 from awsllm.wire.framing import FramingDecoder
 

@@ -41,8 +41,9 @@ from awsllm.errors import (
 )
 from awsllm.types import EndpointOptions, JsonObject, JsonValue, Value
 from awsllm.wire import errors
-from awsllm.wire.body import JSON, Detected, Payload, Settings
+from awsllm.wire.body import JSON, Payload, Settings
 from awsllm.wire.endpoint.errors import decode_error
+from awsllm.wire.endpoint.format import Detected
 
 T = TypeVar("T")
 Steps: TypeAlias = Generator[Call[Any], Any, T]

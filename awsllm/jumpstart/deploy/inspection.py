@@ -45,8 +45,8 @@ from awsllm.jumpstart.deploy.teardown import (
 )
 from awsllm.jumpstart.plan.plan import Step
 from awsllm.types import JsonObject, JsonValue, Value
-from awsllm.wire.body import Detected
 from awsllm.wire.endpoint import detect
+from awsllm.wire.endpoint.format import Detected
 
 MASK = "****"
 _SECRET = re.compile(r"TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY|AUTH", re.IGNORECASE)

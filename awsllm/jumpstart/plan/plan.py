@@ -19,7 +19,7 @@ import msgspec
 
 from awsllm.errors import ValidationError
 from awsllm.types import JsonObject, JsonValue, Value
-from awsllm.wire.body import Detected
+from awsllm.wire.endpoint.format import Detected
 
 if TYPE_CHECKING:
     from awsllm.jumpstart.hub.document import ModelDocument

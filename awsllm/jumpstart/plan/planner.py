@@ -22,7 +22,7 @@ from awsllm.jumpstart.plan.plan import Context, Cost, Plan, Step
 from awsllm.jumpstart.plan.requests import Placed
 from awsllm.jumpstart.plan.resolve import DataSource, Hosting, is_archive, resolve, takes_volume
 from awsllm.types import JsonObject, Value
-from awsllm.wire.body import Detected
+from awsllm.wire.endpoint.format import Detected
 
 VARIANT = "AllTraffic"
 PUBLIC_HUB = "SageMakerPublicHub"

@@ -23,8 +23,9 @@ from awsllm.server.account.plane import ControlPlane
 from awsllm.server.account.resources import Resource, settle
 from awsllm.server.account.rules import sources
 from awsllm.types import JsonObject
-from awsllm.wire.body import Detected, Format, Settings
+from awsllm.wire.body import Settings
 from awsllm.wire.endpoint import detect, formats
+from awsllm.wire.endpoint.format import Detected, Format
 
 # The runtime's words, as users report them.
 _NO_CAPACITY = (

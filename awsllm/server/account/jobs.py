@@ -42,7 +42,8 @@ from awsllm.server.account.rules import check_licence
 from awsllm.server.shapes import check
 from awsllm.server.work import Incoming, Reply
 from awsllm.types import ConverseRequest, EmbedRequest, ImageRequest, JsonObject, RerankRequest
-from awsllm.wire.body import Payload, ReplyContext
+from awsllm.wire.body import Payload
+from awsllm.wire.endpoint.format import ReplyContext
 
 _PUBLIC_BUCKETS = re.compile(r"s3://(jumpstart-|sagemaker-sd-models-)")
 _ELSEWHERE = "job-elsewhere"  # transform jobs of models that were made elsewhere, which are left alone with them

@@ -36,7 +36,8 @@ from awsllm.types import (
     RerankResponse,
     StreamEvent,
 )
-from awsllm.wire.body import JSON, Asked, Payload, ReplyContext
+from awsllm.wire.body import JSON, Payload
+from awsllm.wire.endpoint.format import Asked, ReplyContext
 from awsllm.wire.eventstream import encode_event_frame, encode_exception_frame
 
 SERVICE = "sagemaker-runtime"

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from awsllm.errors import AwsllmError
 from awsllm.types import ConverseRequest, ConverseResponse, EmbedRequest, JsonObject, JsonValue, Usage
-from awsllm.wire.body import Asked, Format, Payload, ReplyContext, Settings
+from awsllm.wire.body import Payload, Settings
+from awsllm.wire.endpoint.format import Asked, Format, ReplyContext
 from awsllm.wire.payloads import asked_for, read_body, read_object, reply_of, write
 from awsllm.wire.reading import MalformedError, optional, required, structure, structures, without_none
 from awsllm.wire.text import generated as text

@@ -19,9 +19,10 @@ from awsllm.types import (
     RerankResponse,
 )
 from awsllm.wire import body as formats
-from awsllm.wire.body import Asked, Format, Payload, ReplyContext, Settings
+from awsllm.wire.body import Payload, Settings
 from awsllm.wire.cohere.chat import CohereChat
 from awsllm.wire.cohere.chat_response import FINISH_REASONS, decode_stop_reason, decode_usage
+from awsllm.wire.endpoint.format import Asked, Format, ReplyContext
 from awsllm.wire.endpoint.tei import check_dimensions, check_vectors, decode_texts, embedded, knob_warnings, ranked
 from awsllm.wire.payloads import asked_for, read_body, read_object, reply_of, write
 from awsllm.wire.reading import MalformedError, optional, required, structures, without_none

@@ -41,8 +41,9 @@ from awsllm.types import (
     ToolUse,
 )
 from awsllm.wire import body as formats
-from awsllm.wire.body import Asked, Format, Payload, ReplyContext, Settings
+from awsllm.wire.body import Payload, Settings
 from awsllm.wire.cohere import chat_response as cohere_answer
+from awsllm.wire.endpoint.format import Asked, Format, ReplyContext
 from awsllm.wire.openai.request import document_body
 from awsllm.wire.payloads import read_body, read_object, reply_of, write
 from awsllm.wire.reading import MalformedError, optional, required, structure, structures, without_none

@@ -37,8 +37,8 @@ from awsllm.types import (
     ToolUseStart,
     Usage,
 )
-from awsllm.wire.body import ReplyContext
 from awsllm.wire.endpoint.errors import find_error
+from awsllm.wire.endpoint.format import ReplyContext
 from awsllm.wire.openai.request import encode_arguments
 from awsllm.wire.reading import MalformedError, optional, required, structures, without_none
 from awsllm.wire.text import pieces as plain

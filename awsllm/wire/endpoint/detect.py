@@ -19,7 +19,8 @@ import msgspec
 
 from awsllm.errors import AwsllmError
 from awsllm.types import JsonObject, JsonValue, Value
-from awsllm.wire.body import JSON, Detected, Payload, Settings
+from awsllm.wire.body import JSON, Payload, Settings
+from awsllm.wire.endpoint.format import Detected
 from awsllm.wire.endpoint.formats import FORMATS
 from awsllm.wire.text import prompts
 

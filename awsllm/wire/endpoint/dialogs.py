@@ -26,8 +26,9 @@ from awsllm.types import (
     Message,
     Text,
 )
-from awsllm.wire.body import Asked, Format, Payload, ReplyContext, Settings
+from awsllm.wire.body import Payload, Settings
 from awsllm.wire.endpoint.djl import error_body
+from awsllm.wire.endpoint.format import Asked, Format, ReplyContext
 from awsllm.wire.payloads import read_body, read_reply, reply_of, write
 from awsllm.wire.reading import MalformedError, elements, optional, required, without_none
 from awsllm.wire.text import generated as text

@@ -17,7 +17,8 @@ import msgspec
 
 from awsllm.errors import AwsllmError, RequestError, UnsupportedError
 from awsllm.types import ConverseRequest, ConverseResponse, EmbedRequest, JsonObject, StreamEvent
-from awsllm.wire.body import Asked, ChunkDecoder, ChunkEncoder, Format, Payload, ReplyContext, Settings
+from awsllm.wire.body import ChunkDecoder, ChunkEncoder, Payload, Settings
+from awsllm.wire.endpoint.format import Asked, Format, ReplyContext
 from awsllm.wire.payloads import read_body, read_reply, reply_of, write
 from awsllm.wire.reading import MalformedError, optional, strings, without_none
 from awsllm.wire.text import generated as text

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from functools import cache
 
 from awsllm.errors import ConfigurationError
-from awsllm.wire.body import Format
+from awsllm.wire.endpoint.format import Format
 
 FORMATS: Mapping[str, str] = {
     "openai": "openai.body",

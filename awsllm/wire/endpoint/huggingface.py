@@ -23,7 +23,8 @@ from awsllm.types import (
     JsonObject,
     JsonValue,
 )
-from awsllm.wire.body import Asked, Format, Payload, ReplyContext, Settings
+from awsllm.wire.body import Payload, Settings
+from awsllm.wire.endpoint.format import Asked, Format, ReplyContext
 from awsllm.wire.endpoint.tei import check_dimensions, check_vectors, decode_texts, embedded, knob_warnings
 from awsllm.wire.payloads import asked_for, read_body, read_reply, write
 from awsllm.wire.reading import optional, required, without_none

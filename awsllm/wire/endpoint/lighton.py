@@ -24,7 +24,8 @@ from awsllm.types import (
     Usage,
 )
 from awsllm.wire import body as formats
-from awsllm.wire.body import Asked, Format, Payload, ReplyContext, Settings
+from awsllm.wire.body import Payload, Settings
+from awsllm.wire.endpoint.format import Asked, Format, ReplyContext
 from awsllm.wire.framing import DONE, encode_sse
 from awsllm.wire.payloads import asked_for, read_body, read_object, reply_of, write
 from awsllm.wire.reading import MalformedError, optional, required, structure, structures, without_none

@@ -21,7 +21,8 @@ from awsllm.types import (
     EmbedResponse,
     JsonObject,
 )
-from awsllm.wire.body import Asked, Format, Payload, ReplyContext, Settings
+from awsllm.wire.body import Payload, Settings
+from awsllm.wire.endpoint.format import Asked, Format, ReplyContext
 from awsllm.wire.payloads import read_body, read_reply, reply_of, write
 from awsllm.wire.reading import MalformedError, strings, without_none
 from awsllm.wire.text import generated as text

@@ -20,7 +20,8 @@ from awsllm.types import (
     RerankResponse,
     Usage,
 )
-from awsllm.wire.body import Asked, Format, Payload, ReplyContext, Settings
+from awsllm.wire.body import Payload, Settings
+from awsllm.wire.endpoint.format import Asked, Format, ReplyContext
 from awsllm.wire.payloads import asked_for, read_body, read_reply, reply_of, write
 from awsllm.wire.reading import MalformedError, elements, optional, required, strings, without_none
 from awsllm.wire.text import pieces as plain

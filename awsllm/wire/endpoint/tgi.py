@@ -32,7 +32,8 @@ from awsllm.types import (
     OutputConfig,
     Usage,
 )
-from awsllm.wire.body import Asked, ChunkDecoder, ChunkEncoder, Format, Payload, ReplyContext, Settings
+from awsllm.wire.body import ChunkDecoder, ChunkEncoder, Payload, Settings
+from awsllm.wire.endpoint.format import Asked, Format, ReplyContext
 from awsllm.wire.payloads import asked_for, read_body, read_reply, reply_of, write
 from awsllm.wire.reading import optional, required, without_none
 from awsllm.wire.text import generated as text

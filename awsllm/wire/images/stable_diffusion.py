@@ -16,7 +16,8 @@ from base64 import b64encode
 
 from awsllm.errors import AwsllmError, ServerError, UnsupportedError
 from awsllm.types import Bytes, Image, ImageRequest, ImageResponse, JsonObject, JsonValue
-from awsllm.wire.body import Asked, Format, Payload, ReplyContext, Settings
+from awsllm.wire.body import Payload, Settings
+from awsllm.wire.endpoint.format import Asked, Format, ReplyContext
 from awsllm.wire.payloads import asked_for, read_body, read_object, reply_of, write
 from awsllm.wire.reading import MalformedError, blob, optional, required, structures, without_none
 from awsllm.wire.text import pieces as plain

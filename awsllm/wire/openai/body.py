@@ -26,7 +26,8 @@ from awsllm.types import (
     StreamEvent,
 )
 from awsllm.wire import body as formats
-from awsllm.wire.body import Asked, Format, Payload, ReplyContext, Settings
+from awsllm.wire.body import Payload, Settings
+from awsllm.wire.endpoint.format import Asked, Format, ReplyContext
 from awsllm.wire.framing import DONE, encode_sse
 from awsllm.wire.openai import request as openai_request
 from awsllm.wire.openai import response as openai_reply
@@ -90,7 +91,7 @@ class OpenAI(Format):
         return _Chunks(asked)
 
     def encode_embed_response(self, response: EmbedResponse, asked: ReplyContext) -> Payload:
-        form = (asked.request.extra or {}).get("encoding_format", "float")
+        form = (asked_for(EmbedRequest, asked).extra or {}).get("encoding_format", "float")
         return write(openai_reply.encode_embed_response(response, model=asked.request.model, encoding_format=form))
 
     def encode_error(self, error: AwsllmError) -> tuple[int, Payload]:
@@ -115,7 +116,7 @@ class _Chunks:
     def __init__(self, asked: ReplyContext) -> None:
         self._is_sse = asked.settings.framing == "sse"
         self._complete = False
-        options = (asked.request.extra or {}).get("stream_options") or {}
+        options = (asked_for(ConverseRequest, asked).extra or {}).get("stream_options") or {}
         self._chunks = openai_reply.ChunkEncoder(
             id=_id(asked),
             created=int(time.time()),

@@ -27,7 +27,8 @@ from awsllm.types import (
     Usage,
     Value,
 )
-from awsllm.wire.body import Format, ReplyContext, Settings
+from awsllm.wire.body import Settings
+from awsllm.wire.endpoint.format import Format, ReplyContext
 from awsllm.wire.openai import request as openai_request
 from awsllm.wire.payloads import asked_for
 from awsllm.wire.reading import MalformedError, optional, required, strings

@@ -27,8 +27,9 @@ from awsllm.types import (
     Usage,
     Value,
 )
-from awsllm.wire.body import Payload, ReplyContext
+from awsllm.wire.body import Payload
 from awsllm.wire.endpoint.errors import find_error
+from awsllm.wire.endpoint.format import ReplyContext
 from awsllm.wire.openai.response import encode_error
 from awsllm.wire.payloads import write
 from awsllm.wire.reading import MalformedError, optional, strings

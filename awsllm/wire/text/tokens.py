@@ -25,8 +25,8 @@ from awsllm.types import (
     TextDelta,
     Usage,
 )
-from awsllm.wire.body import ReplyContext
 from awsllm.wire.endpoint.errors import find_error
+from awsllm.wire.endpoint.format import ReplyContext
 from awsllm.wire.reading import MalformedError, optional, strings
 from awsllm.wire.text import generated as text
 

@@ -51,8 +51,8 @@ from awsllm.types import (
     Usage,
 )
 from awsllm.wire import openai
-from awsllm.wire.body import Detected, ReplyContext
 from awsllm.wire.endpoint import formats
+from awsllm.wire.endpoint.format import Detected, ReplyContext
 from awsllm.wire.eventstream import encode_event_frame, encode_exception_frame
 from awsllm.wire.framing import DONE, encode_sse
 

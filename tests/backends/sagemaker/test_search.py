@@ -18,8 +18,9 @@ from awsllm.backends.sagemaker import backend as sagemaker
 from awsllm.backends.sagemaker.backend import AsyncSageMakerBackend, SageMakerBackend
 from awsllm.backends.sagemaker.search import Finding, Known, Target, control_call, detection, drive, read_target
 from awsllm.types import ConverseRequest, ConverseResponse, EndpointOptions, JsonObject, Message, Usage
-from awsllm.wire.body import Detected, Payload, ReplyContext, Settings
+from awsllm.wire.body import Payload, Settings
 from awsllm.wire.endpoint import formats
+from awsllm.wire.endpoint.format import Detected, ReplyContext
 
 ASKED = ConverseRequest(model="ep", messages=(Message.user("Hello"),))
 ENDPOINT = "arn:aws:sagemaker:us-east-1:111122223333:endpoint/ep"

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from awsllm.errors import AccessDeniedError, ModelNotReadyError, ServerError, ValidationError
 from awsllm.server.account.containers import Container
 from awsllm.types import ConverseRequest, ConverseResponse, InferenceConfig, Message, Text
-from awsllm.wire.body import Detected, Payload, ReplyContext, Settings
+from awsllm.wire.body import Payload, Settings
 from awsllm.wire.endpoint import detect, formats
 from awsllm.wire.endpoint.errors import decode_error
+from awsllm.wire.endpoint.format import Detected, ReplyContext
 
 ECR = "763104351884.dkr.ecr.us-east-1.amazonaws.com/"
 PACKAGE = "arn:aws:sagemaker:us-east-1:111122223333:model-package/"

@@ -47,9 +47,10 @@ from awsllm.types import (
     ToolUse,
     Usage,
 )
-from awsllm.wire.body import Asked, Format, Payload, ReplyContext, Settings
+from awsllm.wire.body import Payload, Settings
 from awsllm.wire.endpoint import formats
 from awsllm.wire.endpoint.errors import decode_error
+from awsllm.wire.endpoint.format import Asked, Format, ReplyContext
 from awsllm.wire.framing import FramingDecoder
 from awsllm.wire.openai.body import OpenAI
 

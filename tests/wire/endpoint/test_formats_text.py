@@ -45,9 +45,10 @@ from awsllm.types import (
     ToolUse,
     Usage,
 )
-from awsllm.wire.body import Format, Payload, ReplyContext, Settings
+from awsllm.wire.body import Payload, Settings
 from awsllm.wire.endpoint import formats
 from awsllm.wire.endpoint.errors import container_error, find_error
+from awsllm.wire.endpoint.format import Format, ReplyContext
 from awsllm.wire.framing import FramingDecoder
 
 TEXT = ("tgi", "lmi", "djl", "dialogs", "mms", "mms-text")
