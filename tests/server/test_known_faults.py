@@ -1,0 +1,173 @@
+"""Requests that no AWS SDK sends: broken bodies, escapes, smuggled requests, and clients that never finish.
+
+The server is a real one, on loopback, over a scripted backend: what is tested stands before the model.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import re
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from awsllm.server import running
+from awsllm.testing import AsyncScriptedBackend
+
+PATH = b"/model/amazon.nova-lite-v1%3A0/converse"
+CONVERSE = b"POST " + PATH + b" HTTP/1.1\r\nHost: a\r\n"
+HELLO = json.dumps({"messages": [{"role": "user", "content": [{"text": "Hi"}]}]}).encode()
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[tuple[str, int]]:
+    with running(AsyncScriptedBackend(lambda request: "Hello.")) as url:
+        host, port = url.removeprefix("http://").split(":")
+        yield host, int(port)
+
+
+def sent(address: tuple[str, int], data: bytes) -> tuple[int | None, bytes]:
+    """The status and the whole answer to ``data``, or None where the connection ends without one."""
+    with socket.create_connection(address, timeout=20) as connection:
+        connection.sendall(data)
+        with http.client.HTTPResponse(connection) as response:
+            try:
+                response.begin()
+            except (http.client.RemoteDisconnected, ConnectionResetError):
+                return None, b""
+            return response.status, response.read()
+
+
+def posted(address: tuple[str, int], body: bytes, path: bytes = PATH) -> tuple[int | None, bytes]:
+    return sent(address, b"POST %s HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%s" % (path, len(body), body))
+
+
+def conversation(**settings: object) -> bytes:
+    return json.dumps({**json.loads(HELLO), "inferenceConfig": settings}).encode()
+
+
+def test_an_ordinary_request_is_answered(address: tuple[str, int]) -> None:
+    assert posted(address, HELLO)[0] == 200
+
+
+# --- bodies ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(
+            b'{"messages":"\xff\xfe"}', id="no UTF-8",
+            marks=pytest.mark.xfail(strict=True, reason="500, and a traceback of UnicodeDecodeError in the log"),
+        ),
+        pytest.param(b'{"a":' * 50_000 + b"1" + b"}" * 50_000, id="deep objects"),
+        pytest.param(b'{"messages":' + b"[" * 100_000 + b"]" * 100_000 + b"}", id="deep lists"),
+        pytest.param(b'{"messages":[],"inferenceConfig":{"maxTokens":' + b"9" * 5000 + b"}}", id="a huge number"),
+        pytest.param(b'{"messages":[],"inferenceConfig":{"temperature":NaN}}', id="NaN"),
+        pytest.param(HELLO.replace(b"Hi", b"\\ud800"), id="half a surrogate pair"),
+        pytest.param(HELLO[:-1] + b',"messages":"x"}', id="a name twice"),
+        pytest.param(b"\x1f\x8b\x08\x00", id="compressed"),
+        pytest.param(conversation(maxTokens=0), id="no tokens"),
+        pytest.param(conversation(maxTokens=-1), id="less than no tokens"),
+        pytest.param(conversation(maxTokens=1.5), id="a half token"),
+        pytest.param(conversation(temperature=1e308), id="too hot"),
+        pytest.param(conversation(temperature=-1), id="too cold"),
+    ],
+)  # fmt: skip
+def test_a_body_that_makes_no_sense_is_the_callers_mistake(body: bytes, address: tuple[str, int]) -> None:
+    status, answer = posted(address, body)
+    assert status == 400
+    assert json.loads(answer)["message"]
+
+
+@pytest.mark.xfail(strict=True, reason="500 'Internal server error', in no form that an SDK reads")
+def test_a_broken_chunk_is_the_callers_mistake(address: tuple[str, int]) -> None:
+    status, _ = sent(address, CONVERSE + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n")
+    assert status in (400, None)
+
+
+# --- paths and heads -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        b"/model/../../etc/passwd/converse",
+        b"/model/%2e%2e%2f%2e%2e%2fetc%2fpasswd.gguf/converse",
+        b"/model/a%00b/converse",
+        b"/model/%zz%ff/converse",
+        b"/model/" + b"a" * 60_000 + b"/converse",
+        b"http://elsewhere/model/x/converse",
+        b"/endpoints/%2Fetc%2Fpasswd.gguf/invocations",
+    ],
+    ids=lambda path: path[:40].decode(),
+)
+def test_a_model_is_no_path(path: bytes, address: tuple[str, int]) -> None:
+    status, answer = posted(address, HELLO, path)
+    assert status == 400
+    assert b"root:" not in answer
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        pytest.param(b"Content-Length: +5\r\n\r\n{}   ", id="a signed length"),
+        pytest.param(b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{} ", id="two lengths"),
+        pytest.param(b"Content-Length: 99999999999999999\r\n\r\n{}", id="a huge length"),
+        pytest.param(b"X: a\r\n b\r\nContent-Length: 2\r\n\r\n{}", id="a folded line"),
+        pytest.param(b"X: " + b"a" * 1_000_000 + b"\r\nContent-Length: 2\r\n\r\n{}", id="a huge line"),
+        pytest.param(
+            b"".join(b"X%d: a\r\n" % number for number in range(10_000)) + b"Content-Length: 2\r\n\r\n{}",
+            id="many lines",
+        ),
+    ],
+)
+def test_a_head_that_makes_no_sense_is_refused(head: bytes, address: tuple[str, int]) -> None:
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it may be refused before all of it is sent
+        status, _ = sent(address, CONVERSE + head)
+        assert status in (400, 431, None)
+
+
+def test_a_request_that_is_smuggled_in_a_body_is_not_answered(address: tuple[str, int]) -> None:
+    """Both a length and chunks: whoever reads the one sees one request, whoever reads the other sees two."""
+    second = b"0\r\n\r\nGET /health HTTP/1.1\r\nHost: a\r\n\r\n"
+    with socket.create_connection(address, timeout=20) as connection:
+        connection.sendall(CONVERSE + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n" + second)
+        answers = b"".join(iter(lambda: connection.recv(65536), b""))
+    assert len(re.findall(rb"HTTP/1\.1 \d", answers)) == 1
+
+
+@pytest.mark.parametrize("origin", [b"http://elsewhere.example", b"null", b""])
+def test_no_origin_is_that_of_a_page_that_may_call(origin: bytes, address: tuple[str, int]) -> None:
+    head = b"Origin: %s\r\nContent-Length: %d\r\n\r\n" % (origin, len(HELLO))
+    assert sent(address, CONVERSE + head + HELLO)[0] == 403
+
+
+# --- clients that never finish ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.xfail(
+    strict=True,
+    reason="128 connections are taken and all others wait until one of them ends: one that is kept alive ends after"
+    " half a minute, so does one whose head is unfinished; one whose body is unfinished never does",
+)
+@pytest.mark.parametrize(
+    "begun",
+    [
+        pytest.param(CONVERSE + b"Content-Length: 100\r\n\r\n{", id="bodies"),
+        pytest.param(b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n", id="kept alive"),
+    ],
+)
+def test_unfinished_requests_do_not_keep_others_out(begun: bytes) -> None:
+    with running(AsyncScriptedBackend("Hello.")) as url, contextlib.ExitStack() as stack:
+        host, port = url.removeprefix("http://").split(":")
+        for _ in range(140):
+            connection = stack.enter_context(socket.create_connection((host, int(port)), timeout=20))
+            connection.sendall(begun)
+        asking = http.client.HTTPConnection(host, int(port), timeout=2)
+        stack.callback(asking.close)
+        asking.request("GET", "/health")
+        assert asking.getresponse().status == 200
