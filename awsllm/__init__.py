@@ -11,10 +11,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from awsllm._version import __version__ as __version__
+
 if TYPE_CHECKING:
-    from awsllm.calls.content import document, image
-    from awsllm.calls.prepare import Price
-    from awsllm.client import AsyncClient, Client
+    from awsllm.calls.media import audio, document, image, video
+    from awsllm.calls.options import ConverseOptions
+    from awsllm.client import AsyncClient, Client, ClientOptions
     from awsllm.errors import (
         AccessDeniedError,
         AwsllmError,
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
         UnsupportedError,
         ValidationError,
     )
+    from awsllm.models.prices import Price
     from awsllm.policy.attempts import Policy
     from awsllm.stream import (
         AsyncConverseStream,
@@ -42,7 +45,7 @@ if TYPE_CHECKING:
         fold,
         replay,
     )
-    from awsllm.tools.loop import tool
+    from awsllm.tools.function import function_tool, tool
     from awsllm.types import (
         Audio,
         Bytes,
@@ -101,8 +104,6 @@ if TYPE_CHECKING:
         Video,
     )
 
-__version__ = "0.1.0"
-
 _HOME = {
     "AccessDeniedError": "errors",
     "AsyncClient": "client",
@@ -114,6 +115,7 @@ _HOME = {
     "Citation": "types",
     "Citations": "types",
     "Client": "client",
+    "ClientOptions": "client",
     "ConfigurationError": "errors",
     "ConnectError": "errors",
     "ContentBlock": "types",
@@ -121,6 +123,7 @@ _HOME = {
     "ContentBlockStart": "types",
     "ContentBlockStop": "types",
     "ContextWindowError": "errors",
+    "ConverseOptions": "calls.options",
     "ConverseRequest": "types",
     "ConverseResponse": "types",
     "ConverseStream": "stream",
@@ -153,7 +156,7 @@ _HOME = {
     "OutputValidationError": "errors",
     "PerformanceConfig": "types",
     "Policy": "policy.attempts",
-    "Price": "calls.prepare",
+    "Price": "models.prices",
     "RankedDocument": "types",
     "Reasoning": "types",
     "ReasoningDelta": "types",
@@ -183,11 +186,14 @@ _HOME = {
     "Usage": "types",
     "ValidationError": "errors",
     "Video": "types",
-    "document": "calls.content",
+    "audio": "calls.media",
+    "document": "calls.media",
     "fold": "stream",
-    "image": "calls.content",
+    "function_tool": "tools.function",
+    "image": "calls.media",
     "replay": "stream",
-    "tool": "tools.loop",
+    "tool": "tools.function",
+    "video": "calls.media",
 }
 
 __all__ = [
@@ -201,6 +207,7 @@ __all__ = [
     "Citation",
     "Citations",
     "Client",
+    "ClientOptions",
     "ConfigurationError",
     "ConnectError",
     "ContentBlock",
@@ -208,6 +215,7 @@ __all__ = [
     "ContentBlockStart",
     "ContentBlockStop",
     "ContextWindowError",
+    "ConverseOptions",
     "ConverseRequest",
     "ConverseResponse",
     "ConverseStream",
@@ -270,11 +278,14 @@ __all__ = [
     "Usage",
     "ValidationError",
     "Video",
+    "audio",
     "document",
     "fold",
+    "function_tool",
     "image",
     "replay",
     "tool",
+    "video",
 ]
 
 

@@ -13,36 +13,22 @@ from contextlib import aclosing
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, Generic, Self, TypedDict, TypeVar, Unpack, cast
 
+from awsllm.calls.options import ConverseOptions, EmbedOptions, ImageOptions, RerankOptions, documented
 from awsllm.calls.prepare import (
-    Answer,
-    ConverseOptions,
-    EmbedOptions,
-    ImageOptions,
-    Loop,
     Prepared,
-    Price,
-    RerankOptions,
-    finish_embed,
-    finish_image,
-    finish_rerank,
+    finish,
     keep_turns,
     prepare,
+    prepare_count_tokens,
     prepare_embed,
     prepare_image,
     prepare_rerank,
 )
 from awsllm.errors import AwsllmError, ConfigurationError
-from awsllm.models.profiles import Reference, parse_reference
+from awsllm.models.references import Reference, parse_reference
 from awsllm.policy.attempts import Policy, deadline_after, remaining
 from awsllm.stream import AsyncConverseStream, ConverseStream, Fold
-from awsllm.types import (
-    ConverseRequest,
-    ConverseResponse,
-    EmbedResponse,
-    ImageResponse,
-    RerankResponse,
-    StreamEvent,
-)
+from awsllm.types import ConverseRequest, ConverseResponse, EmbedResponse, ImageResponse, RerankResponse, StreamEvent
 
 if TYPE_CHECKING:
     from awsllm.aws.session import AwsSession
@@ -50,8 +36,9 @@ if TYPE_CHECKING:
     from awsllm.backend import AsyncBackend, Backend
     from awsllm.calls.content import Prompt
     from awsllm.jumpstart.facade import JumpStart
+    from awsllm.models.prices import Price
     from awsllm.store import Store
-    from awsllm.tools.loop import RunTools
+    from awsllm.tools.loop import Loop, LoopInput, RunTools
     from awsllm.types import ToolResult
 
 B = TypeVar("B")
@@ -88,12 +75,14 @@ class _Backends(Generic[B]):
 class ClientOptions(TypedDict, total=False):
     """What a client takes beside where and how to call AWS.
 
-    ``prices`` maps model references to ``Price``. ``store`` keeps the local models. ``backends`` replaces a scheme's
-    backend, by ``bedrock``, ``sagemaker`` or ``local``; who gives one closes it. ``formats`` says what SageMaker
-    containers speak, by ENDPOINT/COMPONENT, ENDPOINT or ``*``; what it does not say is found out at an endpoint's first
-    call, which needs up to five requests more (``backends.detection``). Timeouts are in seconds:
-    ``connect_timeout`` for reaching the service, ``read_timeout`` for the longest silence. ``max_connections`` bounds
-    the connections kept open.
+    prices: a Price for each model reference whose calls shall have a cost.
+    store: where the local models are kept.
+    backends: what replaces a scheme's backend, by "bedrock", "sagemaker" or "local". Who gives one closes it.
+    formats: what SageMaker containers speak, by ENDPOINT/COMPONENT, ENDPOINT or "*". What is not said is found out at
+        an endpoint's first call, which needs up to five requests more.
+    connect_timeout: seconds for reaching the service.
+    read_timeout: seconds of the longest silence.
+    max_connections: how many connections are kept open at most.
     """
 
     prices: Mapping[str, Price]
@@ -159,6 +148,7 @@ class Client:
     >>> client.converse("local:smollm2-135m-instruct", "Hello").text
     """
 
+    @documented(ClientOptions)
     def __init__(
         self,
         region: str | None = None,
@@ -168,6 +158,8 @@ class Client:
         policy: Policy | None = None,
         **options: Unpack[ClientOptions],
     ) -> None:
+        """``region``, ``profile``, ``session`` (boto3's) and ``endpoint_url`` are as in boto3; ``policy`` says how a
+        call is attempted."""
         self._settings = _settings(region, profile, session, endpoint_url, options)
         self._policy = policy or Policy()
         self._backends: _Backends[Backend] = _Backends(self._make_backend, options.get("backends"))
@@ -190,11 +182,12 @@ class Client:
             return SageMakerBackend(transport, formats=self._settings.formats)
         raise _unknown_scheme(scheme)
 
+    @documented(ConverseOptions)
     def converse(self, model: str, messages: Prompt, **options: Unpack[ConverseOptions]) -> ConverseResponse:
         """One answer of a chat model.
 
         ``messages`` is a string, a message, content blocks and paths of one user turn, or a list of messages, each a
-        ``Message`` or a dict as boto3 takes it. See ``ConverseOptions`` for the rest.
+        ``Message`` or a dict as boto3 takes it.
         """
         call = prepare(model, messages, options, self._settings.prices)
         backend = self._backends[call.reference]
@@ -211,7 +204,7 @@ class Client:
         deadline = deadline_after(self._policy.limit(call.timeout))
         step = next(loop)
         while True:
-            answer: Answer
+            answer: LoopInput
             if isinstance(step, ConverseRequest):
                 answer = self._turn(backend, call, step, deadline)
             else:
@@ -230,6 +223,7 @@ class Client:
             keep_turns(error, request, call.request)
             raise
 
+    @documented(ConverseOptions)
     def converse_stream(self, model: str, messages: Prompt, **options: Unpack[ConverseOptions]) -> ConverseStream:
         """The same, as a stream of events: iterate it or its ``text_stream``, then read ``response``.
 
@@ -253,7 +247,7 @@ class Client:
         deadline = deadline_after(self._policy.limit(call.timeout))
         step = next(loop)
         while True:
-            answer: Answer
+            answer: LoopInput
             if isinstance(step, ConverseRequest):
                 answer = yield from self._turn_stream(backend, call, step, deadline)
             else:
@@ -280,6 +274,7 @@ class Client:
             keep_turns(error, request, call.request)
             raise
 
+    @documented(EmbedOptions)
     def embed(
         self, model: str, texts: str | Sequence[str], *, dimensions: int | None = None, **options: Unpack[EmbedOptions]
     ) -> EmbedResponse:
@@ -287,8 +282,9 @@ class Client:
         reference, request = prepare_embed(model, texts, dimensions, options)
         backend = self._backends[reference]
         response = self._policy.run(lambda until: backend.embed(request, deadline=until), options.get("timeout"))
-        return finish_embed(response, reference, self._settings.prices)
+        return finish(response, reference, self._settings.prices)
 
+    @documented(ImageOptions)
     def generate_image(self, model: str, prompt: str, **options: Unpack[ImageOptions]) -> ImageResponse:
         """Images that show what ``prompt`` says."""
         reference, request = prepare_image(model, prompt, options)
@@ -296,8 +292,9 @@ class Client:
         response = self._policy.run(
             lambda until: backend.generate_image(request, deadline=until), options.get("timeout")
         )
-        return finish_image(response, reference)
+        return finish(response, reference, self._settings.prices)
 
+    @documented(RerankOptions)
     def rerank(
         self,
         model: str,
@@ -311,14 +308,16 @@ class Client:
         reference, request = prepare_rerank(model, query, documents, top_n, options)
         backend = self._backends[reference]
         response = self._policy.run(lambda until: backend.rerank(request, deadline=until), options.get("timeout"))
-        return finish_rerank(response, reference, self._settings.prices)
+        return finish(response, reference, self._settings.prices)
 
+    @documented(ConverseOptions)
     def count_tokens(self, model: str, messages: Prompt, **options: Unpack[ConverseOptions]) -> int:
         """The input tokens that ``converse`` with the same arguments would use."""
-        call = prepare(model, messages, options, self._settings.prices)
-        backend = self._backends[call.reference]
-        request = call.first
-        return self._policy.run(lambda until: backend.count_tokens(request, deadline=until), call.timeout)
+        reference, request = prepare_count_tokens(model, messages, options)
+        backend = self._backends[reference]
+        return self._policy.run(
+            lambda until: backend.count_tokens(request.converse, deadline=until), options.get("timeout")
+        )
 
     @cached_property
     def jumpstart(self) -> JumpStart:
@@ -349,6 +348,7 @@ class AsyncClient:
     ...     reply = await client.converse("bedrock:us.amazon.nova-lite-v1:0", "Hello")
     """
 
+    @documented(ClientOptions)
     def __init__(
         self,
         region: str | None = None,
@@ -358,6 +358,8 @@ class AsyncClient:
         policy: Policy | None = None,
         **options: Unpack[ClientOptions],
     ) -> None:
+        """``region``, ``profile``, ``session`` (boto3's) and ``endpoint_url`` are as in boto3; ``policy`` says how a
+        call is attempted."""
         self._settings = _settings(region, profile, session, endpoint_url, options)
         self._policy = policy or Policy()
         self._backends: _Backends[AsyncBackend] = _Backends(self._make_backend, options.get("backends"))
@@ -380,6 +382,7 @@ class AsyncClient:
             return AsyncSageMakerBackend(transport, formats=self._settings.formats)
         raise _unknown_scheme(scheme)
 
+    @documented(ConverseOptions)
     async def converse(self, model: str, messages: Prompt, **options: Unpack[ConverseOptions]) -> ConverseResponse:
         """See ``Client.converse``."""
         call = prepare(model, messages, options, self._settings.prices)
@@ -395,7 +398,7 @@ class AsyncClient:
         step = next(loop)
         sent = call.request
         while True:
-            answer: Answer
+            answer: LoopInput
             if isinstance(step, ConverseRequest):
                 sent = step
                 answer = await self._turn(backend, call, step, deadline)
@@ -417,6 +420,7 @@ class AsyncClient:
             keep_turns(error, request, call.request)
             raise
 
+    @documented(ConverseOptions)
     def converse_stream(self, model: str, messages: Prompt, **options: Unpack[ConverseOptions]) -> AsyncConverseStream:
         """See ``Client.converse_stream``; the stream is entered and iterated asynchronously."""
         call = prepare(model, messages, options, self._settings.prices)
@@ -438,7 +442,7 @@ class AsyncClient:
         step = next(loop)
         sent = call.request
         while True:
-            answer: Answer
+            answer: LoopInput
             if isinstance(step, ConverseRequest):
                 sent = step
                 fold = Fold()
@@ -470,6 +474,7 @@ class AsyncClient:
             keep_turns(error, request, call.request)
             raise
 
+    @documented(EmbedOptions)
     async def embed(
         self, model: str, texts: str | Sequence[str], *, dimensions: int | None = None, **options: Unpack[EmbedOptions]
     ) -> EmbedResponse:
@@ -479,8 +484,9 @@ class AsyncClient:
         response = await self._policy.run_async(
             lambda until: backend.embed(request, deadline=until), options.get("timeout")
         )
-        return finish_embed(response, reference, self._settings.prices)
+        return finish(response, reference, self._settings.prices)
 
+    @documented(ImageOptions)
     async def generate_image(self, model: str, prompt: str, **options: Unpack[ImageOptions]) -> ImageResponse:
         """See ``Client.generate_image``."""
         reference, request = prepare_image(model, prompt, options)
@@ -488,8 +494,9 @@ class AsyncClient:
         response = await self._policy.run_async(
             lambda until: backend.generate_image(request, deadline=until), options.get("timeout")
         )
-        return finish_image(response, reference)
+        return finish(response, reference, self._settings.prices)
 
+    @documented(RerankOptions)
     async def rerank(
         self,
         model: str,
@@ -505,14 +512,16 @@ class AsyncClient:
         response = await self._policy.run_async(
             lambda until: backend.rerank(request, deadline=until), options.get("timeout")
         )
-        return finish_rerank(response, reference, self._settings.prices)
+        return finish(response, reference, self._settings.prices)
 
+    @documented(ConverseOptions)
     async def count_tokens(self, model: str, messages: Prompt, **options: Unpack[ConverseOptions]) -> int:
         """See ``Client.count_tokens``."""
-        call = prepare(model, messages, options, self._settings.prices)
-        backend = self._backends[call.reference]
-        request = call.first
-        return await self._policy.run_async(lambda until: backend.count_tokens(request, deadline=until), call.timeout)
+        reference, request = prepare_count_tokens(model, messages, options)
+        backend = self._backends[reference]
+        return await self._policy.run_async(
+            lambda until: backend.count_tokens(request.converse, deadline=until), options.get("timeout")
+        )
 
     @cached_property
     def jumpstart(self) -> JumpStart:

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 import awsllm
 from awsllm import types as t
-from awsllm.calls.prepare import ConverseOptions
+from awsllm.calls.options import ConverseOptions
 from awsllm.testing import AsyncScriptedBackend, Broken, ScriptedBackend
 
 MODEL = "bedrock:us.amazon.nova-lite-v1:0"
@@ -153,7 +153,8 @@ def test_what_a_model_left_blank_beside_its_calls_can_be_sent_back() -> None:
     thought = t.Reasoning("", "signature")
     use = t.ToolUse("1", "f", {})
     result = t.Message("user", (t.ToolResult("1", (t.Text("r"),)),))
-    client.converse(MODEL, [t.Message.user("a"), t.Message("assistant", (thought, t.Text("\n"), use)), result])
+    turns = [t.Message.user("a"), t.Message("assistant", (thought, t.Text("\n"), use)), result]
+    client.converse(MODEL, turns, tools=[t.ToolSpec("f", {"type": "object"})])
     assert backend.requests[0].messages[1].content == (thought, use)
 
 

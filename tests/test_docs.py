@@ -26,10 +26,12 @@ def test_the_readme_runs(capsys: pytest.CaptureFixture[str], monkeypatch: pytest
 
 
 def test_the_extras_are_those_of_the_package() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    project = settings["project"]
     named = set(re.findall(r"^\| `awsllm\[(\w+)\]`", README, re.MULTILINE))
     assert named | {"dev"} == set(project["optional-dependencies"])
-    assert project["version"] == awsllm.__version__
+    assert project["dynamic"] == ["version"]
+    assert awsllm.__version__ in (ROOT / settings["tool"]["hatch"]["version"]["path"]).read_text(encoding="utf-8")
 
 
 def test_relative_links_lead_somewhere() -> None:

@@ -19,7 +19,7 @@ from uuid import uuid4
 
 import msgspec
 
-from awsllm import __version__
+from awsllm._version import __version__
 from awsllm.aws.call import HttpRequest
 from awsllm.aws.endpoints import Endpoint
 from awsllm.aws.session import BEARER_VARIABLE, AwsSession, Credentials

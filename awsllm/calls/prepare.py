@@ -1,124 +1,86 @@
 """What a call is before it is made: the caller's words checked and turned into a request, and what remains to be done.
 
 ``prepare`` gives a ``Prepared``: the model's reference, one ``ConverseRequest`` and, where tools or a typed output are
-wanted, the sans-I/O generator that says what to do next (``tools.tool_loop``, ``typed.typed_loop``).
-``Prepared.finish`` adds to the answer what only the client knows: the model's reference and the cost. Nothing here
-does I/O.
+wanted, the sans-I/O generator that says what to do next (``tools.loop``, ``tools.typed``). The other operations are one
+request and no loop: their ``prepare_…`` gives the reference and the request. ``finish`` adds to any response what only
+the client knows: the model's reference and the cost. Nothing here does I/O.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
-from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
+from msgspec.structs import replace
 
-from awsllm.calls import content as coerce
+from awsllm.calls import content
+from awsllm.calls.checks import check_request, fit_to_profile
+from awsllm.calls.options import ConverseOptions, EmbedOptions, ImageOptions, RerankOptions, check_names
 from awsllm.errors import AwsllmError, ValidationError
-from awsllm.models.profiles import Reference, parse_reference, profile
+from awsllm.models.prices import Price, cost
+from awsllm.models.profiles import profile
+from awsllm.models.references import Reference, parse_reference
 from awsllm.types import (
     ConverseRequest,
     ConverseResponse,
+    CountTokensRequest,
     EmbedRequest,
-    EmbedResponse,
     EndpointOptions,
     GuardrailConfig,
     ImageRequest,
-    ImageResponse,
     InferenceConfig,
     OutputConfig,
     PerformanceConfig,
     RerankRequest,
-    RerankResponse,
     ServiceTier,
-    Usage,
-    Value,
 )
 
 if TYPE_CHECKING:
-    from awsllm.calls.content import Prompt, SystemPrompt, ToolChoiceLike, ToolLike
-    from awsllm.tools.loop import RunTools, ToolFunction
-    from awsllm.types import JsonObject, ToolResult
+    from awsllm.calls.content import Prompt
+    from awsllm.tools.function import ToolFunction
+    from awsllm.tools.loop import Loop
 
+R = TypeVar("R")
 
-class Price(Value, frozen=True):
-    """What a model costs, in US dollars a million tokens. None is unknown, and so is then the cost of a call that has
-    such tokens."""
-
-    input: float
-    output: float = 0.0
-    cache_read: float | None = None
-    cache_write: float | None = None
-
-
-class ConverseOptions(TypedDict, total=False):
-    """What ``converse`` and ``converse_stream`` take beside the model and the messages.
-
-    ``tools`` takes Python functions, which the client runs for the model until it answers or ``max_turns`` model calls
-    are made (1: one plain step), and specifications, which it hands over without running anything. ``output_type`` is a
-    pydantic model, dataclass, TypedDict, other type or JSON schema; the validated object is ``response.output``.
-    ``timeout`` is in seconds for the whole call, retries and tools included; only ``AsyncClient`` can break off a tool
-    that runs. ``extra`` reaches the provider untouched. ``endpoint`` says how a ``sagemaker:`` endpoint is called
-    (``EndpointOptions``, or its members as a dict). The other names are those of Bedrock's Converse.
-    """
-
-    system: SystemPrompt | None
-    max_tokens: int | None
-    temperature: float | None
-    top_p: float | None
-    stop_sequences: Sequence[str] | None
-    inference_config: InferenceConfig | Mapping[str, Any] | None
-    tools: Sequence[ToolLike] | None
-    tool_choice: ToolChoiceLike | None
-    max_turns: int | None
-    output_type: Any
-    guardrail_config: GuardrailConfig | Mapping[str, Any] | None
-    extra: JsonObject | None
-    prompt_variables: Mapping[str, str] | None
-    additional_model_response_field_paths: Sequence[str] | None
-    request_metadata: Mapping[str, str] | None
-    performance_config: PerformanceConfig | Mapping[str, Any] | str | None
-    service_tier: ServiceTier | Mapping[str, Any] | str | None
-    effort: str | None
-    endpoint: EndpointOptions | Mapping[str, Any] | None
-    timeout: float | None
-
-
-Answer: TypeAlias = "ConverseResponse | tuple[ToolResult, ...]"
-Loop: TypeAlias = Generator["ConverseRequest | RunTools", Answer, ConverseResponse]
-
-_OPTIONS = frozenset(ConverseOptions.__annotations__)
+MAX_TURNS = 10
 _NO_INFERENCE_CONFIG = InferenceConfig()
 _KNOBS = frozenset(("max_tokens", "temperature", "top_p"))
-_EXTRA = frozenset(
-    ("top_k", "seed", "thinking", "reasoning_effort", "frequency_penalty", "presence_penalty", "logprobs")
-)
-MAX_TURNS = 10
+
+
+def finish(response: R, reference: Reference, prices: Mapping[str, Price]) -> R:
+    """The response with the model's reference and, where it has a usage, the cost. What has neither (a count) stays
+    what it is."""
+    members = _known_here(response, reference, prices)
+    return replace(response, **members) if members else response  # type: ignore[type-var]
+
+
+def _known_here(response: Any, reference: Reference, prices: Mapping[str, Price]) -> dict[str, Any]:
+    names, model = getattr(response, "__struct_fields__", ()), str(reference)
+    members: dict[str, Any] = {"model": model} if "model" in names else {}
+    if "cost" in names and "usage" in names:
+        members["cost"] = cost(reference, response.usage, prices.get(model))
+    return members
+
+
+# --- chat ------------------------------------------------------------------------------------------------------------
 
 
 class Prepared(msgspec.Struct, frozen=True):
-    """One call, ready to be made. ``loop`` is None on the plain path: one request, one answer."""
+    """One call, ready to be made. ``loop`` is None on the plain path: one request, one response."""
 
     reference: Reference
     request: ConverseRequest
     loop: Callable[[], Loop] | None
     timeout: float | None
-    price: Price | None
+    prices: Mapping[str, Price]
     warnings: tuple[str, ...] = ()
 
-    @property
-    def first(self) -> ConverseRequest:
-        """The first request that is sent: a loop for a typed output asks for it in a way of its own."""
-        step = self.request if self.loop is None else next(self.loop())
-        return step if isinstance(step, ConverseRequest) else self.request
-
     def finish(self, response: ConverseResponse) -> ConverseResponse:
-        """The response with the model's reference and the cost."""
-        return msgspec.structs.replace(
+        """``finish``, and what the preparation has to say of the call."""
+        return replace(
             response,
-            model=str(self.reference),
-            cost=response_cost(self.reference, response.usage, self.price),
+            **_known_here(response, self.reference, self.prices),
             messages=response.messages or (response.message,),
             warnings=self.warnings + response.warnings,
         )
@@ -126,56 +88,40 @@ class Prepared(msgspec.Struct, frozen=True):
 
 def prepare(model: str, messages: Prompt, options: ConverseOptions, prices: Mapping[str, Price]) -> Prepared:
     """Check and translate everything that can be before anything is sent."""
-    if not options.keys() <= _OPTIONS:
-        raise _unknown_option(options.keys() - _OPTIONS)
+    check_names(options, ConverseOptions)
     reference = parse_reference(model)
     functions: Mapping[str, ToolFunction] = {}
     request = _request(reference, messages, options)
     if tools := options.get("tools"):
-        specs, functions = coerce.tools(tools)
-        choice = coerce.tool_choice(options.get("tool_choice"))
-        request = msgspec.structs.replace(request, tools=specs, tool_choice=choice)
+        specs, functions = content.tools(tools)
+        request = replace(request, tools=specs, tool_choice=content.tool_choice(options.get("tool_choice")))
     elif options.get("tool_choice") is not None:
         raise ValidationError("tool_choice needs tools: pass tools=[...] or leave tool_choice out")
-    coerce.check_request(request)
-    request, warnings = _possible_choice(reference, request)
+    check_request(request, reference.scheme, typed=options.get("output_type") is not None)
+    request, warnings = fit_to_profile(reference, request)
     loop = _loop(reference, request, functions, options)
-    return Prepared(reference, request, loop, options.get("timeout"), prices.get(str(reference)), warnings)
-
-
-def _possible_choice(reference: Reference, request: ConverseRequest) -> tuple[ConverseRequest, tuple[str, ...]]:
-    """A tool cannot be forced on every model, nor while it thinks; then the choice is the model's, and a warning says
-    so. A model that no rule names is asked as the caller wants it."""
-    choice = request.tool_choice
-    if choice is None or choice.type == "auto":
-        return request, ()
-    can = profile(reference.scheme, reference.model)
-    if choice.type in can.choices_for(request):
-        return request, ()
-    why = "while thinking" if choice.type in can.tool_choices else f"by models of the family {can.family}"
-    warning = f"tool_choice {choice.type!r} is not taken {why}: the model was left to choose"
-    return msgspec.structs.replace(request, tool_choice=None), (warning,)
+    return Prepared(reference, request, loop, options.get("timeout"), prices, warnings)
 
 
 def _request(reference: Reference, messages: Prompt, options: ConverseOptions) -> ConverseRequest:
     metadata, variables = options.get("request_metadata"), options.get("prompt_variables")
     performance, tier = options.get("performance_config"), options.get("service_tier")
     effort = options.get("effort")
-    system, turns = coerce.leading_system(coerce.messages(messages))
+    system, turns = content.leading_system(content.messages(messages))
     return ConverseRequest(
         model=reference.model,
         messages=turns,
-        system=(*coerce.system(options.get("system")), *system),
+        system=(*content.system(options.get("system")), *system),
         inference_config=_inference_config(options),
-        guardrail_config=coerce.config(options.get("guardrail_config"), GuardrailConfig, "guardrailConfig"),
+        guardrail_config=content.config(options.get("guardrail_config"), GuardrailConfig, "guardrailConfig"),
         extra=options.get("extra"),
         prompt_variables=dict(variables) if variables else None,
         additional_model_response_field_paths=tuple(options.get("additional_model_response_field_paths") or ()),
         request_metadata=dict(metadata) if metadata else None,
         performance_config=PerformanceConfig(performance)
         if isinstance(performance, str)
-        else coerce.config(performance, PerformanceConfig, "performanceConfig"),
-        service_tier=ServiceTier(tier) if isinstance(tier, str) else coerce.config(tier, ServiceTier, "serviceTier"),
+        else content.config(performance, PerformanceConfig, "performanceConfig"),
+        service_tier=ServiceTier(tier) if isinstance(tier, str) else content.config(tier, ServiceTier, "serviceTier"),
         output_config=OutputConfig(effort=effort) if effort else None,
         endpoint=_endpoint(reference, options.get("endpoint")),
     )
@@ -186,16 +132,16 @@ def _endpoint(reference: Reference, value: EndpointOptions | Mapping[str, Any] |
         return None
     if reference.scheme != "sagemaker":
         raise ValidationError(f"endpoint= says how a sagemaker: endpoint is called; {reference} is none")
-    return coerce.endpoint_options(value)
+    return content.endpoint_options(value)
 
 
 def _inference_config(options: ConverseOptions) -> InferenceConfig:
-    given = coerce.config(options.get("inference_config"), InferenceConfig, "inferenceConfig")
+    given = content.config(options.get("inference_config"), InferenceConfig, "inferenceConfig")
     config = given or _NO_INFERENCE_CONFIG
     changes: dict[str, Any] = {name: value for name, value in options.items() if name in _KNOBS}
     if stop := options.get("stop_sequences"):
         changes["stop_sequences"] = (stop,) if isinstance(stop, str) else tuple(stop)
-    return msgspec.structs.replace(config, **changes) if changes else config
+    return replace(config, **changes) if changes else config
 
 
 def _loop(
@@ -218,80 +164,26 @@ def _loop(
     return None
 
 
-def _unknown_option(names: set[str], known: frozenset[str] = _OPTIONS) -> ValidationError:
-    name = min(names)
-    if name in _EXTRA:
-        return ValidationError(f"unknown option {name!r}: what only some models know goes into extra={{{name!r}: ...}}")
-    near = get_close_matches(name, known, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else "pass what only the provider knows in extra={...}"
-    return ValidationError(f"unknown option {name!r}: {hint}")
+def keep_turns(error: Exception, request: ConverseRequest, first: ConverseRequest) -> None:
+    """Hand over the turns that a tool loop had finished when ``error`` struck: tools have run, answers were paid
+    for."""
+    done = request.messages[len(first.messages) :]
+    if isinstance(error, AwsllmError) and done:
+        error.messages = done
 
 
-def response_cost(reference: Reference, usage: Usage, price: Price | None) -> float | None:
-    """US dollars, None when a price or a count that matters is unknown. A local model costs nothing."""
-    if price is None:
-        return 0.0 if reference.scheme == "local" else None
-    pairs = [
-        (usage.input_tokens, price.input),
-        (usage.output_tokens or 0, price.output),
-        (usage.cache_read_input_tokens or 0, price.cache_read),
-        (usage.cache_write_input_tokens or 0, price.cache_write),
-    ]
-    total = 0.0
-    for tokens, rate in pairs:
-        if tokens is None or (tokens and rate is None):
-            return None
-        total += tokens * (rate or 0.0)
-    return total / 1_000_000
+# --- the other operations --------------------------------------------------------------------------------------------
 
 
-# --- embeddings, images, rankings ------------------------------------------------------------------------------------
-
-
-class EmbedOptions(TypedDict, total=False):
-    """``normalize`` asks for unit vectors. ``input_type`` says what the texts are for, where a model distinguishes:
-    search_document, search_query, classification or clustering. ``extra`` reaches the provider untouched. ``endpoint``
-    says how a ``sagemaker:`` endpoint is called. ``timeout`` is in seconds."""
-
-    normalize: bool | None
-    input_type: str | None
-    extra: JsonObject | None
-    endpoint: EndpointOptions | Mapping[str, Any] | None
-    timeout: float | None
-
-
-class ImageOptions(TypedDict, total=False):
-    """``count`` is how many images to make, ``width`` and ``height`` are in pixels, ``steps`` are denoising steps,
-    ``guidance_scale`` says how closely the prompt is followed. The rest is as in ``EmbedOptions``."""
-
-    negative_prompt: str | None
-    count: int
-    width: int | None
-    height: int | None
-    steps: int | None
-    guidance_scale: float | None
-    seed: int | None
-    extra: JsonObject | None
-    endpoint: EndpointOptions | Mapping[str, Any] | None
-    timeout: float | None
-
-
-class RerankOptions(TypedDict, total=False):
-    """As in ``EmbedOptions``."""
-
-    extra: JsonObject | None
-    endpoint: EndpointOptions | Mapping[str, Any] | None
-    timeout: float | None
-
-
-def _members(reference: Reference, options: Mapping[str, Any], kind: Any) -> dict[str, Any]:
-    """The request's members among the options; ``timeout`` is the policy's. ``kind`` is the options' type."""
-    known = frozenset(kind.__annotations__)
-    if not options.keys() <= known:
-        raise _unknown_option(options.keys() - known, known)
-    endpoint = _endpoint(reference, options.get("endpoint"))
-    members = {name: value for name, value in options.items() if name not in ("timeout", "endpoint")}
-    return {**members, "model": reference.model, "endpoint": endpoint}
+def prepare_count_tokens(
+    model: str, messages: Prompt, options: ConverseOptions
+) -> tuple[Reference, CountTokensRequest]:
+    """Of ``converse`` with the same arguments, the tokens of the first request. A loop for a typed output sends one of
+    its own."""
+    call = prepare(model, messages, options, {})
+    first = call.request if call.loop is None else next(call.loop())
+    converse = first if isinstance(first, ConverseRequest) else call.request
+    return call.reference, CountTokensRequest(model=call.reference.model, converse=converse)
 
 
 def prepare_embed(
@@ -331,30 +223,15 @@ def prepare_rerank(
     return reference, RerankRequest(query=query, documents=tuple(documents), top_n=top_n, **members)
 
 
+def _members(reference: Reference, options: Mapping[str, Any], kind: type) -> dict[str, Any]:
+    """The request's members among the options; ``timeout`` is the policy's. ``kind`` is the options' type."""
+    check_names(options, kind)
+    endpoint = _endpoint(reference, options.get("endpoint"))
+    members = {name: value for name, value in options.items() if name not in ("timeout", "endpoint")}
+    return {**members, "model": reference.model, "endpoint": endpoint}
+
+
 def _refuse_blank(texts: Sequence[str], what: str, verb: str) -> None:
     for i, text in enumerate(texts):
         if not text.strip():
             raise ValidationError(f"{what} {i} to {verb} is blank: leave it out or write something")
-
-
-def finish_embed(response: EmbedResponse, reference: Reference, prices: Mapping[str, Price]) -> EmbedResponse:
-    cost = response_cost(reference, response.usage, prices.get(str(reference)))
-    return msgspec.structs.replace(response, model=str(reference), cost=cost)
-
-
-def finish_image(response: ImageResponse, reference: Reference) -> ImageResponse:
-    """``cost`` stays unknown: prices are by the token, and images have none."""
-    return msgspec.structs.replace(response, model=str(reference))
-
-
-def finish_rerank(response: RerankResponse, reference: Reference, prices: Mapping[str, Price]) -> RerankResponse:
-    cost = response_cost(reference, response.usage, prices.get(str(reference)))
-    return msgspec.structs.replace(response, model=str(reference), cost=cost)
-
-
-def keep_turns(error: Exception, request: ConverseRequest, first: ConverseRequest) -> None:
-    """Hand over the turns that a tool loop had finished when ``error`` struck: tools have run, answers were paid
-    for."""
-    done = request.messages[len(first.messages) :]
-    if isinstance(error, AwsllmError) and done:
-        error.messages = done

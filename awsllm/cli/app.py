@@ -34,9 +34,9 @@ app.command("demo")(demo.demo)
 
 def _version(wanted: bool) -> None:
     if wanted:
-        import awsllm
+        from awsllm._version import __version__
 
-        print(f"awsllm {awsllm.__version__}")
+        print(f"awsllm {__version__}")
         raise typer.Exit
 
 

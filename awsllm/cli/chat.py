@@ -16,7 +16,7 @@ from awsllm.cli.options import CHAT_MODEL, EndpointUrl, Json, Profile, Region, m
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from awsllm.calls.prepare import ConverseOptions
+    from awsllm.calls.options import ConverseOptions
     from awsllm.stream import ConverseStream
     from awsllm.types import ContentBlock, ConverseResponse
 
@@ -82,7 +82,8 @@ def _timed(call: Callable[[], ConverseResponse]) -> tuple[ConverseResponse, int]
 
 def attachments(images: Iterable[Path], documents: Iterable[Path]) -> list[ContentBlock]:
     """Files as content blocks; documents get names that differ, as the service wants them."""
-    from awsllm.calls.content import document, document_named, image
+    from awsllm.calls.media import document, image
+    from awsllm.wire.converse.rules import document_named
 
     blocks: list[ContentBlock] = [image(path) for path in images]
     taken: set[str] = set()

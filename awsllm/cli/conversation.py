@@ -20,7 +20,7 @@ from awsllm.store import default_cache_dir
 from awsllm.types import ContentBlock, ConverseResponse, Message
 
 if TYPE_CHECKING:
-    from awsllm.calls.prepare import ConverseOptions
+    from awsllm.calls.options import ConverseOptions
     from awsllm.client import Client
 
 PROMPT = "> "

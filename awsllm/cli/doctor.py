@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import typer
 
-import awsllm
+from awsllm._version import __version__
 from awsllm.cli import terminal
 from awsllm.cli.options import Json, Profile, Region
 from awsllm.errors import AwsllmError, ConfigurationError
@@ -104,7 +104,7 @@ def _installed() -> Iterator[Finding]:
     except importlib.metadata.PackageNotFoundError:
         yield Finding("awsllm", "warning", "runs from source, not installed", "pip install -e '.[all]'")
         return
-    yield Finding("awsllm", "ok", awsllm.__version__)
+    yield Finding("awsllm", "ok", __version__)
     for extra, names in packages.items():
         if extra in {"all", "dev"}:  # say nothing that the others do not
             continue

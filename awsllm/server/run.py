@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from awsllm.errors import ConfigurationError
-from awsllm.models.profiles import parse_reference
+from awsllm.models.references import parse_reference
 from awsllm.server.http.app import App, Receive, Send, create_app
 from awsllm.server.work import Models
 from awsllm.types import ConverseRequest, Message

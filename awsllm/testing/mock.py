@@ -36,7 +36,7 @@ import msgspec
 
 from awsllm.backend import Backend
 from awsllm.errors import AwsllmError, ConfigurationError
-from awsllm.models.profiles import parse_reference
+from awsllm.models.references import parse_reference
 from awsllm.server import moto as _moto
 from awsllm.server.account.containers import Container, no_endpoint
 from awsllm.server.account.jobs import invoke_async

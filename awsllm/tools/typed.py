@@ -12,7 +12,7 @@ In every way the answer is validated here, since only some of them bind the mode
 once, with what is wrong; after that ``OutputValidationError`` is raised, with the last response. Bedrock wants objects
 at the root, so that anything else travels as ``{"value": …}``.
 
-``typed_loop`` is driven as ``tools.tool_loop`` is, and runs the same loop inside.
+``typed_loop`` is driven as ``tools.loop.tool_loop`` is, and runs the same loop inside.
 """
 
 from __future__ import annotations
@@ -28,8 +28,11 @@ from msgspec.structs import replace
 
 from awsllm.errors import OutputValidationError, ValidationError
 from awsllm.models.profiles import Profile
-from awsllm.tools.loop import NO_OUTPUT, ToolFunction, ToolLoop, add_usage, error_list, runnable_calls, tool_loop
-from awsllm.tools.schema.types import Misfit, check_schema, fit, portable, type_schema, violations
+from awsllm.tools.function import ToolFunction, error_list
+from awsllm.tools.loop import NO_OUTPUT, Loop, add_usage, runnable_calls, tool_loop
+from awsllm.tools.schema.fit import Misfit, fit
+from awsllm.tools.schema.judge import check_schema, violations
+from awsllm.tools.schema.types import portable, type_schema
 from awsllm.types import (
     ConverseRequest,
     ConverseResponse,
@@ -138,9 +141,10 @@ def _tool_name(text: str) -> str:
 # --- how it is asked -------------------------------------------------------------------------------------------------
 
 
-class Plan(msgspec.Struct, frozen=True):
-    """``request`` asks for the answer; ``tool`` is the name of the tool that carries it, None where text does. ``then``
-    is the tool choice after the first turn. ``warning`` says why the best way was not taken."""
+class TypedRequest(msgspec.Struct, frozen=True):
+    """How the answer is asked for. ``request`` does it; ``tool`` is the name of the tool that carries the answer, None
+    where text does. ``then`` is the tool choice after the first turn. ``warning`` says why the best way was not
+    taken."""
 
     request: ConverseRequest
     tool: str | None = None
@@ -148,7 +152,7 @@ class Plan(msgspec.Struct, frozen=True):
     warning: str | None = None
 
 
-def plan(request: ConverseRequest, spec: OutputSpec, profile: Profile) -> Plan:
+def typed_request(request: ConverseRequest, spec: OutputSpec, profile: Profile) -> TypedRequest:
     """Ask in the best way that the model has."""
     warning = None
     if profile.native_json_schema:
@@ -157,16 +161,16 @@ def plan(request: ConverseRequest, spec: OutputSpec, profile: Profile) -> Plan:
         except Misfit as misfit:
             warning = f"structured output was asked for by a tool, since the schema is beyond the service: {misfit}"
         else:
-            return Plan(_native(request, spec, schema))
+            return TypedRequest(_native(request, spec, schema))
     if not profile.tool_choices:
-        return Plan(_instructed(request, profile, _PROMPT.format(_json(spec.schema))), warning=warning)
+        return TypedRequest(_instructed(request, profile, _PROMPT.format(_json(spec.schema))), warning=warning)
     name = _free_name(spec.name, request)
     offered = replace(request, tools=(*request.tools, _answer_tool(spec, name)))
     choice = _forced(name, request, profile)
     if choice is None:
-        return Plan(_instructed(offered, profile, _OFFER.format(name)), name, warning=warning)
+        return TypedRequest(_instructed(offered, profile, _OFFER.format(name)), name, warning=warning)
     first = request.tool_choice or choice
-    return Plan(replace(offered, tool_choice=first), name, then=choice, warning=warning)
+    return TypedRequest(replace(offered, tool_choice=first), name, then=choice, warning=warning)
 
 
 _OFFER = "When you have the answer, give it by calling the tool {} once. Do not write the answer as text."
@@ -220,55 +224,55 @@ def typed_loop(
     profile: Profile,
     functions: Mapping[str, ToolFunction],
     max_turns: int,
-) -> ToolLoop:
+) -> Loop:
     """Run tools until the model answers, validate the answer, and let it mend the answer once.
 
     The last response has the object in ``output``. Where the model calls a tool that the caller keeps to himself, its
     reply is returned as it is, without output. The repair round comes on top of ``max_turns``.
     """
-    way = plan(request, spec, profile)
-    response = yield from tool_loop(way.request, functions, max_turns, then=way.then)
-    if _is_callers_turn(response, way, functions, max_turns):
-        return _warned(response, way)
+    typed = typed_request(request, spec, profile)
+    response = yield from tool_loop(typed.request, functions, max_turns, then=typed.then)
+    if _is_callers_turn(response, typed, functions, max_turns):
+        return _warned(response, typed)
     try:
-        return _answered(response, way, _read(response, spec, way))
+        return _answered(response, typed, _read(response, spec, typed))
     except InvalidOutput as error:
         first, message = response, str(error)
-    _give_up_if_cut(first, way)
-    turn = _objection(first, way, message)
+    _give_up_if_cut(first, typed)
+    turn = _objection(first, typed, message)
     again = replace(
-        way.request,
-        messages=(*way.request.messages, *map(_with_content, first.messages), turn),
-        tool_choice=way.then,
+        typed.request,
+        messages=(*typed.request.messages, *map(_with_content, first.messages), turn),
+        tool_choice=typed.then,
     )
-    response = combine(first, turn, (yield from tool_loop(again, functions, max_turns, then=way.then)))
+    response = combine(first, turn, (yield from tool_loop(again, functions, max_turns, then=typed.then)))
     try:
-        return _answered(response, way, _read(response, spec, way))
+        return _answered(response, typed, _read(response, spec, typed))
     except InvalidOutput as error:
         raise _failure(
-            f"the answer does not fit {spec.name}, nor did it at first ({message}): {error}", response, way
+            f"the answer does not fit {spec.name}, nor did it at first ({message}): {error}", response, typed
         ) from error
 
 
 def _is_callers_turn(
-    response: ConverseResponse, way: Plan, functions: Mapping[str, ToolFunction], max_turns: int
+    response: ConverseResponse, typed: TypedRequest, functions: Mapping[str, ToolFunction], max_turns: int
 ) -> bool:
     """Whether the model wants a tool that the caller runs himself: one without a function, or any in the plain form."""
     names = {call.name for call in runnable_calls(response)}
-    if not names or way.tool in names:
+    if not names or typed.tool in names:
         return False
-    declared = {tool.name for tool in way.request.tools if isinstance(tool, ToolSpec)}
+    declared = {tool.name for tool in typed.request.tools if isinstance(tool, ToolSpec)}
     return max_turns == 1 or bool(names & (declared - functions.keys()))
 
 
-def _give_up_if_cut(response: ConverseResponse, way: Plan) -> None:
+def _give_up_if_cut(response: ConverseResponse, typed: TypedRequest) -> None:
     """Asking again mends nothing when the answer was cut, filtered, or tools went on and on."""
     reason = response.stop_reason
     if reason not in (None, "end_turn", "tool_use", "stop_sequence", "malformed_model_output", "malformed_tool_use"):
         hint = "; raise max_tokens" if reason == "max_tokens" else ""
-        raise _failure(f"there is no whole answer: the model stopped with {reason}{hint}", response, way)
-    if runnable_calls(response) and not _answer_call(response, way):
-        raise _failure(f"there is no answer: {response.warnings[-1]}", response, way)
+        raise _failure(f"there is no whole answer: the model stopped with {reason}{hint}", response, typed)
+    if runnable_calls(response) and not _answer_call(response, typed):
+        raise _failure(f"there is no answer: {response.warnings[-1]}", response, typed)
 
 
 def _with_content(message: Message) -> Message:
@@ -277,12 +281,12 @@ def _with_content(message: Message) -> Message:
     return replace(message, content=(Text(NO_OUTPUT),)) if blank else message
 
 
-def _objection(response: ConverseResponse, way: Plan, message: str) -> Message:
+def _objection(response: ConverseResponse, typed: TypedRequest, message: str) -> Message:
     """The turn that says what is wrong, as the result of the call that carried the answer, or as text."""
     text = f"The answer does not fit: {message}. Give the whole answer again, corrected."
-    call = _answer_call(response, way)
+    call = _answer_call(response, typed)
     if call is None:
-        hint = f" Call the tool {way.tool}." if way.tool else ""
+        hint = f" Call the tool {typed.tool}." if typed.tool else ""
         return Message.user(text + hint)
     return _results(response, call, text, "error")
 
@@ -301,20 +305,20 @@ def _results(response: ConverseResponse, answer: ToolUse, text: str, status: str
     )
 
 
-def _answered(response: ConverseResponse, way: Plan, output: Any) -> ConverseResponse:
+def _answered(response: ConverseResponse, typed: TypedRequest, output: Any) -> ConverseResponse:
     """The response with its object. A call that carried the answer gets its result: the conversation can go on."""
-    call = _answer_call(response, way)
+    call = _answer_call(response, typed)
     closing = () if call is None else (_results(response, call, "accepted", "success"),)
-    return replace(_warned(response, way), output=output, messages=(*response.messages, *closing))
+    return replace(_warned(response, typed), output=output, messages=(*response.messages, *closing))
 
 
-def _warned(response: ConverseResponse, way: Plan) -> ConverseResponse:
-    return replace(response, warnings=(way.warning, *response.warnings)) if way.warning else response
+def _warned(response: ConverseResponse, typed: TypedRequest) -> ConverseResponse:
+    return replace(response, warnings=(typed.warning, *response.warnings)) if typed.warning else response
 
 
-def _failure(message: str, response: ConverseResponse, way: Plan) -> OutputValidationError:
+def _failure(message: str, response: ConverseResponse, typed: TypedRequest) -> OutputValidationError:
     error = OutputValidationError(message)
-    error.response = _warned(response, way)
+    error.response = _warned(response, typed)
     return error
 
 
@@ -333,15 +337,15 @@ def combine(first: ConverseResponse, turn: Message, second: ConverseResponse) ->
 # --- reading an answer -----------------------------------------------------------------------------------------------
 
 
-def _answer_call(response: ConverseResponse, way: Plan) -> ToolUse | None:
-    return next((call for call in response.tool_uses if way.tool is not None and call.name == way.tool), None)
+def _answer_call(response: ConverseResponse, typed: TypedRequest) -> ToolUse | None:
+    return next((call for call in response.tool_uses if typed.tool is not None and call.name == typed.tool), None)
 
 
-def _read(response: ConverseResponse, spec: OutputSpec, way: Plan) -> Any:
+def _read(response: ConverseResponse, spec: OutputSpec, typed: TypedRequest) -> Any:
     """The validated object of a response: of the call that carries it, else of the text."""
     if response.stop_reason == "max_tokens":
         raise InvalidOutput("it was cut at max_tokens")
-    call = _answer_call(response, way)
+    call = _answer_call(response, typed)
     if call is not None:
         return _validated(spec, call.input)
     errors: list[InvalidOutput] = []

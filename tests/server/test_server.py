@@ -22,13 +22,7 @@ from botocore.validate import ParamValidator
 from hypothesis import given
 from hypothesis import strategies as st
 
-from awsllm.errors import (
-    ConfigurationError,
-    ContextWindowError,
-    ModelNotReadyError,
-    ThrottlingError,
-    ValidationError,
-)
+from awsllm.errors import ConfigurationError, ContextWindowError, ModelNotReadyError, ThrottlingError, ValidationError
 from awsllm.server import Models, running, serve
 from awsllm.server.run import _address
 from awsllm.server.shapes import check, service_model
@@ -38,26 +32,18 @@ from awsllm.server.work import Answer, Count, Incoming, Reply, Stream, Vectors
 from awsllm.testing.answer import answer
 from awsllm.testing.scripted import AsyncScriptedBackend, Broken, ScriptedBackend
 from awsllm.types import (
-    Bytes,
-    ContentBlock,
     ContentBlockDelta,
     ConverseRequest,
-    Document,
     Message,
     MessageStart,
     MessageStop,
     Metadata,
     StreamEvent,
-    Text,
     TextDelta,
-    ToolChoice,
-    ToolResult,
-    ToolSpec,
     ToolUse,
     Usage,
 )
 from awsllm.wire.converse import EventDecoder
-from awsllm.wire.converse.rules import check_conversation
 from awsllm.wire.eventstream import FrameDecoder
 
 CLAUDE = "anthropic.claude-3-haiku-20240307-v1:0"
@@ -165,58 +151,6 @@ def test_what_botocore_refuses_is_refused(path: str, value: Any) -> None:
         mine = error.message
     theirs = [line for line in report.splitlines() if "Unknown parameter" not in line]
     assert not theirs or mine, theirs
-
-
-# --- what Bedrock says -----------------------------------------------------------------------------------------------
-
-WEATHER = ToolSpec("weather", {"type": "object"})
-USE = ToolUse(id="t1", name="weather", input={})
-RESULT = ToolResult(tool_use_id="t1", content=(Text(text="rain"),))
-PDF = Document(name="a b", format="pdf", source=Bytes(b"x"))
-
-
-def talk(*turns: tuple[ContentBlock, ...], tools: tuple[ToolSpec, ...] = (WEATHER,), **rest: Any) -> ConverseRequest:
-    roles = ("user", "assistant") * len(turns)
-    messages = tuple(Message(role, turn) for role, turn in zip(roles, turns, strict=False))
-    return ConverseRequest(model=CLAUDE, messages=messages, tools=tools, **rest)
-
-
-HI = (Text(text="Hi"),)
-
-
-@pytest.mark.parametrize(
-    ("request_", "expected"),
-    [
-        (ConverseRequest(model=CLAUDE), "A conversation must start with a user message"),
-        (
-            ConverseRequest(model=CLAUDE, messages=(Message.assistant("x"),)),
-            "A conversation must start with a user mes",
-        ),
-        (ConverseRequest(model=CLAUDE, messages=(Message.user("a"), Message.user("b"))), "must alternate between user"),
-        (talk((Text(text=" "),)), "The text field in the ContentBlock object at messages.0.content.0 is blank"),
-        (talk(HI, system=(Text(text=""),)), "The text field in the SystemContentBlock object at system.0 is blank"),
-        (talk(()), "The content field in the Message object at messages.0 is empty"),
-        (talk((PDF,)), "has a document but no text"),
-        (talk((*HI, PDF, PDF)), "distinct names"),
-        (talk((*HI, Document(name="a  b", format="pdf", source=Bytes(b"x")))), "document name has invalid characters"),
-        (talk(HI, (USE,), HI), "Expected toolResult blocks at messages.2.content for the following Ids: t1"),
-        (talk(HI, HI, (RESULT,)), "exceeds the number of toolUse blocks of previous turn"),
-        (talk(HI, (USE,), (RESULT,), tools=()), "The toolConfig field must be defined"),
-        (talk(HI, tools=(WEATHER, WEATHER)), "duplicate tool names"),
-        (talk(HI, tool_choice=ToolChoice("tool", "news")), "names the tool news"),
-    ],
-)
-def test_a_conversation_that_bedrock_refuses(request_: ConverseRequest, expected: str) -> None:
-    with pytest.raises(ValidationError, match=r".") as caught:
-        check_conversation(request_)
-    assert expected in caught.value.message
-
-
-@pytest.mark.parametrize(
-    "request_", [talk(HI), talk((*HI, PDF)), talk(HI, (USE,), (RESULT,)), talk(HI, (USE,), (*HI, RESULT), HI, HI)]
-)
-def test_a_conversation_that_bedrock_takes(request_: ConverseRequest) -> None:
-    check_conversation(request_)
 
 
 # --- routes ----------------------------------------------------------------------------------------------------------
@@ -441,6 +375,9 @@ def test_a_large_document_passes(url: str) -> None:
 def test_web_pages_may_not_call(url: str) -> None:
     status, _, body = call(url, f"/model/{CLAUDE}/converse", Origin="https://example.org")
     assert (status, json.loads(body)["message"][:20]) == (403, "Calls from web pages")
+
+
+USE = ToolUse(id="t1", name="weather", input={})
 
 
 @pytest.mark.parametrize("reply", ["one two", USE, ThrottlingError("slow"), Broken("a b c", after=2)])

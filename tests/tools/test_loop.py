@@ -1,16 +1,12 @@
-"""Functions as tools: their schemas, the validation of arguments, results, and the loop that runs them."""
+"""What functions give back, running them, and the loop that does."""
 
 from __future__ import annotations
 
 import asyncio
 import contextvars
 import datetime
-import enum
-import functools
 import threading
-from collections.abc import Callable, Generator, Iterable
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal, NamedTuple, TypedDict
+from typing import Any, NamedTuple
 
 import msgspec
 import pydantic
@@ -18,26 +14,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from awsllm.errors import UnsupportedError, ValidationError
-from awsllm.tools.loop import (
-    NO_OUTPUT,
-    RunTools,
-    ToolFunction,
-    add_usage,
-    function_tool,
-    model_tool,
-    parse_docstring,
-    result_content,
-    run_tools,
-    run_tools_async,
-    tool,
-    tool_loop,
-)
+from awsllm.tools.function import ToolFunction, function_tool, tool
+from awsllm.tools.loop import NO_OUTPUT, RunTools, add_usage, result_content, run_tools, run_tools_async, tool_loop
 from awsllm.types import (
     Bytes,
     CacheDetail,
     ConverseRequest,
     ConverseResponse,
+    Document,
     Image,
     Json,
     Message,
@@ -49,300 +33,10 @@ from awsllm.types import (
     ToolUse,
     Usage,
 )
+from awsllm.wire.converse.rules import documents, violations
+from tests.support.tools import Place, Point, Unit, call, drive, run, text_of, weather
 
-
-class Unit(enum.Enum):
-    CELSIUS = "c"
-    FAHRENHEIT = "f"
-
-
-@dataclass
-class Point:
-    x: float
-    y: float = 0.0
-
-
-class Place(pydantic.BaseModel):
-    name: str = pydantic.Field(description="as on the map")
-    at: Point
-
-
-class Window(TypedDict, total=False):
-    start: datetime.date
-
-
-class Node(pydantic.BaseModel):
-    children: list[Node] = []
-
-
-@tool
-def weather(
-    city: str, unit: Unit = Unit.CELSIUS, days: Annotated[int, pydantic.Field(ge=1, le=7)] = 1
-) -> dict[str, Any]:
-    """The weather of a city.
-
-    Measured, not guessed.
-
-    Args:
-        city: Its name,
-            in English.
-        days (int): How many days ahead.
-
-    Returns:
-        city: not a parameter
-    """
-    return {"city": city, "unit": unit, "days": days}
-
-
-def call(name: str, id: str = "t1", type: str | None = None, /, **arguments: Any) -> ToolUse:
-    return ToolUse(id=id, name=name, input=arguments, type=type)
-
-
-def run(function: Callable[..., Any], arguments: Any) -> ToolResult:
-    made = function_tool(function)
-    use = ToolUse(id="t1", name=made.spec.name, input=arguments)
-    (result,) = run_tools(RunTools((use,), {made.spec.name: made}))
-    return result
-
-
-def text_of(result: ToolResult) -> str:
-    (block,) = result.content
-    assert isinstance(block, Text)
-    return block.text
-
-
-# --- schemas ---------------------------------------------------------------------------------------------------------
-
-
-def test_a_signature_becomes_a_schema() -> None:
-    assert weather.spec == ToolSpec(
-        name="weather",
-        description="The weather of a city.\n\nMeasured, not guessed.",
-        input_schema={
-            "type": "object",
-            "properties": {
-                "city": {"type": "string", "description": "Its name, in English."},
-                "unit": {"type": "string", "enum": ["c", "f"], "default": "c"},
-                "days": {
-                    "type": "integer",
-                    "minimum": 1,
-                    "maximum": 7,
-                    "default": 1,
-                    "description": "How many days ahead.",
-                },
-            },
-            "required": ["city"],
-            "additionalProperties": False,
-        },
-    )
-
-
-def test_a_decorated_function_is_still_a_function() -> None:
-    assert weather("Oslo")["days"] == 1
-
-
-def test_names_that_pydantic_reserves_are_taken() -> None:
-    def odd(schema: str, model_config: int, copy: bool, _private: str, self_: str = "s") -> list[Any]:
-        return [schema, model_config, copy, _private, self_]
-
-    assert list(function_tool(odd).spec.input_schema["properties"]) == [
-        *("schema", "model_config", "copy", "_private", "self_")
-    ]
-    arguments = {"schema": "a", "model_config": 2, "copy": True, "_private": "p"}
-    assert run(odd, arguments).content == (Json(value={"result": ["a", 2, True, "p", "s"]}),)
-
-
-def test_nested_types_arrive_as_objects() -> None:
-    def visit(
-        place: Place, window: Window, mode: Literal["walk", "ride"] = "walk", via: list[Point] | None = None
-    ) -> str:
-        assert isinstance(place, Place)
-        assert isinstance(place.at, Point)
-        assert via is not None
-        assert via[0] == Point(1.0, 2.0)
-        return f"{place.name} {window['start'].isoformat()} {mode}"
-
-    schema = function_tool(visit).spec.input_schema
-    assert "$defs" not in schema
-    assert schema["properties"]["place"]["properties"]["name"] == {"type": "string", "description": "as on the map"}
-    place = {"name": "Oslo", "at": {"x": 1}}
-    result = run(visit, {"place": place, "window": {"start": "2026-01-02"}, "via": [{"x": 1, "y": 2}]})
-    assert result == ToolResult(tool_use_id="t1", content=(Text("Oslo 2026-01-02 walk"),), status="success")
-
-
-def test_a_recursive_type_keeps_its_reference() -> None:
-    def count(tree: Node) -> str:
-        return str(len(tree.children))
-
-    schema = function_tool(count).spec.input_schema
-    assert schema["properties"]["tree"] == {"$ref": "#/$defs/Node"}
-    assert list(schema["$defs"]) == ["Node"]
-    assert text_of(run(count, {"tree": {"children": [{"children": []}, {}]}})) == "2"
-
-
-def test_defaults_stay_the_functions_own() -> None:
-    marker = object()
-
-    def f(a: int, b: Any = marker, c: int = pydantic.Field(7, description="lucky")) -> str:
-        assert b is marker
-        return f"{a} {c}"
-
-    schema = function_tool(f).spec.input_schema
-    assert schema["properties"]["c"] == {"type": "integer", "default": 7, "description": "lucky"}
-    assert schema["required"] == ["a"]
-    assert text_of(run(f, {"a": 1})) == "1 7"
-
-
-def test_a_function_without_parameters_takes_an_empty_object() -> None:
-    def now() -> str:
-        return "noon"
-
-    assert function_tool(now).spec.input_schema == {"type": "object", "properties": {}, "additionalProperties": False}
-    assert text_of(run(now, {})) == "noon"
-    assert text_of(run(now, None)) == "noon"
-
-
-class Desk:
-    def __init__(self, city: str) -> None:
-        self.city = city
-
-    @tool(name="desk_weather", description="Weather here.")
-    def weather(self, days: int) -> str:
-        return f"{self.city} {days}"
-
-    def plain(self, days: int) -> str:
-        return f"{self.city}! {days}"
-
-    def __call__(self, days: int) -> str:
-        return f"{self.city}? {days}"
-
-
-def test_methods_lose_their_self() -> None:
-    desk = Desk("Oslo")
-    assert desk.weather.spec.name == "desk_weather"
-    assert list(desk.weather.spec.input_schema["properties"]) == ["days"]
-    assert desk.weather(2) == "Oslo 2"
-    assert Desk.weather.unbound
-    assert not desk.weather.unbound
-    assert text_of(run(desk.plain, {"days": 3})) == "Oslo! 3"
-    assert text_of(run(desk.weather, {"days": 4})) == "Oslo 4"
-    assert text_of(run(desk, {"days": 5})) == "Oslo? 5"
-
-
-def test_a_partial_is_called_by_its_functions_name() -> None:
-    def send(to: str, text: str) -> str:
-        """Send."""
-        return f"{to}: {text}"
-
-    made = function_tool(functools.partial(send, "Ann"))
-    assert made.spec.name == "send"
-    assert list(made.spec.input_schema["properties"]) == ["text"]
-
-
-@pytest.mark.parametrize(
-    ("source", "kind", "hint"),
-    [
-        ("def f(*rest: int) -> None: ...", ValidationError, "parameter 'rest': a model cannot fill '*rest: int'"),
-        ("def f(**rest: int) -> None: ...", ValidationError, "parameter 'rest': a model cannot fill '**rest: int'"),
-        ("def f(a: int, /) -> None: ...", ValidationError, "parameter 'a' is positional only"),
-        ("def f(a) -> None: ...", ValidationError, "write its type, as in 'a: str'"),
-        ("def f(a: 'Missing') -> None: ...", ValidationError, "name 'Missing' is not defined"),
-        ("def f(ok: int, a: object.__class__) -> None: ...", UnsupportedError, "parameter 'a'"),
-        ("import threading\ndef f(a: threading.Lock) -> None: ...", UnsupportedError, "parameter 'a'"),
-        ("from collections.abc import Callable\ndef f(ok: int, a: Callable) -> None: ...", UnsupportedError, "'a'"),
-        ("f = lambda a: a", ValidationError, "a lambda has no name"),
-        ("f = 'text'", ValidationError, "'text' is not a function"),
-        ("f = 3", ValidationError, "3 is not a function"),
-    ],
-)
-def test_what_is_no_tool_says_why(source: str, kind: type[Exception], hint: str) -> None:
-    scope: dict[str, Any] = {}
-    exec(source, scope)  # noqa: S102
-    with pytest.raises(kind) as caught:
-        function_tool(scope["f"])
-    assert hint in str(caught.value)
-
-
-def test_a_model_is_a_specification() -> None:
-    class Search(pydantic.BaseModel):
-        """Look something up."""
-
-        query: str
-
-    spec = model_tool(Search)
-    assert (spec.name, spec.description) == ("Search", "Look something up.")
-    assert spec.input_schema["properties"] == {"query": {"type": "string"}}
-    assert model_tool(Point).description is None
-    with pytest.raises(ValidationError, match="is no tool"):
-        model_tool(int)
-
-
-# --- docstrings ------------------------------------------------------------------------------------------------------
-
-GOOGLE = """Find it.
-
-    Args:
-        query (str): What to
-            look for.
-        limit: At most.
-
-    Raises:
-        ValueError: never
-    """
-NUMPY = """Find it.
-
-    Parameters
-    ----------
-    query : str
-        What to
-        look for.
-    limit
-        At most.
-
-    Returns
-    -------
-    other : str
-        Not a parameter.
-    """
-SPHINX = """Find it.
-
-    :param str query: What to
-        look for.
-    :param limit: At most.
-    :returns: nothing
-    """
-
-
-@pytest.mark.parametrize("text", [GOOGLE, NUMPY, SPHINX], ids=["google", "numpy", "sphinx"])
-def test_three_ways_to_document_parameters(text: str) -> None:
-    assert parse_docstring(text) == ("Find it.", {"query": "What to look for.", "limit": "At most."})
-
-
-@given(st.text())
-def test_no_docstring_breaks_the_reader(text: str) -> None:
-    parse_docstring(text)
-
-
-def test_a_missing_docstring_says_nothing() -> None:
-    assert parse_docstring(None) == (None, {})
-
-
-# --- arguments and results -------------------------------------------------------------------------------------------
-
-
-def test_bad_arguments_are_listed_for_the_model() -> None:
-    result = run(weather, {"citty": "Oslo", "days": 9})
-    assert result.status == "error"
-    message = text_of(result)
-    assert "city: Field required" in message
-    assert "days: Input should be less than or equal to 7" in message
-    assert "citty: Extra inputs are not permitted" in message
-    assert "http" not in message
-
-
-@pytest.mark.parametrize("arguments", ["not an object", [1], 3])
-def test_arguments_that_are_no_object_are_an_error_result(arguments: Any) -> None:
-    assert run(weather, arguments).status == "error"
+# --- results ---------------------------------------------------------------------------------------------------------
 
 
 def test_an_exception_becomes_its_message() -> None:
@@ -555,25 +249,6 @@ def reply(
     )
 
 
-def drive(
-    loop: Generator[Any, Any, ConverseResponse], replies: Iterable[ConverseResponse]
-) -> tuple[ConverseResponse, list[ConverseRequest]]:
-    """What a client does, with scripted answers for I/O."""
-    sent: list[ConverseRequest] = []
-    script = iter(replies)
-    try:
-        step = next(loop)
-        while True:
-            if isinstance(step, RunTools):
-                step = loop.send(run_tools(step))
-            else:
-                sent.append(step)
-                step = loop.send(next(script))
-    except StopIteration as end:
-        assert next(script, None) is None, "the loop ended before the script did"
-        return end.value, sent
-
-
 def test_without_calls_the_loop_is_one_request() -> None:
     answer = reply("Sunny.")
     response, sent = drive(tool_loop(REQUEST, FUNCTIONS, 10), [answer])
@@ -660,6 +335,58 @@ def test_one_turn_is_the_plain_form() -> None:
 def test_a_turn_that_is_blank_throughout_stays_as_it_came() -> None:
     response, _ = drive(tool_loop(REQUEST, FUNCTIONS, 2), [reply(" ")])
     assert response.messages == (Message.assistant(" "),)
+
+
+@tool
+def fetch(name: str) -> list[Any]:
+    """A document."""
+    return [Document(name, Bytes(b"x"), "txt"), "as asked"]
+
+
+CALLS = st.builds(
+    lambda name, made: msgspec.structs.replace(made, id=name),
+    st.uuids().map(str),
+    st.sampled_from(
+        [
+            *(call("weather", city="Oslo"), call("weather"), call("nonesuch"), call("fetch", name="report")),
+            *(
+                call("fetch", name="report (2)"),
+                call("fetch", name="report.pdf"),
+                ToolUse("", "weather", "no object"),
+            ),
+        ]
+    ),
+)
+TURNS = st.tuples(
+    st.lists(st.sampled_from([Text(""), Text(" \n"), Text("hm"), Reasoning("hm", "sig")]), max_size=2),
+    st.lists(CALLS, min_size=1, max_size=3),
+).map(lambda parts: reply(*parts[0], *parts[1]))
+
+
+@given(st.lists(TURNS, max_size=4))
+def test_what_the_loop_builds_keeps_to_the_rules_of_a_conversation(turns: list[ConverseResponse]) -> None:
+    functions = {"weather": weather, "fetch": fetch}
+    request = ConverseRequest(
+        model="m",
+        messages=(Message.user("Weather?", Document("report", Bytes(b"x"), "txt")),),
+        tools=(weather.spec, fetch.spec),
+    )
+    _, sent = drive(tool_loop(request, functions, 10), [*turns, reply("Rain.")])
+    assert len(sent) == len(turns) + 1
+    for made in sent:
+        assert not list(violations(made))
+
+
+def test_documents_of_tools_get_names_that_differ() -> None:
+    request = msgspec.structs.replace(REQUEST, tools=(fetch.spec,))
+    two = reply(call("fetch", "1", name="report"), call("fetch", "2", name="report"))
+    bad = reply(call("fetch", "3", name="report.pdf"))
+    _, sent = drive(tool_loop(request, {"fetch": fetch}, 10), [two, bad, reply("Rain.")])
+    assert [document.name for _, document in documents(sent[-1].messages)] == ["report", "report (2)"]
+    (result,) = sent[-1].messages[-1].content
+    assert isinstance(result, ToolResult)
+    assert result.status == "error"
+    assert text_of(result) == "fetch returned a document with the name 'report.pdf': 'report pdf' would do"
 
 
 def test_a_tool_can_be_made_by_hand() -> None:

@@ -1,24 +1,22 @@
-"""Typed output: what is asked of each kind of model, how answers are read, checked and mended; the schemas beneath."""
+"""Typed output: what is asked of each kind of model, how answers are read, checked and mended."""
 
 from __future__ import annotations
 
 import datetime
 import enum
-from collections.abc import Generator, Iterable
-from dataclasses import dataclass
 from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 import jsonschema
 import msgspec
 import pydantic
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from awsllm.errors import OutputValidationError, UnsupportedError, ValidationError
 from awsllm.models.profiles import Profile, profile
-from awsllm.tools.loop import RunTools, function_tool, run_tools
-from awsllm.tools.schema.types import MAX_OPTIONAL, Misfit, check_schema, fit, subschemas, tidy, type_schema, violations
+from awsllm.tools.function import function_tool
+from awsllm.tools.schema.judge import violations
 from awsllm.tools.typed import InvalidOutput, json_values, output_spec, typed_loop
 from awsllm.types import (
     ConverseRequest,
@@ -34,25 +32,8 @@ from awsllm.types import (
     ToolUse,
     Usage,
 )
-
-
-class Line(pydantic.BaseModel):
-    text: str
-    price: float = pydantic.Field(ge=0)
-
-
-class Invoice(pydantic.BaseModel):
-    """What is owed."""
-
-    number: str = pydantic.Field(min_length=1, description="as printed")
-    due: datetime.date
-    lines: list[Line] = []
-
-
-@dataclass
-class Point:
-    x: int
-    y: int = 0
+from tests.support.schemas import GOOD, JSON, Invoice, Line, Node, Point
+from tests.support.tools import drive
 
 
 class Person(TypedDict):
@@ -62,10 +43,6 @@ class Person(TypedDict):
 
 class Color(enum.Enum):
     RED = "red"
-
-
-class Node(pydantic.BaseModel):
-    children: list[Node] = []
 
 
 class Strict(pydantic.BaseModel):
@@ -80,7 +57,6 @@ OFFERED = profile("bedrock", "meta.llama3-1-8b-instruct-v1:0")
 PROMPTED = profile("bedrock", "mistral.mistral-7b-instruct-v0:2")
 LOCAL = profile("local", "smollm2-135m-instruct")
 REQUEST = ConverseRequest(model="m", messages=(Message.user("The invoice?"),))
-GOOD = {"number": "7", "due": "2026-01-02", "lines": [{"text": "tea", "price": 3}]}
 BAD = {"number": "", "due": "soon"}
 INVOICE = Invoice(number="7", due=datetime.date(2026, 1, 2), lines=[Line(text="tea", price=3)])
 
@@ -109,24 +85,6 @@ def text(value: Any) -> str:
 
 def use(name: str, value: Any, id: str = "t1") -> ToolUse:
     return ToolUse(id=id, name=name, input=value)
-
-
-def drive(
-    loop: Generator[Any, Any, ConverseResponse], replies: Iterable[ConverseResponse]
-) -> tuple[ConverseResponse, list[ConverseRequest]]:
-    sent: list[ConverseRequest] = []
-    script = iter(replies)
-    try:
-        step = next(loop)
-        while True:
-            if isinstance(step, RunTools):
-                step = loop.send(run_tools(step))
-            else:
-                sent.append(step)
-                step = loop.send(next(script))
-    except StopIteration as end:
-        assert next(script, None) is None, "the loop ended before the script did"
-        return end.value, sent
 
 
 def ask(
@@ -475,193 +433,6 @@ def test_half_a_surrogate_pair_does_not_fit(answer: str) -> None:
         output_spec(Node).validate(value)
 
 
-JSON = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers(-(2**53), 2**53)
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
-    max_leaves=12,
-)
-
-
 @given(JSON.filter(lambda value: isinstance(value, dict | list)), st.sampled_from(["", "Sure! ", "```json\n", "} "]))
 def test_any_json_is_found_behind_prose(value: Any, prose: str) -> None:
     assert next(json_values(prose + text(value))) == value
-
-
-# --- schemas ---------------------------------------------------------------------------------------------------------
-
-LEAVES: st.SearchStrategy[dict[str, Any]] = st.one_of(
-    st.just({}),
-    st.sampled_from([{"type": t} for t in ("string", "integer", "number", "boolean", "null", "object", "array")]),
-    st.just({"type": ["string", "null"]}),
-    st.lists(JSON, min_size=1, max_size=3).map(lambda values: {"enum": values}),
-    JSON.map(lambda value: {"const": value}),
-    st.builds(lambda low, high: {"minimum": low, "exclusiveMaximum": high}, st.integers(-3, 3), st.integers(-3, 3)),
-    st.builds(lambda n: {"type": "number", "multipleOf": n, "maximum": 9}, st.integers(1, 5)),
-    st.builds(lambda low, high: {"minLength": low, "maxLength": high}, st.integers(0, 2), st.integers(0, 4)),
-    st.builds(
-        lambda low, high: {"minItems": low, "maxItems": high, "uniqueItems": True}, st.integers(0, 2), st.integers(0, 4)
-    ),
-    st.just({"type": "string", "pattern": "^a|b$"}),
-)
-NAMES = st.sampled_from(["a", "b", "c"])
-
-
-def _object(inner: st.SearchStrategy[dict[str, Any]]) -> st.SearchStrategy[dict[str, Any]]:
-    return st.builds(
-        lambda properties, required, rest, patterns: {
-            "properties": properties,
-            "required": required,
-            "additionalProperties": rest,
-            "patternProperties": patterns,
-        },
-        st.dictionaries(NAMES, inner, max_size=3),
-        st.lists(NAMES, max_size=2, unique=True),
-        st.booleans() | inner,
-        st.dictionaries(st.just("^b"), inner, max_size=1),
-    )
-
-
-SCHEMAS = st.recursive(
-    LEAVES,
-    lambda inner: st.one_of(
-        _object(inner),
-        st.builds(
-            lambda items, prefix: {"items": items, "prefixItems": prefix},
-            inner,
-            st.lists(inner, min_size=1, max_size=2),
-        ),
-        st.builds(
-            lambda keyword, parts: {keyword: parts},
-            st.sampled_from(["anyOf", "oneOf", "allOf"]),
-            st.lists(inner, min_size=1, max_size=3),
-        ),
-        inner.map(lambda part: {"not": part}),
-    ),
-    max_leaves=5,
-)
-VALUES = st.one_of(JSON, st.dictionaries(NAMES, JSON, max_size=3), st.lists(JSON, max_size=3), st.integers(-4, 10))
-
-
-@settings(max_examples=150)
-@given(SCHEMAS, VALUES)
-def test_values_are_judged_as_jsonschema_judges_them(schema: dict[str, Any], value: Any) -> None:
-    check_schema(schema)
-    expected = jsonschema.Draft202012Validator(schema).is_valid(value)
-    assert (not list(violations(value, schema, schema))) == expected
-
-
-def test_references_are_followed() -> None:
-    schema = {
-        "type": "object",
-        "properties": {"next": {"$ref": "#"}, "n": {"$ref": "#/$defs/a~1b"}},
-        "$defs": {"a/b": {"type": "integer"}},
-        "additionalProperties": False,
-    }
-    check_schema(schema)
-    assert not list(violations({"next": {"n": 1}}, schema, schema))
-    assert list(violations({"next": {"n": "1"}}, schema, schema)) == ["next.n: is not of type integer"]
-
-
-def test_violations_say_where() -> None:
-    spec = output_spec(
-        {
-            "type": "object",
-            "properties": {"a": {"type": "array", "items": {"type": "integer", "minimum": 2}}, "b": {"enum": ["x"]}},
-            "required": ["c"],
-            "additionalProperties": False,
-        }
-    )
-    with pytest.raises(InvalidOutput) as caught:
-        spec.validate({"a": [3, 1], "b": "y", "d": 1})
-    assert str(caught.value) == "c: is missing; a.1: is less than 2; b: is none of ['x']; d: is not a known member"
-
-
-@pytest.mark.parametrize(
-    "type_", [Invoice, Node, Point, list[Invoice], Invoice | Point | None, dict[str, Point]], ids=str
-)
-@given(value=VALUES)
-@settings(max_examples=30)
-def test_a_tidied_schema_accepts_the_same(type_: Any, value: Any) -> None:
-    untidy = pydantic.TypeAdapter(type_).json_schema()
-    validator, tidied = jsonschema.Draft202012Validator(untidy), tidy(untidy)
-    assert not any(isinstance(part.get("title"), str) for _, part in subschemas(tidied))
-    for candidate in (value, GOOD, {"x": 1}, [GOOD], {"a": {"x": 2}}, {"children": [{"children": [{}]}]}):
-        assert jsonschema.Draft202012Validator(tidied).is_valid(candidate) == validator.is_valid(candidate)
-
-
-def test_a_property_may_be_called_title() -> None:
-    @dataclass
-    class Book:
-        title: str
-
-    assert type_schema(Book, "test")["properties"] == {"title": {"type": "string"}}
-
-
-@pytest.mark.parametrize(
-    ("schema", "hint"),
-    [
-        (type_schema(Node, "test"), "recursion"),
-        (type_schema(tuple[int, str], "test"), "'prefixItems' is not taken"),
-        (type_schema(dict[str, int], "test"), "an object of unnamed members"),
-        ({"type": "object", "properties": {"a": {}}}, "a: any value at all"),
-        ({"type": "object", "properties": {"a": {"type": "array"}}}, "a: a list of anything"),
-        ({"type": "object", "properties": {"a": {"allOf": [{"type": "string"}]}}}, "a: 'allOf' is not taken"),
-        (
-            {"type": "object", "properties": {f"p{n}": {"type": "string"} for n in range(MAX_OPTIONAL + 1)}},
-            "25 optional properties are more than 24",
-        ),
-        (
-            {
-                "type": "object",
-                "properties": {f"p{n}": {"type": ["string", "null"]} for n in range(17)},
-                "required": [f"p{n}" for n in range(17)],
-            },
-            "17 union-typed properties are more than 16",
-        ),
-    ],
-    ids=lambda value: value if isinstance(value, str) else "",
-)
-def test_what_the_service_cannot_decode_under_is_named(schema: dict[str, Any], hint: str) -> None:
-    with pytest.raises(Misfit, match=hint):
-        fit(schema)
-
-
-def test_bounds_move_to_the_description() -> None:
-    schema = {
-        "type": "object",
-        "properties": {
-            "a": {"type": "array", "items": {"type": "string", "pattern": "(?=x)"}, "minItems": 2, "maxItems": 3},
-            "b": {"type": "string", "pattern": "^[a-z]+$", "format": "binary", "examples": ["x"]},
-            "c": {"oneOf": [{"type": "string"}, {"type": "integer", "multipleOf": 2}]},
-            "d": {"type": "array", "items": {"type": "null"}, "minItems": 1},
-        },
-    }
-    assert fit(schema)["properties"] == {
-        "a": {
-            "type": "array",
-            "items": {"type": "string", "description": "(pattern (?=x))"},
-            "description": "(minItems 2, maxItems 3)",
-        },
-        "b": {"type": "string", "pattern": "^[a-z]+$", "description": "(format binary)"},
-        "c": {"anyOf": [{"type": "string"}, {"type": "integer", "description": "(multipleOf 2)"}]},
-        "d": {"type": "array", "items": {"type": "null"}, "minItems": 1},
-    }
-
-
-@given(SCHEMAS, VALUES)
-def test_a_fitted_schema_accepts_what_the_closed_one_did(schema: dict[str, Any], value: Any) -> None:
-    whole = {"type": "object", "properties": {"a": schema}, "required": ["a"], "additionalProperties": False}
-    try:
-        fitted = fit(whole)
-    except Misfit:
-        return
-    jsonschema.Draft202012Validator.check_schema(fitted)
-    for _, part in subschemas(fitted):
-        assert part.get("additionalProperties", False) is False
-    closed = all("properties" not in part for _, part in subschemas(schema))
-    if closed and jsonschema.Draft202012Validator(whole).is_valid({"a": value}):
-        assert jsonschema.Draft202012Validator(fitted).is_valid({"a": value})

@@ -1,0 +1,113 @@
+"""Making a schema acceptable to a service that decodes under it.
+
+Bedrock's structured outputs take closed objects only, and refuse bounds on numbers, texts and lists, recursion, and
+some combinators (userguide/structured-output; the limits of 24 optional and 16 union-typed properties are the model
+provider's). A bound that is refused moves to the description, where the model still reads it; whoever validates the
+answer still checks it. What cannot be moved is named in a ``Misfit``.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from awsllm.tools.schema.walk import rebuild, subschemas
+from awsllm.types import JsonObject
+
+
+class Misfit(ValueError):
+    """The schema says something the service cannot decode under; the message says what and where."""
+
+
+MAX_OPTIONAL = 24
+MAX_UNIONS = 16
+
+_MOVED = frozenset(
+    (
+        *("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "minLength", "maxLength"),
+        *("maxItems", "uniqueItems", "minProperties", "maxProperties"),
+    )
+)
+_DROPPED = frozenset(
+    ("examples", "discriminator", "deprecated", "readOnly", "writeOnly", "contentMediaType", "$schema")
+)
+_REFUSED = frozenset(
+    (
+        *(
+            "$ref",
+            "allOf",
+            "not",
+            "if",
+            "then",
+            "else",
+            "contains",
+            "prefixItems",
+            "patternProperties",
+            "propertyNames",
+        ),
+        *("dependentSchemas", "dependentRequired", "unevaluatedItems", "unevaluatedProperties"),
+    )
+)
+_FORMATS = frozenset(("date-time", "time", "date", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid"))
+# Lookaround, back references and word boundaries are beyond a decoder's automaton.
+_HARD_PATTERN = re.compile(r"\(\?|\\[1-9bB]")
+
+
+def fit(schema: JsonObject) -> JsonObject:
+    """The schema within the subset: objects closed, otherwise no stricter; ``Misfit`` when that cannot be."""
+    for path, part in subschemas(schema):
+        _refuse(path or "the root", part)
+    fitted: JsonObject = rebuild(schema, _fit_part)
+    parts = [part for _, part in subschemas(fitted)]
+    optional = sum(len(p.get("properties", {})) - len(p.get("required", [])) for p in parts)
+    if optional > MAX_OPTIONAL:
+        raise Misfit(f"{optional} optional properties are more than {MAX_OPTIONAL}")
+    unions = sum("anyOf" in p or isinstance(p.get("type"), list) for p in parts)
+    if unions > MAX_UNIONS:
+        raise Misfit(f"{unions} union-typed properties are more than {MAX_UNIONS}")
+    return fitted
+
+
+def _refuse(path: str, part: JsonObject) -> None:
+    refused = sorted(_REFUSED & part.keys())
+    if refused:
+        reason = "recursion or a reference elsewhere" if refused[0] == "$ref" else repr(refused[0])
+        raise Misfit(f"{path}: {reason} is not taken")
+    if not part.keys() & {"type", "enum", "const", "anyOf", "oneOf"}:
+        raise Misfit(f"{path}: any value at all is not taken; give it a type")
+    if part.get("type") == "object" and (part.get("additionalProperties") or "properties" not in part):
+        raise Misfit(f"{path}: an object of unnamed members is not taken; name its properties")
+    if part.get("type") == "array" and "items" not in part:
+        raise Misfit(f"{path}: a list of anything is not taken; give its items a type")
+
+
+def _fit_part(part: JsonObject) -> JsonObject:
+    kept: JsonObject = {}
+    moved: list[str] = []
+    for keyword, value in part.items():
+        if _is_refused_bound(keyword, value):
+            moved.append(f"{keyword} {value}")
+        elif keyword == "oneOf":  # the answer is validated against the original, which tells the branches apart
+            kept["anyOf"] = value
+        elif keyword not in _DROPPED:
+            kept[keyword] = value
+    if kept.get("type") == "object":
+        kept["additionalProperties"] = False
+        kept.setdefault("required", [])
+    if moved:
+        kept["description"] = " ".join(
+            [*([kept["description"]] if kept.get("description") else []), f"({', '.join(moved)})"]
+        )
+    return kept
+
+
+def _is_refused_bound(keyword: str, value: Any) -> bool:
+    match keyword:
+        case "minItems":
+            return bool(value not in (0, 1))
+        case "format":
+            return value not in _FORMATS
+        case "pattern":
+            return _HARD_PATTERN.search(value) is not None
+        case _:
+            return keyword in _MOVED

@@ -1,0 +1,128 @@
+"""What is refused before anything is sent, and how the refusal names the fix."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from awsllm.calls.checks import check_request
+from awsllm.errors import ValidationError
+from awsllm.types import (
+    Bytes,
+    CachePoint,
+    ConverseRequest,
+    Document,
+    DocumentText,
+    Image,
+    InferenceConfig,
+    Message,
+    S3Location,
+    Text,
+    ToolChoice,
+    ToolResult,
+    ToolSpec,
+    ToolUse,
+    Unknown,
+)
+from tests.support.requests import JPEG, request
+
+HELLO = Message.user("Hello")
+DOCUMENT = Document("report", DocumentText("x"))
+USE = ToolUse("t1", "a", {})
+RESULT = ToolResult("t1", (Text("x"),))
+
+
+@pytest.mark.parametrize(
+    "fine",
+    [
+        request(),
+        request(Message.user("Read", DOCUMENT), Message.assistant("Yes"), Message.user("Why?")),
+        request(Message("system", (Text("Be brief."),)), HELLO),
+        request(Message.user("x", Image("png", S3Location("s3://b/k")))),
+        request(tools=(ToolSpec(name="a-B_9", input_schema={"type": "object"}), CachePoint())),
+        ConverseRequest(model="arn:aws:bedrock:us-east-1:1:prompt/p", prompt_variables={"a": "b"}),
+    ],
+)
+def test_what_converse_takes_passes(fine: ConverseRequest) -> None:
+    check_request(fine)
+
+
+def spec(name: str = "a", schema: Any = None, description: str | None = None) -> ToolSpec:
+    return ToolSpec(name=name, input_schema={"type": "object"} if schema is None else schema, description=description)
+
+
+@pytest.mark.parametrize(
+    ("bad", "hint"),
+    [
+        (ConverseRequest(model="m"), "no messages: pass what the user says"),
+        (request(Message.assistant("Hi")), "a conversation begins with a user turn"),
+        (request(Message("human", (Text("x"),))), "messages[0].role is 'human'; it is user, assistant or system"),
+        (request(HELLO, Message.assistant()), "messages[1] is empty: give it some content"),
+        (request(Message.user(" \n")), "messages[0].content[0] is blank text"),
+        (request(system=(Text(" "),)), "system[0] has no text"),
+        (request(Message.user(DOCUMENT)), "messages[0] has a document and no text: say beside it"),
+        (
+            request(Message.user("x", DOCUMENT), Message.assistant("Yes"), Message.user("y", DOCUMENT)),
+            "second document named 'report'",
+        ),
+        (request(Message.user("x", Document("a.b", DocumentText("x")))), "'a b' would do"),
+        (request(Message.user("x", Document("a  b", DocumentText("x")))), "'a b' would do"),
+        (request(Message.user("x", Document("a", Bytes(b"x"), "rtf"))), "is of format 'rtf'; known: csv"),
+        (request(Message.user("x", Document("a", Bytes(b""), "txt"))), "is an empty document"),
+        (request(Message.user("x", Image("bmp", Bytes(b"BM")))), "format 'bmp'; an image is png, jpeg, gif or webp"),
+        (request(Message.user("x", Image("png", Bytes(b"text")))), "bytes that are no image of a known format"),
+        (request(Message.user("x", Image("png", Bytes(JPEG)))), "says png and holds a jpeg image: write format='jpeg'"),
+        (
+            request(HELLO, Message.user(ToolResult(tool_use_id="t", content=(Image("bmp", Bytes(b"BM")),)))),
+            "messages[1].content[0].content[0] is an image of format 'bmp'",
+        ),
+        (request(inference_config=InferenceConfig(temperature=1.5)), "temperature is 1.5; it is between 0 and 1"),
+        (request(inference_config=InferenceConfig(top_p=-0.1)), "top_p is -0.1; it is between 0 and 1"),
+        (request(inference_config=InferenceConfig(max_tokens=0)), "max_tokens is 0; it is at least 1"),
+        (request(tools=(spec("a b"),)), "tool name 'a b' is not taken: 1 to 64 letters"),
+        (request(tools=(spec("a" * 65),)), "is not taken: 1 to 64 letters"),
+        (request(tools=(spec("é"),)), "is not taken: 1 to 64 letters"),
+        (request(tools=(spec(schema={"type": "string"}),)), "is not a JSON schema of type object"),
+        (request(tools=(spec(schema="x"),)), "is not a JSON schema of type object"),
+        (request(tools=(spec(description=" "),)), "has a blank description"),
+        (request(tool_choice=ToolChoice("any")), "tool_choice needs tools"),
+        (request(tools=(spec("search"),), tool_choice=ToolChoice("tool", "serch")), "did you mean 'search'?"),
+        (request(tools=(spec("a"),), tool_choice=ToolChoice("tool", "zzz")), "known: a"),
+        (request(tools=(spec("search"), spec("search"))), "two tools are named 'search'"),
+        (request(HELLO, HELLO), "are both the user's: make one turn of them"),
+        (request(HELLO, Message.assistant(USE), HELLO, tools=(spec("a"),)), "lacks results of the tool calls t1"),
+        (
+            request(HELLO, Message.assistant(USE), Message.user(RESULT)),
+            "there are no tools: pass tools=[...]",
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_converse_refuses_is_refused_before(bad: ConverseRequest, hint: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        check_request(bad)
+    assert hint in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "taken",
+    [
+        request(HELLO, Message.user("Again")),
+        request(HELLO, Message.assistant(USE), HELLO, tools=(spec("a"),)),
+        request(HELLO, Message.assistant(USE), Message.user(RESULT)),
+    ],
+)
+def test_what_only_bedrock_refuses_goes_elsewhere(taken: ConverseRequest) -> None:
+    check_request(taken, "local")
+    check_request(taken, "sagemaker")
+    with pytest.raises(ValidationError):
+        check_request(taken)
+
+
+def test_a_typed_output_may_bring_the_tool_that_a_history_needs() -> None:
+    check_request(request(HELLO, Message.assistant(USE), Message.user(RESULT)), typed=True)
+
+
+def test_an_unknown_block_is_left_to_the_codec() -> None:
+    check_request(request(Message.user("x", Unknown("hologram"))))
