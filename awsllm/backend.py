@@ -13,22 +13,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Iterator
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from awsllm.errors import UnsupportedError
-from awsllm.types import (
-    ConverseRequest,
-    ConverseResponse,
-    EmbedRequest,
-    EmbedResponse,
-    ImageRequest,
-    ImageResponse,
-    Request,
-    RerankRequest,
-    RerankResponse,
-    StreamEvent,
-    Value,
-)
+from awsllm.types import Request, Streamed, Value
+
+R = TypeVar("R")
+E = TypeVar("E")
 
 
 class Attempt(Value, frozen=True, kw_only=True):
@@ -59,17 +50,9 @@ UNLIMITED = Attempt()
 class Backend(Protocol):
     """A place where models run. Safe to share between threads."""
 
-    def converse(self, request: ConverseRequest, *, deadline: float | None = None) -> ConverseResponse: ...
+    def ask(self, request: Request[R], attempt: Attempt = UNLIMITED) -> R: ...
 
-    def converse_stream(self, request: ConverseRequest, *, deadline: float | None = None) -> Iterator[StreamEvent]: ...
-
-    def embed(self, request: EmbedRequest, *, deadline: float | None = None) -> EmbedResponse: ...
-
-    def generate_image(self, request: ImageRequest, *, deadline: float | None = None) -> ImageResponse: ...
-
-    def rerank(self, request: RerankRequest, *, deadline: float | None = None) -> RerankResponse: ...
-
-    def count_tokens(self, request: ConverseRequest, *, deadline: float | None = None) -> int: ...
+    def stream(self, request: Streamed[R, E], attempt: Attempt = UNLIMITED) -> Iterator[E]: ...
 
     def close(self) -> None: ...
 
@@ -77,19 +60,9 @@ class Backend(Protocol):
 class AsyncBackend(Protocol):
     """The same, awaited; bound to the event loop that first uses it."""
 
-    async def converse(self, request: ConverseRequest, *, deadline: float | None = None) -> ConverseResponse: ...
+    async def ask(self, request: Request[R], attempt: Attempt = UNLIMITED) -> R: ...
 
-    def converse_stream(
-        self, request: ConverseRequest, *, deadline: float | None = None
-    ) -> AsyncIterator[StreamEvent]: ...
-
-    async def embed(self, request: EmbedRequest, *, deadline: float | None = None) -> EmbedResponse: ...
-
-    async def generate_image(self, request: ImageRequest, *, deadline: float | None = None) -> ImageResponse: ...
-
-    async def rerank(self, request: RerankRequest, *, deadline: float | None = None) -> RerankResponse: ...
-
-    async def count_tokens(self, request: ConverseRequest, *, deadline: float | None = None) -> int: ...
+    def stream(self, request: Streamed[R, E], attempt: Attempt = UNLIMITED) -> AsyncIterator[E]: ...
 
     async def close(self) -> None: ...
 

@@ -28,7 +28,16 @@ from awsllm.errors import AwsllmError, ConfigurationError
 from awsllm.models.references import Reference, parse_reference
 from awsllm.policy.attempts import Policy, deadline_after, remaining
 from awsllm.stream import AsyncConverseStream, ConverseStream, Fold
-from awsllm.types import ConverseRequest, ConverseResponse, EmbedResponse, ImageResponse, RerankResponse, StreamEvent
+from awsllm.types import (
+    ConverseRequest,
+    ConverseResponse,
+    EmbedResponse,
+    ImageResponse,
+    Request,
+    RerankResponse,
+    Streamed,
+    StreamEvent,
+)
 
 if TYPE_CHECKING:
     from awsllm.aws.session import AwsSession
@@ -42,6 +51,8 @@ if TYPE_CHECKING:
     from awsllm.types import ToolResult
 
 B = TypeVar("B")
+E = TypeVar("E")
+R = TypeVar("R")
 
 
 class _Backends(Generic[B]):
@@ -190,15 +201,19 @@ class Client:
         ``Message`` or a dict as boto3 takes it.
         """
         call = prepare(model, messages, options, self._settings.prices)
-        backend = self._backends[call.reference]
         if call.loop is None:
-            response = self._policy.run(
-                lambda deadline: backend.converse(call.request, deadline=deadline), call.timeout
-            )
-            return call.finish(response)
-        return call.finish(self._drive(backend, call, call.loop()))
+            return call.finish(self._ask(call.reference, call.request, call.timeout))
+        return call.finish(self._drive(call, call.loop()))
 
-    def _drive(self, backend: Backend, call: Prepared, loop: Loop) -> ConverseResponse:
+    def _ask(self, reference: Reference, request: Request[R], timeout: float | None) -> R:
+        backend = self._backends[reference]
+        return self._policy.run(lambda attempt: backend.ask(request, attempt), timeout)
+
+    def _stream(self, reference: Reference, request: Streamed[R, E], timeout: float | None) -> Iterator[E]:
+        backend = self._backends[reference]
+        return self._policy.iterate(lambda attempt: backend.stream(request, attempt), timeout)
+
+    def _drive(self, call: Prepared, loop: Loop) -> ConverseResponse:
         from awsllm.tools.loop import run_tools
 
         deadline = deadline_after(self._policy.limit(call.timeout))
@@ -206,7 +221,7 @@ class Client:
         while True:
             answer: LoopInput
             if isinstance(step, ConverseRequest):
-                answer = self._turn(backend, call, step, deadline)
+                answer = self._turn(call, step, deadline)
             else:
                 answer = run_tools(step)
             try:
@@ -214,11 +229,9 @@ class Client:
             except StopIteration as done:
                 return cast("ConverseResponse", done.value)
 
-    def _turn(
-        self, backend: Backend, call: Prepared, request: ConverseRequest, deadline: float | None
-    ) -> ConverseResponse:
+    def _turn(self, call: Prepared, request: ConverseRequest, deadline: float | None) -> ConverseResponse:
         try:
-            return self._policy.run(lambda until: backend.converse(request, deadline=until), remaining(deadline))
+            return self._ask(call.reference, request, remaining(deadline))
         except AwsllmError as error:
             keep_turns(error, request, call.request)
             raise
@@ -230,18 +243,12 @@ class Client:
         With functions as tools, the events of every turn follow one another.
         """
         call = prepare(model, messages, options, self._settings.prices)
-        backend = self._backends[call.reference]
         if call.loop is None:
-            events = self._policy.iterate(
-                lambda until: backend.converse_stream(call.request, deadline=until), call.timeout
-            )
-            return ConverseStream(events, call.finish)
+            return ConverseStream(self._stream(call.reference, call.request, call.timeout), call.finish)
         result: list[ConverseResponse] = []
-        return ConverseStream(self._drive_stream(backend, call, call.loop(), result), lambda _: call.finish(result[0]))
+        return ConverseStream(self._drive_stream(call, call.loop(), result), lambda _: call.finish(result[0]))
 
-    def _drive_stream(
-        self, backend: Backend, call: Prepared, loop: Loop, result: list[ConverseResponse]
-    ) -> Iterator[StreamEvent]:
+    def _drive_stream(self, call: Prepared, loop: Loop, result: list[ConverseResponse]) -> Iterator[StreamEvent]:
         from awsllm.tools.loop import run_tools
 
         deadline = deadline_after(self._policy.limit(call.timeout))
@@ -249,7 +256,7 @@ class Client:
         while True:
             answer: LoopInput
             if isinstance(step, ConverseRequest):
-                answer = yield from self._turn_stream(backend, call, step, deadline)
+                answer = yield from self._turn_stream(call, step, deadline)
             else:
                 answer = run_tools(step)
             try:
@@ -259,14 +266,11 @@ class Client:
                 return
 
     def _turn_stream(
-        self, backend: Backend, call: Prepared, request: ConverseRequest, deadline: float | None
+        self, call: Prepared, request: ConverseRequest, deadline: float | None
     ) -> Generator[StreamEvent, None, ConverseResponse]:
         fold = Fold()
-        events = self._policy.iterate(
-            lambda until: backend.converse_stream(request, deadline=until), remaining(deadline)
-        )
         try:
-            for event in events:
+            for event in self._stream(call.reference, request, remaining(deadline)):
                 fold.push(event)
                 yield event
             return fold.finish()
@@ -280,18 +284,14 @@ class Client:
     ) -> EmbedResponse:
         """One vector a text, in order."""
         reference, request = prepare_embed(model, texts, dimensions, options)
-        backend = self._backends[reference]
-        response = self._policy.run(lambda until: backend.embed(request, deadline=until), options.get("timeout"))
+        response = self._ask(reference, request, options.get("timeout"))
         return finish(response, reference, self._settings.prices)
 
     @documented(ImageOptions)
     def generate_image(self, model: str, prompt: str, **options: Unpack[ImageOptions]) -> ImageResponse:
         """Images that show what ``prompt`` says."""
         reference, request = prepare_image(model, prompt, options)
-        backend = self._backends[reference]
-        response = self._policy.run(
-            lambda until: backend.generate_image(request, deadline=until), options.get("timeout")
-        )
+        response = self._ask(reference, request, options.get("timeout"))
         return finish(response, reference, self._settings.prices)
 
     @documented(RerankOptions)
@@ -306,18 +306,14 @@ class Client:
     ) -> RerankResponse:
         """The documents by how well they answer ``query``, the best first; the first ``top_n`` of them, or all."""
         reference, request = prepare_rerank(model, query, documents, top_n, options)
-        backend = self._backends[reference]
-        response = self._policy.run(lambda until: backend.rerank(request, deadline=until), options.get("timeout"))
+        response = self._ask(reference, request, options.get("timeout"))
         return finish(response, reference, self._settings.prices)
 
     @documented(ConverseOptions)
     def count_tokens(self, model: str, messages: Prompt, **options: Unpack[ConverseOptions]) -> int:
         """The input tokens that ``converse`` with the same arguments would use."""
         reference, request = prepare_count_tokens(model, messages, options)
-        backend = self._backends[reference]
-        return self._policy.run(
-            lambda until: backend.count_tokens(request.converse, deadline=until), options.get("timeout")
-        )
+        return self._ask(reference, request, options.get("timeout"))
 
     @cached_property
     def jumpstart(self) -> JumpStart:
@@ -386,14 +382,19 @@ class AsyncClient:
     async def converse(self, model: str, messages: Prompt, **options: Unpack[ConverseOptions]) -> ConverseResponse:
         """See ``Client.converse``."""
         call = prepare(model, messages, options, self._settings.prices)
-        backend = self._backends[call.reference]
         if call.loop is None:
-            return call.finish(
-                await self._policy.run_async(lambda until: backend.converse(call.request, deadline=until), call.timeout)
-            )
-        return call.finish(await self._drive(backend, call, call.loop()))
+            return call.finish(await self._ask(call.reference, call.request, call.timeout))
+        return call.finish(await self._drive(call, call.loop()))
 
-    async def _drive(self, backend: AsyncBackend, call: Prepared, loop: Loop) -> ConverseResponse:
+    async def _ask(self, reference: Reference, request: Request[R], timeout: float | None) -> R:
+        backend = self._backends[reference]
+        return await self._policy.run_async(lambda attempt: backend.ask(request, attempt), timeout)
+
+    def _stream(self, reference: Reference, request: Streamed[R, E], timeout: float | None) -> AsyncGenerator[E, None]:
+        backend = self._backends[reference]
+        return self._policy.iterate_async(lambda attempt: backend.stream(request, attempt), timeout)
+
+    async def _drive(self, call: Prepared, loop: Loop) -> ConverseResponse:
         deadline = deadline_after(self._policy.limit(call.timeout))
         step = next(loop)
         sent = call.request
@@ -401,7 +402,7 @@ class AsyncClient:
             answer: LoopInput
             if isinstance(step, ConverseRequest):
                 sent = step
-                answer = await self._turn(backend, call, step, deadline)
+                answer = await self._turn(call, step, deadline)
             else:
                 answer = await _run_tools(step, sent, call, deadline)
             try:
@@ -409,13 +410,9 @@ class AsyncClient:
             except StopIteration as done:
                 return cast("ConverseResponse", done.value)
 
-    async def _turn(
-        self, backend: AsyncBackend, call: Prepared, request: ConverseRequest, deadline: float | None
-    ) -> ConverseResponse:
+    async def _turn(self, call: Prepared, request: ConverseRequest, deadline: float | None) -> ConverseResponse:
         try:
-            return await self._policy.run_async(
-                lambda until: backend.converse(request, deadline=until), remaining(deadline)
-            )
+            return await self._ask(call.reference, request, remaining(deadline))
         except AwsllmError as error:
             keep_turns(error, request, call.request)
             raise
@@ -424,19 +421,13 @@ class AsyncClient:
     def converse_stream(self, model: str, messages: Prompt, **options: Unpack[ConverseOptions]) -> AsyncConverseStream:
         """See ``Client.converse_stream``; the stream is entered and iterated asynchronously."""
         call = prepare(model, messages, options, self._settings.prices)
-        backend = self._backends[call.reference]
         if call.loop is None:
-            events = self._policy.iterate_async(
-                lambda until: backend.converse_stream(call.request, deadline=until), call.timeout
-            )
-            return AsyncConverseStream(events, call.finish)
+            return AsyncConverseStream(self._stream(call.reference, call.request, call.timeout), call.finish)
         result: list[ConverseResponse] = []
-        return AsyncConverseStream(
-            self._drive_stream(backend, call, call.loop(), result), lambda _: call.finish(result[0])
-        )
+        return AsyncConverseStream(self._drive_stream(call, call.loop(), result), lambda _: call.finish(result[0]))
 
     async def _drive_stream(
-        self, backend: AsyncBackend, call: Prepared, loop: Loop, result: list[ConverseResponse]
+        self, call: Prepared, loop: Loop, result: list[ConverseResponse]
     ) -> AsyncIterator[StreamEvent]:
         deadline = deadline_after(self._policy.limit(call.timeout))
         step = next(loop)
@@ -446,7 +437,7 @@ class AsyncClient:
             if isinstance(step, ConverseRequest):
                 sent = step
                 fold = Fold()
-                async with aclosing(self._turn_stream(backend, call, step, deadline, fold)) as events:
+                async with aclosing(self._turn_stream(call, step, deadline, fold)) as events:
                     async for event in events:
                         yield event
                 answer = fold.partial()
@@ -459,13 +450,10 @@ class AsyncClient:
                 return
 
     async def _turn_stream(
-        self, backend: AsyncBackend, call: Prepared, request: ConverseRequest, deadline: float | None, fold: Fold
+        self, call: Prepared, request: ConverseRequest, deadline: float | None, fold: Fold
     ) -> AsyncGenerator[StreamEvent, None]:
-        attempts = self._policy.iterate_async(
-            lambda until: backend.converse_stream(request, deadline=until), remaining(deadline)
-        )
         try:
-            async with aclosing(attempts) as events:
+            async with aclosing(self._stream(call.reference, request, remaining(deadline))) as events:
                 async for event in events:
                     fold.push(event)
                     yield event
@@ -480,20 +468,14 @@ class AsyncClient:
     ) -> EmbedResponse:
         """See ``Client.embed``."""
         reference, request = prepare_embed(model, texts, dimensions, options)
-        backend = self._backends[reference]
-        response = await self._policy.run_async(
-            lambda until: backend.embed(request, deadline=until), options.get("timeout")
-        )
+        response = await self._ask(reference, request, options.get("timeout"))
         return finish(response, reference, self._settings.prices)
 
     @documented(ImageOptions)
     async def generate_image(self, model: str, prompt: str, **options: Unpack[ImageOptions]) -> ImageResponse:
         """See ``Client.generate_image``."""
         reference, request = prepare_image(model, prompt, options)
-        backend = self._backends[reference]
-        response = await self._policy.run_async(
-            lambda until: backend.generate_image(request, deadline=until), options.get("timeout")
-        )
+        response = await self._ask(reference, request, options.get("timeout"))
         return finish(response, reference, self._settings.prices)
 
     @documented(RerankOptions)
@@ -508,20 +490,14 @@ class AsyncClient:
     ) -> RerankResponse:
         """See ``Client.rerank``."""
         reference, request = prepare_rerank(model, query, documents, top_n, options)
-        backend = self._backends[reference]
-        response = await self._policy.run_async(
-            lambda until: backend.rerank(request, deadline=until), options.get("timeout")
-        )
+        response = await self._ask(reference, request, options.get("timeout"))
         return finish(response, reference, self._settings.prices)
 
     @documented(ConverseOptions)
     async def count_tokens(self, model: str, messages: Prompt, **options: Unpack[ConverseOptions]) -> int:
         """See ``Client.count_tokens``."""
         reference, request = prepare_count_tokens(model, messages, options)
-        backend = self._backends[reference]
-        return await self._policy.run_async(
-            lambda until: backend.count_tokens(request.converse, deadline=until), options.get("timeout")
-        )
+        return await self._ask(reference, request, options.get("timeout"))
 
     @cached_property
     def jumpstart(self) -> JumpStart:

@@ -418,7 +418,7 @@ class EndpointOptions(Value, frozen=True, kw_only=True):
     ``inference_id`` the caller's name of the call in data capture, ``prefix_aware_id`` what prefix-aware routing keeps
     together. ``custom_attributes`` reach the container as they are (at most 1,024 ASCII characters). ``accept_eula``
     accepts the licence where the container asks for that in every call (Llama 2, versions 1 and 2). ``format`` names
-    what the container speaks, where it shall not be found out (``wire.endpoint.formats``).
+    what the container speaks, where it shall not be found out (``wire.endpoint.BODIES``).
     """
 
     variant: str | None = None

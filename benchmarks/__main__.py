@@ -82,7 +82,7 @@ def python_of(peer: Peer) -> str | None:
     if not stamp.exists() or stamp.read_text() != repr(peer.requirements):
         print(f"installing {', '.join(peer.requirements)} ...", file=sys.stderr)
         subprocess.run([sys.executable, "-m", "venv", home], check=True)
-        install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *peer.requirements]
+        install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *peer.requirements]
         if subprocess.run(install, check=False).returncode:
             return None
         stamp.write_text(repr(peer.requirements))

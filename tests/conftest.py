@@ -1,13 +1,20 @@
 """What every test gets: an AWS configuration of its own, and no network beyond this machine."""
 
+from __future__ import annotations
+
 import ipaddress
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from tests.support.watched_aws import WatchedAws
 
 settings.register_profile("awsllm", deadline=None)  # a busy machine is no failure
 settings.load_profile("awsllm")
@@ -43,3 +50,17 @@ def loopback_only() -> Iterator[None]:
     patch.setattr(socket.socket, "connect", guarded)
     yield
     patch.undo()
+
+
+@pytest.fixture
+def new_aws() -> Iterator[Callable[..., WatchedAws]]:
+    """``tests.support.watched_aws``, entered for the rest of the test when called."""
+    from tests.support.watched_aws import watched_aws
+
+    with ExitStack() as stack:
+
+        def enter(**options: Any) -> WatchedAws:
+            made: WatchedAws = stack.enter_context(watched_aws(**options))
+            return made
+
+        yield enter

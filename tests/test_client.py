@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 import awsllm
 from awsllm import types as t
+from awsllm.backend import UNLIMITED, Attempt
 from awsllm.calls.options import ConverseOptions
 from awsllm.testing import AsyncScriptedBackend, Broken, ScriptedBackend
 
@@ -144,8 +145,9 @@ def test_system_turns_at_the_beginning_are_the_system_prompt() -> None:
     client, backend = client_of("Hi.")
     turns = [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "Hello"}]
     client.converse(MODEL, turns, system="Be brief.")
-    assert backend.requests[0].system == (t.Text("Be brief."), t.Text("Be kind."))
-    assert backend.requests[0].messages == (t.Message.user("Hello"),)
+    request: Any = backend.requests[0]
+    assert request.system == (t.Text("Be brief."), t.Text("Be kind."))
+    assert request.messages == (t.Message.user("Hello"),)
 
 
 def test_what_a_model_left_blank_beside_its_calls_can_be_sent_back() -> None:
@@ -155,7 +157,8 @@ def test_what_a_model_left_blank_beside_its_calls_can_be_sent_back() -> None:
     result = t.Message("user", (t.ToolResult("1", (t.Text("r"),)),))
     turns = [t.Message.user("a"), t.Message("assistant", (thought, t.Text("\n"), use)), result]
     client.converse(MODEL, turns, tools=[t.ToolSpec("f", {"type": "object"})])
-    assert backend.requests[0].messages[1].content == (thought, use)
+    request: Any = backend.requests[0]
+    assert request.messages[1].content == (thought, use)
 
 
 def test_a_component_is_part_of_the_endpoint() -> None:
@@ -309,7 +312,7 @@ class Point(BaseModel):
 def answers(request: t.ConverseRequest) -> Any:
     """Whatever way the client chose to ask for the object."""
     if request.tools:
-        return asks(("1", request.tools[0].name, {"x": 1, "y": 2}))  # type: ignore[union-attr]
+        return asks(("1", request.tools[0].name, {"x": 1, "y": 2}))
     return '{"x": 1, "y": 2}'
 
 
@@ -340,7 +343,8 @@ def test_embed() -> None:
     client, backend = client_of("unused")
     reply = client.embed("bedrock:amazon.titan-embed-text-v2:0", ["a", "b"], dimensions=8, normalize=True)
     assert [len(vector) for vector in reply.vectors] == [8, 8]
-    assert backend.requests[0].dimensions == 8
+    request: Any = backend.requests[0]
+    assert request.dimensions == 8
     for bad in ([], [""], "  "):
         with pytest.raises(awsllm.ValidationError):
             client.embed("local:all-minilm-l6-v2", bad)
@@ -469,7 +473,7 @@ def test_an_arn_is_called_in_its_region(monkeypatch: pytest.MonkeyPatch) -> None
 
     called: list[str] = []
 
-    def send(self: Any, call: Any, *, deadline: float | None = None) -> Any:
+    def send(self: Any, call: Any, attempt: Attempt = UNLIMITED) -> Any:
         called.append(self._session.endpoint(call.request.service).url)
         raise awsllm.ValidationError("far enough")
 
@@ -506,7 +510,8 @@ def test_a_tool_is_forced_only_where_that_is_possible(model: str, extra: Any, ke
     client, backend = client_of("Hi.")
     spec = t.ToolSpec("f", {"type": "object", "properties": {}})
     reply = client.converse(model, "Hello", tools=[spec], tool_choice="any", extra=extra)
-    assert (backend.requests[0].tool_choice is not None) is kept
+    request: Any = backend.requests[0]
+    assert (request.tool_choice is not None) is kept
     assert bool(reply.warnings) is not kept
     assert kept or "was left to choose" in reply.warnings[0]
 
@@ -563,7 +568,8 @@ def test_how_an_endpoint_is_called() -> None:
         client.rerank("sagemaker:ep", "a", ["b"], endpoint=endpoint)
         asyncio.run(twin.embed("sagemaker:ep", "Hello", input_type="search_query", endpoint=endpoint))
     assert len(backend.requests) == 12
-    assert all(request.endpoint == wanted for request in backend.requests)
+    requests: list[Any] = backend.requests
+    assert all(request.endpoint == wanted for request in requests)
     embedded = backend.requests[2]
     assert isinstance(embedded, t.EmbedRequest)
     assert embedded.input_type == "search_query"
@@ -651,4 +657,4 @@ def test_tools_need_a_container_that_has_them() -> None:
     client = awsllm.Client(region="us-east-1", formats={"ep": "mms"})
     for options in ({"tools": [add]}, {"output_type": dict[str, int]}):
         with pytest.raises(awsllm.UnsupportedError, match="sagemaker:ep"):
-            client.converse("sagemaker:ep", "Hello", **options)  # type: ignore[arg-type]
+            client.converse("sagemaker:ep", "Hello", **options)

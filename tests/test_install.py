@@ -45,7 +45,7 @@ def test_the_core_stands_alone(tmp_path: Path) -> None:
     home = tmp_path / "env"
     subprocess.run([sys.executable, "-m", "venv", home], check=True)
     python = home / ("Scripts" if sys.platform == "win32" else "bin") / "python"
-    pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    pip: list[str | Path] = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     subprocess.run([*pip, "--constraint", ROOT / "constraints.txt", ROOT], check=True, cwd=tmp_path)
     names = subprocess.run([python, "-m", "pip", "list", "--format=freeze"], check=True, capture_output=True, text=True)
     installed = {line.split("==")[0].lower().replace("_", "-") for line in names.stdout.split()}

@@ -24,6 +24,7 @@ from awsllm.types import (
     ImageDelta,
     ImageStart,
     Json,
+    JsonObject,
     Message,
     MessageStart,
     MessageStop,
@@ -34,6 +35,7 @@ from awsllm.types import (
     S3Location,
     SearchResult,
     ServiceTier,
+    StreamEvent,
     Text,
     TextDelta,
     ToolResult,
@@ -86,7 +88,7 @@ def test_a_whole_answer():
 
 
 def test_everything_that_metadata_and_stop_say():
-    trace = {"guardrail": {}}
+    trace: JsonObject = {"guardrail": {}}
     stop = MessageStop("stop_sequence", {"stop_sequence": "END"})
     metadata = Metadata(Usage(), 1, trace, PerformanceConfig("optimized"), ServiceTier("flex"), ("no seed",))
     response = fold([*HELLO[:-2], stop, metadata])
@@ -195,7 +197,7 @@ def test_a_stream_without_a_stop_was_cut():
 
 
 def test_a_tool_loops_turns_follow_one_another():
-    call = [
+    call: list[StreamEvent] = [
         MessageStart("assistant"),
         ContentBlockStart(0, ToolUseStart("id", "f")),
         MessageStop("tool_use", {"first": 1}),
@@ -254,7 +256,7 @@ def test_a_replayed_response_folds_to_itself(blocks):
 def test_a_replayed_response_survives_the_wire(blocks):
     response = respond(blocks, usage=Usage(1, 2, 3), latency_ms=4, service_tier=ServiceTier("flex"))
     decoder = converse.EventDecoder()
-    events = []
+    events: list[StreamEvent] = []
     for event in replay(response):
         event_type, payload = converse.encode_event(event)
         events += decoder.feed(encode_event_frame(event_type, msgspec.json.encode(payload)))

@@ -1,7 +1,7 @@
 """The asynchronous transport: ``http.py``, awaited, over aiohttp.
 
 Nothing here blocks the event loop. What may read files or ask a credential service (the first call, and a call that
-must refresh its keys) is done in a thread, and so is an answer that moto computes. Cancelling a call, or closing a
+must refresh its keys) is done in a thread, and so is a response that moto computes. Cancelling a call, or closing a
 stream, closes its connection. A transport belongs to the event loop that first uses it, until it is closed.
 """
 
@@ -17,10 +17,11 @@ from awsllm.aws import failures
 from awsllm.aws.call import Call, HttpRequest, HttpResponse, StreamCall
 from awsllm.aws.failures import Limits
 from awsllm.aws.http import STREAM_READ_TIMEOUT, UNARY_READ_TIMEOUT
-from awsllm.aws.intercept import Answer, has_interceptor, intercept
+from awsllm.aws.intercept import InterceptedResponse, has_interceptor, intercept
 from awsllm.aws.session import AwsSession
 from awsllm.aws.signing import SignedRequest, sign
 from awsllm.aws.tls import Route, Routes
+from awsllm.backend import UNLIMITED, Attempt
 from awsllm.errors import AwsllmError, ConfigurationError, ModelTimeoutError, ServerError
 
 if TYPE_CHECKING:
@@ -54,9 +55,9 @@ class AsyncHttpTransport:
         self._routes: Routes | None = None
         self._taken: dict[str, Route] = {}
 
-    async def send(self, call: Call[T], *, deadline: float | None = None) -> T:
+    async def send(self, call: Call[T], attempt: Attempt = UNLIMITED) -> T:
         """See ``HttpTransport.send``."""
-        limits = Limits(self._connect_timeout, self._read_timeout or UNARY_READ_TIMEOUT, deadline)
+        limits = Limits(self._connect_timeout, self._read_timeout or UNARY_READ_TIMEOUT, attempt)
         async with self._bounded(call.request, limits):
             with closing(await self._open(call.request, limits, stream=False)) as exchange:
                 response = HttpResponse(exchange.status, exchange.headers, await exchange.read())
@@ -64,9 +65,10 @@ class AsyncHttpTransport:
             return call.decode(response)
         raise call.error(response)
 
-    async def stream(self, call: StreamCall[T], *, deadline: float | None = None) -> AsyncIterator[T]:
+    async def stream(self, call: StreamCall[T], attempt: Attempt = UNLIMITED) -> AsyncIterator[T]:
         """See ``HttpTransport.stream``."""
-        limits = Limits(self._connect_timeout, self._read_timeout or STREAM_READ_TIMEOUT, deadline)
+        limits = Limits(self._connect_timeout, self._read_timeout or STREAM_READ_TIMEOUT, attempt)
+        timed = limits.time_events()
         async with self._bounded(call.request, limits):
             exchange = await self._open(call.request, limits, stream=True)
         with closing(exchange):
@@ -81,6 +83,8 @@ class AsyncHttpTransport:
                 for event in decoder.feed(piece):
                     delivered = True
                     yield event
+                    if timed:
+                        limits.await_event(first=False)
             decoder.close()
 
     async def close(self) -> None:
@@ -89,29 +93,29 @@ class AsyncHttpTransport:
         if http is not None:
             await http.close()
 
-    async def _open(self, request: HttpRequest, limits: Limits, *, stream: bool) -> _Exchange | _Answer:
-        """Send, and get the head of the answer, from the service or from whoever answers in its place."""
+    async def _open(self, request: HttpRequest, limits: Limits, *, stream: bool) -> _AsyncExchange | _ThreadedResponse:
+        """Send, and get the head of the response, from the service or from whoever responds in its place."""
         if self._routes is not None and self._session.is_ready(request.service):
             signed, route = self._prepare(request)
         else:
             signed, route = await asyncio.to_thread(self._prepare, request)
         if has_interceptor():
-            answer = await asyncio.to_thread(intercept, signed, request.service, self._session, stream=stream)
+            intercepted = await asyncio.to_thread(intercept, signed, request.service, self._session, stream=stream)
         else:
-            answer = intercept(signed, request.service, self._session, stream=stream)
-        if answer is not None:
-            return _Answer(answer)
-        return _Exchange(await self._request(signed, route, limits))
+            intercepted = intercept(signed, request.service, self._session, stream=stream)
+        if intercepted is not None:
+            return _ThreadedResponse(intercepted)
+        return _AsyncExchange(await self._request(signed, route, limits))
 
     def _prepare(self, request: HttpRequest) -> tuple[SignedRequest, Route]:
         """Sign, and find the way; both may read files when they are first done."""
         signed = sign(request, self._session)
         if self._routes is None:
-            self._routes = Routes(self._session.settings)
+            self._routes = Routes(self._session.config)
         route = self._routes.to(signed.origin)
         self._taken[request.service] = route
         if signed.origin.scheme == "https":
-            route.context()
+            route.context()  # built here, in the thread: reading a CA bundle takes 30 ms
         return signed, route
 
     async def _request(self, signed: SignedRequest, route: Route, limits: Limits) -> aiohttp.ClientResponse:
@@ -141,7 +145,9 @@ class AsyncHttpTransport:
             self._http = self._aiohttp.ClientSession(
                 connector=connector,
                 auto_decompress=False,
+                # A cookie that one caller was sent must not go out with another's call.
                 cookie_jar=self._aiohttp.DummyCookieJar(),
+                # What is sent is what was signed, and as boto3 sends it.
                 skip_auto_headers=("Accept", "Content-Type"),
             )
             self._loop = loop
@@ -153,7 +159,7 @@ class AsyncHttpTransport:
 
     @asynccontextmanager
     async def _bounded(self, request: HttpRequest, limits: Limits) -> AsyncIterator[None]:
-        """Give up at the deadline; translate what went wrong."""
+        """Give up when the limits say so; translate what went wrong."""
         try:
             async with asyncio.timeout(limits.left(self._place(request))):
                 yield
@@ -179,14 +185,14 @@ class AsyncHttpTransport:
         return failures.broken(place, error)
 
     async def _next(
-        self, exchange: _Exchange | _Answer, request: HttpRequest, limits: Limits, *, delivered: bool
+        self, exchange: _AsyncExchange | _ThreadedResponse, request: HttpRequest, limits: Limits, *, delivered: bool
     ) -> bytes | None:
         """The next piece of a stream, None at its end."""
         try:
             async with self._bounded(request, limits):
                 return await exchange.next()
         except (ModelTimeoutError, ServerError) as error:
-            if limits.has_passed():
+            if limits.call_is_over():
                 raise
             raise failures.broken_stream(request.service, error, delivered=delivered) from error
 
@@ -196,8 +202,8 @@ class AsyncHttpTransport:
         return str(route.origin) if route else request.service
 
 
-class _Exchange:
-    """An answer whose head has arrived and whose body has not been read."""
+class _AsyncExchange:
+    """A response whose head has arrived and whose body has not been read: ``pool.Exchange``, awaited."""
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self._response = response
@@ -215,23 +221,23 @@ class _Exchange:
         self._response.close()
 
 
-class _Answer:
-    """An answer given in the service's place, each piece of it computed in a thread."""
+class _ThreadedResponse:
+    """A response given in the service's place, each piece of it computed in a thread."""
 
-    def __init__(self, answer: Answer) -> None:
-        self._answer = answer
-        self._pieces: Iterator[bytes] = iter(answer)
-        self.status = answer.status
-        self.headers = answer.headers
+    def __init__(self, response: InterceptedResponse) -> None:
+        self._response = response
+        self._pieces: Iterator[bytes] = iter(response)
+        self.status = response.status
+        self.headers = response.headers
 
     async def read(self) -> bytes:
-        return await asyncio.to_thread(self._answer.read)
+        return await asyncio.to_thread(self._response.read)
 
     async def next(self) -> bytes | None:
         return await asyncio.to_thread(next, self._pieces, None)
 
     def close(self) -> None:
-        self._answer.close()
+        self._response.close()
 
 
 def _import_aiohttp() -> Any:

@@ -1,4 +1,4 @@
-"""An AWS call as a value: what to send and how to read the answer. Nothing here does I/O.
+"""An AWS call as a value: what to send and how to read the response. Nothing here does I/O.
 
 A backend builds a ``Call`` or a ``StreamCall``; ``aws/http.py`` and ``aws/aio.py`` execute one.
 """
@@ -42,7 +42,7 @@ class HttpResponse:
 
 @dataclass(frozen=True, slots=True)
 class Call(Generic[T]):
-    """``decode`` reads a 2xx answer, ``error`` turns any other into the error to raise."""
+    """``decode`` reads a 2xx response, ``error`` turns any other into the error to raise."""
 
     request: HttpRequest
     decode: Callable[[HttpResponse], T]
@@ -59,7 +59,7 @@ class StreamDecoder(Protocol[T_co]):
 
 @dataclass(frozen=True, slots=True)
 class StreamCall(Generic[T]):
-    """``decoder`` makes the decoder of a 2xx answer from its head; ``error`` reads any other answer, body included."""
+    """``decoder`` makes the decoder of a 2xx response from its head; ``error`` reads any other, body included."""
 
     request: HttpRequest
     decoder: Callable[[HttpResponse], StreamDecoder[T]]

@@ -1,8 +1,8 @@
 """boto3 clients, for the services that are called rarely: control planes and S3.
 
 The data planes have their own transport (``http.py``, ``aio.py``); here boto3's own retries apply, but to invocations:
-each is paid for, and one whose answer was lost may have been taken. A client takes 50 ms to make, so each session's are
-kept for as long as the session is. ``translated`` tells what boto3 raises as awsllm's errors.
+each is paid for, and one whose response was lost may have been taken. A client takes 50 ms to make, so each session's
+are kept for as long as the session is. ``translated`` turns what boto3 raises into awsllm's errors.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ from awsllm.errors import (
 _clients: WeakKeyDictionary[AwsSession, dict[str, Any]] = WeakKeyDictionary()
 
 
+_SENT_ONCE = {"sagemaker-runtime"}
+
+
 def client(service: str, session: AwsSession | None = None) -> Any:
     """The boto3 client of ``service`` with the session's credentials, region and endpoint URL. Safe to share."""
     session = session or AwsSession()
     made = _clients.setdefault(session, {})
     if service not in made:
-        made.setdefault(service, session.boto3_client(service, _once() if service in _SENT_ONCE else None))
+        config = None
+        if service in _SENT_ONCE:
+            from botocore.config import Config
+
+            config = Config(retries={"total_max_attempts": 1})
+        # Two threads may both make one; setdefault lets the first win, and the other is dropped unused.
+        made.setdefault(service, session.boto3_client(service, config))
     return made[service]
-
-
-_SENT_ONCE = {"sagemaker-runtime"}
-
-
-def _once() -> Any:
-    from botocore.config import Config
-
-    return Config(retries={"total_max_attempts": 1})
 
 
 def anonymous(service: str, session: AwsSession | None = None) -> Any:
@@ -79,7 +79,7 @@ def translated() -> Iterator[None]:
         raise ConfigurationError(str(error)) from error
 
 
-# The JSON protocols answer these with HTTP 400 too.
+# The JSON protocols send these with HTTP 400 too.
 _BY_CODE: dict[str, type[AwsllmError]] = {
     "AccessDeniedException": AccessDeniedError,
     "ThrottlingException": ThrottlingError,
@@ -88,8 +88,8 @@ _BY_STATUS: dict[int, type[AwsllmError]] = {401: AccessDeniedError, 403: AccessD
 
 
 def _service_error(response: Any) -> AwsllmError:
-    told, about = response.get("Error", {}), response.get("ResponseMetadata", {})
-    status = about.get("HTTPStatusCode", 0)
+    fault, metadata = response.get("Error", {}), response.get("ResponseMetadata", {})
+    status = metadata.get("HTTPStatusCode", 0)
     kind = _BY_STATUS.get(status, RequestError if status < 500 else ServerError)
-    message, code = told.get("Message") or "no message", told.get("Code")
-    return _BY_CODE.get(code, kind)(message, code=code, status=status or None, request_id=about.get("RequestId"))
+    message, code = fault.get("Message") or "no message", fault.get("Code")
+    return _BY_CODE.get(code, kind)(message, code=code, status=status or None, request_id=metadata.get("RequestId"))

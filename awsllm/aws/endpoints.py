@@ -48,7 +48,7 @@ _COMMERCIAL_REGION = re.compile(r"(us|eu|ap|sa|ca|me|af|il|mx)-[a-z]+-\d+")
 _HOST_LABEL = re.compile(r"(?![0-9]+$)(?!-)[a-zA-Z0-9-]{1,63}(?<!-)")
 
 
-class Variant(NamedTuple):
+class RegionVariant(NamedTuple):
     """Which of a service's endpoints is wanted."""
 
     region: str
@@ -56,12 +56,12 @@ class Variant(NamedTuple):
     dual_stack: bool = False
 
 
-def normalize_region(region: str, *, fips: bool, dual_stack: bool) -> Variant:
+def normalize_region(region: str, *, fips: bool, dual_stack: bool) -> RegionVariant:
     """The variant that ``region`` stands for: ``fips-us-east-1`` and ``us-east-1-fips`` ask for FIPS by their name."""
     plain = region.replace("fips-", "").replace("-fips", "")
     if not _HOST_LABEL.fullmatch(plain):
         raise ConfigurationError(f"{region!r} is not a region name; one looks like 'us-east-1'")
-    return Variant(plain, fips or plain != region, dual_stack)
+    return RegionVariant(plain, fips or plain != region, dual_stack)
 
 
 def is_bearer_service(service: str) -> bool:
@@ -77,7 +77,7 @@ def signing_name(service: str, loader: Any = None) -> str:
     return str(metadata.get("signingName") or metadata["endpointPrefix"])
 
 
-def resolve_url(service: str, variant: Variant, custom: str | None = None, loader: Any = None) -> str:
+def resolve_url(service: str, variant: RegionVariant, custom: str | None = None, loader: Any = None) -> str:
     """The base URL, without a trailing slash. ``custom`` is what the user configured, which like in boto3 goes before
     FIPS and dual-stack settings; ``loader`` is botocore's.
 
@@ -100,7 +100,7 @@ def _custom_url(url: str) -> str:
     return url.rstrip("/")
 
 
-def _by_rule_set(service: str, variant: Variant, loader: Any) -> str:
+def _by_rule_set(service: str, variant: RegionVariant, loader: Any) -> str:
     from botocore.endpoint_provider import EndpointProvider
     from botocore.exceptions import EndpointProviderError
 

@@ -1,4 +1,4 @@
-"""What can go wrong between two machines, told as awsllm's errors; shared by both transports.
+"""How long a call may take, and what can go wrong between two machines, as awsllm's errors; shared by both transports.
 
 No message holds a header, a body or the userinfo of a proxy's URL.
 """
@@ -11,27 +11,51 @@ import time
 
 import msgspec
 
+from awsllm.backend import UNLIMITED, Attempt
 from awsllm.errors import ConnectError, ModelTimeoutError, ServerError, StreamError
 
 _CLOCK_TICK = 0.001  # a wait that was cut to the deadline may end this much before it
 _USERINFO = re.compile(r"//[^/@]*@")
 
 
-class Limits(msgspec.Struct, frozen=True):
-    """How long to wait: ``connect`` and ``read`` in seconds for each wait, ``deadline`` an instant of
-    ``time.monotonic()`` for all of them together."""
+class Limits(msgspec.Struct):
+    """How long to wait: ``connect`` and ``read`` in seconds for each wait, ``attempt`` for all of them together and, in
+    a stream, for the events.
+
+    One call owns it, and every wait of the call reads it anew; that is why it is not frozen. ``until`` is the instant
+    at which to give up, None for never: the attempt's deadline, or in a stream the moment by which the next event is
+    due, if that is earlier. Moving it is all that the limits between events take: no timer runs, and bytes that are no
+    event yet, however many, move nothing.
+    """
 
     connect: float
     read: float
-    deadline: float | None = None
+    attempt: Attempt = UNLIMITED
+    until: float | None = None
+    first: bool = True  # whether the event that is waited for is the stream's first
+
+    def __post_init__(self) -> None:
+        self.until = self.attempt.deadline
+
+    def time_events(self) -> bool:
+        """Begin to wait for a stream's first event; whether ``await_event`` is to be called for those that follow."""
+        if self.attempt.first_event is None and self.attempt.between_events is None:
+            return False
+        self.await_event(first=True)
+        return True
+
+    def await_event(self, *, first: bool) -> None:
+        """Give the next event its time, from now on."""
+        self.first = first
+        self.until = self.attempt.event_deadline(first=first)
 
     def left(self, place: object) -> float | None:
-        """Seconds until the deadline; raises ModelTimeoutError once it has passed."""
-        if self.deadline is None:
+        """Seconds until ``until``; raises ModelTimeoutError once it has passed."""
+        if self.until is None:
             return None
         if self.has_passed():
-            raise deadline_passed(place)
-        return self.deadline - time.monotonic()
+            raise self.timed_out(place)
+        return self.until - time.monotonic()
 
     def seconds(self, most: float, place: object) -> float:
         """What a wait of at most ``most`` seconds may take now; raises as ``left`` does."""
@@ -39,19 +63,24 @@ class Limits(msgspec.Struct, frozen=True):
         return most if left is None else min(most, left)
 
     def has_passed(self) -> bool:
-        return self.deadline is not None and self.deadline - time.monotonic() <= _CLOCK_TICK
+        return self.until is not None and self.until - time.monotonic() <= _CLOCK_TICK
 
     def timed_out(self, place: object) -> ModelTimeoutError:
-        """The error for a wait that took as long as it might."""
-        return deadline_passed(place) if self.has_passed() else timed_out(place, self.read)
+        """The error for a wait that took as long as it might; it names the limit that ended it."""
+        if not self.has_passed():
+            return ModelTimeoutError(
+                f"{place} sent nothing for {self.read:g} s; raise read_timeout if the model needs longer"
+            )
+        if self.until == self.attempt.deadline:
+            return ModelTimeoutError(f"the deadline passed before {place} had answered")
+        if self.first:
+            return ModelTimeoutError(f"{place} sent no event within {self.attempt.first_event:g} s (first_event)")
+        return ModelTimeoutError(f"{place} sent no event for {self.attempt.between_events:g} s (between_events)")
 
-
-def deadline_passed(place: object) -> ModelTimeoutError:
-    return ModelTimeoutError(f"the deadline passed before {place} had answered")
-
-
-def timed_out(place: object, seconds: float) -> ModelTimeoutError:
-    return ModelTimeoutError(f"{place} sent nothing for {seconds:g} s; raise read_timeout if the model needs longer")
+    def call_is_over(self) -> bool:
+        """Whether a limit of the call itself has passed: the deadline, or the time to the first event. A stream that is
+        late with a further event broke off, as one that is cut."""
+        return self.has_passed() and (self.first or self.until == self.attempt.deadline)
 
 
 def cannot_connect(place: object, error: BaseException, proxy: str | None = None) -> ConnectError:
@@ -80,13 +109,13 @@ def proxy_refused(place: object, proxy: str, status: int) -> ConnectError:
 
 
 def broken(place: object, error: BaseException | None) -> ServerError:
-    """The connection ended before a whole answer had come."""
+    """The connection ended before a whole response had come."""
     why = f": {describe(error)}" if error is not None else ""
     return ServerError(f"{place} closed the connection before its answer was complete{why}")
 
 
 def not_http(place: object) -> ServerError:
-    """The answer cannot be read; what it holds is not told, for it may be a model's words."""
+    """The response cannot be read; what it holds is not shown, for it may be a model's words."""
     return ServerError(f"{place} sent something that is not HTTP")
 
 

@@ -1,7 +1,8 @@
-"""The synchronous transport: sign one call, send it, decode the answer, translate what went wrong.
+"""The synchronous transport: sign one call, send it, decode the response, translate what went wrong.
 
-One method for an answer that comes whole, one for a stream. What both transports share stands in pure functions
-elsewhere: ``signing``, ``failures``, ``intercept``. Retries are ``policy.py``'s work; each call here is one attempt.
+One method for a response that comes whole, one for a stream. What both transports share stands in pure functions
+elsewhere: ``signing``, ``failures``, ``intercept``. Retries are ``policy``'s work; each call here is one attempt, and
+takes no longer than its ``Attempt`` says.
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ from typing import TypeVar
 from awsllm.aws import failures
 from awsllm.aws.call import Call, HttpRequest, HttpResponse, StreamCall
 from awsllm.aws.failures import Limits
-from awsllm.aws.intercept import Answer, intercept
+from awsllm.aws.intercept import InterceptedResponse, intercept
 from awsllm.aws.pool import Exchange, Pool
 from awsllm.aws.session import AwsSession
 from awsllm.aws.signing import sign
 from awsllm.aws.tls import Routes
+from awsllm.backend import UNLIMITED, Attempt
 from awsllm.errors import ModelTimeoutError, ServerError
 
 T = TypeVar("T")
@@ -30,8 +32,8 @@ STREAM_READ_TIMEOUT = 120.0  # the longest pause between two pieces of a stream
 class HttpTransport:
     """Executes calls. Safe to share between threads and across fork.
 
-    ``connect_timeout`` and ``read_timeout`` are in seconds, for each wait; ``read_timeout`` defaults to 600 for an
-    answer that comes whole and to 120 between the pieces of a stream. ``max_connections`` is how many idle ones are
+    ``connect_timeout`` and ``read_timeout`` are in seconds, for each wait; ``read_timeout`` defaults to 600 for a
+    response that comes whole and to 120 between the pieces of a stream. ``max_connections`` is how many idle ones are
     kept.
     """
 
@@ -50,27 +52,29 @@ class HttpTransport:
 
     @cached_property
     def _pool(self) -> Pool:
-        return Pool(Routes(self._session.settings), max_idle=self._max_connections)
+        return Pool(Routes(self._session.config), max_idle=self._max_connections)
 
-    def send(self, call: Call[T], *, deadline: float | None = None) -> T:
-        """The decoded answer. ``deadline`` is an instant of ``time.monotonic()``.
+    def send(self, call: Call[T], attempt: Attempt = UNLIMITED) -> T:
+        """The decoded response.
 
-        Raises what ``call.error`` makes of an answer that is not 2xx, ConnectError, ModelTimeoutError or ServerError.
+        Raises what ``call.error`` makes of a response that is not 2xx, ConnectError, ModelTimeoutError or ServerError.
         """
-        limits = Limits(self._connect_timeout, self._read_timeout or UNARY_READ_TIMEOUT, deadline)
+        limits = Limits(self._connect_timeout, self._read_timeout or UNARY_READ_TIMEOUT, attempt)
         with closing(self._open(call.request, limits, stream=False)) as exchange:
             response = HttpResponse(exchange.status, exchange.headers, exchange.read())
         if 200 <= response.status < 300:
             return call.decode(response)
         raise call.error(response)
 
-    def stream(self, call: StreamCall[T], *, deadline: float | None = None) -> Iterator[T]:
+    def stream(self, call: StreamCall[T], attempt: Attempt = UNLIMITED) -> Iterator[T]:
         """Events as they arrive. Closing the iterator closes the connection, unless the stream is finished.
 
-        Raises what ``send`` raises until the stream has begun; then StreamError for one that breaks or pauses too
-        long, and ModelTimeoutError when the deadline passes.
+        Raises what ``send`` raises until the stream has begun; then StreamError for one that breaks, pauses too long or
+        sends no event for longer than ``attempt.between_events``, and ModelTimeoutError when the deadline passes or no
+        event has come within ``attempt.first_event``. What the caller does between two events is not counted.
         """
-        limits = Limits(self._connect_timeout, self._read_timeout or STREAM_READ_TIMEOUT, deadline)
+        limits = Limits(self._connect_timeout, self._read_timeout or STREAM_READ_TIMEOUT, attempt)
+        timed = limits.time_events()
         with closing(self._open(call.request, limits, stream=True)) as exchange:
             head = HttpResponse(exchange.status, exchange.headers)
             if not 200 <= head.status < 300:
@@ -81,6 +85,8 @@ class HttpTransport:
                 for event in decoder.feed(piece):
                     delivered = True
                     yield event
+                    if timed:  # only now, as what the caller does with an event is not the model's silence
+                        limits.await_event(first=False)
             decoder.close()
 
     def close(self) -> None:
@@ -88,8 +94,8 @@ class HttpTransport:
         if "_pool" in vars(self):
             self._pool.close()
 
-    def _open(self, request: HttpRequest, limits: Limits, *, stream: bool) -> Exchange | Answer:
-        """Send, and get the head of the answer, from the service or from whoever answers in its place."""
+    def _open(self, request: HttpRequest, limits: Limits, *, stream: bool) -> Exchange | InterceptedResponse:
+        """Send, and get the head of the response, from the service or from whoever responds in its place."""
         signed = sign(request, self._session)
         return intercept(signed, request.service, self._session, stream=stream) or self._pool.send(signed, limits)
 
@@ -99,6 +105,6 @@ def _next(pieces: Iterator[bytes], service: str, limits: Limits, *, delivered: b
     try:
         return next(pieces, None)
     except (ModelTimeoutError, ServerError) as error:
-        if limits.has_passed():
+        if limits.call_is_over():
             raise
         raise failures.broken_stream(service, error, delivered=delivered) from error

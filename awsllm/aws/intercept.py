@@ -3,10 +3,10 @@
 That is how ``moto.mock_aws`` works, so emitting the event is all it takes for moto to answer this transport. moto
 appends its handler to ``botocore.handlers.BUILTIN_HANDLERS``, from where each *new* botocore session registers it. A
 session may be older than moto's import, and on the way through the environment alone there is no session; so handlers
-found there are asked too. Where botocore's handlers were never imported nobody can have added one, and the check costs
+found there are called too. Where botocore's handlers were never imported nobody can have added one, and the check costs
 a dict lookup.
 
-A handler can answer; what it changes in the request is not sent.
+A handler can give the response; what it changes in the request is not sent.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from awsllm.aws.session import AwsSession
 from awsllm.aws.signing import SignedRequest
 
 
-class Answer:
-    """A handler's answer: a ``botocore.awsrequest.AWSResponse``, read as an exchange with a server is."""
+class InterceptedResponse:
+    """A handler's response, a ``botocore.awsrequest.AWSResponse``, read as a ``pool.Exchange`` is."""
 
     def __init__(self, response: Any) -> None:
         self._raw = response.raw
@@ -44,8 +44,8 @@ def has_interceptor() -> bool:
     return bool(_builtin_handlers())
 
 
-def intercept(request: SignedRequest, service: str, session: AwsSession, *, stream: bool) -> Answer | None:
-    """The first answer that a handler gives, or None: send it then."""
+def intercept(request: SignedRequest, service: str, session: AwsSession, *, stream: bool) -> InterceptedResponse | None:
+    """The first response that a handler gives, or None: send the request then."""
     builtin = _builtin_handlers()
     if session.botocore is None and not builtin:
         return None
@@ -57,7 +57,7 @@ def intercept(request: SignedRequest, service: str, session: AwsSession, *, stre
     for handler in builtin:
         if response is None:
             response = handler(event_name=event, request=prepared)
-    return Answer(response) if response is not None else None
+    return InterceptedResponse(response) if response is not None else None
 
 
 def _builtin_handlers() -> list[Any]:

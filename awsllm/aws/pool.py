@@ -58,13 +58,13 @@ class Wire:
         return received
 
     def makefile(self, mode: str) -> io.BufferedReader:
-        return io.BufferedReader(_Reader(self), _CHUNK)
+        return io.BufferedReader(_WireReader(self), _CHUNK)
 
     def close(self) -> None:
         self._socket.close()
 
     def is_stale(self) -> bool:
-        """Whether an idle connection was closed by the server, or holds bytes that nobody asked for."""
+        """Whether an idle connection was closed by the server, or holds bytes that no request asked for."""
         if not hasattr(select, "poll"):  # Windows
             return bool(select.select([self._socket], [], [], 0)[0])
         poll = select.poll()
@@ -75,7 +75,7 @@ class Wire:
         self._socket.settimeout(self.limits.seconds(self.limits.read, self._origin))
 
 
-class _Reader(io.RawIOBase):
+class _WireReader(io.RawIOBase):
     """Reads from a wire; closing it leaves the wire open, for the next exchange."""
 
     def __init__(self, wire: Wire) -> None:
@@ -98,7 +98,7 @@ class Pool:
         self._pid = os.getpid()
 
     def send(self, request: SignedRequest, limits: Limits) -> Exchange:
-        """Send ``request`` and read the head of the answer. The caller closes the exchange.
+        """Send ``request`` and read the head of the response. The caller closes the exchange.
 
         Raises ConnectError where nothing could be sent, ModelTimeoutError, and ServerError for a connection that broke.
         """
@@ -120,6 +120,7 @@ class Pool:
 
     def give_back(self, origin: Origin, wire: Wire) -> None:
         idle = self._idle.setdefault(origin, deque())
+        # In a forked child an exchange of the parent may end; its connection is still the parent's.
         if os.getpid() == self._pid and len(idle) < self._max_idle:
             idle.append(wire)
         else:
@@ -149,7 +150,7 @@ class Pool:
 
 
 class Exchange:
-    """An answer whose head has arrived and whose body has not been read."""
+    """A response whose head has arrived and whose body has not been read."""
 
     def __init__(self, pool: Pool, wire: Wire, origin: Origin, response: HTTPResponse) -> None:
         self._pool = pool
@@ -210,6 +211,7 @@ def connect(route: Route, limits: Limits) -> Wire:
 def _dial(place: Origin, limits: Limits) -> socket.socket:
     """Try each address of ``place``; the connect timeout is for each, the deadline for all."""
     last: OSError = OSError("the name has no address")
+    # getaddrinfo takes no timeout: in it the limits of the system's resolver apply, not the call's
     for family, kind, protocol, _, address in socket.getaddrinfo(place.host, place.port, type=socket.SOCK_STREAM):
         sock = socket.socket(family, kind, protocol)
         try:
@@ -269,12 +271,12 @@ def _open_tunnel(route: Route, sock: Any) -> None:
 
 
 def _converse(wire: Wire, data: bytes, method: str) -> HTTPResponse:
-    """Send, and read the head of the answer."""
+    """Send, and read the head of the response."""
     refused: OSError | None = None
     try:
         wire.send(data)
     except (BrokenPipeError, ConnectionResetError) as error:
-        refused = error  # a server that refuses a large body may have said why before it closed
+        refused = error  # a server that refuses a large body may have sent the reason before it closed
     response = HTTPResponse(wire, method=method)  # type: ignore[arg-type]  # a Wire has the one method that is called
     try:
         response.begin()
@@ -291,6 +293,7 @@ def _converse(wire: Wire, data: bytes, method: str) -> HTTPResponse:
 def encode(request: SignedRequest, route: Route) -> bytes:
     """The bytes of a request, head and body in one piece, so that they leave in one packet where they fit."""
     target = request.url if route.forwarded else request.target
+    # identity: pieces of a stream are handed to decoders as they are, nothing here decompresses
     lines = [f"{request.method} {target} HTTP/1.1", "Accept-Encoding: identity", f"Content-Length: {len(request.body)}"]
     headers = {**request.headers, **route.proxy_headers} if route.forwarded else request.headers
     lines += [f"{name}: {value}" for name, value in headers.items() if name.lower() != "content-length"]

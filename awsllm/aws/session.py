@@ -8,9 +8,9 @@ Two ways lead to the same values:
 * **From a botocore session**, the caller's own or a new one, in every other case: the whole credential chain with
   refresh, profiles, SSO, roles, config files, default client configurations.
 
-Settings are resolved at first use, not when an ``AwsSession`` is made, so that a client for local models needs no
-region. They are then kept, as a boto3 client keeps them; the one exception is a bearer token, which boto3 reads anew
-for each call.
+The configuration is resolved at first use, not when an ``AwsSession`` is made, so that a client for local models needs
+no region. It is then kept, as a boto3 client keeps it; the one exception is a bearer token, which boto3 reads anew for
+each call.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Credentials(NamedTuple):
         return f"Credentials(access_key={self.access_key[:4]}…)"
 
 
-class Settings(msgspec.Struct, frozen=True, kw_only=True):
+class SessionConfig(msgspec.Struct, frozen=True, kw_only=True):
     """What the environment and the config files say. ``verify`` is a CA bundle's path, or whether to verify at all."""
 
     region: str | None = None
@@ -66,7 +66,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     bearer_allowed: bool = True
 
     def __repr__(self) -> str:
-        return f"Settings(region={self.region!r})"  # profiles hold keys, and proxies passwords
+        return f"SessionConfig(region={self.region!r})"  # profiles hold keys, and proxies passwords
 
 
 class AwsSession:
@@ -128,8 +128,8 @@ class AwsSession:
             return self._boto3
 
     @cached_property
-    def settings(self) -> Settings:
-        return _environment_settings() if self.botocore is None else _session_settings(self.botocore)
+    def config(self) -> SessionConfig:
+        return _environment_config() if self.botocore is None else _session_config(self.botocore)
 
     @property
     def region(self) -> str:
@@ -141,7 +141,7 @@ class AwsSession:
 
     def _region_or_none(self) -> str | None:
         """boto3 does not read AWS_REGION, every other SDK does: it decides where boto3 would find nothing."""
-        return self._region or self.settings.region or os.environ.get("AWS_REGION") or None
+        return self._region or self.config.region or os.environ.get("AWS_REGION") or None
 
     def endpoint(self, service: str) -> Endpoint:
         """Where to send calls of ``service`` (botocore's name of it) and how to authenticate them now."""
@@ -157,21 +157,21 @@ class AwsSession:
         profile, and in each the service's own before the general one."""
         if self._endpoint_url:
             return self._endpoint_url
-        if self.settings.ignore_configured_urls:
+        if self.config.ignore_configured_urls:
             return None
         name = service.replace("-", "_")
-        config = self.settings.service_configs.get(name)
+        own = self.config.service_configs.get(name)
         return (
             os.environ.get(f"AWS_ENDPOINT_URL_{name.upper()}")
             or os.environ.get("AWS_ENDPOINT_URL")
-            or (config.get("endpoint_url") if isinstance(config, Mapping) else None)
-            or self.settings.profile_config.get("endpoint_url")
+            or (own.get("endpoint_url") if isinstance(own, Mapping) else None)
+            or self.config.profile_config.get("endpoint_url")
             or None
         )
 
     def _resolve(self, service: str) -> Endpoint:
-        settings, custom = self.settings, self.endpoint_url(service)
-        variant = endpoints.normalize_region(self.region, fips=settings.fips, dual_stack=settings.dual_stack)
+        custom = self.endpoint_url(service)
+        variant = endpoints.normalize_region(self.region, fips=self.config.fips, dual_stack=self.config.dual_stack)
         loader = self.botocore.get_component("data_loader") if self.botocore is not None else None
         url = endpoints.resolve_url(service, variant, custom, loader)
         return Endpoint(service, url, variant.region, endpoints.signing_name(service, loader))
@@ -179,7 +179,7 @@ class AwsSession:
     def _takes_bearer(self, service: str) -> bool:
         if not endpoints.is_bearer_service(service) or not os.environ.get(BEARER_VARIABLE):
             return False
-        return self.settings.bearer_allowed
+        return self.config.bearer_allowed
 
     def bearer_token(self) -> str:
         """The API key of Bedrock, read anew as it may be short-lived."""
@@ -231,7 +231,7 @@ class AwsSession:
 
 
 def _environment_suffices() -> bool:
-    """Whether botocore would learn nothing beyond what ``_environment_settings`` reads."""
+    """Whether botocore would learn nothing more than ``_environment_config`` reads."""
     variables = os.environ
     identified = variables.get("AWS_ACCESS_KEY_ID") or variables.get(BEARER_VARIABLE)
     elsewhere = ("AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_CREDENTIAL_EXPIRATION", "AWS_DATA_PATH")
@@ -244,8 +244,8 @@ def _environment_suffices() -> bool:
     return not any(os.path.exists(os.path.expanduser(os.path.expandvars(path))) for path in files)
 
 
-def _environment_settings() -> Settings:
-    return Settings(
+def _environment_config() -> SessionConfig:
+    return SessionConfig(
         region=os.environ.get("AWS_DEFAULT_REGION"),
         fips=_flag(os.environ.get("AWS_USE_FIPS_ENDPOINT")),
         dual_stack=_flag(os.environ.get("AWS_USE_DUALSTACK_ENDPOINT")),
@@ -277,11 +277,14 @@ def _new_botocore_session(profile: str | None) -> Any:
     return session
 
 
-def _session_settings(session: Any) -> Settings:
+def _session_config(session: Any) -> SessionConfig:
     """Read a botocore session; its default client config, if it has one, wins over environment and files."""
     default = session.get_default_client_config()
-    variable = _translated_reader(session)
-    return Settings(
+
+    def variable(name: str) -> Any:
+        return _translated(lambda: session.get_config_variable(name))
+
+    return SessionConfig(
         region=getattr(default, "region_name", None) or variable("region"),
         fips=_chosen(default, "use_fips_endpoint", variable),
         dual_stack=_chosen(default, "use_dualstack_endpoint", variable),
@@ -329,12 +332,8 @@ def _ca_bundle(configured: str | None) -> str | bool:
     return chosen
 
 
-def _translated_reader(session: Any) -> Any:
-    return lambda name: _translated(lambda: session.get_config_variable(name))
-
-
 def _translated(read: Any) -> Any:
-    """Call botocore, with its errors told as awsllm's, each naming the fix."""
+    """Call botocore, with its errors as awsllm's, each naming the fix."""
     from botocore import exceptions
 
     try:

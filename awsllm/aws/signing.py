@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from functools import lru_cache
 from hashlib import sha256
+from typing import NamedTuple
 from urllib.parse import quote, urlsplit
 from uuid import uuid4
 
@@ -25,6 +26,7 @@ from awsllm.aws.endpoints import Endpoint
 from awsllm.aws.session import BEARER_VARIABLE, AwsSession, Credentials
 from awsllm.errors import ConfigurationError, ValidationError
 
+ALGORITHM = "AWS4-HMAC-SHA256"
 USER_AGENT = f"awsllm/{__version__} lang/python#{sys.version_info.major}.{sys.version_info.minor} os/{sys.platform}"
 
 # Never signed, as proxies may change them; botocore.auth.SIGNED_HEADERS_BLACKLIST.
@@ -52,6 +54,31 @@ class Origin(msgspec.Struct, frozen=True):
 
 
 _PORTS = {"http": 80, "https": 443}
+
+
+class Scope(NamedTuple):
+    """What a signature holds for; ``stamp`` is the time, YYYYMMDDTHHMMSSZ, ``text`` the credential scope."""
+
+    stamp: str
+    region: str
+    service: str
+    text: str
+
+    @staticmethod
+    @lru_cache(maxsize=64)  # the calls of one second share it
+    def at(second: int, region: str, service: str) -> Scope:
+        """``second`` is counted since the epoch."""
+        stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(second))
+        return Scope(stamp, region, service, f"{stamp[:8]}/{region}/{service}/aws4_request")
+
+    def __str__(self) -> str:
+        return self.text
+
+    def sign(self, canonical: str, secret: str) -> str:
+        """The signature of a canonical request, in hexadecimal."""
+        to_sign = f"{ALGORITHM}\n{self.stamp}\n{self.text}\n{sha256(canonical.encode()).hexdigest()}"
+        key = signing_key(secret, self.stamp[:8], self.region, self.service)
+        return hmac.digest(key, to_sign.encode(), "sha256").hex()
 
 
 class SignedRequest(msgspec.Struct, frozen=True):
@@ -89,6 +116,7 @@ def sign(request: HttpRequest, session: AwsSession, *, clock: Callable[[], float
 
 
 def _checked(name: str, value: str) -> str:
+    """The value, if it is one header line's: a line break in it would begin a header of the caller's making."""
     if not value.isascii() or not value.isprintable():
         raise ValidationError(f"the header {name} may hold printable ASCII only")
     return value
@@ -97,18 +125,15 @@ def _checked(name: str, value: str) -> str:
 def add_sigv4(request: SignedRequest, credentials: Credentials, endpoint: Endpoint, now: float) -> None:
     """Add ``X-Amz-Date``, ``X-Amz-Security-Token`` and ``Authorization`` to the headers of ``request``; ``now`` is in
     seconds since the epoch."""
-    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
+    scope = Scope.at(int(now), endpoint.region, endpoint.signing_name)
     headers = request.headers
-    headers["X-Amz-Date"] = stamp
+    headers["X-Amz-Date"] = scope.stamp
     if credentials.token:
         headers["X-Amz-Security-Token"] = credentials.token
     names, canonical = canonical_request(request)
-    scope = f"{stamp[:8]}/{endpoint.region}/{endpoint.signing_name}/aws4_request"
-    to_sign = f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{sha256(canonical.encode()).hexdigest()}"
-    key = signing_key(credentials.secret_key, stamp[:8], endpoint.region, endpoint.signing_name)
-    signature = hmac.digest(key, to_sign.encode(), "sha256").hex()
+    signature = scope.sign(canonical, credentials.secret_key)
     headers["Authorization"] = (
-        f"AWS4-HMAC-SHA256 Credential={credentials.access_key}/{scope}, SignedHeaders={names}, Signature={signature}"
+        f"{ALGORITHM} Credential={credentials.access_key}/{scope.text}, SignedHeaders={names}, Signature={signature}"
     )
 
 

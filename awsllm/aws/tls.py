@@ -22,11 +22,12 @@ from awsllm.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from awsllm.aws.session import Settings
+    from awsllm.aws.session import SessionConfig
 
 
 class Route(msgspec.Struct, frozen=True):
-    """The way to ``origin``. ``forwarded``: the proxy is asked for whole URLs; otherwise for a tunnel."""
+    """The way to ``origin``. ``forwarded``: the proxy is sent whole URLs; otherwise it is to open a
+    tunnel."""
 
     origin: Origin
     context: Callable[[], ssl.SSLContext]
@@ -39,7 +40,11 @@ class Route(msgspec.Struct, frozen=True):
 
     @property
     def proxy(self) -> Origin | None:
-        return split_url(_without_userinfo(self.proxy_url))[0] if self.proxy_url else None
+        if not self.proxy_url:
+            return None
+        parts = urlsplit(self.proxy_url)
+        # split_url remembers the URLs that it is given, and a password is not to stay there
+        return split_url(parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl())[0]
 
     @property
     def first_hop(self) -> Origin:
@@ -65,10 +70,10 @@ class Route(msgspec.Struct, frozen=True):
 
 
 class Routes:
-    """Routes to origins under one set of settings."""
+    """Routes to origins under one configuration."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, config: SessionConfig) -> None:
+        self._config = config
         self._routes: dict[Origin, Route] = {}
 
     def to(self, origin: Origin) -> Route:
@@ -78,14 +83,13 @@ class Routes:
         return route
 
     def _find(self, origin: Origin) -> Route:
-        settings = self._settings
-        config = settings.proxies_config
+        config, proxy = self._config, self._config.proxies_config
         return Route(
             origin,
-            lambda: client_context(settings.verify, settings.client_cert),
-            lambda: client_context(config.get("proxy_ca_bundle") or settings.verify, config.get("proxy_client_cert")),
-            _proxy_url(origin, settings.proxies),
-            bool(config.get("proxy_use_forwarding_for_https")),
+            lambda: client_context(config.verify, config.client_cert),
+            lambda: client_context(proxy.get("proxy_ca_bundle") or config.verify, proxy.get("proxy_client_cert")),
+            _proxy_url(origin, config.proxies),
+            bool(proxy.get("proxy_use_forwarding_for_https")),
         )
 
 
@@ -108,11 +112,6 @@ def environment_proxies(origin: Origin) -> Mapping[str, str]:
     from urllib.request import getproxies, proxy_bypass
 
     return {} if proxy_bypass(origin.authority) else getproxies()
-
-
-def _without_userinfo(url: str) -> str:
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
 @lru_cache(maxsize=8)

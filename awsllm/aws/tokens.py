@@ -13,12 +13,10 @@ The route serves chat completions only. Its errors quote the account's number: `
 
 from __future__ import annotations
 
-import hmac
 import re
 import time
 from base64 import b64encode
 from collections.abc import Callable
-from hashlib import sha256
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -26,18 +24,18 @@ import msgspec
 
 from awsllm.aws.call import HttpResponse
 from awsllm.aws.session import AwsSession, Credentials
-from awsllm.aws.signing import Origin, SignedRequest, canonical_request, signing_key
+from awsllm.aws.signing import ALGORITHM, Origin, Scope, SignedRequest, canonical_request
 from awsllm.errors import AwsllmError, ModelNotFoundError, ModelNotReadyError, ValidationError
+from awsllm.models.references import ENDPOINT_NAME
 from awsllm.types import Value
-from awsllm.wire.endpoint.errors import container_error, find_error
+from awsllm.wire.server_errors import error_for_status, find_error
 
 MAX_LIFETIME = 43_200
 """Seconds: twelve hours."""
 
 _HOST = "sagemaker.amazonaws.com"
 _PREFIX = "sagemaker-api-key-"
-_NAME = "[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?"
-_REFERENCE = re.compile(f"(?:sagemaker:)?({_NAME})(?:/({_NAME}))?")
+_REFERENCE = re.compile(f"(?:sagemaker:)?({ENDPOINT_NAME})(?:/({ENDPOINT_NAME}))?")
 
 
 class OpenAIRoute(Value, frozen=True, kw_only=True):
@@ -94,13 +92,12 @@ def sagemaker_token(
 
 def _presigned(credentials: Credentials, region: str, expires: int, now: float) -> str:
     """The query of the presigned request, as ``botocore.auth.SigV4QueryAuth`` writes it."""
-    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
-    scope = f"{stamp[:8]}/{region}/sagemaker/aws4_request"
+    scope = Scope.at(int(now), region, "sagemaker")
     query = {
         "Action": "CallWithBearerToken",
-        "X-Amz-Algorithm": "AWS4-HMAC-SHA256",
+        "X-Amz-Algorithm": ALGORITHM,
         "X-Amz-Credential": f"{credentials.access_key}/{scope}",
-        "X-Amz-Date": stamp,
+        "X-Amz-Date": scope.stamp,
         "X-Amz-Expires": str(expires),
         "X-Amz-SignedHeaders": "host",
         **({"X-Amz-Security-Token": credentials.token} if credentials.token else {}),
@@ -108,9 +105,7 @@ def _presigned(credentials: Credentials, region: str, expires: int, now: float) 
     text = urlencode(query, quote_via=quote, safe="-._~")
     request = SignedRequest("POST", Origin("https", _HOST, 443), f"/?{text}", {"host": _HOST}, b"")
     _, canonical = canonical_request(request)
-    to_sign = f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{sha256(canonical.encode()).hexdigest()}"
-    key = signing_key(credentials.secret_key, stamp[:8], region, "sagemaker")
-    return f"{text}&X-Amz-Signature={hmac.digest(key, to_sign.encode(), 'sha256').hex()}"
+    return f"{text}&X-Amz-Signature={scope.sign(canonical, credentials.secret_key)}"
 
 
 # --- errors ----------------------------------------------------------------------------------------------------------
@@ -128,16 +123,14 @@ def route_error(response: HttpResponse) -> AwsllmError:
     """The error in a reply of the route that is not 2xx, without account number and console link."""
     wire = _decoded(response.body)
     found = find_error(wire, request_id=response.request_id)
-    told = _sanitised(found.message if found else response.body.decode("utf-8", "replace")[:1000])
+    message = found.message if found else response.body.decode("utf-8", "replace")[:1000]
+    # The service writes the account's number and a console link into it, which then would stand in logs.
+    message = _ACCOUNT.sub("<account>", _CONSOLE.sub("", message)).strip()
     code = _code(wire)
     for pattern, kind in _REREAD:
-        if response.status == 400 and pattern.search(told):
-            return kind(told, code=code, status=400, request_id=response.request_id)
-    return container_error(response.status, told or "no message", code=code, request_id=response.request_id)
-
-
-def _sanitised(text: str) -> str:
-    return _ACCOUNT.sub("<account>", _CONSOLE.sub("", text)).strip()
+        if response.status == 400 and pattern.search(message):
+            return kind(message, code=code, status=400, request_id=response.request_id)
+    return error_for_status(response.status, message or "no message", code=code, request_id=response.request_id)
 
 
 def _decoded(body: bytes) -> Any:

@@ -1,8 +1,8 @@
 """Models behind Bedrock's runtime.
 
-A pure mapping from requests to calls (the functions ``*_call``), and two thin classes that hand the calls to a
-transport and say where an error happened. Converse, ConverseStream and CountTokens speak the Converse dialect;
-embeddings go through InvokeModel, where every family has its own body and takes one text a call.
+A pure mapping from requests to calls (the functions ``*_call``), a table of them by request type, and two thin classes
+that hand the calls to a transport and say where an error happened. Converse, ConverseStream and CountTokens speak the
+Converse dialect; everything else goes through InvokeModel, where every family has its own ``Body`` (``wire.invoke``).
 
 Routes and headers are those of botocore's service model; the model id is one path segment, percent-encoded as botocore
 does it (``:`` and ``/`` too, for ids may be ARNs).
@@ -10,37 +10,55 @@ does it (``:`` and ``/`` too, for ids may be ARNs).
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from functools import partial
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from functools import lru_cache
+from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 from urllib.parse import quote
 
-import msgspec
+from msgspec.structs import replace
 
 from awsllm.aws.call import Call, HttpRequest, HttpResponse, StreamCall
-from awsllm.backends.remote import AsyncTransport, Transport, closed_after, located, read_object, write_json
-from awsllm.errors import AwsllmError, UnsupportedError
+from awsllm.backend import UNLIMITED, Attempt, unsupported
+from awsllm.backends.remote import (
+    AsyncTransport,
+    Transport,
+    closed_after,
+    located,
+    read_by,
+    read_object,
+    writable,
+    write_json,
+)
+from awsllm.errors import AwsllmError
 from awsllm.types import (
     ConverseRequest,
     ConverseResponse,
+    CountTokensRequest,
     EmbedRequest,
     EmbedResponse,
-    ImageRequest,
-    ImageResponse,
-    JsonObject,
-    RerankRequest,
-    RerankResponse,
+    Request,
+    Streamed,
     StreamEvent,
     Usage,
 )
-from awsllm.wire import converse
-from awsllm.wire.amazon import titan
-from awsllm.wire.invoke import embedder
+from awsllm.wire import converse, invoke
+from awsllm.wire.body import JSON, Body, Context, Settings
 
+E = TypeVar("E")
+R = TypeVar("R")
 T = TypeVar("T")
 
-EMBED_CONCURRENCY = 8
-"""Calls in flight while several texts are embedded, well under the transports' connection limit."""
+PLACE = "bedrock"
+CONCURRENCY = 8
+"""Calls in flight where one request takes several, well under the transports' connection limit."""
+_NO_SETTINGS = Settings()
+
+
+class CallGroup(NamedTuple, Generic[R]):
+    """Several calls whose results, in order, make one response."""
+
+    calls: Sequence[Call[Any]]
+    merge: Callable[[Sequence[Any]], R]
 
 
 # --- requests to calls -----------------------------------------------------------------------------------------------
@@ -50,41 +68,46 @@ def converse_call(request: ConverseRequest) -> Call[ConverseResponse]:
     def decode(response: HttpResponse) -> ConverseResponse:
         return converse.decode_response(read_object(response), model=request.model, request_id=response.request_id)
 
-    return Call(_post(request.model, "converse", converse.encode_request(request)), decode, read_error)
+    return Call(_post(request.model, "converse", write_json(converse.encode_request(request))), decode, read_error)
 
 
 def converse_stream_call(request: ConverseRequest) -> StreamCall[StreamEvent]:
-    body = converse.encode_request(request, stream=True)
+    body = write_json(converse.encode_request(request, stream=True))
     return StreamCall(
         _post(request.model, "converse-stream", body), lambda head: converse.EventDecoder(head.request_id), read_error
     )
 
 
-def count_tokens_call(request: ConverseRequest) -> Call[int]:
-    body = converse.encode_count_tokens(request)
+def count_tokens_call(request: CountTokensRequest) -> Call[int]:
+    body = write_json(converse.encode_count_tokens(request))
     return Call(
         _post(request.model, "count-tokens", body), lambda r: converse.decode_count_tokens(read_object(r)), read_error
     )
 
 
-def invoke_call(model: str, body: JsonObject, decode: Callable[[HttpResponse], T]) -> Call[T]:
-    """InvokeModel with a JSON body of the model's own."""
-    return Call(_post(model, "invoke", body, {"Accept": "application/json"}), decode, read_error)
+def invoke_call(request: Request[R], body: Body) -> Call[R]:
+    """InvokeModel, in the body of the model's family."""
+    codec = body.codec(type(request))
+    with writable():
+        payload = codec.encode_request(request, _NO_SETTINGS)
+    headers = {"Content-Type": payload.content_type, "Accept": payload.accept}
+    context = Context(request=request, warnings=codec.warnings(request, _NO_SETTINGS))
+    return Call(_post(request.model, "invoke", payload.body, headers), read_by(codec, context), read_error)
 
 
-def embed_calls(request: EmbedRequest) -> list[Call[EmbedResponse]]:
-    """One call a text, in order."""
-    body = embedder(request.model)
+def embed_calls(request: EmbedRequest) -> CallGroup[EmbedResponse]:
+    """As many calls as it takes: most families limit the texts of one."""
+    body = invoke.body_of(request.model)
+    size = (body.embed and body.embed.max_texts) or len(request.texts)
+    starts = range(0, len(request.texts), size)
+    parts = [replace(request, texts=request.texts[start : start + size]) for start in starts]
+    return CallGroup(
+        [invoke_call(part, body) for part in parts], lambda responses: _merge_embeddings(request, responses)
+    )
 
-    def decode(response: HttpResponse) -> EmbedResponse:
-        return titan.decode_response(read_object(response), model=request.model, request_id=response.request_id)
 
-    singles = (msgspec.structs.replace(request, texts=(text,)) for text in request.texts)
-    return [invoke_call(request.model, body.encode_request(single), decode) for single in singles]
-
-
-def merge_embeddings(request: EmbedRequest, parts: Sequence[EmbedResponse]) -> EmbedResponse:
-    """One response from one a text. ``request_id`` is the first call's; ``raw`` lists the replies."""
+def _merge_embeddings(request: EmbedRequest, parts: Sequence[EmbedResponse]) -> EmbedResponse:
+    """One response from one a part. ``request_id`` is the first call's; ``raw`` lists the bodies."""
     tokens = [part.usage.input_tokens for part in parts]
     known = [count for count in tokens if count is not None]
     total = sum(known) if len(known) == len(tokens) else None
@@ -93,7 +116,7 @@ def merge_embeddings(request: EmbedRequest, parts: Sequence[EmbedResponse]) -> E
         usage=Usage(input_tokens=total, total_tokens=total),
         model=request.model,
         request_id=parts[0].request_id if parts else None,
-        warnings=embedder(request.model).warnings(request),
+        warnings=parts[0].warnings if parts else (),
         raw=[part.raw for part in parts],
     )
 
@@ -102,29 +125,46 @@ def read_error(response: HttpResponse) -> AwsllmError:
     return converse.decode_error(response.status, response.headers, response.body)
 
 
-def _post(model: str, operation: str, body: JsonObject, headers: dict[str, str] | None = None) -> HttpRequest:
+@lru_cache(maxsize=256)
+def _path(model: str, operation: str) -> str:
+    return f"/model/{quote(model, safe='')}/{operation}"
+
+
+def _post(model: str, operation: str, body: bytes, headers: dict[str, str] | None = None) -> HttpRequest:
     return HttpRequest(
         service="bedrock-runtime",
         method="POST",
-        path=f"/model/{quote(model, safe='')}/{operation}",
-        headers={"Content-Type": "application/json"} | (headers or {}),
-        body=write_json(body),
+        path=_path(model, operation),
+        headers=headers or {"Content-Type": JSON},
+        body=body,
     )
 
 
-# --- backends --------------------------------------------------------------------------------------------------------
+Work: TypeAlias = Call[Any] | CallGroup[Any]
 
-
-_ABLE = {
-    "generate_image": "sagemaker: endpoints of text-to-image models",
-    "rerank": "sagemaker: endpoints of rerankers, and local: embedding models",
+CALLS: dict[type[Request[Any]], Callable[[Any], Work]] = {
+    ConverseRequest: converse_call,
+    CountTokensRequest: count_tokens_call,
+    EmbedRequest: embed_calls,
 }
+STREAMS: dict[type[Request[Any]], Callable[[Any], StreamCall[Any]]] = {ConverseRequest: converse_stream_call}
 
 
-def _elsewhere(operation: str, model: str) -> UnsupportedError:
-    error = UnsupportedError(f"{operation} is not possible with bedrock: models; it is with {_ABLE[operation]}")
-    error.annotate(backend="bedrock", model=model)
-    return error
+def _work(request: Request[Any]) -> Work:
+    make = CALLS.get(type(request))
+    if make is None:
+        raise unsupported(request, PLACE)
+    return make(request)
+
+
+def _stream_call(request: Streamed[Any, E]) -> StreamCall[E]:
+    make = STREAMS.get(type(request))
+    if make is None:
+        raise unsupported(request, PLACE)
+    return make(request)
+
+
+# --- backends --------------------------------------------------------------------------------------------------------
 
 
 class BedrockBackend:
@@ -133,34 +173,24 @@ class BedrockBackend:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
-    def converse(self, request: ConverseRequest, *, deadline: float | None = None) -> ConverseResponse:
-        with located("bedrock", request.model):
-            return self._transport.send(converse_call(request), deadline=deadline)
+    def ask(self, request: Request[R], attempt: Attempt = UNLIMITED) -> R:
+        with located(PLACE, request.model):
+            work = _work(request)
+            if isinstance(work, Call):
+                response: R = self._transport.send(work, attempt)
+                return response
+            merged: R = work.merge(_pooled(lambda call: self._transport.send(call, attempt), work.calls))
+            return merged
 
-    def converse_stream(self, request: ConverseRequest, *, deadline: float | None = None) -> Iterator[StreamEvent]:
+    def stream(self, request: Streamed[R, E], attempt: Attempt = UNLIMITED) -> Iterator[E]:
         """What cannot be expressed raises here; the call is made when iteration begins."""
-        with located("bedrock", request.model):
-            call = converse_stream_call(request)
-        return self._iterate(call, request.model, deadline)
+        with located(PLACE, request.model):
+            call = _stream_call(request)
+        return self._iterate(call, request.model, attempt)
 
-    def _iterate(self, call: StreamCall[T], model: str, deadline: float | None) -> Iterator[T]:
-        with located("bedrock", model):
-            yield from self._transport.stream(call, deadline=deadline)
-
-    def count_tokens(self, request: ConverseRequest, *, deadline: float | None = None) -> int:
-        with located("bedrock", request.model):
-            return self._transport.send(count_tokens_call(request), deadline=deadline)
-
-    def embed(self, request: EmbedRequest, *, deadline: float | None = None) -> EmbedResponse:
-        with located("bedrock", request.model):
-            send = partial(self._transport.send, deadline=deadline)
-            return merge_embeddings(request, _pooled(send, embed_calls(request)))
-
-    def generate_image(self, request: ImageRequest, *, deadline: float | None = None) -> ImageResponse:
-        raise _elsewhere("generate_image", request.model)
-
-    def rerank(self, request: RerankRequest, *, deadline: float | None = None) -> RerankResponse:
-        raise _elsewhere("rerank", request.model)
+    def _iterate(self, call: StreamCall[E], model: str, attempt: Attempt) -> Iterator[E]:
+        with located(PLACE, model):
+            yield from self._transport.stream(call, attempt)
 
     def close(self) -> None:
         self._transport.close()
@@ -172,48 +202,38 @@ class AsyncBedrockBackend:
     def __init__(self, transport: AsyncTransport) -> None:
         self._transport = transport
 
-    async def converse(self, request: ConverseRequest, *, deadline: float | None = None) -> ConverseResponse:
-        with located("bedrock", request.model):
-            return await self._transport.send(converse_call(request), deadline=deadline)
+    async def ask(self, request: Request[R], attempt: Attempt = UNLIMITED) -> R:
+        with located(PLACE, request.model):
+            work = _work(request)
+            if isinstance(work, Call):
+                response: R = await self._transport.send(work, attempt)
+                return response
+            merged: R = work.merge(await _gathered(lambda call: self._transport.send(call, attempt), work.calls))
+            return merged
 
-    def converse_stream(self, request: ConverseRequest, *, deadline: float | None = None) -> AsyncIterator[StreamEvent]:
+    def stream(self, request: Streamed[R, E], attempt: Attempt = UNLIMITED) -> AsyncIterator[E]:
         """What cannot be expressed raises here; the call is made when iteration begins."""
-        with located("bedrock", request.model):
-            call = converse_stream_call(request)
-        return self._iterate(call, request.model, deadline)
+        with located(PLACE, request.model):
+            call = _stream_call(request)
+        return self._iterate(call, request.model, attempt)
 
-    async def _iterate(self, call: StreamCall[T], model: str, deadline: float | None) -> AsyncIterator[T]:
-        with located("bedrock", model):
-            async with closed_after(self._transport.stream(call, deadline=deadline)) as stream:
+    async def _iterate(self, call: StreamCall[E], model: str, attempt: Attempt) -> AsyncIterator[E]:
+        with located(PLACE, model):
+            async with closed_after(self._transport.stream(call, attempt)) as stream:
                 async for event in stream:
                     yield event
-
-    async def count_tokens(self, request: ConverseRequest, *, deadline: float | None = None) -> int:
-        with located("bedrock", request.model):
-            return await self._transport.send(count_tokens_call(request), deadline=deadline)
-
-    async def embed(self, request: EmbedRequest, *, deadline: float | None = None) -> EmbedResponse:
-        with located("bedrock", request.model):
-            send = partial(self._transport.send, deadline=deadline)
-            return merge_embeddings(request, await _gathered(send, embed_calls(request)))
-
-    async def generate_image(self, request: ImageRequest, *, deadline: float | None = None) -> ImageResponse:
-        raise _elsewhere("generate_image", request.model)
-
-    async def rerank(self, request: RerankRequest, *, deadline: float | None = None) -> RerankResponse:
-        raise _elsewhere("rerank", request.model)
 
     async def close(self) -> None:
         await self._transport.close()
 
 
 def _pooled(send: Callable[[Call[T]], T], calls: Sequence[Call[T]]) -> list[T]:
-    """The answers in the order of the calls, some calls at a time. The first failure cancels what has not begun."""
+    """The responses in the order of the calls, some calls at a time. The first failure cancels what has not begun."""
     if len(calls) <= 1:
         return [send(call) for call in calls]
     from concurrent.futures import ThreadPoolExecutor
 
-    with ThreadPoolExecutor(min(EMBED_CONCURRENCY, len(calls)), "awsllm-embed") as pool:
+    with ThreadPoolExecutor(min(CONCURRENCY, len(calls)), "awsllm-calls") as pool:
         try:
             return list(pool.map(send, calls))
         except BaseException:
@@ -221,16 +241,15 @@ def _pooled(send: Callable[[Call[T]], T], calls: Sequence[Call[T]]) -> list[T]:
             raise
 
 
-async def _gathered(send: Callable[[Call[T]], Any], calls: Sequence[Call[T]]) -> list[T]:
+async def _gathered(send: Callable[[Call[T]], Awaitable[T]], calls: Sequence[Call[T]]) -> list[T]:
     """The awaited ``_pooled``; the first failure cancels what is under way, too."""
     import asyncio
 
-    gate = asyncio.Semaphore(EMBED_CONCURRENCY)
+    gate = asyncio.Semaphore(CONCURRENCY)
 
     async def one(call: Call[T]) -> T:
         async with gate:
-            answer: T = await send(call)
-            return answer
+            return await send(call)
 
     tasks = [asyncio.create_task(one(call)) for call in calls]
     try:

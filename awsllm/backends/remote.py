@@ -1,26 +1,30 @@
-"""What the backends behind an AWS service share: the transports they need, reading a reply, placing an error."""
+"""What the backends behind an AWS service share: the transports they need, reading a response, placing an error."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, aclosing, contextmanager
 from typing import Any, Protocol, TypeVar, cast
 
 import msgspec
+from msgspec.structs import replace
 
 from awsllm.aws.call import Call, HttpResponse, StreamCall
+from awsllm.backend import UNLIMITED, Attempt
 from awsllm.errors import AwsllmError, ServerError, ValidationError
 from awsllm.types import JsonObject, JsonValue
+from awsllm.wire.body import JSON, Codec, Context, Payload
 
+R = TypeVar("R")
 T = TypeVar("T")
 
 
 class Transport(Protocol):
     """What executes calls; ``aws.http.HttpTransport`` is one."""
 
-    def send(self, call: Call[T], *, deadline: float | None = None) -> T: ...
+    def send(self, call: Call[T], attempt: Attempt = UNLIMITED) -> T: ...
 
-    def stream(self, call: StreamCall[T], *, deadline: float | None = None) -> Iterator[T]: ...
+    def stream(self, call: StreamCall[T], attempt: Attempt = UNLIMITED) -> Iterator[T]: ...
 
     def close(self) -> None: ...
 
@@ -28,9 +32,9 @@ class Transport(Protocol):
 class AsyncTransport(Protocol):
     """The same, awaited; ``aws.aio.AsyncHttpTransport`` is one. ``stream`` is an async generator."""
 
-    async def send(self, call: Call[T], *, deadline: float | None = None) -> T: ...
+    async def send(self, call: Call[T], attempt: Attempt = UNLIMITED) -> T: ...
 
-    def stream(self, call: StreamCall[T], *, deadline: float | None = None) -> AsyncIterator[T]: ...
+    def stream(self, call: StreamCall[T], attempt: Attempt = UNLIMITED) -> AsyncIterator[T]: ...
 
     async def close(self) -> None: ...
 
@@ -40,27 +44,40 @@ def closed_after(stream: AsyncIterator[T]) -> AbstractAsyncContextManager[AsyncI
     return aclosing(cast("AsyncGenerator[T, None]", stream))
 
 
+class located:  # noqa: N801  # read as the statement that it makes: ``with located(…)``
+    """Errors that pass say where they come from. A class, for every call enters one and a generator costs three times
+    as much."""
+
+    __slots__ = ("_backend", "_model")
+
+    def __init__(self, backend: str, model: str) -> None:
+        self._backend, self._model = backend, model
+
+    def __enter__(self) -> None:
+        """Nothing to do."""
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if isinstance(error, AwsllmError):
+            error.annotate(backend=self._backend, model=self._model)
+
+
 @contextmanager
-def located(backend: str, model: str) -> Iterator[None]:
-    """Errors that pass say where they come from."""
+def writable() -> Iterator[None]:
+    """What JSON cannot carry is the caller's: half a surrogate pair in a text, an object of Python's in ``extra``."""
     try:
         yield
-    except AwsllmError as error:
-        error.annotate(backend=backend, model=model)
-        raise
-
-
-def write_json(value: JsonValue) -> bytes:
-    """The body of a request. ``ValidationError`` for what JSON cannot carry: half a surrogate pair in a text, an object
-    of Python's in ``extra``."""
-    try:
-        return msgspec.json.encode(value)
     except (TypeError, ValueError, OverflowError, RecursionError) as cause:
         raise ValidationError(f"the request cannot be written as JSON: {cause}") from cause
 
 
+def write_json(value: JsonValue) -> bytes:
+    """The body of a request. Raises ``ValidationError``."""
+    with writable():
+        return msgspec.json.encode(value)
+
+
 def read_object(response: HttpResponse) -> JsonObject:
-    """The JSON object that a reply carries; anything else is the service's fault."""
+    """The JSON object that a response carries; anything else is the service's fault."""
     try:
         return msgspec.json.decode(response.body, type=dict[str, Any])
     except (ValueError, RecursionError) as cause:
@@ -68,3 +85,16 @@ def read_object(response: HttpResponse) -> JsonObject:
         raise ServerError(
             f"the reply is not a JSON object: {start!r}", status=response.status, request_id=response.request_id
         ) from cause
+
+
+def read_payload(response: HttpResponse) -> Payload:
+    return Payload(response.body, response.headers.get("content-type", JSON))
+
+
+def read_by(codec: Codec[Any, R], context: Context) -> Callable[[HttpResponse], R]:
+    """What decodes the responses of a service that hands a body's bytes through."""
+
+    def read(response: HttpResponse) -> R:
+        return codec.decode_response(read_payload(response), replace(context, request_id=response.request_id))
+
+    return read

@@ -33,8 +33,11 @@ from awsllm.wire.converse.rules import Violation, violations
 
 _ROLES = frozenset(("user", "assistant", "system"))
 _TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
-# Containers and local models take turns in any order, and calls without their tools or results.
-_BEDROCK_ALONE = frozenset(("alternating-turns", "tool-config", "tool-results"))
+# Containers and local models take calls without their tools or results.
+_BEDROCK_ALONE = frozenset(("tool-config", "tool-results"))
+# Left to others: some models of Bedrock's take neighbouring turns of one role, and each dialect's codec says what it
+# has in place of an unknown block.
+_NOT_OURS = frozenset(("alternating-turns", "known-block"))
 
 
 def check_request(request: ConverseRequest, scheme: str = "bedrock", *, typed: bool = False) -> None:
@@ -58,7 +61,7 @@ def _matters(violation: Violation, request: ConverseRequest, scheme: str, *, typ
     match violation.rule:
         case "first-turn":  # a managed prompt brings its own
             return bool(request.messages) or request.prompt_variables is None
-        case "known-block":  # left to the codec, which says what its dialect has instead
+        case rule if rule in _NOT_OURS:
             return False
         case "tool-config" if typed:
             return False

@@ -51,16 +51,12 @@ _KNOBS = frozenset(("max_tokens", "temperature", "top_p"))
 def finish(response: R, reference: Reference, prices: Mapping[str, Price]) -> R:
     """The response with the model's reference and, where it has a usage, the cost. What has neither (a count) stays
     what it is."""
-    members = _known_here(response, reference, prices)
-    return replace(response, **members) if members else response  # type: ignore[type-var]
-
-
-def _known_here(response: Any, reference: Reference, prices: Mapping[str, Price]) -> dict[str, Any]:
-    names, model = getattr(response, "__struct_fields__", ()), str(reference)
+    known: Any = response
+    names, model = getattr(known, "__struct_fields__", ()), str(reference)
     members: dict[str, Any] = {"model": model} if "model" in names else {}
     if "cost" in names and "usage" in names:
-        members["cost"] = cost(reference, response.usage, prices.get(model))
-    return members
+        members["cost"] = cost(reference, known.usage, prices.get(model))
+    return replace(known, **members) if members else response
 
 
 # --- chat ------------------------------------------------------------------------------------------------------------
@@ -78,9 +74,11 @@ class Prepared(msgspec.Struct, frozen=True):
 
     def finish(self, response: ConverseResponse) -> ConverseResponse:
         """``finish``, and what the preparation has to say of the call."""
+        model = str(self.reference)
         return replace(
             response,
-            **_known_here(response, self.reference, self.prices),
+            model=model,
+            cost=cost(self.reference, response.usage, self.prices.get(model)),
             messages=response.messages or (response.message,),
             warnings=self.warnings + response.warnings,
         )

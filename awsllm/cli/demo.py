@@ -38,8 +38,8 @@ PLACES = {
 }
 
 
-class Run(NamedTuple):
-    """What one place did: seconds to the first token and in all, and its response."""
+class PlaceRun(NamedTuple):
+    """The question in one place: seconds to the first token and in all, and the response."""
 
     place: str
     first: float
@@ -123,7 +123,7 @@ def find(console: Console, client: Client, passages: Sequence[str], question: st
     return passages[best]
 
 
-def ask(console: Console, client: Client, place: str, prompt: str) -> Run:
+def ask(console: Console, client: Client, place: str, prompt: str) -> PlaceRun:
     """The same call whatever the place."""
     console.rule(f"{place}: {PLACES[place]}", align="left")
     begin, first = time.perf_counter(), 0.0
@@ -133,7 +133,7 @@ def ask(console: Console, client: Client, place: str, prompt: str) -> Run:
             console.out(text, end="", highlight=False)
         response = stream.response
     console.print()
-    return Run(place, first, time.perf_counter() - begin, response)
+    return PlaceRun(place, first, time.perf_counter() - begin, response)
 
 
 def get_weather(city: str, unit: Literal["celsius", "fahrenheit"] = "celsius") -> dict[str, object]:
@@ -191,7 +191,7 @@ def answer_typed(console: Console, client: Client) -> None:
     console.print(repr(reply.output), markup=False)
 
 
-def report(runs: Sequence[Run]) -> Table:
+def report(runs: Sequence[PlaceRun]) -> Table:
     """What each place did, in a table."""
     from rich import box
     from rich.table import Table

@@ -9,7 +9,7 @@ import msgspec
 import typer
 
 from awsllm.cli import tables, terminal
-from awsllm.cli.options import EndpointUrl, Json, Profile, Region, make_client
+from awsllm.cli.options import EndpointUrl, Hub, Json, Profile, Region, make_client
 from awsllm.cli.progress import deployment_progress
 from awsllm.errors import ValidationError
 
@@ -35,7 +35,7 @@ def deploy(
     ttl: Annotated[float | None, typer.Option(help="Hours until `awsllm endpoints reap` may delete it.")] = None,
     tag: Annotated[list[str] | None, typer.Option(help="KEY=VALUE; may be repeated.")] = None,
     env: Annotated[list[str] | None, typer.Option(help="KEY=VALUE for the container; may be repeated.")] = None,
-    hub: Annotated[str | None, typer.Option(help="A private hub.")] = None,
+    hub: Hub = None,
     keep: Annotated[bool, typer.Option("--keep-on-failure", help="Leave what was made when it fails.")] = False,
     as_json: Json = False,
     region: Region = None,

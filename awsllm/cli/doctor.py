@@ -1,8 +1,8 @@
 """`awsllm doctor`: what is configured, what is missing, how to fix it.
 
-A check is a function that gives findings; it looks at this machine, and at a credential service only where botocore's
-chain would. Nothing secret is shown: of keys and tokens only where they come from. Only what keeps every model from
-working is a failure (exit code 1); the rest are warnings, since one can do without AWS, or without local models.
+A check looks at this machine, and at a credential service only where botocore's chain would. Nothing secret is shown:
+of keys and tokens only where they come from. Only what keeps every model from working is a failure (exit code 1); the
+rest are warnings, since one can do without AWS, or without local models.
 """
 
 from __future__ import annotations
@@ -33,8 +33,9 @@ if TYPE_CHECKING:
 _STYLES = {"ok": "green", "warning": "yellow", "failure": "bold red", "info": "dim"}
 
 
-class Finding(msgspec.Struct, frozen=True):
-    """``status`` is ok, info, warning or failure; ``fix`` says what to do about the last two."""
+class Check(msgspec.Struct, frozen=True):
+    """What was looked at and what was found. ``status`` is ok, info, warning or failure; ``fix`` says what to do about
+    the last two."""
 
     name: str
     status: str
@@ -44,17 +45,17 @@ class Finding(msgspec.Struct, frozen=True):
 
 def doctor(as_json: Json = False, region: Region = None, profile: Profile = None) -> None:
     """Show what is configured, what is missing and how to fix it."""
-    found = list(examine(region, profile))
+    checks = list(examine(region, profile))
     if as_json:
-        terminal.write_json([msgspec.to_builtins(finding) for finding in found])
+        terminal.write_json([msgspec.to_builtins(check) for check in checks])
     else:
-        _show(found)
-    if any(finding.status == "failure" for finding in found):
+        _show(checks)
+    if any(check.status == "failure" for check in checks):
         raise typer.Exit(1)
 
 
-def examine(region: str | None, profile: str | None) -> Iterator[Finding]:
-    """Everything there is to say, in the order in which it is shown."""
+def examine(region: str | None, profile: str | None) -> Iterator[Check]:
+    """Every check, in the order in which they are shown."""
     yield from _python()
     yield from _installed()
     yield from _aws(region, profile)
@@ -63,28 +64,26 @@ def examine(region: str | None, profile: str | None) -> Iterator[Finding]:
     yield from _processor()
 
 
-def _show(found: list[Finding]) -> None:
+def _show(checks: list[Check]) -> None:
     from rich.console import Console
     from rich.text import Text
 
     console = Console(highlight=False, soft_wrap=True)
-    width = max(len(finding.name) for finding in found)
-    for finding in found:
-        head = Text(f"{finding.status:7}  ", style=_STYLES[finding.status])
-        console.print(head + Text(f"{finding.name:{width}}  ", style="bold") + Text(finding.detail, style="default"))
-        if finding.fix:
-            console.print(Text(f"{'':{width + 11}}{finding.fix}", style="cyan"))
+    width = max(len(check.name) for check in checks)
+    for check in checks:
+        head = Text(f"{check.status:7}  ", style=_STYLES[check.status])
+        console.print(head + Text(f"{check.name:{width}}  ", style="bold") + Text(check.detail, style="default"))
+        if check.fix:
+            console.print(Text(f"{'':{width + 11}}{check.fix}", style="cyan"))
 
 
 # --- what is installed -----------------------------------------------------------------------------------------------
 
 
-def _python() -> Iterator[Finding]:
+def _python() -> Iterator[Check]:
     version, new_enough = platform.python_version(), sys.version_info >= (3, 11)
     detail = f"{version} ({platform.system()} {platform.machine()})"
-    yield Finding(
-        "Python", "ok" if new_enough else "failure", detail, None if new_enough else "use Python 3.11 or newer"
-    )
+    yield Check("Python", "ok" if new_enough else "failure", detail, None if new_enough else "use Python 3.11 or newer")
 
 
 def _packages() -> dict[str, list[str]]:
@@ -98,13 +97,13 @@ def _packages() -> dict[str, list[str]]:
     return found
 
 
-def _installed() -> Iterator[Finding]:
+def _installed() -> Iterator[Check]:
     try:
         packages = _packages()
     except importlib.metadata.PackageNotFoundError:
-        yield Finding("awsllm", "warning", "runs from source, not installed", "pip install -e '.[all]'")
+        yield Check("awsllm", "warning", "runs from source, not installed", "pip install -e '.[all]'")
         return
-    yield Finding("awsllm", "ok", __version__)
+    yield Check("awsllm", "ok", __version__)
     for extra, names in packages.items():
         if extra in {"all", "dev"}:  # say nothing that the others do not
             continue
@@ -112,11 +111,11 @@ def _installed() -> Iterator[Finding]:
         present = ", ".join(f"{name} {version}" for name, version in versions.items() if version)
         missing = ", ".join(name for name, version in versions.items() if version is None)
         if not missing:
-            yield Finding(f"[{extra}]" if extra else "core", "ok", present)
+            yield Check(f"[{extra}]" if extra else "core", "ok", present)
         elif extra:
-            yield Finding(f"[{extra}]", "warning", f"missing: {missing}", f"pip install 'awsllm[{extra}]'")
+            yield Check(f"[{extra}]", "warning", f"missing: {missing}", f"pip install 'awsllm[{extra}]'")
         else:
-            yield Finding("core", "failure", f"missing: {missing}", "pip install awsllm")
+            yield Check("core", "failure", f"missing: {missing}", "pip install awsllm")
 
 
 def _version(package: str) -> str | None:
@@ -129,30 +128,30 @@ def _version(package: str) -> str | None:
 # --- AWS -------------------------------------------------------------------------------------------------------------
 
 
-def _aws(region: str | None, profile: str | None) -> Iterator[Finding]:
+def _aws(region: str | None, profile: str | None) -> Iterator[Check]:
     from awsllm.aws.session import BEARER_VARIABLE, AwsSession
 
     session = AwsSession(region=region, profile=profile)
-    yield _told("AWS region", lambda: session.region)
-    yield _told("AWS credentials", lambda: _credentials(session))
+    yield _check("AWS region", lambda: session.region)
+    yield _check("AWS credentials", lambda: _credentials(session))
     if os.environ.get(BEARER_VARIABLE):
-        yield Finding("AWS bearer token", "ok", f"set in {BEARER_VARIABLE}; Bedrock is called with it")
+        yield Check("AWS bearer token", "ok", f"set in {BEARER_VARIABLE}; Bedrock is called with it")
     for service in ("bedrock-runtime", "sagemaker-runtime"):
-        finding = _told(f"{service} URL", functools.partial(_override, session, service))
-        if finding.detail:
-            yield finding
-    yield _told("TLS", lambda: _trust(session.settings.verify))
+        check = _check(f"{service} URL", functools.partial(_custom_url, session, service))
+        if check.detail:  # the usual URL is not worth a line
+            yield check
+    yield _check("TLS", lambda: _trust(session.config.verify))
 
 
-def _told(name: str, look: Callable[[], str]) -> Finding:
-    """What a look tells; what it raises is a warning, since local models need nothing of AWS."""
+def _check(name: str, look: Callable[[], str]) -> Check:
+    """What ``look`` gives; what it raises is a warning, since local models need nothing of AWS."""
     try:
-        return Finding(name, "ok", look())
+        return Check(name, "ok", look())
     except AwsllmError as error:
         what, _, fix = terminal.one_line(error).partition("; ")
-        return Finding(name, "warning", what, fix or None)
+        return Check(name, "warning", what, fix or None)
     except ImportError as error:
-        return Finding(name, "warning", f"{error.name} is missing", "pip install awsllm")
+        return Check(name, "warning", f"{error.name} is missing", "pip install awsllm")
 
 
 def _credentials(session: AwsSession) -> str:
@@ -162,8 +161,10 @@ def _credentials(session: AwsSession) -> str:
     return f"from {source}{', temporary' if keys.token else ''}"
 
 
-def _override(session: AwsSession, service: str) -> str:
-    return _without_login(session.endpoint_url(service) or "")
+def _custom_url(session: AwsSession, service: str) -> str:
+    from awsllm.aws.failures import masked
+
+    return masked(session.endpoint_url(service) or "")
 
 
 def _trust(verify: str | bool) -> str:
@@ -172,42 +173,36 @@ def _trust(verify: str | bool) -> str:
     return f"CA bundle {verify}" if isinstance(verify, str) else "the certificates that come with botocore"
 
 
-def _proxies() -> Iterator[Finding]:
+def _proxies() -> Iterator[Check]:
+    from awsllm.aws.failures import masked
+
     for name in ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "NO_PROXY", "no_proxy"):
         if value := os.environ.get(name):
-            yield Finding(name, "info", _without_login(value))
-
-
-def _without_login(url: str) -> str:
-    return re.sub(r"(//)[^/@\s]*@", r"\1***@", url)
+            yield Check(name, "info", masked(value))
 
 
 # --- local models ----------------------------------------------------------------------------------------------------
 
 
-def _models() -> Iterator[Finding]:
+def _models() -> Iterator[Check]:
     store = Store()
-    place = _existing(store.cache_dir)
+    place = next(place for place in (store.cache_dir, *store.cache_dir.parents) if place.exists())
     if os.access(place, os.W_OK):
         free = shutil.disk_usage(place).free
-        yield Finding("model cache", "ok", f"{store.cache_dir} ({free / 1e9:.1f} GB free)")
+        yield Check("model cache", "ok", f"{store.cache_dir} ({free / 1e9:.1f} GB free)")
     else:
-        yield Finding("model cache", "warning", f"{store.cache_dir} is not writable", "set AWSLLM_CACHE to a directory")
+        yield Check("model cache", "warning", f"{store.cache_dir} is not writable", "set AWSLLM_CACHE to a directory")
     if models := os.environ.get("AWSLLM_MODELS"):
         if models.startswith("s3://") or Path(models).expanduser().is_dir():
-            yield Finding("AWSLLM_MODELS", "ok", models)
+            yield Check("AWSLLM_MODELS", "ok", models)
         else:
-            yield Finding("AWSLLM_MODELS", "warning", f"{models} is no directory", "correct or unset AWSLLM_MODELS")
+            yield Check("AWSLLM_MODELS", "warning", f"{models} is no directory", "correct or unset AWSLLM_MODELS")
     for entry in store.list():
         if entry.path:
-            yield Finding(f"local:{entry.name}", "ok", entry.path)
+            yield Check(f"local:{entry.name}", "ok", entry.path)
         else:
             detail = f"not on this machine ({entry.size / 1e6:.0f} MB)"
-            yield Finding(f"local:{entry.name}", "info", detail, f"awsllm models pull {entry.name}")
-
-
-def _existing(path: Path) -> Path:
-    return next(place for place in (path, *path.parents) if place.exists())
+            yield Check(f"local:{entry.name}", "info", detail, f"awsllm models pull {entry.name}")
 
 
 _FEATURES = {
@@ -216,7 +211,7 @@ _FEATURES = {
 }
 
 
-def _processor() -> Iterator[Finding]:
+def _processor() -> Iterator[Check]:
     """Threads and the instruction sets that matrix products use."""
     threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     limit = os.environ.get("OMP_NUM_THREADS")
@@ -225,13 +220,13 @@ def _processor() -> Iterator[Finding]:
     if features:
         detail += f", {' '.join(sorted(features & _FEATURES)) or 'no vector extensions that matter'}"
     if features and platform.machine() in {"x86_64", "AMD64"} and "avx2" not in features:
-        yield Finding("processor", "warning", detail, "without AVX2 local models are slow: use a newer machine type")
+        yield Check("processor", "warning", detail, "without AVX2 local models are slow: use a newer machine type")
     else:
-        yield Finding("processor", "ok", detail)
+        yield Check("processor", "ok", detail)
 
 
 def _cpu_features() -> set[str]:
-    """What Linux says about the first processor; empty elsewhere."""
+    """The first processor's, by Linux; empty elsewhere."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
     except OSError:

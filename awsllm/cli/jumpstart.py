@@ -8,15 +8,13 @@ import msgspec
 import typer
 
 from awsllm.cli import tables, terminal
-from awsllm.cli.options import EndpointUrl, Json, Profile, Region, make_client
+from awsllm.cli.options import EndpointUrl, Hub, Json, Profile, Region, make_client
 
 if TYPE_CHECKING:
     from awsllm.jumpstart.hub.document import ModelDocument
     from awsllm.jumpstart.prices import Prices
 
 app = typer.Typer(no_args_is_help=True, help="Search SageMaker JumpStart and show its models.")
-
-Yes = Annotated[bool | None, typer.Option(show_default=False)]
 
 
 @app.command()
@@ -26,7 +24,7 @@ def search(
     provider: Annotated[str | None, typer.Option(help="Such as meta.")] = None,
     gated: Annotated[bool | None, typer.Option("--gated/--open", help="With or without a licence to accept.")] = None,
     trainable: Annotated[bool | None, typer.Option("--trainable/--not-trainable", help="Can be fine-tuned.")] = None,
-    hub: Annotated[str | None, typer.Option(help="A private hub.")] = None,
+    hub: Hub = None,
     limit: Annotated[int, typer.Option(help="Show at most so many.")] = 30,
     as_json: Json = False,
     region: Region = None,
@@ -54,7 +52,7 @@ def search(
 def show(
     model: Annotated[str, typer.Argument(help="A model id, as `awsllm jumpstart search` shows it.")],
     version: Annotated[str | None, typer.Option(help="A version or pattern such as 1.*; default: the newest.")] = None,
-    hub: Annotated[str | None, typer.Option(help="A private hub.")] = None,
+    hub: Hub = None,
     raw: Annotated[bool, typer.Option("--raw", help="Print the document as it came.")] = False,
     as_json: Json = False,
     region: Region = None,

@@ -18,6 +18,7 @@ Profile = Annotated[str | None, typer.Option(help="Profile of the AWS configurat
 EndpointUrl = Annotated[
     str | None, typer.Option(help="Send AWS calls here, such as to `awsllm serve`.", rich_help_panel=_AWS)
 ]
+Hub = Annotated[str | None, typer.Option(help="A private hub.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 

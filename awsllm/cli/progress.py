@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from awsllm.cli import tables, terminal
 
 if TYPE_CHECKING:
-    from awsllm.jumpstart.deploy.apply import Progress
+    from awsllm.jumpstart.deploy.progress import Progress
     from awsllm.jumpstart.plan.plan import Plan
 
 
@@ -32,16 +32,16 @@ def deployment_progress(plan: Plan) -> Iterator[Callable[[Progress], None]]:
 
 
 class Lines:
-    """Says each state once."""
+    """Writes each state once."""
 
     def __init__(self, write: Callable[[str], None] = terminal.note) -> None:
         self._write = write
         self._last = ("", "", "")
 
     def __call__(self, progress: Progress) -> None:
-        said = (progress.resource, progress.state, progress.detail or "")
-        if said == self._last:
+        state = (progress.resource, progress.state, progress.detail or "")
+        if state == self._last:
             return
-        self._last = said
+        self._last = state
         detail = f": {progress.detail}" if progress.detail else ""
         self._write(f"{tables.age(progress.elapsed):>6}  {progress.resource}  {progress.state}{detail}")

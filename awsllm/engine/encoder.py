@@ -39,7 +39,7 @@ class EncoderError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Config:
+class EncoderConfig:
     """The shape of a BERT-shaped encoder and how its token vectors become one."""
 
     layers: int
@@ -53,7 +53,7 @@ class Config:
     normalize: bool
 
     @classmethod
-    def from_directory(cls, path: Path) -> Config:
+    def from_directory(cls, path: Path) -> EncoderConfig:
         shape = _read_json(path / "config.json")
         _expect(path, "model_type", shape.get("model_type"), ("bert",))
         _expect(path, "position_embedding_type", shape.get("position_embedding_type", "absolute"), ("absolute",))
@@ -67,7 +67,9 @@ class Config:
             width=shape["hidden_size"],
             eps=shape["layer_norm_eps"],
             gelu=_APPROXIMATION[shape["hidden_act"]],
-            max_tokens=min(_max_tokens(path), shape["max_position_embeddings"]),
+            max_tokens=min(
+                int(_read_json(path / "sentence_bert_config.json")["max_seq_length"]), shape["max_position_embeddings"]
+            ),
             pad_id=shape.get("pad_token_id", 0),
             pool_cls=_pools_cls(path),
             normalize="Normalize" in modules,
@@ -75,7 +77,7 @@ class Config:
 
 
 @dataclass(frozen=True, slots=True)
-class _Layer:
+class _Block:
     """Weights of one block; the three input projections of attention are one matrix (3C, C)."""
 
     qkv: Tensor
@@ -90,7 +92,7 @@ class _Layer:
 class Encoder:
     """A sentence encoder. Holds no state between calls, so safe to share between threads."""
 
-    def __init__(self, config: Config, tokenizer: Tokenizer, weights: Mapping[str, Tensor]) -> None:
+    def __init__(self, config: EncoderConfig, tokenizer: Tokenizer, weights: Mapping[str, Tensor]) -> None:
         self.config = config
         self.tokenizer = tokenizer
         self.dimensions = config.width
@@ -106,7 +108,7 @@ class Encoder:
         """Load a directory as sentence-transformers writes it. Raises EncoderError naming what does not fit."""
         directory = Path(path)
         try:
-            config = Config.from_directory(directory)
+            config = EncoderConfig.from_directory(directory)
             tokenizer = Tokenizer.from_file(directory / "tokenizer.json")
             weights = {name: value.to(device, dtype) for name, value in _read_weights(directory).items()}
             return cls(config, tokenizer, weights)
@@ -155,7 +157,7 @@ class Encoder:
             x = self._layer_norm(x + functional.linear(hidden, *layer.down), layer.final_norm)
         return x
 
-    def _attention(self, x: Tensor, real: Tensor, layer: _Layer) -> Tensor:
+    def _attention(self, x: Tensor, real: Tensor, layer: _Block) -> Tensor:
         batch, tokens, width = x.shape
         qkv = functional.linear(x, layer.qkv, layer.qkv_bias)  # (B, T, 3C)
         q, k, v = qkv.view(batch, tokens, 3, self.config.heads, -1).permute(2, 0, 3, 1, 4)  # each (B, H, T, D)
@@ -166,9 +168,9 @@ class Encoder:
         return functional.layer_norm(x, x.shape[-1:], *weights, eps=self.config.eps)
 
 
-def _layer(weights: Mapping[str, Tensor], prefix: str) -> _Layer:
+def _layer(weights: Mapping[str, Tensor], prefix: str) -> _Block:
     projections = [_pair(weights, f"{prefix}attention.self.{name}") for name in ("query", "key", "value")]
-    return _Layer(
+    return _Block(
         qkv=torch.cat([weight for weight, _ in projections]),
         qkv_bias=torch.cat([bias for _, bias in projections]),
         out=_pair(weights, f"{prefix}attention.output.dense"),
@@ -200,10 +202,6 @@ def _read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise EncoderError(f"{path} cannot be read: {error}") from error
-
-
-def _max_tokens(path: Path) -> int:
-    return int(_read_json(path / "sentence_bert_config.json")["max_seq_length"])
 
 
 def _pools_cls(path: Path) -> bool:

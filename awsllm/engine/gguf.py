@@ -79,13 +79,13 @@ def read(path: str | PathLike[str]) -> GGUF:
         # ACCESS_COPY, because PyTorch warns about views of memory that cannot be written
         buffer = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
     try:
-        return _Reader(buffer, size).read()
+        return _HeaderReader(buffer, size).read()
     except GGUFError as error:
         buffer.close()
         raise GGUFError(f"{path}: {error}") from None
 
 
-class _Reader:
+class _HeaderReader:
     """A cursor over the header section."""
 
     def __init__(self, buffer: mmap.mmap, size: int) -> None:
@@ -168,7 +168,8 @@ class _Reader:
             self.fail(f"tensor {name!r} has {dimensions} dimensions, not 1 to {MAX_DIMENSIONS}")
         shape = tuple(self.u64(name) for _ in range(dimensions))[::-1]  # the file lists the innermost first
         if (kind := TYPES.get(type_id := self.u32(name))) is None:
-            self.fail(f"tensor {name!r} has type {type_id}, which awsllm cannot read; use one of {_type_names()}")
+            readable = ", ".join(known.name for known in TYPES.values())
+            self.fail(f"tensor {name!r} has type {type_id}, which awsllm cannot read; use one of {readable}")
         if 0 in shape or shape[-1] % kind.block:
             self.fail(f"tensor {name!r} of shape {shape} does not divide into {kind.name} blocks of {kind.block}")
         return name, shape, kind, self.u64(name)
@@ -220,7 +221,3 @@ class _Reader:
 
     def fail(self, reason: str) -> NoReturn:
         raise GGUFError(f"{reason} (at byte {self.at})")
-
-
-def _type_names() -> str:
-    return ", ".join(kind.name for kind in TYPES.values())

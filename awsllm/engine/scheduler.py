@@ -14,7 +14,7 @@ the prefix was shared or not, because the packed kernels compute every row alike
 the matrix library may choose another order of summation for another batch size, which moves logits by their rounding
 error: two tokens as likely as each other may then change places. A seed fixes the random numbers, not the logits.
 
-Threads: everything but the list of new sequences belongs to the worker. Steps reach readers through a queue of their
+Threads: everything but the list of new sequences belongs to the worker. Events reach readers through a queue of their
 own, and ``on_token`` on the worker's thread, which should hand over and return. A failure while sampling, in a matcher
 or in ``on_token`` ends that sequence alone. Forking a process that has a scheduler leaves the child without its worker:
 ``submit`` there says so; make the scheduler after the fork.
@@ -59,8 +59,8 @@ class SchedulerError(RuntimeError):
     """The scheduler is closed, or belongs to another process."""
 
 
-class Matcher(Protocol):
-    """What keeps a sequence to a grammar: ``engine.grammar.Matcher``."""
+class Constraint(Protocol):
+    """What keeps a sequence to a grammar; ``engine.grammar.Matcher`` is one."""
 
     def mask(self) -> Tensor:
         """The tokens allowed next: bit i % 32 of int32 i // 32."""
@@ -73,7 +73,7 @@ class Matcher(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class TokenEvent:
     """A token; or, without one, the end: by a reason or by an error."""
 
     token: int | None
@@ -84,41 +84,41 @@ class Step:
 class Generation:
     """One answer under way. Iterate over its token ids, from any thread; the end is known by ``finish_reason``."""
 
-    def __init__(self, on_token: Callable[[Step], None] | None) -> None:
+    def __init__(self, on_token: Callable[[TokenEvent], None] | None) -> None:
         self.finish_reason: FinishReason | None = None
         self.error: Exception | None = None
-        self.cached_tokens = 0  # of the prompt, taken from another; known before the first step arrives
+        self.cached_tokens = 0  # of the prompt, taken from another; known before the first event arrives
         self.cancelled = False
         self._on_token = on_token
-        self._steps: SimpleQueue[Step] = SimpleQueue()
+        self._events: SimpleQueue[TokenEvent] = SimpleQueue()
 
     def cancel(self) -> None:
         """Stop computing: before the next step, the sequence leaves the batch."""
         self.cancelled = True
 
-    def step(self, timeout: float | None = None) -> Step:
-        """The next step, the last one again and again. Raises ``TimeoutError`` after so many seconds without one."""
+    def next_event(self, timeout: float | None = None) -> TokenEvent:
+        """The next event, the last one again and again. Raises ``TimeoutError`` after so many seconds without one."""
         try:
-            step = self._steps.get(timeout=timeout)
+            event = self._events.get(timeout=timeout)
         except Empty:
             raise TimeoutError(f"no token within {timeout} s") from None
-        if step.token is None:
-            self._steps.put(step)  # for other readers, and for reading on
-        return step
+        if event.token is None:
+            self._events.put(event)  # for other readers, and for reading on
+        return event
 
     def __iter__(self) -> Iterator[int]:
-        while (step := self.step()).token is not None:
-            yield step.token
-        if step.error is not None:
-            raise step.error
+        while (event := self.next_event()).token is not None:
+            yield event.token
+        if event.error is not None:
+            raise event.error
 
-    def emit(self, step: Step) -> None:
-        """Hand a step to the readers (the worker's side)."""
-        if step.token is None:
-            self.finish_reason, self.error = step.finish_reason, step.error
-        self._steps.put(step)
+    def emit(self, event: TokenEvent) -> None:
+        """Hand an event to the readers (the worker's side)."""
+        if event.token is None:
+            self.finish_reason, self.error = event.finish_reason, event.error
+        self._events.put(event)
         if self._on_token is not None:
-            self._on_token(step)
+            self._on_token(event)
 
 
 @dataclass(slots=True, eq=False)
@@ -129,7 +129,7 @@ class _Sequence:
     prompt: int  # how many of the tokens
     sampling: Sampling
     generator: torch.Generator
-    matcher: Matcher | None
+    matcher: Constraint | None
     generation: Generation
     limit: int  # how many tokens there can be
     cache: KVCache | None = None
@@ -209,8 +209,8 @@ class Scheduler:
         self,
         prompt: Sequence[int],
         sampling: Sampling,
-        matcher: Matcher | None = None,
-        on_token: Callable[[Step], None] | None = None,
+        matcher: Constraint | None = None,
+        on_token: Callable[[TokenEvent], None] | None = None,
     ) -> Generation:
         """Start a generation. Raises ``ContextError``, ``ValueError`` for a bad prompt, ``SchedulerError``."""
         tokens = list(prompt)
@@ -262,7 +262,7 @@ class Scheduler:
                 if batch := self._batch():
                     self._step(batch)
         for sequence in (*self._active, *self._line):
-            self._end(sequence, Step(None, "cancelled"))
+            self._end(sequence, TokenEvent(None, "cancelled"))
 
     def _receive(self) -> bool:
         """Take over what arrived, waiting while there is nothing to do; false when closed."""
@@ -275,7 +275,7 @@ class Scheduler:
     def _drop_cancelled(self) -> None:
         for sequence in (*self._active, *self._line):
             if sequence.generation.cancelled:
-                self._end(sequence, Step(None, "cancelled"))
+                self._end(sequence, TokenEvent(None, "cancelled"))
 
     def _admit(self) -> None:
         """Let sequences of the line in while there is room, with whatever of their prompt is known."""
@@ -284,7 +284,7 @@ class Scheduler:
             try:
                 sequence.cache = self._model.new_cache(sequence.limit)
             except Exception as error:  # memory
-                self._end(sequence, Step(None, error=error))
+                self._end(sequence, TokenEvent(None, error=error))
                 continue
             length, source = self._prefixes.longest(sequence.tokens, self._active)
             if source is not None:
@@ -308,7 +308,7 @@ class Scheduler:
             logits = self._model.forward([sequence.chunk() for sequence in batch])
         except Exception as error:  # memory, or a device: nobody's sequence in particular
             for sequence in batch:
-                self._end(sequence, Step(None, error=error))
+                self._end(sequence, TokenEvent(None, error=error))
             return
         for sequence, row in zip(batch, logits, strict=True):
             if sequence.computed == len(sequence.tokens):  # else its prompt goes on
@@ -319,32 +319,32 @@ class Scheduler:
         try:
             end = _extend(sequence, logits)
         except Exception as error:  # its matcher's, its reader's
-            end = Step(None, error=error)
+            end = TokenEvent(None, error=error)
         if end is not None:
             self._end(sequence, end)
 
-    def _end(self, sequence: _Sequence, step: Step) -> None:
+    def _end(self, sequence: _Sequence, event: TokenEvent) -> None:
         if sequence in self._active:
             self._active.remove(sequence)
             self._prefixes.keep(sequence)
         else:
             self._line.remove(sequence)
         with suppress(Exception):  # the reader failed before, or fails at the end: there is nobody to tell
-            sequence.generation.emit(step)
+            sequence.generation.emit(event)
 
 
-def _extend(sequence: _Sequence, logits: Tensor) -> Step | None:
-    """Append one token from logits (V,), and tell the reader; the last step if the sequence ends here."""
+def _extend(sequence: _Sequence, logits: Tensor) -> TokenEvent | None:
+    """Append one token from logits (V,), and tell the reader; the last event if the sequence ends here."""
     matcher = sequence.matcher
     if matcher is not None:
         logits = apply_mask(logits, matcher.mask())
     token = sample(logits, sequence.sampling, sequence.generator)
     if token in sequence.sampling.stop_ids:
-        return Step(None, "stop")
+        return TokenEvent(None, "stop")
     if matcher is not None:
         matcher.advance(token)
     sequence.tokens.append(token)
-    sequence.generation.emit(Step(token))
+    sequence.generation.emit(TokenEvent(token))
     if matcher is not None and matcher.finished:
-        return Step(None, "stop")
-    return Step(None, "length") if len(sequence.tokens) >= sequence.limit else None
+        return TokenEvent(None, "stop")
+    return TokenEvent(None, "length") if len(sequence.tokens) >= sequence.limit else None

@@ -88,7 +88,7 @@ class _Sandbox(jinja2.sandbox.ImmutableSandboxedEnvironment):
     intercepted_binops = frozenset(["*", "**", "%"])
 
     def __init__(self) -> None:
-        super().__init__(trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, jinja2.ext.loopcontrols])
+        super().__init__(trim_blocks=True, lstrip_blocks=True, extensions=[_GenerationTag, jinja2.ext.loopcontrols])
         self.filters["tojson"] = _tojson
         self.filters |= {"center": _bounded(self.filters["center"]), "indent": _bounded(self.filters["indent"])}
         self.filters["format"] = _format
@@ -118,7 +118,7 @@ class _Sandbox(jinja2.sandbox.ImmutableSandboxedEnvironment):
         return wrapped
 
 
-class _Generation(jinja2.ext.Extension):
+class _GenerationTag(jinja2.ext.Extension):
     """``{% generation %}…{% endgeneration %}`` marks what the model wrote, for training; here its body is all."""
 
     tags = {"generation"}  # noqa: RUF012 - declared mutable by Jinja's base class

@@ -1,0 +1,11 @@
+"""Work that runs elsewhere and is waited for.
+
+    job             the one life cycle: plan, start, watch, stop, result, resume
+    sagemaker       what SageMaker's jobs share
+    finetune        a JumpStart model and a data set to a training job, and that to a deployable model; its request is
+                    built by finetune_request, its values are checked by hyperparameters, its role's rights are access
+    transform       a model over every object under an S3 prefix
+    asynchronous    single invocations whose answers come through S3
+
+Plans are pure; what makes and follows jobs is handed its clients.
+"""

@@ -14,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from hashlib import sha256
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
@@ -29,22 +29,12 @@ from awsllm.errors import (
     ThrottlingError,
     ValidationError,
 )
+from awsllm.jobs.job import Job
 from awsllm.jumpstart.deploy.progress import Pace
 from awsllm.jumpstart.deploy.resources import Clients, call
-from awsllm.types import (
-    ConverseRequest,
-    ConverseResponse,
-    EmbedRequest,
-    EmbedResponse,
-    ImageRequest,
-    ImageResponse,
-    JsonObject,
-    RerankRequest,
-    RerankResponse,
-)
-from awsllm.wire.body import Payload, Settings
-from awsllm.wire.endpoint.errors import find_error
-from awsllm.wire.endpoint.format import Asked, Format, ReplyContext
+from awsllm.types import JsonObject, Request
+from awsllm.wire.body import Body, Context, Payload, Settings
+from awsllm.wire.server_errors import find_error
 
 T = TypeVar("T")
 
@@ -56,9 +46,10 @@ _PAUSES = (0.5, 1.0, 2.0, 4.0)  # seconds before a throttled invocation is sent 
 _FOREVER = 3600.0 + 900  # seconds: the longest invocation, and a quarter of an hour in the queue
 
 
-class AsyncResult(Generic[T]):
-    """An answer that is to come. ``output`` and ``failure`` are the S3 URIs that are looked at, ``inference_id`` names
-    the invocation in the endpoint's logs. Safe to keep: the places alone are enough (``AsyncInference.resume``)."""
+class AsyncResult(Job[Payload | AwsllmError, T]):
+    """An invocation's answer that is to come: a ``Job`` that ends when an object appears in S3. ``output`` and
+    ``failure`` are the S3 URIs that are looked at, ``inference_id`` names the invocation in the endpoint's logs. Safe
+    to keep: the places alone are enough (``AsyncInference.resume``)."""
 
     def __init__(
         self,
@@ -70,60 +61,40 @@ class AsyncResult(Generic[T]):
         inference_id: str | None,
         pace: Pace,
     ) -> None:
-        self._clients, self._decode, self._pace = clients, decode, pace
+        super().__init__(pace, longest=_FOREVER)
+        self._clients, self._decode = clients, decode
         self.output, self.failure, self.inference_id = output, failure, inference_id
-        self._answer: Payload | AwsllmError | None = None
         self._forbidden = False
 
     def __repr__(self) -> str:
         return f"AsyncResult(output={self.output!r}, inference_id={self.inference_id!r})"
 
-    def done(self) -> bool:
-        """Whether the answer, or why there is none, has come. Looks once."""
-        if self._answer is None:
-            self._answer = self._look()
-        return self._answer is not None
-
-    def wait(self, timeout: float | None = None) -> AsyncResult[T]:
-        """Return when the answer has come. Raises ``ModelTimeoutError`` after ``timeout`` seconds; the invocation goes
-        on, so that waiting again makes sense."""
-        self._settled(timeout)
-        return self
-
-    def result(self, timeout: float | None = None) -> T:
-        """The answer, decoded. Waits for it. Raises the container's error."""
-        return self._decode(self.payload(timeout))
-
     def payload(self, timeout: float | None = None) -> Payload:
-        """The answer as the container gave it."""
-        answer = self._settled(timeout)
-        if isinstance(answer, AwsllmError):
-            raise answer
-        return answer
+        """The answer as the container gave it. Waits for it; raises the container's error."""
+        return _or_raise(self._ended(timeout))
 
-    def _settled(self, timeout: float | None) -> Payload | AwsllmError:
-        limit = _FOREVER if timeout is None else timeout
-        for _ in self._pace.ticks(limit):
-            if self.done() and self._answer is not None:
-                return self._answer
+    def _read(self, end: Payload | AwsllmError) -> T:
+        return self._decode(_or_raise(end))
+
+    def _goes_on(self) -> str:
         hint = ""
         if self._forbidden:
             hint = "; S3 answered 403 throughout: is s3:GetObject allowed there? (with s3:ListBucket, missing is 404)"
-        raise ModelTimeoutError(f"no answer at {self.output} after {limit:g} seconds{hint}")
+        return f"there is no answer yet at {self.output}: the invocation goes on, ask for the result again{hint}"
 
     def _look(self) -> Payload | AwsllmError | None:
         if answer := self._fetch(self.output):
             return answer
-        told = self._fetch(self.failure) if self.failure else None
-        return _failed(told.body, self.inference_id) if told else None
+        failed = self._fetch(self.failure) if self.failure else None
+        return _failure(failed.body, self.inference_id) if failed else None
 
     def _fetch(self, uri: str) -> Payload | None:
         """The object at ``uri``; None where there is none, or none that may be seen."""
         bucket, key = _bucket_and_key(uri)
         try:
-            answer = call(self._clients, "s3", "get_object", Bucket=bucket, Key=key)
+            response = call(self._clients, "s3", "get_object", Bucket=bucket, Key=key)
             with translated():
-                body = answer["Body"].read()
+                body = response["Body"].read()
         except (ConnectError, ModelTimeoutError) as error:
             error.add_note(f"the invocation is not lost: its answer will be at {uri}; ask for the result again")
             raise
@@ -132,7 +103,13 @@ class AsyncResult(Generic[T]):
                 raise
             self._forbidden = error.status == 403
             return None
-        return Payload(body, answer.get("ContentType") or "application/json")
+        return Payload(body, response.get("ContentType") or "application/json")
+
+
+def _or_raise(end: Payload | AwsllmError) -> Payload:
+    if isinstance(end, AwsllmError):
+        raise end
+    return end
 
 
 class AsyncInference:
@@ -148,7 +125,7 @@ class AsyncInference:
         endpoint: str,
         clients: Clients,
         *,
-        format: Format | None = None,
+        format: Body | None = None,
         settings: Settings | None = None,
         upload: str | None = None,
         ttl: int | None = None,
@@ -164,13 +141,13 @@ class AsyncInference:
         self._options: JsonObject = {name: value for name, value in bounds.items() if value is not None}
         self._pace = pace or Pace(poll=5)
 
-    def invoke(self, request: Asked | Payload | bytes | str | JsonObject | list[Any]) -> AsyncResult[Any]:
+    def invoke(self, request: Request[Any] | Payload | bytes | str | JsonObject | list[Any]) -> AsyncResult[Any]:
         """Hand ``request`` to the endpoint. Returns at once; ``.result()`` waits.
 
         A neutral request needs ``format``. Texts and bytes go as they are, other values as JSON.
         """
         payload = self._payload(request)
-        answer = self._send(
+        response = self._send(
             EndpointName=self._endpoint,
             ContentType=payload.content_type,
             Accept=payload.accept,
@@ -181,9 +158,9 @@ class AsyncInference:
         return AsyncResult(
             self._clients,
             self._decoder(request),
-            output=answer["OutputLocation"],
-            failure=answer.get("FailureLocation"),
-            inference_id=answer.get("InferenceId"),
+            output=response["OutputLocation"],
+            failure=response.get("FailureLocation"),
+            inference_id=response.get("InferenceId"),
             pace=self._pace,
         )
 
@@ -196,7 +173,9 @@ class AsyncInference:
                 self._pace.sleep(pause)
         return call(self._clients, RUNTIME, "invoke_endpoint_async", **invocation)
 
-    def resume(self, output: str, failure: str | None = None, *, request: Asked | None = None) -> AsyncResult[Any]:
+    def resume(
+        self, output: str, failure: str | None = None, *, request: Request[Any] | None = None
+    ) -> AsyncResult[Any]:
         """An invocation that another process made, by its places."""
         decode = self._decoder(request)
         return AsyncResult(self._clients, decode, output=output, failure=failure, inference_id=None, pace=self._pace)
@@ -225,30 +204,31 @@ class AsyncInference:
                 return Payload(request)
             case str():
                 return Payload(request.encode(), "text/plain")
-            case ConverseRequest() | EmbedRequest() | ImageRequest() | RerankRequest():
-                return encode(self._known_format(), request, self._settings)
+            case Request():
+                return self._known_format().codec(type(request)).encode_request(request, self._settings)
         try:
             return Payload(msgspec.json.encode(request))
         except (TypeError, ValueError) as error:
             raise ValidationError(f"a request of type {type(request).__name__} is no JSON value: {error}") from error
 
-    def _known_format(self) -> Format:
+    def _known_format(self) -> Body:
         if self._format is None:
             raise ConfigurationError("a neutral request needs format=, which says what the container speaks")
         return self._format
 
     def _decoder(self, request: Any) -> Callable[[Payload], Any]:
-        if not isinstance(request, ConverseRequest | EmbedRequest | ImageRequest | RerankRequest):
+        if not isinstance(request, Request):
             return _plain
-        form, context = self._known_format(), ReplyContext(request=request, settings=self._settings)
-        return lambda payload: decode(form, payload, context)
+        codec, context = self._known_format().codec(type(request)), Context(request=request, settings=self._settings)
+        return lambda payload: codec.decode_response(payload, context)
 
     def _body(self, body: bytes) -> JsonObject:
         if len(body) <= MAX_INLINE:
             return {"Body": body}
         if self._upload is None:
             raise ValidationError(
-                f"the request has {len(body):,} bytes; {MAX_INLINE:,} at most go inline: give upload='s3://BUCKET/PREFIX'"
+                f"the request has {len(body):,} bytes; {MAX_INLINE:,} at most go inline: "
+                "give upload='s3://BUCKET/PREFIX'"
             )
         uri = f"{self._upload.rstrip('/')}/{sha256(body).hexdigest()[:32]}-{time.time_ns():x}.in"
         bucket, key = _bucket_and_key(uri)
@@ -259,36 +239,6 @@ class AsyncInference:
 def invoke_async(endpoint: str, request: Any, clients: Clients, **options: Any) -> AsyncResult[Any]:
     """One invocation; ``options`` are ``AsyncInference``'s."""
     return AsyncInference(endpoint, clients, **options).invoke(request)
-
-
-def encode(form: Format, request: Asked, settings: Settings) -> Payload:
-    """Any neutral request in a container's format."""
-    match request:
-        case ConverseRequest():
-            return form.encode_converse(request, settings, stream=False)
-        case EmbedRequest():
-            return form.encode_embed(request, settings)
-        case ImageRequest():
-            return form.encode_image(request, settings)
-        case RerankRequest():
-            return form.encode_rerank(request, settings)
-
-
-def decode(
-    form: Format, payload: Payload, context: ReplyContext
-) -> ConverseResponse | EmbedResponse | ImageResponse | RerankResponse:
-    """Any container's answer to the request in ``context``."""
-    match context.request:
-        case ConverseRequest():
-            return form.decode_converse(payload, context)
-        case EmbedRequest():
-            return form.decode_embed(payload, context)
-        case ImageRequest():
-            return form.decode_image(payload, context)
-        case RerankRequest():
-            return form.decode_rerank(payload, context)
-        case request:
-            raise TypeError(f"no answer to a {type(request).__name__} is known")
 
 
 def _outcome(waiting: AsyncResult[Any] | AwsllmError, timeout: float | None) -> Any:
@@ -308,15 +258,15 @@ def _plain(payload: Payload) -> Any:
         return payload.body
 
 
-def _failed(body: bytes, inference_id: str | None) -> AwsllmError:
+def _failure(body: bytes, inference_id: str | None) -> AwsllmError:
     """What the failure object says: a container's JSON, or the service's words about it."""
     try:
         wire = msgspec.json.decode(body)
     except (ValueError, RecursionError):
         wire = None
-    told = body.decode("utf-8", "replace").strip()
+    text = body.decode("utf-8", "replace").strip()
     return find_error(wire, request_id=inference_id) or ServerError(
-        told or "the invocation failed without a word", code="ModelError", request_id=inference_id, retryable=False
+        text or "the invocation failed without a word", code="ModelError", request_id=inference_id, retryable=False
     )
 
 

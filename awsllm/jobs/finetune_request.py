@@ -12,14 +12,15 @@ form has not been tried against AWS.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
-from typing import Any, Required, TypedDict
+from typing import Required, TypedDict
 
 import msgspec
 
-from awsllm.errors import ConfigurationError, UnsupportedError, ValidationError
+from awsllm.aws import iam
+from awsllm.errors import UnsupportedError, ValidationError
 from awsllm.jobs import hyperparameters as hyper
+from awsllm.jobs.sagemaker import check_options, check_s3
 from awsllm.jumpstart.hub.document import ModelDocument
 from awsllm.jumpstart.plan.options import Vpc
 from awsllm.jumpstart.plan.resolve import family, overlay, takes_volume
@@ -30,8 +31,6 @@ MAX_METRICS = 40
 DEFAULT_RUNTIME = 86_400
 """Seconds; the service's own default. Documents nearly always name one."""
 _DEFAULT_VOLUME_GB = 30
-_S3 = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?")
-_ROLE = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:role/.+")
 
 
 class TrainingOptions(TypedDict, total=False):
@@ -236,36 +235,26 @@ class TrainingRequest:
 
     def _spot(self) -> JsonObject:
         checkpoints = self.options.get("checkpoints")
-        kept = {"CheckpointConfig": {"S3Uri": _s3("checkpoints", checkpoints)}} if checkpoints else {}
+        kept = {"CheckpointConfig": {"S3Uri": check_s3("checkpoints", checkpoints)}} if checkpoints else {}
         return ({"EnableManagedSpotTraining": True} if self.options.get("spot") else {}) | kept
 
 
 def _channel(name: str, source: str | JsonObject) -> JsonObject:
     given = {"S3Uri": source} if isinstance(source, str) else source
-    _s3(f"channel {name}", given.get("S3Uri"))
+    check_s3(f"channel {name}", given.get("S3Uri"))
     defaults = {"S3DataType": "S3Prefix", "S3DataDistributionType": "FullyReplicated"}
     return {"ChannelName": name, "InputMode": "File", "DataSource": {"S3DataSource": {**defaults, **given}}}
 
 
 def _check(options: TrainingOptions) -> None:
-    """Refuse unknown names and what can be seen to be wrong without a document."""
-    if unknown := sorted(set(options) - set(TrainingOptions.__annotations__)):
-        raise ValidationError(f"fine-tuning has no option {', '.join(unknown)}")
-    if missing := [name for name in ("data", "output", "role") if not options.get(name)]:
-        raise ConfigurationError(f"fine-tuning needs {', '.join(f'{name}=' for name in missing)}")
-    if not _ROLE.fullmatch(options["role"]):
-        raise ValidationError(f"role={options['role']!r} is not the ARN of a role: arn:aws:iam::ACCOUNT:role/NAME")
-    _s3("output", options["output"])
+    """Refuse what can be seen to be wrong without a document."""
+    check_options("fine-tuning", options, TrainingOptions, ("data", "output", "role"))
+    iam.check_role(options["role"])
+    check_s3("output", options["output"])
     if options.get("max_wait") is not None and not options.get("spot"):
         raise ValidationError("max_wait is how long to wait for spot capacity: give spot=True with it")
     if options.get("attempt", 1) < 1:
         raise ValidationError("attempt counts from 1")
-
-
-def _s3(what: str, uri: Any) -> str:
-    if not isinstance(uri, str) or not _S3.fullmatch(uri):
-        raise ValidationError(f"{what}={uri!r} is not an S3 URI: s3://BUCKET/PREFIX")
-    return uri
 
 
 # --- configurations --------------------------------------------------------------------------------------------------

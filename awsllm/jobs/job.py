@@ -1,53 +1,90 @@
-"""SageMaker jobs (training, batch transform): made once, followed to their end, explained when they fail.
+"""Work that runs elsewhere and is waited for: one life cycle for every kind of job.
 
-Both kinds are alike: a name that can be used once, a status that ends in Completed, Failed or Stopped, a log group that
-all jobs of the kind share, with streams named after the job. What differs is a row of ``JobKind``.
+    plan     a value: the whole request, what it costs, the rights it needs, a digest that names what it does
+    start    made once: a job of the plan's name and digest is taken up where it is, not made twice
+    watch    looked at until it ends, each new state reported; whoever stops waiting leaves it running
+    stop     asked for by the job's name
+    result   what came of it, read from what the service says of it; or why nothing did
+    resume   another process takes it up, by its name alone
+
+``Job`` is the waiting: all that it needs is a way to look whether the work has ended. A job that a service runs and
+describes is a ``ServiceJob``; what differs between kinds of those is a ``JobKind``: how one is made, found, stopped and
+listed, and how its description is read. SageMaker's are rows of ``sagemaker.SageMakerJobs`` (``finetune.TRAINING``,
+``transform.TRANSFORM``). Bedrock's batch inference would be another class with the same few methods, over
+CreateModelInvocationJob, GetModelInvocationJob, StopModelInvocationJob and ListModelInvocationJobs. What no service
+describes is a ``Job`` of its own: an asynchronous invocation (``asynchronous.AsyncResult``) ends when its answer
+appears in S3.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from typing import Generic, Literal, Protocol, Self, TypeAlias, TypeVar
+
+import msgspec
 
 from awsllm.errors import AwsllmError, ConfigurationError, DeploymentError, ModelTimeoutError, ServiceError
 from awsllm.jumpstart.deploy import logs
 from awsllm.jumpstart.deploy.progress import Listener, Pace, Reporter
-from awsllm.jumpstart.deploy.resources import PLAN_TAG, SAGEMAKER, Clients, call, is_missing, pages, seconds, tags_of
+from awsllm.jumpstart.deploy.resources import Clients, is_busy, snake_case
+from awsllm.jumpstart.plan.plan import Cost, read_saved
+from awsllm.jumpstart.tags import PLAN_TAG
 from awsllm.types import JsonObject, Value
 
+T = TypeVar("T")
+R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+
+Outcome: TypeAlias = Literal["completed", "failed", "stopped"]
+
 _TAIL = 20  # lines of the log that a failure shows
-_TOLERATED = 20  # looks in a row that may fail before following gives up
+_TOLERATED = 20  # looks in a row that may fail before waiting gives up
 
 
-@dataclass(frozen=True)
-class JobKind:
-    """``snake`` is in boto3's method names, ``member`` before the names of members; ``step`` is progress's."""
+class JobPlan(Value, frozen=True, kw_only=True):
+    """A job before it is made. ``request`` is the creating operation's, whole; ``permissions`` is what the caller needs
+    of IAM. ``digest`` names what the job does: its name and tags do not enter into it."""
 
-    noun: str
-    snake: str
-    member: str
-    group: str
-    step: str
+    region: str
+    name: str
+    request: JsonObject
+    digest: str
+    cost: Cost
+    permissions: JsonObject
+    warnings: tuple[str, ...] = ()
 
-    @property
-    def name(self) -> str:
-        return f"{self.member}Name"
+    def check(self) -> None:
+        """Raises what keeps this plan, which can be read, from being run."""
 
-    @property
-    def status(self) -> str:
-        return f"{self.member}Status"
+    def to_json(self) -> bytes:
+        return msgspec.json.encode(self, order="deterministic")
+
+    @classmethod
+    def from_json(cls, data: bytes | str) -> Self:
+        """Raises ``ValidationError`` for what is no plan."""
+        return read_saved(data, cls)
 
 
-TRAINING = JobKind("training job", "training_job", "TrainingJob", "/aws/sagemaker/TrainingJobs", "train")
-TRANSFORM = JobKind("transform job", "transform_job", "TransformJob", "/aws/sagemaker/TransformJobs", "transform")
+class JobState(Value, frozen=True, kw_only=True):
+    """What one look at a job shows. ``outcome`` is None while it runs. ``status`` is the service's word, ``phase`` a
+    finer one where it has one; ``working`` says that the job's own code runs, so that its log moves. ``facts`` are
+    metrics and the like, ``message`` is what the service says of the phase, ``reason`` why it did not complete.
+    ``description`` is the service's answer, from which results are read."""
 
-ENDED = {"Completed", "Failed", "Stopped"}
+    name: str
+    status: str
+    phase: str
+    outcome: Outcome | None
+    working: bool = False
+    facts: tuple[str, ...] = ()
+    message: str = ""
+    reason: str | None = None
+    description: JsonObject
 
 
 class JobSummary(Value, frozen=True, kw_only=True):
-    """``created`` and ``ended`` are in seconds since the epoch."""
+    """A line of a list. ``created`` and ``ended`` are in seconds since the epoch."""
 
     name: str
     status: str
@@ -56,161 +93,210 @@ class JobSummary(Value, frozen=True, kw_only=True):
     reason: str | None = None
 
 
-def find(kind: JobKind, clients: Clients, name: str) -> JsonObject | None:
-    """The description of a job, None where there is none."""
-    try:
-        return call(clients, SAGEMAKER, f"describe_{kind.snake}", **{kind.name: name})
-    except AwsllmError as error:
-        if is_missing(error):
-            return None
-        raise
+class JobKind(Protocol[R_co]):
+    """How jobs of one kind are spoken to, each method one act. ``noun`` names one in messages; ``step`` is the step of
+    ``Progress``. Names are used once."""
+
+    @property
+    def noun(self) -> str: ...
+    @property
+    def step(self) -> str: ...
+
+    def create(self, clients: Clients, request: JsonObject) -> None: ...
+
+    def find(self, clients: Clients, name: str) -> JobState | None:
+        """None where there is no such job."""
+
+    def stop(self, clients: Clients, name: str) -> None: ...
+
+    def list(self, clients: Clients, *, status: str | None = None, contains: str | None = None) -> Iterator[JobSummary]:
+        """The account's jobs, the newest first: those in ``status``, with ``contains`` in their name."""
+
+    def tags(self, clients: Clients, state: JobState) -> dict[str, str]: ...
+
+    def log(self, clients: Clients, name: str) -> logs.LogStream | None:
+        """Where the job wrote last; None where it has written nothing, or its kind has no log."""
+
+    def result(self, state: JobState, tags: Mapping[str, str]) -> R_co:
+        """What came of a completed job."""
 
 
-def start(kind: JobKind, clients: Clients, request: JsonObject, digest: str) -> JsonObject:
-    """Make the job, unless it is there; what is known of it then. ``digest`` tells whether it is the one that is meant.
+# --- waiting ---------------------------------------------------------------------------------------------------------
 
-    Raises ``ConfigurationError`` for another job of this name, ``DeploymentError`` for one that failed before.
-    """
-    name = str(request[kind.name])
-    existing = find(kind, clients, name)
-    if existing is None:
+
+class Job(ABC, Generic[T, R]):
+    """Work that goes on elsewhere, whatever becomes of this handle: dropping it stops nothing. ``T`` is what a look
+    finds once the work has ended, ``R`` what the caller gets of it. ``longest`` bounds waits that name no timeout."""
+
+    def __init__(self, pace: Pace, longest: float | None = None) -> None:
+        self._pace, self._longest = pace, longest
+        self._end: T | None = None
+
+    def done(self) -> bool:
+        """Whether it has ended, well or not. Looks once."""
+        if self._end is None:
+            self._end = self._look()
+        return self._end is not None
+
+    def wait(self, timeout: float | None = None) -> Self:
+        """Return when it has ended, well or not. Raises ``ModelTimeoutError`` after ``timeout`` seconds: it goes on
+        then, so that waiting again makes sense. What interrupts the wait gets a note that says so."""
+        self._ended(timeout)
+        return self
+
+    def result(self, timeout: float | None = None) -> R:
+        """What came of it. Waits as ``wait`` does, and raises why it failed."""
+        return self._read(self._ended(timeout))
+
+    def _ended(self, timeout: float | None) -> T:
+        limit = self._longest if timeout is None else timeout
         try:
-            call(clients, SAGEMAKER, f"create_{kind.snake}", **request)
-            return {kind.name: name, kind.status: "InProgress"}
-        except AwsllmError as error:
-            if error.code != "ResourceInUse" or (existing := find(kind, clients, name)) is None:
-                raise  # else somebody made it in between
-    _same(kind, clients, existing, digest)
-    if existing[kind.status] in ("Failed", "Stopped"):
-        failed = failure(kind, clients, existing)
-        failed.add_note("a job's name can be used once: plan with attempt=2 (3, ...) to run it again")
-        raise failed
-    return existing
-
-
-def _same(kind: JobKind, clients: Clients, existing: JsonObject, digest: str) -> None:
-    """Raises ``ConfigurationError`` unless the job carries the digest: what has none is somebody else's."""
-    if tags_of(clients, existing.get(f"{kind.member}Arn")).get(PLAN_TAG) != digest:
-        raise ConfigurationError(
-            f"another {kind.noun} has the name {existing[kind.name]}: leave name= out, or choose a new one"
-        )
-
-
-class Follower:
-    """Waits for one job and tells how far it is."""
-
-    def __init__(self, kind: JobKind, clients: Clients, name: str, listener: Listener | None, pace: Pace) -> None:
-        self._kind, self._clients, self._name, self._pace = kind, clients, name, pace
-        self._reporter = Reporter(listener, pace)
-        self._listening = listener is not None
-
-    def follow(self, timeout: float | None) -> JsonObject:
-        """The description of the completed job. Raises ``DeploymentError``, ``ModelTimeoutError``; what interrupts the
-        wait gets a note that names the job."""
-        try:
-            description = self._wait(timeout)
+            for _ in self._pace.ticks(limit):
+                if self.done() and self._end is not None:
+                    return self._end
         except (KeyboardInterrupt, SystemExit) as interruption:
             interruption.add_note(self._goes_on())
             raise
-        if description[self._kind.status] == "Completed":
-            return description
-        raise failure(self._kind, self._clients, description)
+        raise ModelTimeoutError(f"after {limit:g} seconds {self._goes_on()}")
 
-    def _wait(self, timeout: float | None) -> JsonObject:
-        missed = 0
-        for _ in self._pace.ticks(timeout):
-            try:
-                description = find(self._kind, self._clients, self._name)
-            except ServiceError:
-                description = None
-            missed = 0 if description else missed + 1
-            if missed > _TOLERATED:
-                raise DeploymentError(f"{self._kind.noun} {self._name} cannot be found")
-            if description is not None:
-                self._tell(description)
-                if description[self._kind.status] in ENDED:
-                    return description
-        raise ModelTimeoutError(f"after {timeout:g} seconds {self._goes_on()}")
+    @abstractmethod
+    def _look(self) -> T | None:
+        """What the work ended in; None while it runs."""
+
+    @abstractmethod
+    def _read(self, end: T) -> R:
+        """The result. Raises why there is none."""
+
+    @abstractmethod
+    def _goes_on(self) -> str:
+        """What to tell whoever stops waiting: that it runs, and how to come back to it."""
+
+
+class ServiceJob(Job[JobState, R]):
+    """A job that a service runs, by its name. ``on_progress`` hears of each new state."""
+
+    def __init__(
+        self,
+        kind: JobKind[R],
+        clients: Clients,
+        name: str,
+        on_progress: Listener | None = None,
+        pace: Pace | None = None,
+    ) -> None:
+        pace = pace or Pace(poll=30)
+        super().__init__(pace)
+        self.kind, self.name = kind, name
+        self._clients = clients
+        self._reporter = Reporter(on_progress, pace)
+        self._listening = on_progress is not None
+        self._missed = 0
+
+    def __repr__(self) -> str:
+        return f"ServiceJob({self.kind.noun} {self.name!r})"
+
+    def state(self) -> JobState:
+        """What the service says of it now. Raises ``ConfigurationError`` where there is no such job."""
+        state = self.kind.find(self._clients, self.name)
+        if state is None:
+            raise ConfigurationError(f"there is no {self.kind.noun} {self.name}")
+        return state
+
+    def stop(self) -> bool:
+        """Ask it to stop; False where it has ended already. What it had written is kept."""
+        if self.state().outcome is not None:
+            return False
+        self.kind.stop(self._clients, self.name)
+        return True
+
+    def failure(self, state: JobState) -> DeploymentError:
+        """Why a job ended without completing: its reason, and the log's last lines as a note."""
+        ended = "was stopped" if state.outcome == "stopped" else "failed"
+        error = DeploymentError(f"{self.kind.noun} {self.name} {ended}: {state.reason or 'it tells no reason'}")
+        error.reason = state.reason
+        if stream := self._log():
+            error.log_stream = stream.name
+            if lines := logs.last_lines(self._clients, stream, _TAIL):
+                ending = "\n".join(line.text for line in lines)
+                error.add_note(f"the end of its log ({stream.group}):\n{ending}")
+        return error
+
+    def _look(self) -> JobState | None:
+        try:
+            state = self.kind.find(self._clients, self.name)
+        except ServiceError:  # a job outlives a lost connection
+            state = None
+        self._missed = 0 if state else self._missed + 1
+        if self._missed > _TOLERATED:
+            raise DeploymentError(f"{self.kind.noun} {self.name} cannot be found")
+        if state is None:
+            return None
+        if self._listening:
+            self._reporter.tell(self.kind.step, self.name, snake_case(state.phase), self._detail(state))
+        return state if state.outcome else None
+
+    def _detail(self, state: JobState) -> str:
+        """The last metrics and the last line of the log, or what the service says of the phase."""
+        lines = logs.last_lines(self._clients, self._log(), 1) if state.working else ()
+        return "; ".join([*state.facts, *(line.text for line in lines)]) or state.message
+
+    def _log(self) -> logs.LogStream | None:
+        """None too where logs may not be read: they explain, and nothing depends on them."""
+        try:
+            return self.kind.log(self._clients, self.name)
+        except AwsllmError:
+            return None
+
+    def _read(self, end: JobState) -> R:
+        if end.outcome != "completed":
+            raise self.failure(end)
+        return self.kind.result(end, self.kind.tags(self._clients, end))
 
     def _goes_on(self) -> str:
-        return f"{self._kind.noun} {self._name} goes on: run the same plan again to follow it, or stop it by its name"
-
-    def _tell(self, description: JsonObject) -> None:
-        if self._listening:
-            state = str(description.get("SecondaryStatus") or description[self._kind.status])
-            snake = re.sub(r"(?<!^)(?=[A-Z])", "_", state).lower()
-            self._reporter.tell(self._kind.step, self._name, snake, self._detail(state, description))
-
-    def _detail(self, state: str, description: JsonObject) -> str:
-        """The last metrics and the last line of the log, or what the service says of the state."""
-        metrics = (f"{m['MetricName']}={m['Value']:g}" for m in description.get("FinalMetricDataList") or ())
-        told = [description["FailureReason"]] if description.get("FailureReason") else []
-        if state in ("Training", "InProgress"):
-            told += last_lines(self._kind, self._clients, self._name, 1)
-        transitions = description.get("SecondaryStatusTransitions") or [{}]
-        return "; ".join([*metrics, *told]) or str(transitions[-1].get("StatusMessage") or "")
+        return f"{self.kind.noun} {self.name} goes on: run the same plan again to follow it, or stop it by its name"
 
 
-def failure(kind: JobKind, clients: Clients, description: JsonObject) -> DeploymentError:
-    """Why a job ended without completing: its reason, and the log's last lines as a note."""
-    name, status = description[kind.name], str(description[kind.status])
-    reason = description.get("FailureReason")
-    why = reason or _STOPPED.get(str(description.get("SecondaryStatus")), "it tells no reason")
-    error = DeploymentError(f"{kind.noun} {name} {'was stopped' if status == 'Stopped' else 'failed'}: {why}")
-    error.reason, error.log_stream = reason, _stream(kind, clients, name)
-    if lines := last_lines(kind, clients, name, _TAIL):
-        error.add_note("\n".join([f"the end of its log ({kind.group}):", *lines]))
-    return error
+# --- a plan's job ----------------------------------------------------------------------------------------------------
 
 
-_STOPPED = {
-    "MaxRuntimeExceeded": "it ran longer than it may; give a larger max_runtime",
-    "MaxWaitTimeExceeded": "it waited longer for spot capacity than it may; give a larger max_wait",
-    "Stopped": "somebody asked for it",
-}
+def start(
+    kind: JobKind[R],
+    plan: JobPlan,
+    clients: Clients,
+    *,
+    on_progress: Listener | None = None,
+    pace: Pace | None = None,
+) -> ServiceJob[R]:
+    """Make the plan's job, or find it where it was made before. ``.result()`` of what is returned waits for it.
+
+    Raises what the plan's own check does, ``ConfigurationError`` for somebody else's job of this name, and
+    ``DeploymentError`` for one that failed before.
+    """
+    plan.check()
+    job = ServiceJob(kind, clients, plan.name, on_progress, pace)
+    existing = kind.find(clients, plan.name)
+    if existing is None:
+        try:
+            kind.create(clients, plan.request)
+            return job
+        except AwsllmError as error:
+            if not is_busy(error) or (existing := kind.find(clients, plan.name)) is None:
+                raise  # else somebody made it in between
+    if kind.tags(clients, existing).get(PLAN_TAG) != plan.digest:  # without the tag it is somebody else's, too
+        raise ConfigurationError(f"another {kind.noun} has the name {plan.name}: leave name= out, or choose a new one")
+    if existing.outcome in ("failed", "stopped"):
+        failed = job.failure(existing)
+        failed.add_note("a job's name can be used once: plan with attempt=2 (3, ...) to run it again")
+        raise failed
+    return job
 
 
-def last_lines(kind: JobKind, clients: Clients, name: str, limit: int) -> list[str]:
-    """The end of a job's log; nothing where it has none or may not be read."""
-    stream = _stream(kind, clients, name)
-    if stream is None:
-        return []
-    try:
-        return [line.text for line in logs.tail(clients, logs.LogStream(kind.group, stream), limit)]
-    except AwsllmError:
-        return []
+def resume(
+    kind: JobKind[R], name: str, clients: Clients, *, on_progress: Listener | None = None, pace: Pace | None = None
+) -> ServiceJob[R]:
+    """A job that any process made, by its name: to wait for it, to read what came of it, to stop it.
 
-
-def _stream(kind: JobKind, clients: Clients, name: str) -> str | None:
-    """The newest log stream of a job: ``NAME/algo-1-...``."""
-    wanted = {"logGroupName": kind.group, "logStreamNamePrefix": f"{name}/"}
-    try:
-        found = list(pages(clients, logs.LOGS, "describe_log_streams", "logStreams", **wanted))
-    except AwsllmError:
-        return None
-    newest = max(found, key=lambda one: one.get("lastEventTimestamp") or 0, default=None)
-    return None if newest is None else str(newest["logStreamName"])
-
-
-def list_jobs(kind: JobKind, clients: Clients, *, status: str | None, contains: str | None) -> Iterator[JobSummary]:
-    wanted: dict[str, Any] = {"SortBy": "CreationTime", "SortOrder": "Descending"}
-    wanted |= {"StatusEquals": status} if status else {}
-    wanted |= {"NameContains": contains} if contains else {}
-    for one in pages(clients, SAGEMAKER, f"list_{kind.snake}s", f"{kind.member}Summaries", **wanted):
-        yield JobSummary(
-            name=one[kind.name],
-            status=one[kind.status],
-            created=seconds(one.get("CreationTime")),
-            ended=seconds(one.get(f"{kind.member.removesuffix('Job')}EndTime")),
-            reason=one.get("FailureReason"),
-        )
-
-
-def stop(kind: JobKind, clients: Clients, name: str) -> bool:
-    description = find(kind, clients, name)
-    if description is None:
-        raise ConfigurationError(f"there is no {kind.noun} {name}")
-    if description[kind.status] in ENDED:
-        return False
-    call(clients, SAGEMAKER, f"stop_{kind.snake}", **{kind.name: name})
-    return True
+    Raises ``ConfigurationError`` where there is none.
+    """
+    job = ServiceJob(kind, clients, name, on_progress, pace)
+    job.state()
+    return job

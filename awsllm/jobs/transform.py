@@ -10,28 +10,23 @@ real-time one.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
-from hashlib import sha256
 from typing import Required, TypedDict, Unpack
 
-import msgspec
-
-from awsllm.errors import ConfigurationError, UnsupportedError, ValidationError
-from awsllm.jobs import job as jobs
-from awsllm.jobs.access import objects, partition, policy, statement
-from awsllm.jobs.job import TRANSFORM, JobSummary
-from awsllm.jumpstart.deploy.progress import Listener, Pace
+from awsllm.aws import iam
+from awsllm.aws.iam import Arns, statement
+from awsllm.errors import UnsupportedError, ValidationError
+from awsllm.jobs.job import JobPlan
+from awsllm.jobs.sagemaker import SageMakerJobs, check_options, check_s3, machine_cost
+from awsllm.jumpstart import names, tags
 from awsllm.jumpstart.deploy.resources import SAGEMAKER, Clients, call
-from awsllm.jumpstart.plan.plan import Cost
 from awsllm.jumpstart.prices import Prices
 from awsllm.types import JsonObject, Value
 
+DIGEST = 16  # hexadecimal digits
 MAX_IN_FLIGHT_MB = 100
 """``MaxConcurrentTransforms`` times ``MaxPayloadInMB`` (the service's documentation)."""
 
-_S3 = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?")
-_NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")
 _INSTEAD = (
     "deploy it with async_='s3://BUCKET/PREFIX' and use client.jumpstart.asynchronous(endpoint).map(requests), or call "
     "a real-time endpoint from several threads"
@@ -62,24 +57,10 @@ class TransformOptions(TypedDict, total=False):
     attempt: int
 
 
-class TransformPlan(Value, frozen=True, kw_only=True):
-    """``request`` is CreateTransformJob's, whole; ``permissions`` is what the caller needs of IAM."""
+class TransformPlan(JobPlan, frozen=True, kw_only=True):
+    """``request`` is CreateTransformJob's."""
 
     model_name: str
-    region: str
-    name: str
-    request: JsonObject
-    digest: str
-    cost: Cost
-    permissions: JsonObject
-    warnings: tuple[str, ...] = ()
-
-    def to_json(self) -> bytes:
-        return msgspec.json.encode(self)
-
-    @classmethod
-    def from_json(cls, data: bytes | str) -> TransformPlan:
-        return msgspec.json.decode(data, type=cls)
 
 
 class TransformResult(Value, frozen=True, kw_only=True):
@@ -90,10 +71,21 @@ class TransformResult(Value, frozen=True, kw_only=True):
     output: str
 
 
+def _read_transformed(description: JsonObject, found: Mapping[str, str]) -> TransformResult:
+    return TransformResult(
+        name=description["TransformJobName"],
+        status=description["TransformJobStatus"],
+        output=description["TransformOutput"]["S3OutputPath"],
+    )
+
+
+TRANSFORM = SageMakerJobs("transform job", "transform", "TransformJob", _read_transformed)
+
+
 def describe_model(name: str, clients: Clients) -> JsonObject:
     """What ``plan_transform`` needs to know of a model in the account: DescribeModel's answer."""
-    answer = call(clients, SAGEMAKER, "describe_model", ModelName=name)
-    return {member: value for member, value in answer.items() if member in _KNOWN}
+    response = call(clients, SAGEMAKER, "describe_model", ModelName=name)
+    return {member: value for member, value in response.items() if member in _KNOWN}
 
 
 _KNOWN = {"ModelName", "ModelArn", "PrimaryContainer", "Containers", "ExecutionRoleArn", "InferenceExecutionConfig"}
@@ -108,34 +100,28 @@ def plan_transform(
     """
     _check(options)
     _refuse(model, options)
+    model_name, attempt = str(model["ModelName"]), options.get("attempt", 1)
     body = _body(model, options)
-    digest = sha256(msgspec.json.encode([body, options.get("attempt", 1)], order="sorted")).hexdigest()[:16]
-    name = options.get("name") or _job_name(str(model["ModelName"]), digest, options.get("attempt", 1))
-    if not _NAME.fullmatch(name):
-        raise ValidationError(f"{name!r} is no name of a transform job: letters, digits and single -, at most 63")
-    tags = {"awsllm:plan": digest, **(options.get("tags") or {})}
-    shown = [{"Key": key, "Value": value} for key, value in tags.items()]
+    digest = names.digest([body, attempt], DIGEST)
+    name = names.check(options.get("name") or names.job_name(model_name, digest, attempt), "the transform job's name")
+    tagged = {tags.PLAN_TAG: digest, **(options.get("tags") or {})}
+    tags.check(tagged)
     return TransformPlan(
-        model_name=str(model["ModelName"]),
+        model_name=model_name,
         region=region,
         name=name,
-        request={"TransformJobName": name, **body, "Tags": shown},
+        request={"TransformJobName": name, **body, "Tags": tags.as_list(tagged)},
         digest=digest,
-        cost=_cost(prices, options, region),
+        cost=machine_cost(prices, body["TransformResources"], region, "while the job runs"),
         permissions=_permissions(model, name, options, region),
         warnings=tuple(_warnings(options)),
     )
 
 
 def _check(options: TransformOptions) -> None:
-    if unknown := sorted(set(options) - set(TransformOptions.__annotations__)):
-        raise ValidationError(f"a batch transform has no option {', '.join(unknown)}")
-    if missing := [name for name in ("input", "output", "instance_type") if not options.get(name)]:
-        raise ConfigurationError(f"a batch transform needs {', '.join(f'{name}=' for name in missing)}")
-    places: dict[str, object] = {"input": options["input"], "output": options["output"]}
-    for what, uri in places.items():
-        if not isinstance(uri, str) or not _S3.fullmatch(uri):
-            raise ValidationError(f"{what}={uri!r} is not an S3 URI: s3://BUCKET/PREFIX")
+    check_options("a batch transform", options, TransformOptions, ("input", "output", "instance_type"))
+    check_s3("input", options["input"])
+    check_s3("output", options["output"])
     in_flight = options.get("max_concurrent", 1) * options.get("max_payload_mb", 6)
     if in_flight > MAX_IN_FLIGHT_MB:
         raise ValidationError(
@@ -207,60 +193,11 @@ def _warnings(options: TransformOptions) -> Iterator[str]:
         yield "output is where the input is: another run would read the answers as records"
 
 
-def _job_name(model_name: str, digest: str, attempt: int) -> str:
-    ending = f"-{digest[:10]}" + (f"-{attempt}" if attempt > 1 else "")
-    return re.sub(r"[^a-zA-Z0-9]+", "-", model_name)[: 63 - len(ending)].strip("-") + ending
-
-
-def _cost(prices: Prices | None, options: TransformOptions, region: str) -> Cost:
-    prices = prices or Prices.default()
-    each = prices.per_hour(options["instance_type"], region)
-    per_hour = None if each is None else each * options.get("instance_count", 1)
-    return Cost(per_hour=per_hour, per_hour_max=per_hour, as_of=prices.as_of, note="while the job runs")
-
-
 def _permissions(model: JsonObject, name: str, options: TransformOptions, region: str) -> JsonObject:
     """What the caller needs. The model's own execution role reads the input and writes the output."""
-    role = str(model.get("ExecutionRoleArn") or "")
-    account, arn = role.split(":")[4] if role.count(":") > 4 else "*", partition(region)
-    base = f"arn:{arn}:sagemaker:{region}:{account}"
-    actions = ("CreateTransformJob", "DescribeTransformJob", "StopTransformJob", "AddTags", "ListTags")
-    logs = f"arn:{arn}:logs:{region}:{account}:log-group:{TRANSFORM.group}"
-    return policy(
-        statement("Transform", [f"sagemaker:{action}" for action in actions], f"{base}:transform-job/{name}"),
-        statement("Model", "sagemaker:DescribeModel", f"{base}:model/{model['ModelName']}"),
-        statement("ListJobs", "sagemaker:ListTransformJobs", "*"),
-        statement("Logs", ["logs:DescribeLogStreams", "logs:GetLogEvents"], [logs, f"{logs}:log-stream:*"]),
-        statement("ReadAnswers", "s3:GetObject", objects(options["output"], arn)),
+    arns = Arns(region, iam.account_of(str(model.get("ExecutionRoleArn") or "")))
+    return iam.policy(
+        *TRANSFORM.rights(name, arns),
+        statement("Model", "sagemaker:DescribeModel", arns.of(SAGEMAKER, f"model/{model['ModelName']}")),
+        statement("ReadAnswers", "s3:GetObject", arns.folder(options["output"])),
     )
-
-
-# --- running ---------------------------------------------------------------------------------------------------------
-
-
-def run(
-    plan: TransformPlan,
-    clients: Clients,
-    *,
-    wait: bool = True,
-    on_progress: Listener | None = None,
-    timeout: float | None = None,
-    pace: Pace | None = None,
-) -> TransformResult:
-    """Make the job, or find it where it was made before, and wait until it is complete. Raises as ``training.run``."""
-    description = jobs.start(TRANSFORM, clients, plan.request, plan.digest)
-    if wait:
-        follower = jobs.Follower(TRANSFORM, clients, plan.name, on_progress, pace or Pace(poll=30))
-        description = follower.follow(timeout)
-    output = plan.request["TransformOutput"]["S3OutputPath"]
-    return TransformResult(name=plan.name, status=description["TransformJobStatus"], output=output)
-
-
-def list_jobs(clients: Clients, *, status: str | None = None, contains: str | None = None) -> Iterator[JobSummary]:
-    """The account's transform jobs, the newest first."""
-    return jobs.list_jobs(TRANSFORM, clients, status=status, contains=contains)
-
-
-def stop(name: str, clients: Clients) -> bool:
-    """Ask a transform job to stop; False where it has ended already."""
-    return jobs.stop(TRANSFORM, clients, name)

@@ -6,7 +6,7 @@ All calls block, since deployments take minutes and boto3 makes them; from a cor
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Unpack
@@ -21,11 +21,12 @@ if TYPE_CHECKING:
     from awsllm.jobs.asynchronous import AsyncInference
     from awsllm.jobs.finetune import TrainedModel, TrainingPlan
     from awsllm.jobs.transform import TransformOptions, TransformResult
-    from awsllm.jumpstart.deploy.apply import Deployment, Progress
+    from awsllm.jumpstart.deploy.apply import Deployment
     from awsllm.jumpstart.deploy.endpoints import Endpoints
+    from awsllm.jumpstart.deploy.progress import Listener
     from awsllm.jumpstart.hub.catalogue import Catalogue, ModelSummary
     from awsllm.jumpstart.hub.document import ModelDocument
-    from awsllm.jumpstart.plan.plan import Context, Plan
+    from awsllm.jumpstart.plan.plan import Plan, PlanContext
     from awsllm.jumpstart.prices import Prices
 
 ROLE_VARIABLE = "AWSLLM_SAGEMAKER_ROLE"
@@ -93,12 +94,12 @@ class JumpStart:
 
         ``model`` is a JumpStart id, or a ``JumpStartConfig`` or ``ModelBuilder`` of the SageMaker SDK.
         """
-        from awsllm.jumpstart.plan.plan import make_plan
+        from awsllm.jumpstart.plan.planner import make_plan
 
         model_id, given = _model(model)
-        wanted: PlanOptions = {**given, **options}  # type: ignore[typeddict-item]
-        document = self.catalogue.get(model_id, version=wanted.get("version"), hub=wanted.get("hub"))
-        return make_plan(document, wanted, self._context(wanted.get("role")))
+        both: PlanOptions = {**given, **options}  # type: ignore[typeddict-item]
+        document = self.catalogue.get(model_id, version=both.get("version"), hub=both.get("hub"))
+        return make_plan(document, both, self._context(both.get("role")))
 
     def apply(self, plan: Plan, **how: Any) -> DeployedModel:
         """Make ``plan`` real, or go on with it where an earlier attempt stopped; see ``apply.apply``."""
@@ -117,7 +118,7 @@ class JumpStart:
         self,
         model: Any,
         *,
-        on_progress: Callable[[Progress], None] | None = None,
+        on_progress: Listener | None = None,
         keep_on_failure: bool = False,
         **options: Unpack[PlanOptions],
     ) -> DeployedModel:
@@ -127,7 +128,7 @@ class JumpStart:
 
     @contextmanager
     def deployed(
-        self, model: Any, *, on_progress: Callable[[Progress], None] | None = None, **options: Unpack[PlanOptions]
+        self, model: Any, *, on_progress: Listener | None = None, **options: Unpack[PlanOptions]
     ) -> Iterator[DeployedModel]:
         """A model that exists as long as the block runs: whatever ends it, signals included, deletes the endpoint."""
         from awsllm.jumpstart.deploy.deployed import deployed, unique_options
@@ -139,10 +140,10 @@ class JumpStart:
     def _handle(self, deployment: Deployment) -> DeployedModel:
         return DeployedModel(deployment, self._caller)
 
-    def _context(self, role: str | None) -> Context:
-        from awsllm.jumpstart.plan.plan import Context
+    def _context(self, role: str | None) -> PlanContext:
+        from awsllm.jumpstart.plan.plan import PlanContext
 
-        return Context(
+        return PlanContext(
             region=self._session.region,
             role=role or os.environ.get(ROLE_VARIABLE) or None,
             prices=self.prices,
@@ -154,20 +155,19 @@ class JumpStart:
     def plan_fine_tuning(
         self, model: Any, *, version: str | None = None, hub: str | None = None, **options: Any
     ) -> TrainingPlan:
-        """The training job that tunes ``model``; see ``training.plan_fine_tuning``."""
+        """The training job that tunes ``model``; see ``finetune.plan_fine_tuning``."""
         from awsllm.jobs.finetune import plan_fine_tuning
 
         options["role"] = options.get("role") or self.role()
         return plan_fine_tuning(self.get(model, version=version, hub=hub), prices=self.prices, **options)
 
-    def fine_tune(
-        self, model: Any, *, on_progress: Callable[[Any], None] | None = None, **options: Any
-    ) -> TrainedModel:
+    def fine_tune(self, model: Any, *, on_progress: Listener | None = None, **options: Any) -> TrainedModel:
         """Tune ``model`` and wait for it; ``deploy(model, model_data=trained.model_data)`` then serves the result."""
-        from awsllm.jobs import finetune as training
+        from awsllm.jobs.finetune import TRAINING
+        from awsllm.jobs.job import start
 
         plan = self.plan_fine_tuning(model, **options)
-        return training.run(plan, self._clients, on_progress=on_progress)
+        return start(TRAINING, plan, self._clients, on_progress=on_progress).result()
 
     def role(self) -> str:
         """The ARN of the execution role that ``AWSLLM_SAGEMAKER_ROLE`` names."""
@@ -179,14 +179,15 @@ class JumpStart:
         return role
 
     def transform(
-        self, model_name: str, *, on_progress: Callable[[Any], None] | None = None, **options: Unpack[TransformOptions]
+        self, model_name: str, *, on_progress: Listener | None = None, **options: Unpack[TransformOptions]
     ) -> TransformResult:
         """Run every object under ``input=`` through a SageMaker model and wait; see ``transform.plan_transform``."""
-        from awsllm.jobs import transform
+        from awsllm.jobs.job import start
+        from awsllm.jobs.transform import TRANSFORM, describe_model, plan_transform
 
-        model = transform.describe_model(model_name, self._clients)
-        plan = transform.plan_transform(model, region=self._session.region, prices=self.prices, **options)
-        return transform.run(plan, self._clients, on_progress=on_progress)
+        model = describe_model(model_name, self._clients)
+        plan = plan_transform(model, region=self._session.region, prices=self.prices, **options)
+        return start(TRANSFORM, plan, self._clients, on_progress=on_progress).result()
 
     def asynchronous(self, endpoint: str, *, format: str | None = None, **options: Any) -> AsyncInference:
         """Calls of an asynchronous endpoint, whose answers come through S3; see ``AsyncInference``.
@@ -194,14 +195,14 @@ class JumpStart:
         ``format`` names what its container speaks; without it the endpoint's tags, image and environment tell.
         """
         from awsllm.jobs.asynchronous import AsyncInference
-        from awsllm.wire.endpoint import formats
+        from awsllm.wire import endpoint as bodies
 
         name = endpoint.removeprefix("sagemaker:")
         found = None if format else self.endpoints.describe(name).format
         if found is not None:
             options.setdefault("settings", found.settings)
         named = format or (found.format if found is not None else None)
-        codec = formats.get(named) if named else None
+        codec = bodies.get(named) if named else None
         return AsyncInference(name, self._clients, format=codec, **options)
 
 

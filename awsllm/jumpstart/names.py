@@ -1,7 +1,8 @@
-"""Names of what a plan makes: they follow from what is asked, so that asking twice makes nothing twice.
+"""Names of what plans make: they follow from what is wanted, so that wanting it twice makes nothing twice.
 
 SageMaker's names have at most 63 characters: letters, digits and inner hyphens (botocore's service model). A model or
-an endpoint configuration cannot change once made, so its name ends in a digest of its own request.
+an endpoint configuration cannot change once made, so its name ends in a digest of its own request; so does that of a
+job, which can be used once.
 """
 
 from __future__ import annotations
@@ -44,6 +45,11 @@ def slug(text: str, length: int) -> str:
     return plain[:length].strip("-") or "model"
 
 
+def fitted(text: str, ending: str, limit: int = LIMIT) -> str:
+    """``text`` as far as a name has room for it before ``ending``."""
+    return re.sub(r"[^a-zA-Z0-9]+", "-", text)[: limit - len(ending)].strip("-") + ending
+
+
 def endpoint_name(model_id: str, identity: JsonValue) -> str:
     """The name of an endpoint that the caller left unnamed: the same for the same model and ``identity``."""
     return f"{slug(model_id, STEM - DEFAULT_DIGEST - 1)}-{digest([model_id, identity], DEFAULT_DIGEST)}"
@@ -65,3 +71,20 @@ def adapter_name(component: str, adapter: str) -> str:
     if len(name) <= LIMIT:
         return name
     return f"{name[:STEM].rstrip('-')}-{digest([component, adapter], OWN_DIGEST)}"
+
+
+def job_name(base: str, digest: str, attempt: int) -> str:
+    """The name of a job that the caller left unnamed. ``attempt`` tells runs of one plan apart, from 1."""
+    return fitted(base, f"-{digest[:10]}" + (f"-{attempt}" if attempt > 1 else ""))
+
+
+# --- log groups ------------------------------------------------------------------------------------------------------
+
+
+def endpoint_logs(endpoint: str) -> str:
+    """The group of CloudWatch Logs to which an endpoint's containers write."""
+    return f"/aws/sagemaker/Endpoints/{endpoint}"
+
+
+def component_logs(component: str) -> str:
+    return f"/aws/sagemaker/InferenceComponents/{component}"

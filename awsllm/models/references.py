@@ -6,6 +6,8 @@ else is an error that suggests what was meant.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from awsllm.errors import ConfigurationError
 from awsllm.types import Value
 
@@ -23,6 +25,10 @@ _PROVIDERS = frozenset(
 )
 # Geographies of cross-region inference profiles (userguide/inference-profiles-support, read 2026-11).
 _GEOGRAPHIES = frozenset(("us", "eu", "apac", "us-gov", "jp", "au", "ca", "in", "sa", "global"))
+
+
+ENDPOINT_NAME = "[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?"
+"""A pattern: the name of a SageMaker endpoint or component (botocore's service model)."""
 
 
 class Reference(Value, frozen=True):
@@ -50,7 +56,11 @@ def parse_reference(text: str) -> Reference:
     text = getattr(text, "reference", text)  # a deployed model is its own reference
     if not isinstance(text, str) or not text.strip():  # callers are not all typed
         raise ConfigurationError(f"a model reference is a text such as {_FORMS}, not {text!r}")
-    text = text.strip()
+    return _parse(text.strip())
+
+
+@lru_cache(maxsize=256)  # a program names few models, and names them in every call
+def _parse(text: str) -> Reference:
     if text.startswith("arn:"):
         return _parse_arn(text)
     scheme, colon, model = text.partition(":")

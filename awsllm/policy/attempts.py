@@ -9,7 +9,8 @@ An endpoint that was scaled to zero is another matter: the refused call has woke
 a call is waited out (``cold_start_timeout``), and the attempts it takes are not counted. While an endpoint wakes, one
 caller asks every ten seconds, on behalf of all who call it through this policy: the others wait until that one got in.
 
-A deadline is an instant of ``time.monotonic()``. It is passed down, so that an attempt ends by it, and no attempt or
+What makes an attempt is a function that is given its limits (``backend.Attempt``): ``lambda attempt:
+backend.ask(request, attempt)``. The deadline is passed down in them, so that an attempt ends by it, and no attempt or
 wait begins that would reach past it: the caller gets the last error at once instead.
 
 tenacity does the repeating. It is imported when a first attempt has failed, for a cold start does not need it.
@@ -24,6 +25,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
+from awsllm.backend import UNLIMITED, Attempt
 from awsllm.errors import AwsllmError, ConfigurationError, ModelNotReadyError, ModelTimeoutError
 
 if TYPE_CHECKING:
@@ -53,7 +55,8 @@ class Policy:
 
     The n-th wait is random between 0 and ``base_delay * 2 ** (n - 1)``, at most ``max_delay``. A service that asks for
     a longer pause than ``max_retry_after`` is not asked again. ``cold_start_timeout`` is how long to wait for what was
-    scaled to zero; with 0 that is an error like others. ``clock`` and the sleeps are there for tests.
+    scaled to zero; with 0 that is an error like others. ``first_event_timeout`` and ``event_timeout`` bound how long a
+    stream may keep silent before its first event and between two. ``clock`` and the sleeps are there for tests.
     """
 
     max_attempts: int = 3
@@ -62,6 +65,8 @@ class Policy:
     max_delay: float = 20.0
     max_retry_after: float = 60.0
     cold_start_timeout: float = 600.0
+    first_event_timeout: float | None = None
+    event_timeout: float | None = None
     clock: Callable[[], float] = field(default=time.monotonic, repr=False)
     sleep: Callable[[float], None] = field(default=time.sleep, repr=False)
     sleep_async: Callable[[float], Awaitable[None]] | None = field(default=None, repr=False)
@@ -73,42 +78,41 @@ class Policy:
         if min(self.base_delay, self.max_delay, self.max_retry_after, self.cold_start_timeout) < 0:
             raise ConfigurationError("a delay cannot be negative")
 
-    def run(self, attempt: Callable[[float | None], T], timeout: float | None = None) -> T:
-        """What ``attempt`` returns; it is given the deadline. Raises its last error, with a note of the attempts
-        made."""
-        deadline = self._deadline(timeout)
+    def run(self, call: Callable[[Attempt], T], timeout: float | None = None) -> T:
+        """What ``call`` returns. Raises its last error, with a note of the attempts made."""
+        attempt = self._attempt(timeout)
 
-        def awake(until: float | None) -> T:
-            return self._awake(attempt, until)
+        def awake() -> T:
+            return self._awake(call, attempt)
 
         try:
-            return awake(deadline)
+            return awake()
         except AwsllmError as error:
             if self.max_attempts == 1 or not self._is_worth_another(error):
                 raise
-            trial = _Trial(self, deadline, error)
+            trial = _Trial(self, attempt.deadline, error)
         return trial.run(awake)
 
-    async def run_async(self, attempt: Callable[[float | None], Awaitable[T]], timeout: float | None = None) -> T:
+    async def run_async(self, call: Callable[[Attempt], Awaitable[T]], timeout: float | None = None) -> T:
         """``run``, awaited."""
-        deadline = self._deadline(timeout)
+        attempt = self._attempt(timeout)
 
-        async def awake(until: float | None) -> T:
-            return await self._awake_async(attempt, until)
+        async def awake() -> T:
+            return await self._awake_async(call, attempt)
 
         try:
-            return await awake(deadline)
+            return await awake()
         except AwsllmError as error:
             if self.max_attempts == 1 or not self._is_worth_another(error):
                 raise
-            trial = _Trial(self, deadline, error)
+            trial = _Trial(self, attempt.deadline, error)
         return await trial.run_async(awake)
 
-    def iterate(self, attempt: Callable[[float | None], Iterator[T]], timeout: float | None = None) -> Iterator[T]:
+    def iterate(self, call: Callable[[Attempt], Iterator[T]], timeout: float | None = None) -> Iterator[T]:
         """The events of the first attempt that gives one."""
 
-        def begin(deadline: float | None) -> tuple[Iterator[T], list[T]]:
-            events = attempt(deadline)
+        def begin(attempt: Attempt) -> tuple[Iterator[T], list[T]]:
+            events = call(attempt)
             return events, list(islice(events, 1))
 
         events, first = self.run(begin, timeout)
@@ -120,12 +124,12 @@ class Policy:
                 close()
 
     async def iterate_async(
-        self, attempt: Callable[[float | None], AsyncIterator[T]], timeout: float | None = None
+        self, call: Callable[[Attempt], AsyncIterator[T]], timeout: float | None = None
     ) -> AsyncGenerator[T, None]:
         """``iterate``, awaited."""
 
-        async def begin(deadline: float | None) -> tuple[AsyncIterator[T], list[T]]:
-            events = attempt(deadline)
+        async def begin(attempt: Attempt) -> tuple[AsyncIterator[T], list[T]]:
+            events = call(attempt)
             try:
                 return events, [await anext(events)]
             except StopAsyncIteration:
@@ -145,39 +149,39 @@ class Policy:
         """The shorter of the policy's timeout and a call's own, in seconds; None where there is neither."""
         return min((seconds for seconds in (self.timeout, timeout) if seconds is not None), default=None)
 
-    def _awake(self, attempt: Callable[[float | None], T], deadline: float | None) -> T:
+    def _awake(self, call: Callable[[Attempt], T], attempt: Attempt) -> T:
         """One attempt, made as often as it takes to wake what was scaled to zero."""
         wait: _Wait | None = None
         while True:
             try:
-                answer = attempt(deadline)
+                response = call(attempt)
             except AwsllmError as error:
                 if not self._is_asleep(error):
                     raise
-                wait = wait or _Wait(self, deadline)
+                wait = wait or _Wait(self, attempt.deadline)
                 refusal = error
             else:
                 if wait is not None:
                     wait.over()
-                return answer
+                return response
             for pause in wait.pauses(refusal):
                 self.sleep(pause)
 
-    async def _awake_async(self, attempt: Callable[[float | None], Awaitable[T]], deadline: float | None) -> T:
+    async def _awake_async(self, call: Callable[[Attempt], Awaitable[T]], attempt: Attempt) -> T:
         """``_awake``, awaited."""
         wait: _Wait | None = None
         while True:
             try:
-                answer = await attempt(deadline)
+                response = await call(attempt)
             except AwsllmError as error:
                 if not self._is_asleep(error):
                     raise
-                wait = wait or _Wait(self, deadline)
+                wait = wait or _Wait(self, attempt.deadline)
                 refusal = error
             else:
                 if wait is not None:
                     wait.over()
-                return answer
+                return response
             for pause in wait.pauses(refusal):
                 await self._sleep_async(pause)
 
@@ -196,14 +200,18 @@ class Policy:
         """Whether one of ``max_attempts`` may be spent; what did not wake in its time is not waited for again."""
         return error.retryable and not self._is_asleep(error)
 
-    def _deadline(self, timeout: float | None) -> float | None:
-        """The earlier of the policy's and the call's; raises ModelTimeoutError if no time is left to try."""
+    def _attempt(self, timeout: float | None) -> Attempt:
+        """The limits of this call's attempts; raises ModelTimeoutError if no time is left to try."""
         limit = self.limit(timeout)
-        if limit is None:
-            return None
-        if limit <= 0:
+        if limit is None and self.first_event_timeout is None and self.event_timeout is None:
+            return UNLIMITED
+        if limit is not None and limit <= 0:
             raise ModelTimeoutError("the deadline passed before the call was made")
-        return self.clock() + limit
+        return Attempt(
+            deadline=None if limit is None else self.clock() + limit,
+            first_event=self.first_event_timeout,
+            between_events=self.event_timeout,
+        )
 
 
 class _Gate:
@@ -281,12 +289,12 @@ class _Trial:
         self._attempts = 0
         self._model_failures = 0
 
-    def run(self, attempt: Callable[[float | None], T]) -> T:
+    def run(self, attempt: Callable[[], T]) -> T:
         from tenacity import Retrying
 
         def again() -> T:
             self._count()
-            return attempt(self._deadline)
+            return attempt()
 
         try:
             return Retrying(sleep=self._policy.sleep, **self._questions())(again)
@@ -294,12 +302,12 @@ class _Trial:
             self._note(error)
             raise
 
-    async def run_async(self, attempt: Callable[[float | None], Awaitable[T]]) -> T:
+    async def run_async(self, attempt: Callable[[], Awaitable[T]]) -> T:
         from tenacity import AsyncRetrying
 
         async def again() -> T:
             self._count()
-            return await attempt(self._deadline)
+            return await attempt()
 
         questions = self._questions()
         if self._policy.sleep_async is not None:

@@ -6,7 +6,7 @@ innermost first, and what it does not answer goes on to moto. Besides that, moto
 one of inference components for as long. Nothing else of moto is changed, so clients that moto answers are answered here
 too, whenever they were made, and a nested or foreign ``mock_aws`` changes nothing.
 
-``Beside`` and ``Objects`` read and write moto's backends: what SageMaker's control plane asks of its neighbours.
+``Services`` and ``Objects`` read and write moto's backends: what an offline account asks of its neighbours.
 
 ``check`` compares what is used with what is there and names moto's version where it differs.
 """
@@ -23,7 +23,8 @@ from importlib.metadata import version
 from typing import Any, TypeAlias
 
 from awsllm.errors import ConfigurationError
-from awsllm.server.account.plane import Neighbours
+from awsllm.jumpstart.plan.scaling import DIMENSIONS
+from awsllm.server.account.neighbours import Neighbours
 from awsllm.types import JsonObject
 
 Responder: TypeAlias = Callable[[Any], Any]
@@ -49,9 +50,13 @@ def check() -> None:
         raise ConfigurationError("awsllm's mock_aws answers in-process: unset TEST_SERVER_MODE and TEST_PROXY_MODE")
     moved = [what for what, holds in _expectations().items() if not holds]
     if moved:
-        raise ConfigurationError(
-            f"moto {version('moto')} is not as awsllm.testing knows it ({', '.join(moved)}): install {SUPPORTED!r}"
-        )
+        raise _unknown(*moved)
+
+
+def _unknown(*moved: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"moto {version('moto')} is not as awsllm.testing knows it ({', '.join(moved)}): install {SUPPORTED!r}"
+    )
 
 
 def _expectations() -> dict[str, bool]:
@@ -140,20 +145,20 @@ def passed_through(service: str, url: str) -> bool:
     return bool(passthrough_service(service) or passthrough_url(url.partition("?")[0]))
 
 
-def endpoint_exists(name: str, region: str) -> bool:
-    """Whether a SageMaker endpoint was created in moto's default account."""
-    return name in _sagemaker(region).endpoints
-
-
-def _sagemaker(region: str) -> Any:
+def _sagemaker(region: str, attribute: str) -> Any:
+    """moto's own SageMaker resources of one kind, by name. Its backends are loaded with their services, so they are
+    checked here and not by ``check``."""
     from moto.core.models import DEFAULT_ACCOUNT_ID
     from moto.sagemaker.models import sagemaker_backends
 
-    return sagemaker_backends[DEFAULT_ACCOUNT_ID][region]
+    records = getattr(sagemaker_backends[DEFAULT_ACCOUNT_ID][region], attribute, None)
+    if not isinstance(records, Mapping):
+        raise _unknown(f"SageMakerModelBackend.{attribute}")
+    return records
 
 
-class Beside(Neighbours):
-    """moto's services beside the control plane: logs, alarms and scaling policies, and its own SageMaker resources
+class Services(Neighbours):
+    """moto's services beside the account: logs, alarms and scaling policies, and its own SageMaker resources
     (those that CloudFormation makes)."""
 
     def log(self, region: str, group: str, stream: str, lines: Sequence[str]) -> None:
@@ -186,10 +191,7 @@ class Beside(Neighbours):
         return min(max(steps, default=0), most or 0)
 
     def knows(self, region: str, kind: str, name: str) -> bool:
-        if kind not in _KINDS:
-            return False
-        records = getattr(_sagemaker(region), _KINDS[kind][0])
-        return name in records
+        return kind in _KINDS and name in _sagemaker(region, _KINDS[kind][0])
 
     def summaries(self, region: str, kind: str) -> list[JsonObject]:
         if kind not in _KINDS:
@@ -197,11 +199,11 @@ class Beside(Neighbours):
         attribute, members = _KINDS[kind]
         return [
             {member: _plain(getattr(record, name)) for member, name in members.items()}
-            for record in getattr(_sagemaker(region), attribute).values()
+            for record in _sagemaker(region, attribute).values()
         ]
 
 
-COMPONENT_DIMENSION = "sagemaker:inference-component:DesiredCopyCount"
+COMPONENT_DIMENSION = DIMENSIONS["component"]
 _CREATED = {"CreationTime": "creation_time"}
 # Kind to moto's attribute, and the members of a summary to the attributes of moto's records.
 _KINDS: Mapping[str, tuple[str, dict[str, str]]] = {
@@ -271,6 +273,13 @@ def _s3() -> Any:
 def _place(uri: str) -> tuple[str, str]:
     bucket, _, key = uri.removeprefix("s3://").partition("/")
     return bucket, key
+
+
+def mock(config: Any) -> Any:
+    """moto's own ``mock_aws``."""
+    from moto import mock_aws
+
+    return mock_aws(config=config)
 
 
 def decorate_class(mock: Any, cls: type) -> type:

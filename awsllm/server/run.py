@@ -32,7 +32,7 @@ from awsllm.errors import ConfigurationError
 from awsllm.models.references import parse_reference
 from awsllm.server.http.app import App, Receive, Send, create_app
 from awsllm.server.work import Models
-from awsllm.types import ConverseRequest, Message
+from awsllm.types import ConverseRequest, CountTokensRequest, Message
 
 if TYPE_CHECKING:
     from awsllm.backend import AsyncBackend
@@ -103,7 +103,7 @@ def running(
 
 
 def _application(backend: AsyncBackend | None, model: str, embed_model: str, api_key: str | None) -> App:
-    """Over ``backend``, or over the local models. The chat model is loaded here: what is wrong with it is told before
+    """Over ``backend``, or over the local models. The chat model is loaded here: what is wrong with it shows before
     anything listens, and the first caller does not wait for it."""
     if backend is not None:
         return create_app(backend, api_key=api_key)
@@ -115,7 +115,8 @@ def _application(backend: AsyncBackend | None, model: str, embed_model: str, api
     from awsllm.store import Store
 
     local = LocalBackend()
-    local.count_tokens(ConverseRequest(model=chat.model, messages=(Message.user("Hello"),)))
+    hello = ConverseRequest(model=chat.model, messages=(Message.user("Hello"),))
+    local.ask(CountTokensRequest(model=chat.model, converse=hello))
     Store().path(embed.model)
     return create_app(AsyncLocalBackend(local), Models(chat.model, embed.model), api_key=api_key)
 

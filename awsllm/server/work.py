@@ -1,34 +1,35 @@
-"""What the server makes of a request before any model runs, and of the model's answer: values, no I/O.
+"""What the server makes of a request before any model runs, and of the model's response: values, no I/O.
 
-``surface.plan`` turns an ``Incoming`` into ``Work``: the neutral request to give to a backend, and how its answer is
-written in the protocol that was spoken. A driver does the part between: ``server/app.py`` awaits an asynchronous
-backend, ``awsllm.testing`` calls a synchronous one inside the client's own call.
+``surfaces.routes.plan`` turns an ``Incoming`` into ``Work``: the neutral request to give to a backend, and how its
+response is written in the protocol that was spoken. A driver does the part between: ``server.http.app`` awaits an
+asynchronous backend, ``awsllm.testing`` calls a synchronous one inside the client's own call. Neither knows which
+operations there are.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar
 
 from msgspec.structs import replace
 
 from awsllm.types import (
     ConverseRequest,
-    ConverseResponse,
+    CountTokensRequest,
     EmbedRequest,
-    EmbedResponse,
-    ImageRequest,
-    ImageResponse,
+    Request,
     RerankRequest,
-    RerankResponse,
-    StreamEvent,
+    Streamed,
 )
 
 if TYPE_CHECKING:
-    from awsllm.server.account.containers import Container
+    from awsllm.server.container import Container
 
-Q = TypeVar("Q", bound=ConverseRequest | EmbedRequest | ImageRequest | RerankRequest)
+E = TypeVar("E")
+E_contra = TypeVar("E_contra", contravariant=True)
+Q = TypeVar("Q", bound=Request[Any])
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,71 +53,42 @@ class Reply:
     body: bytes
 
 
-class Encoder(Protocol):
+class StreamEncoder(Protocol[E_contra]):
     """Writes one stream's body, piece by piece."""
 
-    def event(self, event: StreamEvent) -> bytes: ...
+    def event(self, event: E_contra) -> bytes: ...
 
     def end(self) -> bytes:
         """The backend's events have ended. Raises ``StreamError`` if they were cut."""
 
     def failure(self, error: Exception) -> bytes:
-        """What tells the client that the stream broke after its 200."""
+        """What shows the client that the stream broke after its 200."""
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """Call ``converse`` and encode its response."""
+class Ask(Generic[R]):
+    """Ask a backend and encode its response."""
 
-    request: ConverseRequest
-    encode: Callable[[ConverseResponse], Reply]
+    request: Request[R]
+    encode: Callable[[R], Reply]
 
 
 @dataclass(frozen=True, slots=True)
-class Stream:
-    """Call ``converse_stream`` and encode its events. The reply has no Content-Length: with one, botocore delivers
+class Stream(Generic[E]):
+    """Stream from a backend and encode its events. The reply has no Content-Length: with one, botocore delivers
     everything at the end."""
 
-    request: ConverseRequest
+    request: Streamed[Any, E]
     headers: Mapping[str, str]
-    encoder: Encoder
+    encoder: StreamEncoder[E]
 
 
-@dataclass(frozen=True, slots=True)
-class Count:
-    """Call ``count_tokens`` and encode the number."""
-
-    request: ConverseRequest
-    encode: Callable[[int], Reply]
-
-
-@dataclass(frozen=True, slots=True)
-class Vectors:
-    """Call ``embed`` and encode its response."""
-
-    request: EmbedRequest
-    encode: Callable[[EmbedResponse], Reply]
-
-
-@dataclass(frozen=True, slots=True)
-class Pictures:
-    """Call ``generate_image`` and encode its response."""
-
-    request: ImageRequest
-    encode: Callable[[ImageResponse], Reply]
-
-
-@dataclass(frozen=True, slots=True)
-class Ranking:
-    """Call ``rerank`` and encode its response."""
-
-    request: RerankRequest
-    encode: Callable[[RerankResponse], Reply]
+Work: TypeAlias = Ask[Any] | Stream[Any] | Reply
 
 
 @dataclass(frozen=True, slots=True)
 class Models:
-    """What the backend knows its models by; None passes the caller's own id on."""
+    """What the backend knows its models by; None passes the caller's own id on, as do requests that neither means."""
 
     chat: str | None = None
     embed: str | None = None
@@ -124,13 +96,12 @@ class Models:
     def rename(self, request: Q) -> Q:
         """``request`` with the backend's name of the model."""
         match request:
-            case EmbedRequest() | RerankRequest():
-                name = self.embed
+            case CountTokensRequest(converse=converse) if self.chat is not None:
+                return replace(request, model=self.chat, converse=replace(converse, model=self.chat))
             case ConverseRequest():
                 name = self.chat
+            case EmbedRequest() | RerankRequest():
+                name = self.embed
             case _:
                 name = None
         return request if name is None else replace(request, model=name)
-
-
-Work: TypeAlias = Answer | Stream | Count | Vectors | Pictures | Ranking | Reply

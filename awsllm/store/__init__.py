@@ -32,19 +32,19 @@ from typing import IO, TYPE_CHECKING
 import msgspec
 
 from awsllm.errors import AwsllmError, ConfigurationError, ModelNotFoundError
-from awsllm.store.catalogue import MODELS, File, Hub, Model, Wheel
-from awsllm.store.fetch import Progress, sources
+from awsllm.store.catalogue import MODELS, File, HubCommit, Model, Wheel
+from awsllm.store.fetch import OnProgress, sources
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
 
-__all__ = ["MODELS", "Entry", "File", "Hub", "Model", "Store", "Wheel", "default_cache_dir"]
+__all__ = ["MODELS", "File", "HubCommit", "Model", "Store", "StoredModel", "Wheel", "default_cache_dir"]
 
 _STAMP = ".verified"
 _NAME = re.compile(r"\w[\w.-]*")
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True):
+class StoredModel(msgspec.Struct, frozen=True, kw_only=True):
     """A line of ``Store.list``. ``path`` is None where the model is not on this machine; ``size`` is in bytes."""
 
     name: str
@@ -74,7 +74,7 @@ class Store:
         """Where the model lies, or None where it would have to be fetched. Asks nothing of the network."""
         return _own_path(name) or _in_directory(name, self._models.get(name)) or self._cached(name)
 
-    def pull(self, name: str, progress: Progress | None = None) -> Path:
+    def pull(self, name: str, progress: OnProgress | None = None) -> Path:
         """Bring the model into the cache unless it is there. ``progress`` is called with bytes done and bytes in all of
         the file now being fetched."""
         model = self._model(name)
@@ -85,9 +85,9 @@ class Store:
             message = f"the model cache {self.cache_dir} cannot be used: {error}; set AWSLLM_CACHE to another directory"
             raise ConfigurationError(message) from error
 
-    def list(self) -> tuple[Entry, ...]:
+    def list(self) -> tuple[StoredModel, ...]:
         """Every model with a name, whether or not it is on this machine."""
-        return tuple(self._entry(model) for model in self._models.values())
+        return tuple(self._stored(model) for model in self._models.values())
 
     def remove(self, name: str) -> bool:
         """Delete the model and what was half fetched of it from the cache; False where there was nothing."""
@@ -100,9 +100,9 @@ class Store:
             shutil.rmtree(home, ignore_errors=True)
         return True
 
-    def _entry(self, model: Model) -> Entry:
+    def _stored(self, model: Model) -> StoredModel:
         path = self.find(model.name)
-        return Entry(
+        return StoredModel(
             name=model.name,
             kind=model.kind,
             license=model.license,
@@ -143,7 +143,7 @@ class Store:
             _lock(file)
             yield  # closing the file lets go of the lock
 
-    def _fetch(self, model: Model, progress: Progress | None) -> Path:
+    def _fetch(self, model: Model, progress: OnProgress | None) -> Path:
         """Try the sources in order; the lock is held."""
         failures: list[str] = []
         for label, source in sources(model):
@@ -173,7 +173,7 @@ class Store:
         (new / _STAMP).write_text(model.pins, encoding="ascii")
         home = self._home(model.name)
         home.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(home, ignore_errors=True)  # incomplete or of other pins: _cached said so
+        shutil.rmtree(home, ignore_errors=True)  # incomplete or of other pins: _cached found it so
         new.rename(home)
         shutil.rmtree(staging, ignore_errors=True)
         return _within(home, model)
@@ -249,7 +249,7 @@ def _lock(file: IO[bytes]) -> None:
 
 
 @contextlib.contextmanager
-def _reporting(name: str, progress: Progress | None) -> Iterator[Progress]:
+def _reporting(name: str, progress: OnProgress | None) -> Iterator[OnProgress]:
     """The caller's callback; without one, a bar on a terminal (drawn by rich where it is installed) or silence."""
     if progress is not None:
         yield progress
@@ -272,7 +272,7 @@ def _write_percent(name: str, done: int, total: int) -> None:
 
 
 @contextlib.contextmanager
-def _rich_bar(bar: type[Bar], name: str) -> Iterator[Progress]:
+def _rich_bar(bar: type[Bar], name: str) -> Iterator[OnProgress]:
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 

@@ -30,7 +30,7 @@ class Wheel(msgspec.Struct, frozen=True):
         return File(f"{self.project.replace('-', '_')}-{self.version}-py3-none-any.whl", self.size, self.sha256)
 
 
-class Hub(msgspec.Struct, frozen=True):
+class HubCommit(msgspec.Struct, frozen=True):
     """A repository on the Hugging Face hub at a commit whose files are the pinned ones."""
 
     repository: str
@@ -45,7 +45,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     license: str
     files: tuple[File, ...]
     wheel: Wheel
-    hub: Hub | None = None
+    hub: HubCommit | None = None
 
     @property
     def size(self) -> int:
@@ -110,7 +110,7 @@ MODELS: Mapping[str, Model] = {
                 "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
             ),
             # Several public projects pin these hashes to this commit, one after checking its git objects (2026-11).
-            hub=Hub("sentence-transformers/all-MiniLM-L6-v2", "1110a243fdf4706b3f48f1d95db1a4f5529b4d41"),
+            hub=HubCommit("sentence-transformers/all-MiniLM-L6-v2", "1110a243fdf4706b3f48f1d95db1a4f5529b4d41"),
         ),
     )
 }

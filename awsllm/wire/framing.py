@@ -1,7 +1,7 @@
-"""How a container's stream carries JSON: server-sent events or JSON lines, one decoder for both.
+"""How a model server's stream carries JSON: server-sent events or JSON lines, one decoder for both.
 
-The service cuts the container's bytes anywhere: inside a UTF-8 character, inside ``data:``, inside an object; a piece
-may hold several lines, and the last line may lack its end. Servers add their own: objects glued together, comments,
+Whoever carries the bytes cuts them anywhere: inside a UTF-8 character, inside ``data:``, inside an object; a piece may
+hold several lines, and the last line may lack its end. Servers add their own: objects glued together, comments,
 CRLF, ``data:`` with or without a space, pretty-printed JSON, one value over several ``data:`` lines.
 
 All that frames values is ASCII, which never occurs inside a multi-byte character, so the decoder works on bytes. The
@@ -42,6 +42,11 @@ _STRING_REST = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+', re.DOTALL)
 def encode_sse(value: JsonValue) -> bytes:
     """One value as one server-sent event."""
     return b"data: " + msgspec.json.encode(value) + b"\n\n"
+
+
+def encode_line(value: JsonValue) -> bytes:
+    """One value as one JSON line."""
+    return msgspec.json.encode(value) + b"\n"
 
 
 class FramingDecoder:

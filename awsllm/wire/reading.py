@@ -43,6 +43,13 @@ class MalformedError(ValidationError):
         self.args = (self.message,)
 
 
+def json_object(value: JsonValue) -> JsonObject:
+    """A whole body, which is JSON and must be an object."""
+    if not isinstance(value, dict):
+        raise MalformedError("the body must be a JSON object")
+    return value
+
+
 def optional(wire: JsonObject, name: str, kind: type[T]) -> T | None:
     """The member, or None where it is absent. Whole floats count as integers, integers as floats, tuples as lists."""
     value = wire.get(name)
@@ -98,6 +105,11 @@ def structures(wire: JsonObject, name: str, decode: Callable[[JsonObject], T]) -
     """A list of structures, decoded; empty where it is absent."""
     values = optional(wire, name, list)
     return () if values is None else elements(values, name, decode)
+
+
+def objects(wire: JsonObject, name: str) -> tuple[JsonObject, ...]:
+    """A list of structures as they are; empty where it is absent."""
+    return structures(wire, name, lambda value: value)
 
 
 def elements(values: list[Any], name: str, decode: Callable[[JsonObject], T]) -> tuple[T, ...]:

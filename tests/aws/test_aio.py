@@ -1,6 +1,6 @@
 """What only the asynchronous transport promises: cancellation, a loop that is never blocked, many calls at once.
 
-What both transports promise is tested in ``test_aws_http.py``.
+What both transports promise is tested in ``test_http.py``.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from moto import mock_aws
 from awsllm.aws.aio import AsyncHttpTransport
 from awsllm.aws.call import Call, HttpRequest, StreamCall
 from awsllm.aws.session import AwsSession
+from awsllm.backend import Attempt
 from awsllm.errors import AwsllmError, ConfigurationError, ModelTimeoutError, ServerError
 
 REQUEST = HttpRequest("bedrock-runtime", "POST", "/model/m/converse")
@@ -51,7 +52,7 @@ class Server:
 
     def __init__(self, answer: bytes | None) -> None:
         self.answer = answer
-        self.asked = asyncio.Semaphore(0)
+        self.received = asyncio.Semaphore(0)
         self.gone = asyncio.Semaphore(0)
         self.open = 0
         self.most = 0
@@ -63,7 +64,7 @@ class Server:
         try:
             while head := await reader.readuntil(b"\r\n\r\n"):
                 assert head
-                self.asked.release()
+                self.received.release()
                 await self.respond(writer)
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
@@ -116,7 +117,7 @@ def test_cancelling_a_call_closes_its_connection() -> None:
         server = Server(None)
         async with serving(server) as transport:
             task = asyncio.create_task(transport.send(CALL))
-            await server.asked.acquire()
+            await server.received.acquire()
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
@@ -164,9 +165,9 @@ def test_waiting_for_a_connection_counts_towards_the_deadline() -> None:
         server = Server(None)
         async with serving(server, max_connections=1) as transport:
             first = asyncio.create_task(transport.send(CALL))
-            await server.asked.acquire()
+            await server.received.acquire()
             with pytest.raises(ModelTimeoutError, match="deadline"):
-                await transport.send(CALL, deadline=time.monotonic() + 0.1)
+                await transport.send(CALL, Attempt(deadline=time.monotonic() + 0.1))
             first.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await first
@@ -179,7 +180,7 @@ def test_a_timeout_of_the_callers_is_not_ours() -> None:
         async with serving(Server(None)) as transport:
             with pytest.raises(TimeoutError) as caught:
                 async with asyncio.timeout(0.05):
-                    await transport.send(CALL, deadline=time.monotonic() + 60)
+                    await transport.send(CALL, Attempt(deadline=time.monotonic() + 60))
             assert not isinstance(caught.value, AwsllmError)
 
     run(test)

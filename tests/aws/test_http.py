@@ -1,5 +1,5 @@
-"""Both transports against a server on loopback that answers, stalls, cuts and refuses as told; then TLS, proxies and
-moto.
+"""Both transports against a server on loopback that answers, stalls, cuts and refuses as a test says; then TLS, proxies
+and moto.
 
 Each test runs for the synchronous and the asynchronous transport alike, through ``Client`` below. Where a test says
 that something ends, the server would otherwise go on for ever, so that a failure shows as a hang and not as a matter
@@ -42,6 +42,7 @@ from awsllm.aws.aio import AsyncHttpTransport
 from awsllm.aws.call import Call, HttpRequest, HttpResponse, StreamCall
 from awsllm.aws.http import HttpTransport
 from awsllm.aws.session import AwsSession
+from awsllm.backend import Attempt
 from awsllm.errors import (
     AwsllmError,
     ConfigurationError,
@@ -255,13 +256,14 @@ class Client:
         self.loop = asyncio.new_event_loop() if kind == "async" else None
         self.transport: Any = AsyncHttpTransport(session, **options) if self.loop else HttpTransport(session, **options)
 
-    def send(self, call: Call[Any] = CALL, deadline: float | None = None) -> Any:
+    def send(self, call: Call[Any] = CALL, **limits: float) -> Any:
         if self.loop is None:
-            return self.transport.send(call, deadline=deadline)
-        return self.loop.run_until_complete(self.transport.send(call, deadline=deadline))
+            return self.transport.send(call, Attempt(**limits))
+        return self.loop.run_until_complete(self.transport.send(call, Attempt(**limits)))
 
-    def stream(self, call: StreamCall[Any] = STREAM, deadline: float | None = None) -> Iterator[Any]:
-        events = self.transport.stream(call, deadline=deadline)
+    def stream(self, call: StreamCall[Any] = STREAM, **limits: float) -> Iterator[Any]:
+        """``limits`` are an attempt's."""
+        events = self.transport.stream(call, Attempt(**limits))
         if self.loop is None:
             yield from events
             return
@@ -408,7 +410,7 @@ def test_a_header_cannot_smuggle(connect: Connect) -> None:
     assert server.requests == []
 
 
-# Errors of answers, of transport and of time
+# Errors of responses, of transport and of time
 
 
 @pytest.mark.parametrize(
@@ -423,7 +425,7 @@ def test_a_header_cannot_smuggle(connect: Connect) -> None:
     ids=["429", "html 400", "redirect", "503", "chunked 503"],
 )
 @pytest.mark.parametrize("streaming", [False, True])
-def test_an_error_answer_is_read_whole_and_decoded(
+def test_an_error_response_is_read_whole_and_decoded(
     behaviour: Behaviour, kind: type[AwsllmError], streaming: bool, connect: Connect
 ) -> None:
     with FaultServer(behaviour, reply(b"end\n")) as server:
@@ -452,7 +454,7 @@ GARBLED = raw(CHUNKED + chunk(b"a\nb\n") + b"zz\r\n")
 
 
 @pytest.mark.parametrize("behaviour", [*BROKEN.values(), *CUT.values(), GARBLED], ids=[*BROKEN, *CUT, "garbled"])
-def test_an_answer_that_breaks_is_a_server_error(behaviour: Behaviour, connect: Connect) -> None:
+def test_a_response_that_breaks_is_a_server_error(behaviour: Behaviour, connect: Connect) -> None:
     with FaultServer(behaviour) as server:
         with pytest.raises(ServerError) as caught:
             connect(server.url).send()
@@ -600,9 +602,82 @@ def test_no_error_tells_a_secret(connect: Connect) -> None:
     for name, behaviour in (BROKEN | CUT | {"garbled": GARBLED}).items():
         with FaultServer(behaviour) as server, pytest.raises(AwsllmError) as caught:
             list(connect(server.url).stream())
-        told = "".join(traceback.format_exception(caught.value))
+        text = "".join(traceback.format_exception(caught.value))
         for canary in (SECRET, "private prompt", "Signature="):
-            assert canary not in told, name
+            assert canary not in text, name
+
+
+# The limits of a stream's events
+
+
+def paced(events: Iterator[bytes]) -> tuple[list[bytes], AwsllmError]:
+    """The events that came, and the error that ended them."""
+    seen: list[bytes] = []
+    with pytest.raises(AwsllmError) as caught:
+        for event in events:
+            seen.append(event)  # noqa: PERF402 -- those before the error count
+    return seen, caught.value
+
+
+@pytest.mark.parametrize("before", [b"", b"HTTP/1.1 200 OK\r\n", CHUNKED, CHUNKED + chunk(b"half a li")])
+def test_a_first_event_that_is_late(before: bytes, connect: Connect) -> None:
+    """A head is no event, nor is half a frame."""
+    with FaultServer(raw(before, "stall")) as server:
+        seen, error = paced(connect(server.url).stream(first_event=0.1, between_events=60.0))
+        assert server.hung_up.wait(10)
+    assert seen == []
+    assert type(error) is ModelTimeoutError
+    assert "no event within 0.1 s (first_event)" in str(error)
+
+
+def test_a_pause_between_events(connect: Connect) -> None:
+    with FaultServer(raw(CHUNKED + chunk(b"a\nb\nhalf"), "stall")) as server:
+        seen, error = paced(connect(server.url).stream(first_event=60.0, between_events=0.1))
+        assert server.hung_up.wait(10)
+    assert seen == [b"a", b"b"]
+    assert isinstance(error, StreamError)
+    assert not error.retryable
+    assert "no event for 0.1 s (between_events)" in str(error)
+    assert isinstance(error.__cause__, ModelTimeoutError)
+
+
+@pytest.mark.parametrize("events", [b"", b"a\n"])
+def test_bytes_that_are_no_event_do_not_count(events: bytes, connect: Connect) -> None:
+    def behave(c: Connection) -> None:
+        c.send(CHUNKED + (chunk(events) if events else b""))
+        c.drip(chunk(b"x"))
+
+    limits: dict[str, Any] = {"between_events": 0.1} if events else {"first_event": 0.1}
+    with FaultServer(behave) as server:
+        seen, error = paced(connect(server.url).stream(**limits))
+    assert (seen, type(error)) == (([b"a"], StreamError) if events else ([], ModelTimeoutError))
+    assert next(iter(limits)) in str(error)
+
+
+def test_the_limits_hold_for_the_head_of_an_error_and_its_body(connect: Connect) -> None:
+    with FaultServer(raw(head("503 Down", Content_Length=100) + b"dow", "stall")) as server:
+        _, error = paced(connect(server.url).stream(first_event=0.1))
+    assert type(error) is ModelTimeoutError
+
+
+def test_what_the_caller_does_between_two_events_is_not_counted(connect: Connect) -> None:
+    with FaultServer(chunked(b"a\n", b"end\n")) as server:
+        events = connect(server.url).stream(between_events=0.1)
+        assert next(events) == b"a"
+        time.sleep(0.2)
+        assert list(events) == [b"end"]
+
+
+@pytest.mark.parametrize("limits", [{"first_event": 60.0}, {"between_events": 60.0}, {}])
+def test_the_nearest_limit_decides(limits: dict[str, Any], connect: Connect) -> None:
+    """The deadline, however long the events may take; without one, the pause that the transport allows."""
+    with FaultServer(raw(CHUNKED + chunk(b"a\n"), "stall")) as server:
+        seen, error = paced(connect(server.url).stream(deadline=soon(), **limits))
+        assert (seen, type(error)) == ([b"a"], ModelTimeoutError)
+        assert "the deadline passed" in str(error)
+        seen, error = paced(connect(server.url, read_timeout=0.1).stream(**limits))
+        assert (seen, type(error)) == ([b"a"], StreamError)
+        assert "read_timeout" in str(error)
 
 
 # Streams
@@ -652,11 +727,11 @@ def test_a_decoders_error_passes_and_closes_the_connection(connect: Connect) -> 
         assert server.hung_up.wait(10)
 
 
-# With the policy: how often a server is asked
+# With the policy: how often a request is sent
 
 
 @pytest.mark.parametrize(
-    ("behaviour", "asked"),
+    ("behaviour", "requests"),
     [
         (reply(b"", "400 Bad Request"), 1),
         (reply(b"", "429 Too Many Requests"), 3),
@@ -668,12 +743,12 @@ def test_a_decoders_error_passes_and_closes_the_connection(connect: Connect) -> 
     ],
     ids=["400", "429", "503", "424", "reset", "short body", "silence"],
 )
-def test_a_server_is_asked_as_often_as_the_policy_says(behaviour: Behaviour, asked: int) -> None:
+def test_a_server_is_sent_as_many_requests_as_the_policy_says(behaviour: Behaviour, requests: int) -> None:
     with FaultServer(behaviour) as server:
         transport = HttpTransport(AwsSession(endpoint_url=server.url), read_timeout=0.1)
         with pytest.raises(AwsllmError):
-            Policy(sleep=lambda seconds: None).run(lambda deadline: transport.send(CALL, deadline=deadline))
-        assert len(server.requests) == asked
+            Policy(sleep=lambda seconds: None).run(lambda attempt: transport.send(CALL, attempt))
+        assert len(server.requests) == requests
         transport.close()
 
 
@@ -681,7 +756,7 @@ def test_nothing_is_sent_again_after_a_first_event() -> None:
     with FaultServer(raw(CHUNKED), CUT["no last chunk"], chunked(b"end\n")) as server:
         transport = HttpTransport(AwsSession(endpoint_url=server.url))
         events = Policy(sleep=lambda seconds: None, max_attempts=9).iterate(
-            lambda deadline: transport.stream(STREAM, deadline=deadline)
+            lambda attempt: transport.stream(STREAM, attempt)
         )
         assert [next(events), next(events)] == [b"a", b"b"]
         with pytest.raises(StreamError):
@@ -945,7 +1020,7 @@ def test_moto_answers_a_session_older_than_its_import(kind: str) -> None:
         "from awsllm.aws.http import HttpTransport\n"
         "from awsllm.aws.session import AwsSession\n"
         f"session = AwsSession(session=boto3.Session() if {kind == 'session'} else None)\n"
-        "session.settings\n"
+        "session.config\n"
         "transport = HttpTransport(session)\n"
         "from moto import mock_aws\n"
         "request = HttpRequest('sagemaker-runtime', 'POST', '/endpoints/e/invocations')\n"

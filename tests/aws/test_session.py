@@ -35,7 +35,7 @@ from awsllm.aws.signing import SignedRequest, add_sigv4, sign, split_url
 from awsllm.errors import AccessDeniedError, ConfigurationError
 
 KEYS = {"AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"}
-CALLS = {
+CALLS: dict[str, tuple[str, dict[str, Any]]] = {
     "bedrock-runtime": ("converse", {"modelId": "m", "messages": [{"role": "user", "content": [{"text": "hi"}]}]}),
     "sagemaker-runtime": ("invoke_endpoint", {"EndpointName": "e", "Body": b"{}"}),
 }
@@ -202,8 +202,8 @@ def test_a_sessions_default_config_counts() -> None:
     )
     session = boto3.Session(botocore_session=core)
     assert our_origin("bedrock-runtime", session=session) == boto3_origin("bedrock-runtime", session=session)
-    settings = AwsSession(session=session).settings
-    assert (settings.client_cert, settings.proxies) == ("cert.pem", {"https": "p:1"})
+    config = AwsSession(session=session).config
+    assert (config.client_cert, config.proxies) == ("cert.pem", {"https": "p:1"})
 
 
 def test_region_order(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
@@ -313,14 +313,14 @@ def test_bearer_alone_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("variable", ["AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE"])
 def test_ca_bundle(variable: str, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert AwsSession().settings.verify is True
+    assert AwsSession().config.verify is True
     monkeypatch.setenv(variable, "/bundle.pem")
-    assert AwsSession().settings.verify == "/bundle.pem"
+    assert AwsSession().config.verify == "/bundle.pem"
     write_config(home, {"default": {"ca_bundle": "/other.pem"}})
-    assert AwsSession().settings.verify == ("/bundle.pem" if variable == "AWS_CA_BUNDLE" else "/other.pem")
+    assert AwsSession().config.verify == ("/bundle.pem" if variable == "AWS_CA_BUNDLE" else "/other.pem")
     monkeypatch.setenv("AWS_CA_BUNDLE", " ")
     with pytest.raises(ConfigurationError, match="CA bundle"):
-        _ = AwsSession().settings
+        _ = AwsSession().config
 
 
 segment = st.text(st.characters(codec="utf-8", exclude_categories=["Cs", "Cc"]), max_size=12)
@@ -347,12 +347,13 @@ def test_signatures_equal_botocores(
     headers = {name.lower(): value for name, value in headers.items()}
     theirs = AWSRequest("POST", f"{base}{target}", dict(headers), body)
     now = datetime.datetime(2026, 11, 23, 21, 41, 1, tzinfo=datetime.UTC)
+    access, secret = KEYS.values()
     with mock.patch("botocore.auth.get_current_datetime", return_value=now.replace(tzinfo=None)):
-        SigV4Auth(BotocoreCredentials(*KEYS.values(), token), "bedrock", "eu-west-1").add_auth(theirs)
+        SigV4Auth(BotocoreCredentials(access, secret, token), "bedrock", "eu-west-1").add_auth(theirs)
     origin, _ = split_url(base)
     ours = SignedRequest("POST", origin, target, {**headers, "Host": origin.authority}, body)
     endpoint = Endpoint("bedrock-runtime", base, "eu-west-1", "bedrock")
-    add_sigv4(ours, Credentials(*KEYS.values(), token), endpoint, now.timestamp())
+    add_sigv4(ours, Credentials(access, secret, token), endpoint, now.timestamp())
     added = ("Authorization", "X-Amz-Date", "X-Amz-Security-Token")
     assert {name: ours.headers.get(name) for name in added} == {name: theirs.headers[name] for name in added}
 

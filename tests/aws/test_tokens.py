@@ -1,8 +1,6 @@
 """SageMaker's bearer tokens, judged by botocore's own query signer, and the route that takes them."""
 
-import http.server
 import json
-import threading
 import urllib.request
 from base64 import b64decode
 from datetime import UTC, datetime
@@ -27,6 +25,7 @@ from awsllm.errors import (
     ServerError,
     ValidationError,
 )
+from tests.support.loopback import Received, Response, serving
 
 NOW = 1_790_000_000.0
 
@@ -112,22 +111,6 @@ def test_the_key_is_not_shown() -> None:
     assert route.api_key not in str(dict(route.__rich_repr__()))
 
 
-class Route(http.server.BaseHTTPRequestHandler):
-    """The route as reported: bearer only, chat completions only."""
-
-    seen: list[tuple[str, str, Any]]
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.seen.append((self.path, self.headers["Authorization"], body))
-        self.send_response(200)
-        self.end_headers()
-        self.wfile.write(b'{"choices":[{"message":{"role":"assistant","content":"Hi"}}]}')
-
-    def log_message(self, *args: Any) -> None:
-        """Quiet."""
-
-
 def call(route: OpenAIRoute) -> Any:
     """As every OpenAI client calls: a path under the base URL, the key as a bearer."""
     body = json.dumps({"model": "", "messages": [{"role": "user", "content": "Hello"}]}).encode()
@@ -137,20 +120,23 @@ def call(route: OpenAIRoute) -> Any:
 
 
 def test_a_call_over_the_route() -> None:
-    seen: list[tuple[str, str, Any]] = []
-    handler = type("Handler", (Route,), {"seen": seen})
-    with http.server.HTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.handle_request)
-        thread.start()
-        session = session_with(endpoint_url=f"http://127.0.0.1:{server.server_port}")
-        route = openai_route(session, "ep/ic", clock=lambda: NOW)
+    seen: list[Received] = []
+
+    def respond(request: Received) -> Response:
+        seen.append(request)
+        return Response(b'{"choices":[{"message":{"role":"assistant","content":"Hi"}}]}')
+
+    with serving(respond) as url:
+        route = openai_route(session_with(endpoint_url=url), "ep/ic", clock=lambda: NOW)
         reply = call(route)
-        thread.join()
     assert reply["choices"][0]["message"]["content"] == "Hi"
-    path, authorization, body = seen[0]
-    assert path == "/endpoints/ep/inference-components/ic/openai/v1/chat/completions"
-    assert authorization == f"Bearer {route.api_key}"
-    assert body["messages"][0]["content"] == "Hello"
+    [request] = seen
+    assert (request.method, request.path) == (
+        "POST",
+        "/endpoints/ep/inference-components/ic/openai/v1/chat/completions",
+    )
+    assert request.header("Authorization") == f"Bearer {route.api_key}"
+    assert json.loads(request.body)["messages"][0]["content"] == "Hello"
 
 
 def failed(status: int, message: str, kind: str = "server_error", code: str = "model_error") -> HttpResponse:
@@ -159,12 +145,12 @@ def failed(status: int, message: str, kind: str = "server_error", code: str = "m
 
 
 def test_errors_do_not_tell_the_account() -> None:
-    told = (
+    message = (
         'Received client error (400) from primary with message "{"error":"too hot"}". See '
         "https://us-east-1.console.aws.amazon.com/cloudwatch/home?region=us-east-1#log=x in account 111122223333 "
         "for more information."
     )
-    error = route_error(failed(424, told))
+    error = route_error(failed(424, message))
     assert isinstance(error, ServerError)
     assert "111122223333" not in str(error)
     assert "console" not in str(error)

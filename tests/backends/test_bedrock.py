@@ -1,41 +1,44 @@
 """Bedrock's backends: the calls they make, judged by boto3, and what they do with answers, errors and streams."""
 
 import asyncio
-import threading
-from collections.abc import AsyncIterator, Callable, Iterator
-from functools import cache
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import SimpleNamespace
+from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
-import boto3
 import msgspec
 import pytest
-from botocore.awsrequest import AWSResponse
 
 from awsllm import errors
-from awsllm.aws.call import Call, HttpRequest, HttpResponse, StreamCall
+from awsllm.aws.call import HttpRequest, HttpResponse
+from awsllm.aws.session import AwsSession
+from awsllm.backend import Attempt
 from awsllm.backends import bedrock
-from awsllm.backends.bedrock import EMBED_CONCURRENCY, AsyncBedrockBackend, BedrockBackend
+from awsllm.backends.bedrock import CONCURRENCY, AsyncBedrockBackend, BedrockBackend
 from awsllm.stream import fold, replay
 from awsllm.types import (
     Bytes,
     ConverseRequest,
     ConverseResponse,
+    CountTokensRequest,
     EmbedRequest,
     GuardrailConfig,
     Image,
     InferenceConfig,
     Message,
     MessageStart,
+    Request,
     Text,
     ToolSpec,
     Usage,
 )
 from awsllm.wire import converse
 from awsllm.wire.amazon import titan
+from awsllm.wire.body import Settings
 from awsllm.wire.eventstream import encode_event_frame, encode_exception_frame
+from tests.support import boto3_requests
+from tests.support.loopback import Received, Response, aws_session
+from tests.support.transports import AsyncStubTransport, Reply, StubTransport
 
 MODELS = [
     "amazon.nova-lite-v1:0",
@@ -53,6 +56,7 @@ ASKED = ConverseRequest(
     extra={"top_k": 3},
     request_metadata={"team": "x"},
 )
+COUNTED = CountTokensRequest(model=ASKED.model, converse=ASKED)
 ANSWER = ConverseResponse(
     message=Message.assistant("Hi there"),
     stop_reason="end_turn",
@@ -65,24 +69,7 @@ ANSWER = ConverseResponse(
 # --- the calls, against boto3's --------------------------------------------------------------------------------------
 
 
-@cache
-def boto3_session() -> boto3.Session:
-    return boto3.Session("AKID", "secret", region_name="us-east-1")
-
-
-def sent_by_boto3(operation: str, **members: object) -> Any:
-    """The request that boto3 would put on the wire: validated and serialised by botocore."""
-    client = boto3_session().client("bedrock-runtime")
-    sent: list[Any] = []
-
-    def answer(request: Any, **_: object) -> AWSResponse:
-        sent.append(request)
-        stream = iter([b"{}"])
-        return AWSResponse(request.url, 200, {}, SimpleNamespace(stream=lambda: stream, read=lambda *_: b"{}"))
-
-    client.meta.events.register("before-send.bedrock-runtime", answer)
-    getattr(client, operation)(**members)
-    return sent[0]
+sent_by_boto3 = partial(boto3_requests.sent_by_boto3, "bedrock-runtime")
 
 
 def assert_same(ours: HttpRequest, theirs: Any) -> None:
@@ -113,13 +100,15 @@ def test_what_json_cannot_carry_is_the_callers_fault(request_: ConverseRequest) 
 
 
 def test_count_tokens_as_boto3_sends_it() -> None:
-    members = converse.encode_count_tokens(ASKED)
-    assert_same(bedrock.count_tokens_call(ASKED).request, sent_by_boto3("count_tokens", modelId=ASKED.model, **members))
+    members = converse.encode_count_tokens(COUNTED)
+    assert_same(
+        bedrock.count_tokens_call(COUNTED).request, sent_by_boto3("count_tokens", modelId=ASKED.model, **members)
+    )
 
 
 def test_invoke_as_boto3_sends_it() -> None:
     body = {"inputText": "é", "dimensions": 256, "normalize": True}
-    (call,) = bedrock.embed_calls(EmbedRequest(model=TITAN, texts=("é",), dimensions=256, normalize=True))
+    (call,) = bedrock.embed_calls(EmbedRequest(model=TITAN, texts=("é",), dimensions=256, normalize=True)).calls
     theirs = sent_by_boto3(
         "invoke_model",
         modelId=TITAN,
@@ -131,69 +120,6 @@ def test_invoke_as_boto3_sends_it() -> None:
 
 
 # --- answers, over a transport that has them -------------------------------------------------------------------------
-
-Reply = Callable[[HttpRequest], HttpResponse]
-
-
-class StubTransport:
-    """Answers calls with what ``reply`` makes of the request; a stream comes byte by byte."""
-
-    def __init__(self, reply: Reply) -> None:
-        self.reply = reply
-        self.requests: list[HttpRequest] = []
-        self.deadlines: list[float | None] = []
-        self.in_flight = self.most_in_flight = 0
-        self.open_streams = 0
-        self.closed = False
-        self.lock = threading.Lock()
-
-    def send(self, call: Call[Any], *, deadline: float | None = None) -> Any:
-        self.requests.append(call.request)
-        self.deadlines.append(deadline)
-        response = self.reply(call.request)
-        if response.status >= 300:
-            raise call.error(response)
-        return call.decode(response)
-
-    def stream(self, call: StreamCall[Any], *, deadline: float | None = None) -> Iterator[Any]:
-        self.deadlines.append(deadline)
-        response = self.reply(call.request)
-        if response.status >= 300:
-            raise call.error(response)
-        decoder = call.decoder(HttpResponse(response.status, response.headers))
-        self.open_streams += 1
-        try:
-            for byte in response.body:
-                yield from decoder.feed(bytes((byte,)))
-            decoder.close()
-        finally:
-            self.open_streams -= 1
-
-    def close(self) -> None:
-        self.closed = True
-
-
-class AsyncStubTransport(StubTransport):
-    async def send(self, call: Call[Any], *, deadline: float | None = None) -> Any:
-        self.in_flight += 1
-        self.most_in_flight = max(self.most_in_flight, self.in_flight)
-        try:
-            await asyncio.sleep(0)
-            return super().send(call, deadline=deadline)
-        finally:
-            self.in_flight -= 1
-
-    async def stream(self, call: StreamCall[Any], *, deadline: float | None = None) -> AsyncIterator[Any]:  # type: ignore[override]
-        inner = super().stream(call, deadline=deadline)
-        try:
-            for event in inner:
-                await asyncio.sleep(0)
-                yield event
-        finally:
-            inner.close()  # type: ignore[attr-defined]
-
-    async def close(self) -> None:  # type: ignore[override]
-        super().close()
 
 
 def json_reply(value: object, status: int = 200, **headers: str) -> HttpResponse:
@@ -212,30 +138,33 @@ def stream_reply(*parts: bytes) -> HttpResponse:
 REFUSED = json_reply({"message": "Too many tokens"}, 429, **{"x-amzn-errortype": "ThrottlingException:http://x"})
 
 
-def both(call: str, request: object, reply: Reply) -> Iterator[tuple[Any, StubTransport]]:
+ATTEMPT = Attempt(deadline=5.0)
+
+
+def both(request: Request[Any], reply: Reply) -> Iterator[tuple[Any, StubTransport]]:
     """What the synchronous and the asynchronous backend give, as thunks: they must agree."""
     stub = StubTransport(reply)
-    yield lambda: getattr(BedrockBackend(stub), call)(request, deadline=5.0), stub
+    yield lambda: BedrockBackend(stub).ask(request, ATTEMPT), stub
     async_stub = AsyncStubTransport(reply)
-    yield lambda: asyncio.run(getattr(AsyncBedrockBackend(async_stub), call)(request, deadline=5.0)), async_stub  # type: ignore[arg-type]
+    yield lambda: asyncio.run(AsyncBedrockBackend(async_stub).ask(request, ATTEMPT)), async_stub
 
 
 def test_converse() -> None:
-    for answer, stub in both("converse", ASKED, lambda _: json_reply(converse.encode_response(ANSWER))):
+    for answer, stub in both(ASKED, lambda _: json_reply(converse.encode_response(ANSWER))):
         response = answer()
         assert (response.text, response.stop_reason, response.usage) == ("Hi there", "end_turn", Usage(3, 2, 5))
         assert (response.model, response.request_id) == (ASKED.model, "r1")
-        assert stub.deadlines == [5.0]
+        assert stub.attempts == [ATTEMPT]
 
 
 def test_count_tokens() -> None:
-    for answer, _ in both("count_tokens", ASKED, lambda _: json_reply({"inputTokens": 42})):
+    for answer, _ in both(COUNTED, lambda _: json_reply({"inputTokens": 42})):
         assert answer() == 42
 
 
-@pytest.mark.parametrize("call", ["converse", "count_tokens"])
-def test_errors_say_where(call: str) -> None:
-    for answer, _ in both(call, ASKED, lambda _: REFUSED):
+@pytest.mark.parametrize("request_", [ASKED, COUNTED], ids=["converse", "count_tokens"])
+def test_errors_say_where(request_: Request[Any]) -> None:
+    for answer, _ in both(request_, lambda _: REFUSED):
         with pytest.raises(errors.ThrottlingError) as caught:
             answer()
         assert (caught.value.backend, caught.value.model) == ("bedrock", ASKED.model)
@@ -244,7 +173,7 @@ def test_errors_say_where(call: str) -> None:
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b'{"output":', b'"\xff"', b"[" * 5000])
 def test_answers_that_are_no_answers(body: bytes) -> None:
-    for answer, _ in both("converse", ASKED, lambda _: HttpResponse(200, {"x-amzn-requestid": "r1"}, body)):
+    for answer, _ in both(ASKED, lambda _: HttpResponse(200, {"x-amzn-requestid": "r1"}, body)):
         with pytest.raises(errors.ServerError) as caught:
             answer()
         assert (caught.value.backend, caught.value.request_id) == ("bedrock", "r1")
@@ -261,8 +190,8 @@ def test_stream_folds_to_the_answer() -> None:
     def reply(_: HttpRequest) -> HttpResponse:
         return stream_reply(*frames(ANSWER))
 
-    assert fold(BedrockBackend(StubTransport(reply)).converse_stream(ASKED)) == ANSWER
-    assert fold(collect(AsyncBedrockBackend(AsyncStubTransport(reply)).converse_stream(ASKED))) == ANSWER
+    assert fold(BedrockBackend(StubTransport(reply)).stream(ASKED)) == ANSWER
+    assert fold(collect(AsyncBedrockBackend(AsyncStubTransport(reply)).stream(ASKED))) == ANSWER
 
 
 BROKEN = {
@@ -279,8 +208,8 @@ BROKEN = {
 @pytest.mark.parametrize(("reply", "kind"), BROKEN.values(), ids=BROKEN)
 def test_broken_streams_say_where(reply: HttpResponse, kind: type[errors.AwsllmError]) -> None:
     for read in (
-        lambda: list(BedrockBackend(StubTransport(lambda _: reply)).converse_stream(ASKED)),
-        lambda: collect(AsyncBedrockBackend(AsyncStubTransport(lambda _: reply)).converse_stream(ASKED)),
+        lambda: list(BedrockBackend(StubTransport(lambda _: reply)).stream(ASKED)),
+        lambda: collect(AsyncBedrockBackend(AsyncStubTransport(lambda _: reply)).stream(ASKED)),
     ):
         with pytest.raises(kind) as caught:
             read()
@@ -289,7 +218,7 @@ def test_broken_streams_say_where(reply: HttpResponse, kind: type[errors.AwsllmE
 
 def test_closing_a_stream_closes_the_transport_s() -> None:
     stub = StubTransport(lambda _: stream_reply(*frames(ANSWER)))
-    stream = BedrockBackend(stub).converse_stream(ASKED)
+    stream = BedrockBackend(stub).stream(ASKED)
     assert next(stream) == MessageStart("assistant")
     assert stub.open_streams == 1
     stream.close()  # type: ignore[attr-defined]
@@ -300,7 +229,7 @@ def test_closing_an_async_stream_closes_the_transport_s() -> None:
     stub = AsyncStubTransport(lambda _: stream_reply(*frames(ANSWER)))
 
     async def begin_and_close() -> None:
-        stream = AsyncBedrockBackend(stub).converse_stream(ASKED)
+        stream = AsyncBedrockBackend(stub).stream(ASKED)
         assert await anext(stream) == MessageStart("assistant")
         assert stub.open_streams == 1
         await stream.aclose()  # type: ignore[attr-defined]
@@ -314,7 +243,7 @@ def test_what_cannot_be_expressed_raises_before_anything_is_sent() -> None:
 
     asked = ConverseRequest(model="m", messages=(Message.user(Unknown("hologram")),))
     stub = StubTransport(lambda _: REFUSED)
-    for call in (BedrockBackend(stub).converse, BedrockBackend(stub).converse_stream):
+    for call in (BedrockBackend(stub).ask, BedrockBackend(stub).stream):
         with pytest.raises(errors.UnsupportedError, match="bedrock:m"):
             call(asked)
     assert stub.requests == []
@@ -339,25 +268,25 @@ def embed_reply(request: HttpRequest) -> HttpResponse:
 
 
 def test_embeddings_keep_their_order() -> None:
-    asked = EmbedRequest(model=TITAN, texts=tuple(map(str, range(3 * EMBED_CONCURRENCY))))
-    for answer, stub in both("embed", asked, embed_reply):
+    asked = EmbedRequest(model=TITAN, texts=tuple(map(str, range(3 * CONCURRENCY))))
+    for answer, stub in both(asked, embed_reply):
         response = answer()
-        assert response.vectors == [[float(n), 1.0] for n in range(3 * EMBED_CONCURRENCY)]
+        assert response.vectors == [[float(n), 1.0] for n in range(3 * CONCURRENCY)]
         assert response.usage == Usage(input_tokens=276, total_tokens=276)
         assert (response.model, response.request_id, len(response.raw)) == (TITAN, "r1", 24)
-        assert set(stub.deadlines) == {5.0}
-    assert stub.most_in_flight == EMBED_CONCURRENCY
+        assert set(stub.attempts) == {ATTEMPT}
+    assert stub.most_in_flight == CONCURRENCY
 
 
 @pytest.mark.parametrize("texts", [(), ("7",)])
 def test_embeddings_of_few(texts: tuple[str, ...]) -> None:
-    for answer, _ in both("embed", EmbedRequest(model=TITAN, texts=texts), embed_reply):
+    for answer, _ in both(EmbedRequest(model=TITAN, texts=texts), embed_reply):
         assert answer().vectors == [[float(text), 1.0] for text in texts]
 
 
 def test_embedding_fails_as_one() -> None:
     texts = ("bad", *map(str, range(200)))
-    for answer, stub in both("embed", EmbedRequest(model=TITAN, texts=texts), embed_reply):
+    for answer, stub in both(EmbedRequest(model=TITAN, texts=texts), embed_reply):
         with pytest.raises(errors.ThrottlingError) as caught:
             answer()
         assert (caught.value.backend, caught.value.model) == ("bedrock", TITAN)
@@ -370,86 +299,65 @@ def test_unknown_token_counts_stay_unknown() -> None:
         counted = {"inputTextTokenCount": 1} if b"1" in request.body else {}
         return json_reply({"embedding": [1.0], **counted})
 
-    for answer, _ in both("embed", EmbedRequest(model=TITAN, texts=("1", "2")), reply):
+    for answer, _ in both(EmbedRequest(model=TITAN, texts=("1", "2")), reply):
         assert answer().usage == Usage()
 
 
 def test_what_does_not_embed() -> None:
-    for answer, _ in both("embed", EmbedRequest(model="cohere.embed-english-v3", texts=("a",)), embed_reply):
+    for answer, _ in both(EmbedRequest(model="cohere.embed-english-v3", texts=("a",)), embed_reply):
         with pytest.raises(errors.UnsupportedError, match=r"bedrock:cohere.*titan-embed-text-v2"):
             answer()
 
 
 def test_knobs_titan_lacks() -> None:
     asked = EmbedRequest(model="amazon.titan-embed-text-v1", texts=("1",), normalize=True)
-    for answer, _ in both("embed", asked, embed_reply):
+    for answer, _ in both(asked, embed_reply):
         assert "normalize" in answer().warnings[0]
-    assert titan.V2.warnings(asked) == ()
+    assert titan.V2.warnings(asked, Settings()) == ()
 
 
 # --- over real sockets -----------------------------------------------------------------------------------------------
 
 
-class Service(BaseHTTPRequestHandler):
-    """Answers Converse with ANSWER, ConverseStream with its events, anything else with an error."""
-
-    protocol_version = "HTTP/1.1"
-
-    def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["content-length"]))
-        operation = self.path.rsplit("/", 1)[-1]
-        if operation == "converse":
-            body, status = msgspec.json.encode(converse.encode_response(ANSWER)), 200
-        elif operation == "converse-stream":
-            body, status = b"".join(frames(ANSWER)), 200
-        else:
-            body, status = b'{"message":"no such model"}', 404
-        self.send_response(status)
-        self.send_header("x-amzn-requestid", "r9")
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        pass
+def respond(request: Received) -> Response:
+    """Answers Converse whole and streamed, and knows no other operation."""
+    headers = {"x-amzn-requestid": "r9"}
+    match request.path.rpartition("/")[2]:
+        case "converse":
+            return Response(msgspec.json.encode(converse.encode_response(ANSWER)), headers=headers)
+        case "converse-stream":
+            return Response(b"".join(frames(ANSWER)), headers=headers)
+        case _:
+            return Response(b'{"message":"no such model"}', 404, headers)
 
 
 @pytest.fixture
-def session() -> Iterator[Any]:
-    from awsllm.aws.session import AwsSession
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Service) as server, pytest.MonkeyPatch.context() as patch:
-        server.daemon_threads = True
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        patch.setenv("AWS_ACCESS_KEY_ID", "AKID")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-        yield AwsSession(region="us-east-1", endpoint_url=f"http://127.0.0.1:{server.server_port}")
-        server.shutdown()
-        thread.join()
+def session() -> Iterator[AwsSession]:
+    with aws_session(respond) as session:
+        yield session
 
 
-def test_over_sockets(session: Any) -> None:
+def test_over_sockets(session: AwsSession) -> None:
     from awsllm.aws.http import HttpTransport
 
     backend = BedrockBackend(HttpTransport(session))
-    assert backend.converse(ASKED).request_id == "r9"
-    assert fold(backend.converse_stream(ASKED)) == ANSWER
+    assert backend.ask(ASKED).request_id == "r9"
+    assert fold(backend.stream(ASKED)) == ANSWER
     with pytest.raises(errors.ModelNotFoundError, match="no such model"):
-        backend.count_tokens(ASKED)
+        backend.ask(COUNTED)
     backend.close()
 
 
-def test_over_sockets_awaited(session: Any) -> None:
+def test_over_sockets_awaited(session: AwsSession) -> None:
     pytest.importorskip("aiohttp")
     from awsllm.aws.aio import AsyncHttpTransport
 
     async def run() -> None:
         backend = AsyncBedrockBackend(AsyncHttpTransport(session))
-        assert (await backend.converse(ASKED)).request_id == "r9"
-        assert fold([event async for event in backend.converse_stream(ASKED)]) == ANSWER
+        assert (await backend.ask(ASKED)).request_id == "r9"
+        assert fold([event async for event in backend.stream(ASKED)]) == ANSWER
         with pytest.raises(errors.ModelNotFoundError, match="no such model"):
-            await backend.count_tokens(ASKED)
+            await backend.ask(COUNTED)
         await backend.close()
 
     asyncio.run(run())

@@ -5,6 +5,7 @@ Bedrock and SageMaker are a server whose model follows a script; the local backe
 
 import asyncio
 from collections.abc import Iterator
+from typing import Any
 
 import msgspec
 import pytest
@@ -41,7 +42,7 @@ def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, "any")
 
 
-CASES = {
+CASES: dict[str, dict[str, Any]] = {
     "text": {"messages": "Hello"},
     "system": {"messages": "Hello", "system": "Be brief.", "temperature": 0.0},
     "turns": {"messages": [t.Message.user("Hi"), t.Message.assistant("Hi!"), t.Message.user("Bye")], "max_tokens": 40},
@@ -68,19 +69,19 @@ def comparable(response: awsllm.ConverseResponse) -> awsllm.ConverseResponse:
     )
 
 
-def four_ways(model: str, url: str, case: dict[str, object]) -> list[awsllm.ConverseResponse]:
+def four_ways(model: str, url: str, case: dict[str, Any]) -> list[awsllm.ConverseResponse]:
     options = {**case}
     messages = options.pop("messages")
 
     async def both() -> list[awsllm.ConverseResponse]:
         async with awsllm.AsyncClient(region="us-east-1", endpoint_url=url) as client:
-            whole = await client.converse(model, messages, **options)  # type: ignore[arg-type]
-            async with client.converse_stream(model, messages, **options) as stream:  # type: ignore[arg-type]
+            whole = await client.converse(model, messages, **options)
+            async with client.converse_stream(model, messages, **options) as stream:
                 return [whole, await stream.response]
 
     with awsllm.Client(region="us-east-1", endpoint_url=url) as client:
-        whole = client.converse(model, messages, **options)  # type: ignore[arg-type]
-        with client.converse_stream(model, messages, **options) as stream:  # type: ignore[arg-type]
+        whole = client.converse(model, messages, **options)
+        with client.converse_stream(model, messages, **options) as stream:
             return [whole, stream.response, *asyncio.run(both())]
 
 

@@ -72,7 +72,8 @@ def test_documents_named_after_files_get_different_names(tmp_path: Path) -> None
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "report.txt").write_text("x")
     given_name = Document("report (2)", DocumentText("y"))
-    pieces = ["Compare", tmp_path / "a/report.txt", given_name, tmp_path / "b/report.txt", tmp_path / "c/report.txt"]
+    files = [tmp_path / folder / "report.txt" for folder in ("a", "b", "c")]
+    pieces: list[Any] = ["Compare", files[0], given_name, *files[1:]]
     (turn,) = content.messages(pieces)
     names = [block.name for block in turn.content if isinstance(block, Document)]
     assert names == ["report", "report (2)", "report (3)", "report (4)"]

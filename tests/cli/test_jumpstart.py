@@ -2,31 +2,20 @@
 
 from __future__ import annotations
 
-import io
 import json
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import boto3
 import pytest
 
-from awsllm.cli import main
 from awsllm.testing import mock_aws
+from tests.support.command_line import Run, runner
 from tests.support.data import DATA
 
 DOCUMENTS = DATA / "jumpstart"
 GATED, OPEN = "example-gated-lmi-chat", "example-open-tgi-instruct"
-
-
-class Result(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-Run = Callable[..., Result]
 
 
 @pytest.fixture
@@ -35,16 +24,8 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
     monkeypatch.setenv("AWS_REGION", "us-east-1")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     monkeypatch.setenv("AWSLLM_SAGEMAKER_ROLE", "arn:aws:iam::123456789012:role/sagemaker")
-
-    def run(*arguments: str) -> Result:
-        monkeypatch.setattr(sys, "stdin", io.StringIO())
-        with pytest.raises(SystemExit) as left:
-            main(arguments)
-        code = left.value.code
-        return Result(code if isinstance(code, int) else int(bool(code)), *capsys.readouterr())
-
     with mock_aws(reply="Hello there.", documents=DOCUMENTS):
-        yield run
+        yield runner(monkeypatch, capsys)
 
 
 def remaining() -> dict[str, list[Any]]:

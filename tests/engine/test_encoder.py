@@ -1,6 +1,7 @@
 """Sentence vectors equal those of transformers' BertModel with sentence-transformers' pooling on the same weights."""
 
 import json
+import os
 import shutil
 
 import pytest
@@ -70,7 +71,7 @@ def copy(minilm, tmp_path):
     """The model's directory with one file changed."""
 
     def change(name, **members):
-        shutil.copytree(minilm, tmp_path / "m", copy_function=lambda a, b: shutil.os.symlink(a, b))
+        shutil.copytree(minilm, tmp_path / "m", copy_function=os.symlink)
         data = json.loads((tmp_path / "m" / name).read_text())
         (tmp_path / "m" / name).unlink()
         (tmp_path / "m" / name).write_text(json.dumps({**data, **members}))

@@ -2,6 +2,7 @@
 
 import json
 import random
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from awsllm.engine.grammar import GrammarCompiler, GrammarError, json_rule
 from awsllm.engine.tokenizer import Tokenizer
 from awsllm.store import Store
 
-PERSON = {
+PERSON: dict[str, Any] = {
     "type": "object",
     "properties": {
         "name": {"type": "string", "maxLength": 8},

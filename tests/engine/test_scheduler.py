@@ -17,7 +17,7 @@ from torch import Tensor
 from awsllm.engine import model, quant, weights
 from awsllm.engine.generate import Sampling, sample
 from awsllm.engine.model import Chunk, Decoder, KVCache
-from awsllm.engine.scheduler import BLOCK, ContextError, Generation, Scheduler, SchedulerError, Step
+from awsllm.engine.scheduler import BLOCK, ContextError, Generation, Scheduler, SchedulerError, TokenEvent
 
 VOCABULARY, HIDDEN, INNER, HEAD = 96, 64, 96, 16
 CONFIG = {
@@ -232,38 +232,38 @@ def test_cancel_stops_computing(start: Start) -> None:
     scheduler = start(watched, max_sequences=1)
     running, waiting, last = (scheduler.submit([i], greedy(50)) for i in range(3))
     watched.turns.release(2)
-    steps = iter(running)
-    assert [type(next(steps)), type(next(steps))] == [int, int]
+    tokens = iter(running)
+    assert [type(next(tokens)), type(next(tokens))] == [int, int]
     watched.entered.acquire()
     watched.entered.acquire()
     watched.entered.acquire()  # in its third pass
     running.cancel()
     waiting.cancel()
     watched.turns.release(100)
-    assert len(list(steps)) <= 1
+    assert len(list(tokens)) <= 1
     assert list(waiting) == []
     assert len(list(last)) == 50
     assert (running.finish_reason, waiting.finish_reason) == ("cancelled", "cancelled")
     assert len(watched.batches) == 3 + 50
 
 
-def test_steps_reach_a_callback(start: Start) -> None:
-    steps: list[Step] = []
-    generation = start().submit([1], greedy(3), on_token=steps.append)
+def test_events_reach_a_callback(start: Start) -> None:
+    events: list[TokenEvent] = []
+    generation = start().submit([1], greedy(3), on_token=events.append)
     tokens = list(generation)
-    assert [step.token for step in steps] == [*tokens, None]
-    assert steps[-1] == Step(None, "length")
+    assert [event.token for event in events] == [*tokens, None]
+    assert events[-1] == TokenEvent(None, "length")
 
 
-def test_waiting_for_a_step_can_be_bounded(start: Start) -> None:
+def test_waiting_for_an_event_can_be_bounded(start: Start) -> None:
     watched = Watched(tiny(), held=True)
     generation = start(watched).submit([1], greedy(1))
     with pytest.raises(TimeoutError):
-        generation.step(timeout=0)
+        generation.next_event(timeout=0)
     assert watched.turns is not None
     watched.turns.release()
-    assert generation.step().token is not None
-    assert generation.step() == generation.step() == Step(None, "length")
+    assert generation.next_event().token is not None
+    assert generation.next_event() == generation.next_event() == TokenEvent(None, "length")
 
 
 class Alternating:
@@ -296,7 +296,7 @@ def test_a_matcher_decides_what_may_come_and_when_it_ends(temperature: float, st
     assert generation.finish_reason == "stop"
 
 
-def break_down(step: Step) -> None:
+def break_down(event: TokenEvent) -> None:
     raise KeyError("reader")
 
 

@@ -1,5 +1,7 @@
 """Chat templates render as transformers renders them, and a hostile one is stopped."""
 
+from typing import Any
+
 import pytest
 
 from awsllm.engine.template import ChatTemplate, TemplateError
@@ -41,7 +43,8 @@ def judge():
     from transformers.utils.chat_template_utils import render_jinja_template
 
     def render(source, **variables):
-        [text], _ = render_jinja_template([CHAT], chat_template=source, **variables)
+        rendered: Any = render_jinja_template([CHAT], chat_template=source, **variables)
+        [text], _ = rendered
         return text
 
     return render

@@ -4,6 +4,7 @@ import contextlib
 import json
 import socket
 import threading
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -21,18 +22,17 @@ from awsllm.errors import (
     ConnectError,
     ModelTimeoutError,
     ServerError,
-    ThrottlingError,
     UnsupportedError,
     ValidationError,
 )
 from awsllm.jobs.asynchronous import MAX_INLINE, AsyncInference, invoke_async
 from awsllm.jumpstart.deploy.resources import call
-from awsllm.testing import mock_aws
-from awsllm.testing.scripted import ScriptedBackend
 from awsllm.types import ConverseRequest, ConverseResponse, EmbedRequest, Message, Text
+from awsllm.wire import endpoint
 from awsllm.wire.body import Settings
-from awsllm.wire.endpoint import formats
-from tests.support.offline_jobs import ROLE, Offline
+from tests.support.pace import Time
+from tests.support.plans import ROLE
+from tests.support.watched_aws import WatchedAws, error
 
 OUT, FAILED = "s3://my-bucket/out", "s3://my-bucket/failed"
 
@@ -44,11 +44,20 @@ def answer(request: ConverseRequest) -> str:
     return f"<{text}>"
 
 
-def deployed(form: str = "openai", *, failures: bool = True, asynchronous: bool = True) -> Offline:
-    offline = Offline(backend=ScriptedBackend(answer), formats={"ep": form})
-    output = {"S3OutputPath": OUT, **({"S3FailurePath": FAILED} if failures else {})}
-    deploy(offline.clients("sagemaker"), output if asynchronous else None)
-    return offline
+Deployed = Callable[..., WatchedAws]
+
+
+@pytest.fixture
+def deployed(new_aws: Callable[..., WatchedAws]) -> Deployed:
+    """An account with an asynchronous endpoint ``ep`` and a bucket, when called."""
+
+    def enter(form: str = "openai", *, failures: bool = True, asynchronous: bool = True) -> WatchedAws:
+        aws = new_aws(reply=answer, formats={"ep": form}, buckets=("my-bucket",))
+        output = {"S3OutputPath": OUT, **({"S3FailurePath": FAILED} if failures else {})}
+        deploy(aws.clients("sagemaker"), output if asynchronous else None)
+        return aws
+
+    return enter
 
 
 def deploy(sm: Any, output: dict[str, str] | None) -> None:
@@ -67,14 +76,14 @@ def ask(text: str = "Hello") -> ConverseRequest:
     return ConverseRequest(model="sagemaker:ep", messages=(Message("user", (Text(text),)),))
 
 
-def inference(offline: Offline, **options: Any) -> AsyncInference:
-    return AsyncInference("sagemaker:ep", offline.clients, pace=offline.pace, **options)
+def inference(aws: WatchedAws, **options: Any) -> AsyncInference:
+    return AsyncInference("sagemaker:ep", aws.clients, pace=Time().pace(1), **options)
 
 
 @pytest.mark.parametrize("form", ["openai", "tgi", "lmi"])
-def test_a_neutral_request_in_each_format(form: str) -> None:
-    offline = deployed(form)
-    waiting = inference(offline, format=formats.get(form)).invoke(ask())
+def test_a_neutral_request_in_each_format(deployed: Deployed, form: str) -> None:
+    aws = deployed(form)
+    waiting = inference(aws, format=endpoint.get(form)).invoke(ask())
     assert waiting.output.startswith(OUT)
     reply = waiting.result()
     assert isinstance(reply, ConverseResponse)
@@ -82,16 +91,16 @@ def test_a_neutral_request_in_each_format(form: str) -> None:
     assert waiting.done()
 
 
-def test_a_json_body_and_its_answer() -> None:
-    offline = deployed()
+def test_a_json_body_and_its_answer(deployed: Deployed) -> None:
+    aws = deployed()
     body = {"messages": [{"role": "user", "content": "Hi"}]}
-    assert inference(offline).invoke(body).result()["choices"][0]["message"]["content"] == "<Hi>"
-    by_function = invoke_async("ep", json.dumps(body).encode(), offline.clients, pace=offline.pace)
+    assert inference(aws).invoke(body).result()["choices"][0]["message"]["content"] == "<Hi>"
+    by_function = invoke_async("ep", json.dumps(body).encode(), aws.clients, pace=Time().pace(1))
     assert by_function.payload().json()["choices"][0]["message"]["content"] == "<Hi>"
 
 
-def test_a_container_that_fails_is_an_error_of_its_own() -> None:
-    waiting = inference(deployed(), format=formats.get("openai")).invoke(ask("boom"))
+def test_a_container_that_fails_is_an_error_of_its_own(deployed: Deployed) -> None:
+    waiting = inference(deployed(), format=endpoint.get("openai")).invoke(ask("boom"))
     with pytest.raises(AwsllmError, match="must not be boom"):
         waiting.result()
     with pytest.raises(AwsllmError, match="must not be boom"):  # again, without another look
@@ -99,51 +108,57 @@ def test_a_container_that_fails_is_an_error_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("missing", [404, 403])
-def test_what_is_not_there_yet(missing: int) -> None:
-    offline = deployed()
-    offline.objects.missing = missing
-    waiting = inference(offline).resume(f"{OUT}/later.out", f"{FAILED}/later-error.out")
+def test_what_is_not_there_yet(deployed: Deployed, missing: int) -> None:
+    aws = deployed()
+
+    def hide(operation: str, request: dict[str, Any]) -> None:
+        """What S3 says to who may not list the bucket."""
+        if missing == 403 and operation == "GetObject" and not aws.objects.list(f"{OUT}/later"):
+            raise error("AccessDenied", "Access Denied", operation, 403)
+
+    aws.before = hide
+    waiting = inference(aws).resume(f"{OUT}/later.out", f"{FAILED}/later-error.out")
     assert not waiting.done()
     with pytest.raises(ModelTimeoutError) as caught:
         waiting.wait(timeout=3)
     assert ("s3:GetObject" in str(caught.value)) == (missing == 403)
-    offline.objects.write(f"{OUT}/later.out", b'{"a": 1}')
+    aws.objects.write(f"{OUT}/later.out", b'{"a": 1}')
     assert waiting.wait(timeout=3).result() == {"a": 1}
 
 
-def test_a_failure_that_is_no_json() -> None:
-    offline = deployed()
-    offline.objects.write(f"{FAILED}/x", b"Received server error (500) from primary")
+def test_a_failure_that_is_no_json(deployed: Deployed) -> None:
+    aws = deployed()
+    aws.objects.write(f"{FAILED}/x", b"Received server error (500) from primary")
     with pytest.raises(ServerError, match=r"server error \(500\)"):
-        inference(offline).resume(f"{OUT}/x", f"{FAILED}/x").result()
-    offline.objects.write(f"{FAILED}/y", b'{"error": {"message": "too long", "type": "BadRequestError", "code": 400}}')
+        inference(aws).resume(f"{OUT}/x", f"{FAILED}/x").result()
+    aws.objects.write(f"{FAILED}/y", b'{"error": {"message": "too long", "type": "BadRequestError", "code": 400}}')
     with pytest.raises(ValidationError, match="too long"):
-        inference(offline).resume(f"{OUT}/y", f"{FAILED}/y").result()
+        inference(aws).resume(f"{OUT}/y", f"{FAILED}/y").result()
 
 
-def test_without_a_failure_path_only_time_tells() -> None:
-    offline = deployed(failures=False)
-    waiting = inference(offline, format=formats.get("openai")).invoke(ask("boom"))
+def test_without_a_failure_path_only_time_tells(deployed: Deployed) -> None:
+    aws = deployed(failures=False)
+    waiting = inference(aws, format=endpoint.get("openai")).invoke(ask("boom"))
     assert waiting.failure is None
     with pytest.raises(ModelTimeoutError):
         waiting.result(timeout=2)
 
 
-def test_large_bodies_go_through_s3() -> None:
-    offline = deployed()
+def test_large_bodies_go_through_s3(deployed: Deployed) -> None:
+    aws = deployed()
     large = ask("x" * MAX_INLINE)
-    form = formats.get("openai")
+    form = endpoint.get("openai")
     with pytest.raises(ValidationError, match="upload="):
-        inference(offline, format=form).invoke(large)
-    uploading = inference(offline, format=form, upload="s3://my-bucket/in/")
+        inference(aws, format=form).invoke(large)
+    uploading = inference(aws, format=form, upload="s3://my-bucket/in/")
     assert uploading.invoke(large).result().text.startswith("<xxx")
-    uploaded = [uri for uri in offline.objects.objects if uri.startswith("s3://my-bucket/in/")]
+    uploaded = aws.objects.list("s3://my-bucket/in/")
     assert len(uploaded) == 1
 
 
-def test_many_requests_in_order_and_a_failure_among_them() -> None:
-    offline = deployed()
-    many = inference(offline, format=formats.get("openai"))
+def test_many_requests_in_order_and_a_failure_among_them(deployed: Deployed) -> None:
+    aws = deployed()
+    many = inference(aws, format=endpoint.get("openai"))
     texts = ["a", "boom", "b", "c"]
     answers = list(many.map((ask(text) for text in texts), in_flight=2))
     assert [one.text if isinstance(one, ConverseResponse) else type(one) for one in answers] == [
@@ -154,61 +169,42 @@ def test_many_requests_in_order_and_a_failure_among_them() -> None:
     ]
 
 
-def test_what_is_refused_before_anything_is_sent() -> None:
-    offline = deployed()
+def test_what_is_refused_before_anything_is_sent(deployed: Deployed) -> None:
+    aws = deployed()
     with pytest.raises(ConfigurationError, match="format="):
-        inference(offline).invoke(ask())
+        inference(aws).invoke(ask())
     with pytest.raises(ValidationError, match="no inference components"):
-        AsyncInference("sagemaker:ep/component", offline.clients)
+        AsyncInference("sagemaker:ep/component", aws.clients)
     with pytest.raises(ValidationError, match="no JSON value"):
-        inference(offline).invoke({"a": object()})
+        inference(aws).invoke({"a": object()})
     with pytest.raises(UnsupportedError):
-        inference(offline, format=formats.get("tgi"), settings=Settings()).invoke(
-            EmbedRequest(model="ep", texts=("a",))
-        )
+        inference(aws, format=endpoint.get("tgi"), settings=Settings()).invoke(EmbedRequest(model="ep", texts=("a",)))
     with pytest.raises(ValidationError, match="no object in S3"):
-        inference(offline).resume("https://example.com/x").done()
+        inference(aws).resume("https://example.com/x").done()
 
 
-def test_the_service_s_own_refusals() -> None:
+def test_the_service_s_own_refusals(deployed: Deployed) -> None:
     with pytest.raises(AwsllmError, match="asynchronous"):
         inference(deployed(asynchronous=False)).invoke({})
-    offline = deployed()
+    aws = deployed()
     with pytest.raises(AwsllmError, match="does not exist"):
         call(
-            offline.clients, "sagemaker-runtime", "invoke_endpoint_async",
+            aws.clients, "sagemaker-runtime", "invoke_endpoint_async",
             EndpointName="ep", InputLocation="s3://my-bucket/none",
         )  # fmt: skip
 
 
-def test_other_errors_of_s3_are_told() -> None:
-    offline = deployed()
-    waiting = inference(offline).resume(f"{OUT}/x")
-
-    class Broken:
-        def get_object(self, **_: Any) -> Any:
-            raise AccessDeniedError("expired", status=401)
-
-    offline._made["s3"] = Broken()
+def test_other_errors_of_s3_are_told(deployed: Deployed) -> None:
+    aws = deployed()
+    waiting = inference(aws).resume(f"{OUT}/x")
+    aws.refuse("GetObject", code="ExpiredToken", text="expired", status=401)
     with pytest.raises(AccessDeniedError, match="expired"):
         waiting.done()
 
 
-def test_in_mock_aws() -> None:
-    """Over moto's S3, where a missing object is what S3 says it is."""
-    with mock_aws(reply=answer):
-        session = AwsSession(session=boto3.Session("a", "b", region_name="us-east-1"))
-        clients = partial(control.client, session=session)
-        clients("s3").create_bucket(Bucket="my-bucket")
-        deploy(clients("sagemaker"), {"S3OutputPath": OUT, "S3FailurePath": FAILED})
-        calls = AsyncInference("ep", clients, format=formats.get("openai"), upload="s3://my-bucket/in")
-        assert calls.invoke(ask()).result().text == "<Hello>"
-        assert calls.invoke(ask("y" * MAX_INLINE)).result().text.startswith("<yyy")
-        with pytest.raises(AwsllmError, match="must not be boom"):
-            calls.invoke(ask("boom")).result()
-        assert not calls.resume(f"{OUT}/none").done()
-        with pytest.raises(AwsllmError, match="bucket does not exist"):  # waiting would never end
-            calls.resume("s3://no-such-bucket/none").done()
+def test_a_bucket_that_does_not_exist(deployed: Deployed) -> None:
+    with pytest.raises(AwsllmError, match="bucket does not exist"):  # waiting would never end
+        inference(deployed()).resume("s3://no-such-bucket/none").done()
 
 
 def test_an_invocation_whose_answer_is_lost_is_not_sent_again() -> None:
@@ -233,39 +229,35 @@ def test_an_invocation_whose_answer_is_lost_is_not_sent_again() -> None:
     assert len(arrived) == 1
 
 
-def test_a_throttled_invocation_is_sent_again() -> None:
-    offline = deployed()
-    runtime = offline.clients("sagemaker-runtime")
-    refused = [ThrottlingError("slow down")] * 2
+def test_a_throttled_invocation_is_sent_again(deployed: Deployed) -> None:
+    aws = deployed()
+    refusals = iter(range(2))
 
-    class Busy:
-        def invoke_endpoint_async(self, **asked: Any) -> Any:
-            if refused:
-                raise refused.pop()
-            return runtime.invoke_endpoint_async(**asked)
+    def busy(operation: str, request: dict[str, Any]) -> None:
+        if operation == "InvokeEndpointAsync" and next(refusals, None) is not None:
+            raise error("ThrottlingException", "slow down", operation)
 
-    offline._made["sagemaker-runtime"] = Busy()
-    assert inference(offline, format=formats.get("openai")).invoke(ask()).result().text == "<Hello>"
+    aws.before = busy
+    assert inference(aws, format=endpoint.get("openai")).invoke(ask()).result().text == "<Hello>"
+    assert aws.operations().count("InvokeEndpointAsync") == 3
 
 
 @pytest.mark.parametrize(
     "broken", [ReadTimeoutError(endpoint_url="s3"), IncompleteReadError(actual_bytes=1, expected_bytes=2)]
 )
-def test_an_answer_whose_reading_breaks_off_is_an_error_of_its_own(broken: Exception) -> None:
-    offline = deployed()
-    s3, left = offline.clients("s3"), [broken]
+def test_an_answer_whose_reading_breaks_off_is_an_error_of_its_own(deployed: Deployed, broken: Exception) -> None:
+    aws, left = deployed(), [broken]
 
     class Body:
         def read(self) -> bytes:
             raise left.pop()
 
-    class Breaking:
-        def get_object(self, **asked: Any) -> Any:
-            answer = s3.get_object(**asked)
-            return {**answer, "Body": Body()} if left else answer
+    def breaking(operation: str, response: dict[str, Any]) -> None:
+        if operation == "GetObject" and left:
+            response["Body"] = Body()
 
-    offline._made["s3"] = Breaking()
-    failed, fine = inference(offline, format=formats.get("openai")).map([ask("a"), ask("b")])
+    aws.after = breaking
+    failed, fine = inference(aws, format=endpoint.get("openai")).map([ask("a"), ask("b")])
     assert isinstance(failed, ConnectError | ModelTimeoutError)
     assert f"{OUT}/" in failed.__notes__[0]
     assert not isinstance(fine, AwsllmError)

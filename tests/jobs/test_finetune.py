@@ -3,7 +3,7 @@
 import io
 import json
 import tarfile
-from functools import partial
+from collections.abc import Callable
 from typing import Any
 
 import boto3
@@ -12,8 +12,6 @@ from botocore.validate import ParamValidator
 from hypothesis import given
 from hypothesis import strategies as st
 
-from awsllm.aws import control
-from awsllm.aws.session import AwsSession
 from awsllm.errors import (
     ConfigurationError,
     DeploymentError,
@@ -22,21 +20,28 @@ from awsllm.errors import (
     UnsupportedError,
     ValidationError,
 )
-from awsllm.jobs import finetune as training
 from awsllm.jobs import hyperparameters
-from awsllm.jobs.finetune import TrainingPlan, plan_fine_tuning
+from awsllm.jobs.finetune import TRAINING, TrainedModel, TrainingPlan, plan_fine_tuning
+from awsllm.jobs.job import resume, start
 from awsllm.jumpstart.deploy.progress import Pace, Progress
 from awsllm.jumpstart.hub.document import read_spec
 from awsllm.jumpstart.plan.options import Vpc
-from awsllm.jumpstart.plan.plan import Context, make_plan
-from awsllm.testing import mock_aws
-from tests.support.offline_jobs import PRICES, REGION, ROLE, Offline, document
+from awsllm.jumpstart.plan.plan import PlanContext
+from awsllm.jumpstart.plan.planner import make_plan
+from awsllm.jumpstart.prices import Prices
+from tests.support.jumpstart_documents import document
+from tests.support.pace import Time
+from tests.support.plans import ACCOUNT, REGION, ROLE
+from tests.support.watched_aws import WatchedAws
 
+PRICES = Prices.default()
+MODEL = "example-finetune-llm"
 DATA, OUTPUT = "s3://my-data/train/", "s3://my-models/out"
+NewAws = Callable[..., WatchedAws]
 SERVICE = boto3.Session("a", "b", region_name=REGION).client("sagemaker").meta.service_model
 
 
-def plan(model: str = "example-finetune-llm", changed: dict[str, Any] | None = None, **options: Any) -> TrainingPlan:
+def plan(model: str = MODEL, changed: dict[str, Any] | None = None, **options: Any) -> TrainingPlan:
     made = {"data": DATA, "output": OUTPUT, "role": ROLE, "accept_eula": True, "prices": PRICES, **options}
     return plan_fine_tuning(document(model, **(changed or {})), **made)
 
@@ -85,16 +90,16 @@ def test_only_the_model_channel_of_a_gated_model_carries_the_licence() -> None:
     assert made.eula_accepted
 
 
-def test_without_acceptance_the_plan_can_be_read_but_not_run() -> None:
+def test_without_acceptance_the_plan_can_be_read_but_not_run(new_aws: NewAws) -> None:
     made = plan(accept_eula=False)
     assert "ModelAccessConfig" not in json.dumps(made.request)
     assert (made.eula_required, made.eula_accepted) == (True, False)
     assert any("accept_eula=True" in warning for warning in made.warnings)
-    offline = Offline()
+    aws = new_aws()
     with pytest.raises(EulaNotAcceptedError) as caught:
-        training.run(made, offline.clients)
+        run(made, aws.clients)
     assert caught.value.url == made.eula_url
-    assert offline.operations == []
+    assert aws.sent == []
 
 
 def test_acceptance_is_not_sent_for_open_models() -> None:
@@ -170,6 +175,18 @@ def test_every_option_reaches_the_request() -> None:
     assert "arn:aws:s3:::my-data/train/*" in text
 
 
+def test_rights_name_the_job_its_log_and_no_more() -> None:
+    made = plan(name="Mine", kms="alias/ours", checkpoints="s3://my-models/checkpoints", spot=True)
+    caller = {one["Sid"]: one for one in made.permissions["Statement"]}
+    assert caller["Job"]["Resource"] == [f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:training-job/Mine"]
+    assert caller["Logs"]["Resource"] == [f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:/aws/sagemaker/TrainingJobs:*"]
+    assert caller["PassExecutionRole"]["Resource"] == [ROLE]
+    role = {one["Sid"]: one for one in made.role_permissions["Statement"]}
+    assert role["Write"]["Resource"] == ["arn:aws:s3:::my-models/checkpoints/*", "arn:aws:s3:::my-models/out/*"]
+    assert role["Key"]["Resource"] == [f"arn:aws:kms:{REGION}:{ACCOUNT}:key/*"]
+    assert role["Key"]["Condition"] == {"ForAnyValue:StringEquals": {"kms:ResourceAliases": "alias/ours"}}
+
+
 def test_an_instance_with_its_own_storage_takes_no_key() -> None:
     made = plan(kms="1234abcd-12ab-34cd-56ef-1234567890ab")
     assert "VolumeKmsKeyId" not in made.request["ResourceConfig"]
@@ -216,7 +233,7 @@ def test_training_configurations() -> None:
         ({"data": {"model": "s3://abc/def"}}, ValidationError, "the document's own"),
         ({"role": "admin"}, ValidationError, "ARN of a role"),
         ({"role": None}, ConfigurationError, "role="),
-        ({"name": "-bad-"}, ValidationError, "no name of a training job"),
+        ({"name": "-bad-"}, ValidationError, "the training job's name is '-bad-'"),
         ({"learning_rate": 0.1}, ValidationError, "no option learning_rate"),
         ({"max_wait": 10}, ValidationError, "spot=True"),
         ({"spot": True, "max_wait": 10, "max_runtime": 20}, ValidationError, "at least max_runtime=20"),
@@ -270,7 +287,7 @@ def test_a_model_that_cannot_be_tuned() -> None:
 
 @given(st.dictionaries(st.sampled_from(["epoch", "lora_r"]), st.integers(1, 1000)))
 def test_values_within_their_bounds_are_taken(values: dict[str, int]) -> None:
-    known = hyperparameters.declared(document().content, ())
+    known = hyperparameters.declared(document(MODEL).content, ())
     resolved = hyperparameters.resolve(known, values)
     assert {name: int(resolved[name]) for name in values} == values
 
@@ -278,161 +295,171 @@ def test_values_within_their_bounds_are_taken(values: dict[str, int]) -> None:
 # --- the run ---------------------------------------------------------------------------------------------------------
 
 
-def with_data(**options: Any) -> Offline:
-    offline = Offline(**options)
-    offline.objects.write("s3://my-data/train/a.jsonl", b'{"instruction":"a","response":"b"}\n' * 3)
-    return offline
+def run(made: TrainingPlan, clients: Any, timeout: float | None = None, **how: Any) -> TrainedModel:
+    return start(TRAINING, made, clients, **how).result(timeout)
 
 
-def test_a_job_runs_to_a_deployable_artifact() -> None:
-    offline, seen = with_data(transitions={"training": 4}), list[Progress]()
+@pytest.fixture
+def with_data(new_aws: NewAws) -> NewAws:
+    """An account with buckets and data to train on, when called with the options of ``mock_aws``."""
+
+    def enter(**options: Any) -> WatchedAws:
+        aws = new_aws(buckets=("my-data", "my-models"), **options)
+        aws.objects.write("s3://my-data/train/a.jsonl", b'{"instruction":"a","response":"b"}\n' * 3)
+        return aws
+
+    return enter
+
+
+@pytest.fixture
+def pace() -> Pace:
+    return Time().pace(1)
+
+
+def test_a_job_runs_to_a_deployable_artifact(with_data: NewAws, pace: Pace) -> None:
+    aws, seen = with_data(transitions={"training": 4}), list[Progress]()
     made = plan(changed={"DisableOutputCompression": True}, hyperparameters={"epoch": 2})
-    trained = training.run(made, offline.clients, on_progress=seen.append, pace=offline.pace)
+    trained = run(made, aws.clients, on_progress=seen.append, pace=pace)
     assert trained.status == "Completed"
     assert trained.model_data == f"{OUTPUT}/{made.name}/output/model/"
     assert trained.hyperparameters["epoch"] == "2"
     assert [one.state for one in seen] == ["starting", "downloading", "training", "uploading", "completed"]
-    written = json.loads(offline.objects.read(f"{trained.model_data}hyperparameters.json"))
+    written = json.loads(aws.objects.read(f"{trained.model_data}hyperparameters.json"))
     assert written == made.hyperparameters
-    read = json.loads(offline.objects.read(f"{trained.model_data}training.json"))["channels"]
+    read = json.loads(aws.objects.read(f"{trained.model_data}training.json"))["channels"]
     assert read["training"]["Lines"] == 3
 
 
-def test_a_compressed_artifact_is_an_archive() -> None:
-    offline = with_data()
+def test_a_compressed_artifact_is_an_archive(with_data: NewAws, pace: Pace) -> None:
+    aws = with_data()
     made = plan(changed={"DisableOutputCompression": None})
-    trained = training.run(made, offline.clients, pace=offline.pace)
+    trained = run(made, aws.clients, pace=pace)
     assert trained.model_data == f"{OUTPUT}/{made.name}/output/model.tar.gz"
-    with tarfile.open(fileobj=io.BytesIO(offline.objects.read(trained.model_data))) as archive:
+    with tarfile.open(fileobj=io.BytesIO(aws.objects.read(trained.model_data))) as archive:
         names = set(archive.getnames())
     assert names == {"hyperparameters.json", "training.json"}
 
 
-def test_metrics_are_those_that_the_log_shows() -> None:
-    offline = with_data()
+def test_metrics_are_those_that_the_log_shows(with_data: NewAws, pace: Pace) -> None:
+    aws = with_data()
     metrics = [{"Name": "epochs", "Regex": "hyperparameter epoch=([0-9.]+)"}, {"Name": "loss", "Regex": "loss=(.*)"}]
-    trained = training.run(plan(changed={"TrainingMetrics": metrics}), offline.clients, pace=offline.pace)
+    trained = run(plan(changed={"TrainingMetrics": metrics}), aws.clients, pace=pace)
     assert trained.metrics == {"epochs": 1.0}
 
 
-def test_running_a_plan_again_makes_nothing_twice() -> None:
-    offline = with_data()
-    first = training.run(plan(), offline.clients, pace=offline.pace)
-    assert training.run(plan(), offline.clients, pace=offline.pace) == first
-    assert offline.operations.count("CreateTrainingJob") == 1
+def test_running_a_plan_again_makes_nothing_twice(with_data: NewAws, pace: Pace) -> None:
+    aws = with_data()
+    first = run(plan(), aws.clients, pace=pace)
+    assert run(plan(), aws.clients, pace=pace) == first
+    assert aws.operations().count("CreateTrainingJob") == 1
 
 
 @pytest.mark.parametrize(("data", "words"), [(None, "No objects were found"), (b"", "is empty")])
-def test_a_failed_job_says_why_and_shows_its_log(data: bytes | None, words: str) -> None:
-    offline = Offline()
+def test_a_failed_job_says_why_and_shows_its_log(new_aws: NewAws, pace: Pace, data: bytes | None, words: str) -> None:
+    aws = new_aws(buckets=("my-data", "my-models"))
     if data is not None:
-        offline.objects.write("s3://my-data/train/a.jsonl", data)
+        aws.objects.write("s3://my-data/train/a.jsonl", data)
     with pytest.raises(DeploymentError, match=words) as caught:
-        training.run(plan(), offline.clients, pace=offline.pace)
+        run(plan(), aws.clients, pace=pace)
     assert words in str(caught.value.reason)
     assert str(caught.value.log_stream).startswith(plan().name)
     assert "Error:" in "\n".join(caught.value.__notes__)
     with pytest.raises(DeploymentError) as again:
-        training.run(plan(), offline.clients, pace=offline.pace)
+        run(plan(), aws.clients, pace=pace)
     assert "attempt=2" in "\n".join(again.value.__notes__)
-    assert offline.operations.count("CreateTrainingJob") == 1
+    assert aws.operations().count("CreateTrainingJob") == 1
 
 
-def test_another_job_of_the_same_name() -> None:
-    offline = with_data()
-    training.run(plan(name="mine"), offline.clients, pace=offline.pace)
+def test_another_job_of_the_same_name(with_data: NewAws, pace: Pace) -> None:
+    aws = with_data()
+    run(plan(name="mine"), aws.clients, pace=pace)
     with pytest.raises(ConfigurationError, match="another training job has the name mine"):
-        training.run(plan(name="mine", hyperparameters={"epoch": 9}), offline.clients, pace=offline.pace)
+        run(plan(name="mine", hyperparameters={"epoch": 9}), aws.clients, pace=pace)
 
 
-def test_an_interrupted_wait_leaves_the_job_and_names_it() -> None:
-    offline = with_data(transitions={"training": 3})
+def test_an_interrupted_wait_leaves_the_job_and_names_it(with_data: NewAws, pace: Pace) -> None:
+    aws = with_data(transitions={"training": 3})
 
     def interrupt(progress: Progress) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt) as caught:
-        training.run(plan(), offline.clients, on_progress=interrupt, pace=offline.pace)
+        run(plan(), aws.clients, on_progress=interrupt, pace=pace)
     assert plan().name in caught.value.__notes__[0]
-    assert training.run(plan(), offline.clients, pace=offline.pace).status == "Completed"
-    assert offline.operations.count("CreateTrainingJob") == 1
+    assert run(plan(), aws.clients, pace=pace).status == "Completed"
+    assert aws.operations().count("CreateTrainingJob") == 1
 
 
-def test_a_timeout_leaves_the_job() -> None:
-    offline = with_data(transitions={"training": 100})
+def test_a_job_is_taken_up_by_its_name_alone(with_data: NewAws, pace: Pace) -> None:
+    aws = with_data(transitions={"training": 3})
+    start(TRAINING, plan(), aws.clients)
+    taken = resume(TRAINING, plan().name, aws.clients, pace=pace)
+    trained = taken.result()
+    assert trained == run(plan(), aws.clients, pace=pace)
+    assert (trained.model_id, trained.region) == (plan().model_id, REGION)
+
+
+def test_a_timeout_leaves_the_job(with_data: NewAws, pace: Pace) -> None:
+    aws = with_data(transitions={"training": 100})
     with pytest.raises(ModelTimeoutError, match="goes on"):
-        training.run(plan(), offline.clients, timeout=5, pace=offline.pace)
-    assert training.run(plan(), offline.clients, wait=False).status == "InProgress"
+        run(plan(), aws.clients, timeout=5, pace=pace)
+    assert start(TRAINING, plan(), aws.clients).state().status == "InProgress"
 
 
-def test_listing_and_stopping() -> None:
-    offline = with_data(transitions={"training": 50})
-    training.run(plan(), offline.clients, wait=False)
-    training.run(plan(attempt=2), offline.clients, wait=False)
-    names = {one.name for one in training.list_jobs(offline.clients, status="InProgress")}
+def test_listing_and_stopping(with_data: NewAws, pace: Pace) -> None:
+    aws = with_data(transitions={"training": 50})
+    start(TRAINING, plan(), aws.clients)
+    start(TRAINING, plan(attempt=2), aws.clients)
+    names = {one.name for one in TRAINING.list(aws.clients, status="InProgress")}
     assert names == {plan().name, plan(attempt=2).name}
-    assert training.stop(plan().name, offline.clients)
+    assert resume(TRAINING, plan().name, aws.clients).stop()
     with pytest.raises(DeploymentError, match="was stopped: somebody asked for it"):
-        training.run(plan(), offline.clients, pace=offline.pace)
-    assert not training.stop(plan().name, offline.clients)
-    assert [one.status for one in training.list_jobs(offline.clients, contains=plan().name)][-1] == "Stopped"
+        run(plan(), aws.clients, pace=pace)
+    assert not resume(TRAINING, plan().name, aws.clients).stop()
+    assert [one.status for one in TRAINING.list(aws.clients, contains=plan().name)][-1] == "Stopped"
     with pytest.raises(ConfigurationError, match="no training job"):
-        training.stop("unknown", offline.clients)
+        resume(TRAINING, "unknown", aws.clients)
 
 
-def test_a_licence_that_was_not_sent_is_refused_by_the_service() -> None:
-    offline = with_data()
+def test_a_licence_that_was_not_sent_is_refused_by_the_service(with_data: NewAws, pace: Pace) -> None:
+    aws = with_data()
     request = plan(accept_eula=False).request
-    with pytest.raises(offline.clients("sagemaker").exceptions.ClientError, match="AcceptEula"):
-        offline.clients("sagemaker").create_training_job(**request)
+    with pytest.raises(aws.clients("sagemaker").exceptions.ClientError, match="AcceptEula"):
+        aws.clients("sagemaker").create_training_job(**request)
 
 
-def test_tune_then_plan_the_deployment_of_the_result_in_mock_aws() -> None:
-    """Over moto's S3 and CloudWatch Logs, to the request that hosts what was trained."""
-    with mock_aws(reply="unused", transitions={"training": 3}):
-        session = AwsSession(session=boto3.Session("a", "b", region_name=REGION))
-        clients = partial(control.client, session=session)
-        for bucket in ("my-data", "my-models"):
-            clients("s3").create_bucket(Bucket=bucket)
-        clients("s3").put_object(Bucket="my-data", Key="train/a.jsonl", Body=b'{"a": 1}\n')
-        made, seen = plan(), list[Progress]()
-        pace = Pace(sleep=lambda seconds: None)
-        trained = training.run(made, clients, on_progress=seen.append, pace=pace)
-        assert seen[-1].state == "completed"
-        assert trained.model_data == f"{OUTPUT}/{made.name}/output/model/"
-        with pytest.raises(DeploymentError, match="No objects were found") as caught:
-            training.run(plan(data="s3://my-data/nothing/"), clients, pace=pace)
-        assert "the end of its log" in "\n".join(caught.value.__notes__)
-        with pytest.raises(DeploymentError, match="bucket does not exist"):
-            training.run(plan(output="s3://no-such-bucket/out"), clients, pace=pace)
-    context = Context(region=REGION, role=ROLE, prices=PRICES, account=None)
-    deployment = make_plan(document(), {"model_data": trained.model_data, "accept_eula": True}, context)
+def test_tune_then_plan_the_deployment_of_the_result(new_aws: NewAws, pace: Pace) -> None:
+    """To the request that hosts what was trained."""
+    aws, seen, made = new_aws(buckets=("my-data", "my-models"), transitions={"training": 3}), list[Progress](), plan()
+    aws.objects.write("s3://my-data/train/a.jsonl", b'{"a": 1}\n')
+    trained = run(made, aws.clients, on_progress=seen.append, pace=pace)
+    assert seen[-1].state == "completed"
+    assert trained.model_data == f"{OUTPUT}/{made.name}/output/model/"
+    with pytest.raises(DeploymentError, match="No objects were found") as caught:
+        run(plan(data="s3://my-data/nothing/"), aws.clients, pace=pace)
+    assert "the end of its log" in "\n".join(caught.value.__notes__)
+    with pytest.raises(DeploymentError, match="bucket does not exist"):
+        run(plan(output="s3://no-such-bucket/out"), aws.clients, pace=pace)
+    context = PlanContext(region=REGION, role=ROLE, prices=PRICES, account=None)
+    deployment = make_plan(document(MODEL), {"model_data": trained.model_data, "accept_eula": True}, context)
     model = next(step.request for step in deployment.steps if step.operation == "CreateModel")
     assert model["PrimaryContainer"]["ModelDataSource"]["S3DataSource"]["S3Uri"] == trained.model_data
 
 
 @pytest.mark.parametrize("raced", [False, True])
-def test_a_job_without_the_tag_is_somebody_else_s(raced: bool) -> None:
+def test_a_job_without_the_tag_is_somebody_else_s(with_data: NewAws, pace: Pace, raced: bool) -> None:
     """Its weights are not ours to deploy, whether it was there before or came between the look and the request."""
-    offline = with_data()
+    aws = with_data()
     wanted = plan(name="mine")
     untagged = {name: value for name, value in wanted.request.items() if name != "Tags"}
-    sm = offline.clients("sagemaker")
-    sm.create_training_job(**untagged)
+    aws.clients("sagemaker").create_training_job(**untagged)
+    looks = iter(["none"] if raced else [])  # the first look does not see the job
 
-    class Late:
-        """Does not see the job at its first look."""
+    def late(operation: str, request: dict[str, Any]) -> None:
+        if operation == "DescribeTrainingJob":
+            request["TrainingJobName"] = next(looks, request["TrainingJobName"])
 
-        looks = 0
-
-        def __getattr__(self, name: str) -> Any:
-            return getattr(sm, name)
-
-        def describe_training_job(self, **asked: Any) -> Any:
-            self.looks += 1
-            return sm.describe_training_job(TrainingJobName="none" if self.looks == 1 else asked["TrainingJobName"])
-
-    if raced:
-        offline._made["sagemaker"] = Late()
+    aws.before = late
     with pytest.raises(ConfigurationError, match="another training job has the name mine"):
-        training.run(wanted, offline.clients, pace=offline.pace)
+        run(wanted, aws.clients, pace=pace)
+    assert aws.operations().count("CreateTrainingJob") == (2 if raced else 1)

@@ -2,6 +2,7 @@
 account."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import boto3
@@ -10,13 +11,17 @@ import pytest
 from botocore.validate import ParamValidator
 
 from awsllm.errors import ConfigurationError, DeploymentError, UnsupportedError, ValidationError
-from awsllm.jobs import transform
-from awsllm.jobs.transform import TransformPlan, plan_transform
+from awsllm.jobs.job import resume, start
+from awsllm.jobs.transform import TRANSFORM, TransformPlan, TransformResult, describe_model, plan_transform
+from awsllm.jumpstart.deploy.progress import Pace
+from awsllm.jumpstart.prices import Prices
 from awsllm.testing import mock_aws
-from awsllm.testing.scripted import ScriptedBackend
 from awsllm.types import ConverseRequest
-from tests.support.offline_jobs import PRICES, REGION, ROLE, Offline
+from tests.support.pace import Time
+from tests.support.plans import REGION, ROLE
+from tests.support.watched_aws import WatchedAws
 
+PRICES = Prices.default()
 INPUT, OUTPUT = "s3://my-data/in/", "s3://my-data/out"
 IMAGE = "763104351884.dkr.ecr.us-east-1.amazonaws.com/vllm:0.11.0-gpu-py312"
 ARCHIVED: dict[str, Any] = {
@@ -83,7 +88,7 @@ def test_every_option_reaches_the_request() -> None:
         (ARCHIVED, {"input": None}, ConfigurationError, "input="),
         (ARCHIVED, {"split": "Word"}, ValidationError, "'Line' or None"),
         (ARCHIVED, {"batch": 1}, ValidationError, "no option batch"),
-        (ARCHIVED, {"name": "a_b"}, ValidationError, "no name"),
+        (ARCHIVED, {"name": "a_b"}, ValidationError, "the transform job's name is 'a_b'"),
     ],
 )
 def test_what_is_refused(model: dict[str, Any], options: dict[str, Any], error: type[Exception], words: str) -> None:
@@ -106,65 +111,83 @@ def answer(request: ConverseRequest) -> str:
     return f"<{text}>"
 
 
-def with_model(**options: Any) -> Offline:
-    offline = Offline(backend=ScriptedBackend(answer), **options)
-    offline.clients("sagemaker").create_model(**ARCHIVED)
-    return offline
+def run(made: TransformPlan, clients: Any, **how: Any) -> TransformResult:
+    return start(TRANSFORM, made, clients, **how).result()
+
+
+WithModel = Callable[..., WatchedAws]
+
+
+@pytest.fixture
+def with_model(new_aws: Callable[..., WatchedAws]) -> WithModel:
+    """An account with a bucket and a model, when called with the options of ``mock_aws``."""
+
+    def enter(**options: Any) -> WatchedAws:
+        aws = new_aws(reply=answer, buckets=("my-data",), **options)
+        aws.clients("sagemaker").create_model(**ARCHIVED)
+        return aws
+
+    return enter
+
+
+@pytest.fixture
+def pace() -> Pace:
+    return Time().pace(1)
 
 
 def record(text: str) -> bytes:
     return json.dumps({"messages": [{"role": "user", "content": text}]}).encode() + b"\n"
 
 
-def test_a_job_answers_every_record() -> None:
-    offline = with_model(transitions={"transform": 2})
-    offline.objects.write(f"{INPUT}a.jsonl", record("one") + record("two"))
-    offline.objects.write(f"{INPUT}deep/b.jsonl", record("three"))
-    described = transform.describe_model("my-model", offline.clients)
+def test_a_job_answers_every_record(with_model: WithModel, pace: Pace) -> None:
+    aws = with_model(transitions={"transform": 2})
+    aws.objects.write(f"{INPUT}a.jsonl", record("one") + record("two"))
+    aws.objects.write(f"{INPUT}deep/b.jsonl", record("three"))
+    described = describe_model("my-model", aws.clients)
     assert described["PrimaryContainer"] == ARCHIVED["PrimaryContainer"]
     seen: list[str] = []
     made = plan(described)
-    result = transform.run(made, offline.clients, on_progress=lambda told: seen.append(told.state), pace=offline.pace)
+    result = run(made, aws.clients, on_progress=lambda told: seen.append(told.state), pace=pace)
     assert (result.status, result.output) == ("Completed", OUTPUT)
     assert seen == ["in_progress", "completed"]
-    lines = offline.objects.read(f"{OUTPUT}/a.jsonl.out").splitlines()
+    lines = aws.objects.read(f"{OUTPUT}/a.jsonl.out").splitlines()
     assert [json.loads(line)["choices"][0]["message"]["content"] for line in lines] == ["<one>", "<two>"]
-    assert b"<three>" in offline.objects.read(f"{OUTPUT}/deep/b.jsonl.out")
-    assert transform.run(made, offline.clients, pace=offline.pace) == result
-    assert offline.operations.count("CreateTransformJob") == 1
+    assert b"<three>" in aws.objects.read(f"{OUTPUT}/deep/b.jsonl.out")
+    assert run(made, aws.clients, pace=pace) == result
+    assert aws.operations().count("CreateTransformJob") == 1
 
 
-def test_one_record_that_fails_fails_the_job() -> None:
-    offline = with_model()
-    offline.objects.write(f"{INPUT}a.jsonl", record("one") + record("boom"))
-    offline.objects.write(f"{INPUT}b.jsonl", record("two"))
+def test_one_record_that_fails_fails_the_job(with_model: WithModel, pace: Pace) -> None:
+    aws = with_model()
+    aws.objects.write(f"{INPUT}a.jsonl", record("one") + record("boom"))
+    aws.objects.write(f"{INPUT}b.jsonl", record("two"))
     with pytest.raises(DeploymentError, match="1 of 2 input objects failed") as caught:
-        transform.run(plan(), offline.clients, pace=offline.pace)
+        run(plan(), aws.clients, pace=pace)
     assert "must not be boom" in "\n".join(caught.value.__notes__)
-    assert f"{OUTPUT}/a.jsonl.out" not in offline.objects.objects
-    assert f"{OUTPUT}/b.jsonl.out" in offline.objects.objects
-    summaries = list(transform.list_jobs(offline.clients, status="Failed"))
+    assert f"{OUTPUT}/a.jsonl.out" not in aws.objects.list(OUTPUT)
+    assert f"{OUTPUT}/b.jsonl.out" in aws.objects.list(OUTPUT)
+    summaries = list(TRANSFORM.list(aws.clients, status="Failed"))
     assert [one.name for one in summaries] == [plan().name]
 
 
-def test_no_input_no_answer() -> None:
-    offline = with_model()
+def test_no_input_no_answer(with_model: WithModel, pace: Pace) -> None:
+    aws = with_model()
     with pytest.raises(DeploymentError, match="No objects were found"):
-        transform.run(plan(), offline.clients, pace=offline.pace)
+        run(plan(), aws.clients, pace=pace)
 
 
-def test_stopping() -> None:
-    offline = with_model(transitions={"transform": 50})
-    transform.run(plan(), offline.clients, wait=False)
-    assert transform.stop(plan().name, offline.clients)
+def test_stopping(with_model: WithModel, pace: Pace) -> None:
+    aws = with_model(transitions={"transform": 50})
+    start(TRANSFORM, plan(), aws.clients)
+    assert resume(TRANSFORM, plan().name, aws.clients).stop()
     with pytest.raises(DeploymentError, match="was stopped"):
-        transform.run(plan(), offline.clients, pace=offline.pace)
+        run(plan(), aws.clients, pace=pace)
 
 
-def test_the_service_refuses_what_the_plan_would_have() -> None:
-    offline = with_model()
-    offline.clients("sagemaker").create_model(**{**PREFIX, "ModelName": "prefix"})
-    client = offline.clients("sagemaker")
+def test_the_service_refuses_what_the_plan_would_have(with_model: WithModel, pace: Pace) -> None:
+    aws = with_model()
+    aws.clients("sagemaker").create_model(**{**PREFIX, "ModelName": "prefix"})
+    client = aws.clients("sagemaker")
     with pytest.raises(client.exceptions.ClientError, match="ModelDataSource is not supported"):
         client.create_transform_job(**{**plan().request, "ModelName": "prefix"})
     with pytest.raises(client.exceptions.ClientError, match="Could not find model"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import boto3
 import pytest
@@ -191,9 +192,9 @@ def test_what_a_changed_plan_no_longer_has_is_removed(client: awsllm.Client) -> 
     [{"variants": 2}, {"variants": {"a": 1}}, {"role": "sagemaker"}, {"role": "arn:aws:iam::123456789012:user/x"}],
     ids=str,
 )
-def test_what_makes_no_sense_is_refused_in_the_plan(client: awsllm.Client, options: dict[str, object]) -> None:
+def test_what_makes_no_sense_is_refused_in_the_plan(client: awsllm.Client, options: dict[str, Any]) -> None:
     with mock_aws(reply="Hi"), pytest.raises(awsllm.ValidationError):
-        client.jumpstart.plan(OPEN, **{"role": ROLE, **options})  # type: ignore[typeddict-item]
+        client.jumpstart.plan(OPEN, **{"role": ROLE, **options})
 
 
 def test_an_endpoint_is_named_as_calls_name_it(client: awsllm.Client) -> None:

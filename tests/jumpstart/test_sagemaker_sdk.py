@@ -19,7 +19,8 @@ import pytest
 import awsllm
 from awsllm.jumpstart.hub.document import read_description
 from awsllm.jumpstart.interop import read_model
-from awsllm.jumpstart.plan.plan import Context, Plan, make_plan
+from awsllm.jumpstart.plan.plan import Plan, PlanContext
+from awsllm.jumpstart.plan.planner import make_plan
 from awsllm.jumpstart.prices import Prices
 from awsllm.testing import mock_aws
 from tests.support.data import DATA
@@ -69,8 +70,8 @@ def planned(case: str) -> Plan:
     options: dict[str, Any] = {"name": "e", "role": ROLE, "accept_eula": True}
     if mode == "components":
         options["components"] = {"copies": 1, "memory_mb": 24576, "accelerators": 1}
-    context = Context(region="us-east-1", role=ROLE, prices=Prices.default(), account="111122223333")
-    return make_plan(document, options, context)  # type: ignore[arg-type]
+    context = PlanContext(region="us-east-1", role=ROLE, prices=Prices.default(), account="111122223333")
+    return make_plan(document, options, context)
 
 
 def differences(ours: Any, theirs: Any, path: str = "") -> dict[str, tuple[Any, Any]]:

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from awsllm.backend import Attempt
 from awsllm.errors import (
     AccessDeniedError,
     AwsllmError,
@@ -61,24 +62,24 @@ class Script:
     def attempts(self) -> int:
         return len(self.deadlines)
 
-    def __call__(self, deadline: float | None) -> Any:
-        self.deadlines.append(deadline)
+    def __call__(self, attempt: Attempt) -> Any:
+        self.deadlines.append(attempt.deadline)
         outcome = self.outcomes.pop(0) if len(self.outcomes) > 1 else self.outcomes[0]
         if isinstance(outcome, BaseException):
             raise outcome
         return outcome
 
-    async def awaited(self, deadline: float | None) -> Any:
-        return self(deadline)
+    async def awaited(self, attempt: Attempt) -> Any:
+        return self(attempt)
 
-    def events(self, deadline: float | None) -> Iterator[Any]:
-        for event in self(deadline):
+    def events(self, attempt: Attempt) -> Iterator[Any]:
+        for event in self(attempt):
             if isinstance(event, BaseException):
                 raise event
             yield event
 
-    async def events_async(self, deadline: float | None) -> AsyncIterator[Any]:
-        for event in self.events(deadline):
+    async def events_async(self, attempt: Attempt) -> AsyncIterator[Any]:
+        for event in self.events(attempt):
             yield event
 
 
@@ -220,7 +221,8 @@ def test_a_loading_model_is_given_longer() -> None:
 @both
 def test_a_stream_is_retried_until_its_first_event_only(awaited: bool) -> None:
     cut = StreamError("cut", retryable=True)
-    clock, script, seen = Clock(), Script(ServerError("503"), [cut], ["a", "b", cut], ["never reached"]), []
+    clock, script = Clock(), Script(ServerError("503"), [cut], ["a", "b", cut], ["never reached"])
+    seen: list[Any] = []
     with pytest.raises(StreamError):
         collect(clock.policy(max_attempts=9), script, seen, awaited=awaited)
     assert seen == ["a", "b"]
@@ -237,7 +239,7 @@ def test_a_stream_may_be_empty(awaited: bool) -> None:
 def test_closing_a_stream_closes_the_attempt() -> None:
     closed: list[bool] = []
 
-    def attempt(deadline: float | None) -> Iterator[int]:
+    def attempt(limits: Attempt) -> Iterator[int]:
         try:
             yield from (1, 2, 3)
         finally:
@@ -252,7 +254,7 @@ def test_closing_a_stream_closes_the_attempt() -> None:
 def test_closing_an_async_stream_closes_the_attempt() -> None:
     closed: list[bool] = []
 
-    async def attempt(deadline: float | None) -> AsyncIterator[int]:
+    async def attempt(limits: Attempt) -> AsyncIterator[int]:
         try:
             for n in (1, 2, 3):
                 yield n
@@ -262,7 +264,7 @@ def test_closing_an_async_stream_closes_the_attempt() -> None:
     async def use() -> None:
         events = Policy().iterate_async(attempt)
         assert await anext(events) == 1
-        await events.aclose()  # type: ignore[attr-defined]
+        await events.aclose()
         assert closed == [True]
 
     asyncio.run(use())
@@ -349,10 +351,10 @@ def test_patience_ends_where_every_refusal_takes_long(patience: float, timeout: 
     clock = Clock()
 
     class Slow(Script):
-        def __call__(self, deadline: float | None) -> Any:
+        def __call__(self, attempt: Attempt) -> Any:
             clock.now += 15.0
             assert self.attempts < 20
-            return super().__call__(deadline)
+            return super().__call__(attempt)
 
     script = Slow(asleep())
     with pytest.raises(ModelNotReadyError) as caught:
@@ -394,7 +396,7 @@ def test_one_of_many_callers_asks() -> None:
         while clock.now < until:
             await asyncio.sleep(0)
 
-    async def attempt(_: float | None) -> str:
+    async def attempt(_: Attempt) -> str:
         asked.append(clock.now)
         if clock.now < wake_at:
             raise asleep()
@@ -431,3 +433,15 @@ def test_a_policy_can_be_copied() -> None:
     """Also into another process, which pickles it in the same way: it holds a lock."""
     policy = Policy(max_attempts=2)
     assert deepcopy(policy) == policy
+
+
+def test_the_limits_of_a_stream_are_handed_down() -> None:
+    seen: list[Attempt] = []
+    policy = Policy(first_event_timeout=3.0, event_timeout=2.0)
+
+    def events(attempt: Attempt) -> Iterator[str]:
+        seen.append(attempt)
+        yield "event"
+
+    assert list(policy.iterate(events)) == ["event"]
+    assert seen == [Attempt(first_event=3.0, between_events=2.0)]

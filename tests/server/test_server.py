@@ -28,12 +28,13 @@ from awsllm.server.run import _address
 from awsllm.server.shapes import check, service_model
 from awsllm.server.surfaces.routes import plan
 from awsllm.server.surfaces.vectors import resize
-from awsllm.server.work import Answer, Count, Incoming, Reply, Stream, Vectors
-from awsllm.testing.answer import answer
+from awsllm.server.work import Ask, Incoming, Reply, Stream
+from awsllm.testing.replies import respond
 from awsllm.testing.scripted import AsyncScriptedBackend, Broken, ScriptedBackend
 from awsllm.types import (
     ContentBlockDelta,
     ConverseRequest,
+    EmbedRequest,
     Message,
     MessageStart,
     MessageStop,
@@ -170,7 +171,7 @@ def test_what_botocore_refuses_is_refused(path: str, value: Any) -> None:
 @pytest.mark.parametrize("safe", ["", ":", ":/"], ids=["boto3", "AnthropicBedrock", "raw"])
 def test_model_ids_survive_every_way_of_escaping(model: str, safe: str) -> None:
     work = plan(post(f"/model/{quote(model, safe=safe)}/converse"))
-    assert isinstance(work, Answer)
+    assert isinstance(work, Ask)
     assert work.request == ConverseRequest(model=model, messages=(Message.user("Hello"),))
 
 
@@ -178,23 +179,24 @@ def test_model_ids_survive_every_way_of_escaping(model: str, safe: str) -> None:
     ("path", "kind"),
     [
         (f"/model/{CLAUDE}/converse-stream", Stream),
-        ("/endpoints/my-endpoint/invocations", Answer),
+        ("/endpoints/my-endpoint/invocations", Ask),
         ("/endpoints/my-endpoint/invocations-response-stream", Stream),
     ],
 )
 def test_operations_by_path(path: str, kind: type) -> None:
     body = HELLO if path.startswith("/model") else {"messages": [{"role": "user", "content": "Hello"}], "stream": True}
-    if kind is Answer:
+    if kind is Ask:
         body.pop("stream", None)
     assert isinstance(plan(post(path, body)), kind)
 
 
 def test_counting_and_embedding() -> None:
     counting = plan(post(f"/model/{CLAUDE}/count-tokens", {"input": {"converse": HELLO}}))
-    assert isinstance(counting, Count)
+    assert isinstance(counting, Ask)
     assert json.loads(counting.encode(7).body) == {"inputTokens": 7}
     embedding = plan(post("/model/amazon.titan-embed-text-v2%3A0/invoke", {"inputText": "a", "dimensions": 256}))
-    assert isinstance(embedding, Vectors)
+    assert isinstance(embedding, Ask)
+    assert isinstance(embedding.request, EmbedRequest)
     assert embedding.request.texts == ("a",)
 
 
@@ -314,7 +316,7 @@ def test_a_stream_is_chunked_padded_and_sorted(url: str) -> None:
     decoder.close()
     assert isinstance(events[0], MessageStart)
     assert isinstance(events[-1], Metadata)
-    deltas = [event.delta.text for event in events if isinstance(event, ContentBlockDelta)]  # type: ignore[union-attr]
+    deltas = [event.delta.text for event in events if isinstance(event, ContentBlockDelta)]
     assert deltas == ["one", " two", " three"]
     for frame in FrameDecoder().feed(body):
         payload = json.loads(frame.payload)
@@ -386,7 +388,7 @@ def test_the_driver_in_process_answers_alike(url: str, reply: Any, operation: st
     stage.reply = reply
     path = f"/model/{CLAUDE}/{operation}"
     status, headers, body = call(url, path)
-    answered = answer(post(path), ScriptedBackend(reply), Models())
+    answered = respond(post(path), ScriptedBackend(reply), Models())
     assert answered.status == status
     assert answered.headers["Content-Type"] == headers["content-type"]
     assert essence(answered.body.read()) == essence(body)
@@ -446,7 +448,7 @@ class Patient(AsyncScriptedBackend):
         super().__init__()
         self.began, self.ended = threading.Event(), threading.Event()
 
-    async def converse(self, request: ConverseRequest, *, deadline: float | None = None) -> Any:
+    async def ask(self, request: Any, attempt: Any = None) -> Any:
         self.began.set()
         try:
             await asyncio.Event().wait()
@@ -654,7 +656,7 @@ print("ended")
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 def test_a_second_signal_ends_what_is_under_way() -> None:
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen([sys.executable, "-c", ENDLESS], **pipes) as process:
         host, port = process.stdout.readline().strip().removeprefix("http://").split(":")
         connection = HTTPConnection(host, int(port), timeout=20)

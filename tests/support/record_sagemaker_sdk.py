@@ -62,7 +62,7 @@ def record(case: str) -> list[dict[str, Any]]:
     os.environ.update(AWS_ACCESS_KEY_ID="x", AWS_SECRET_ACCESS_KEY="x", AWS_DEFAULT_REGION=REGION, AWS_REGION=REGION)
     import botocore.client
 
-    botocore.client.BaseClient._make_api_call = lambda client, operation, request: aws.answer(  # type: ignore[method-assign]
+    botocore.client.BaseClient._make_api_call = lambda client, operation, request: aws.answer(
         client.meta.service_model.service_name, operation, request
     )
     if mode == "package":

@@ -75,7 +75,8 @@ def test_converse() -> None:
     assert reply["usage"] == {"inputTokens": 1, "outputTokens": 1, "totalTokens": 2}
     assert len(reply["ResponseMetadata"]["RequestId"]) == 36
     assert [request.model for request in aws.requests] == [CLAUDE]
-    assert aws.requests[0].messages == (Message.user("Hello"),)  # type: ignore[union-attr]
+    request: Any = aws.requests[0]
+    assert request.messages == (Message.user("Hello"),)
 
 
 def test_converse_stream_gives_every_event() -> None:

@@ -1,7 +1,7 @@
 """A Converse request as what a local chat model takes: chat messages, tool descriptions, a grammar. Pure.
 
-Text models read text. Documents that are text are set into the turn under their name; pictures, sound and binary
-documents are refused before anything is computed.
+Text models read text. Documents that are text are set into the turn under their name (``wire.text.blocks``); pictures,
+sound and binary documents are refused before anything is computed.
 
 Tools are written in the Hermes style, which most open models were trained on and the others follow under a grammar: the
 system prompt describes them, a call is ``<tool_call>{"name": …, "arguments": …}</tool_call>``, a result stands
@@ -14,49 +14,34 @@ tool's schema. A model that asks again for what it was just told must answer in 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, assert_never
-
-import msgspec
 
 from awsllm.errors import UnsupportedError, ValidationError
 from awsllm.types import (
     Audio,
-    Bytes,
     CachePoint,
-    Citations,
     ContentBlock,
     ConverseRequest,
-    Document,
-    DocumentContent,
-    DocumentText,
-    GuardContent,
-    GuardText,
     Image,
-    Json,
     JsonObject,
     JsonSchema,
     Message,
     Reasoning,
-    S3Location,
-    SearchResult,
-    SystemContentBlock,
     SystemTool,
-    Text,
     ToolAddition,
     ToolChoice,
     ToolRemoval,
     ToolResult,
-    ToolResultContent,
     ToolSpec,
     ToolUse,
     Unknown,
     Video,
 )
+from awsllm.wire.text.blocks import block_text, blocks_text, json_text, named, result_item_text
 
 CALL, CALL_END = "<tool_call>", "</tool_call>"
 MAX_CALLS = 4  # in one answer; a small model may otherwise go on calling until its tokens run out
-_TEXT_FORMATS = frozenset(["txt", "md", "csv", "html"])
 _ELSEWHERE = "Bedrock's multimodal models can, for example bedrock:us.amazon.nova-lite-v1:0"
 _TOOLS = """You can call these tools, each described by one line of JSON:
 <tools>
@@ -71,28 +56,27 @@ _TEXT = r"TEXT: /(.|\n)*/ & ~/(.|\n)*<\/?tool(.|\n)*/"
 _SCHEMA = "Answer with nothing but JSON that satisfies this JSON schema:\n{schema}"
 
 
-class Chat(NamedTuple):
+class ChatPrompt(NamedTuple):
     """What a chat template is given."""
 
     messages: list[JsonObject]
     tools: list[JsonObject] | None
 
 
-def chat(request: ConverseRequest, *, native_tools: bool) -> Chat:
+def chat(request: ConverseRequest, *, native_tools: bool) -> ChatPrompt:
     """The request's conversation; ``native_tools``: the template itself describes tools in the Hermes style. Raises
     ``UnsupportedError`` naming what a text model cannot read."""
     if not request.messages:
         raise ValidationError("a conversation needs at least one message")
     tools = [_described(tool) for tool in specs(request)]
-    system = [_system_text(block) for block in request.system]
+    system = [blocks_text(request.system)]
     if tools and not native_tools:
-        system.append(_TOOLS.format(tools="\n".join(_dump(tool) for tool in tools)))
+        system.append(_TOOLS.format(tools="\n".join(json_text(tool) for tool in tools)))
     if schema := answer_schema(request):
         system.append(_schema_text(schema))
     messages = [{"role": "system", "content": "\n\n".join(filter(None, system))}] if any(system) else []
-    for message in request.messages:
-        messages += _turns(message, native_tools)
-    return Chat(messages, tools if tools and native_tools else None)
+    messages += [_turn(message, native_tools) for message in request.messages]
+    return ChatPrompt(messages, tools if tools and native_tools else None)
 
 
 def specs(request: ConverseRequest) -> list[ToolSpec]:
@@ -175,132 +159,43 @@ def _opening(name: str) -> str:
 # --- turns -----------------------------------------------------------------------------------------------------------
 
 
-def _turns(message: Message, native_tools: bool) -> Iterator[JsonObject]:
-    """One turn of the conversation; tool results are told in the style that every template can write: as user text."""
+def _turn(message: Message, native_tools: bool) -> JsonObject:
+    """One turn of the conversation; tool results stand in it as every template can write them: as user text."""
     if not message.content:
         raise ValidationError(f"a {message.role} message has no content")
-    parts = [part for part in (_block_text(block, native_tools) for block in message.content) if part]
-    turn: JsonObject = {"role": message.role, "content": "\n\n".join(parts)}
+    text = blocks_text(message.content, lambda block: _block_text(block, native_tools))
+    turn: JsonObject = {"role": message.role, "content": text}
     if thinking := "".join(block.text for block in message.content if isinstance(block, Reasoning)):
         turn["reasoning_content"] = thinking
-    yield turn
+    return turn
 
 
 def _block_text(block: ContentBlock, native_tools: bool) -> str:
+    """What every text model is given (``wire.text.blocks``), and the tools' own style."""
     match block:
-        case Text(text):
-            return text
         case ToolUse(_, name, input):
-            return f"{CALL}\n{_opening(name)}{_dump(input)}}}\n{CALL_END}"
+            return f"{CALL}\n{_opening(name)}{json_text(input)}}}\n{CALL_END}"
         case ToolResult():
             return _result_text(block, native_tools)
-        case Document():
-            return _document_text(block)
-        case SearchResult():
-            return _search_text(block)
-        case Citations(content):
-            return "".join(item.text for item in content if isinstance(item, Text))
-        case GuardContent():
-            return _guard_text(block)
-        case Reasoning() | CachePoint():  # thinking has a member of its own; shared prefixes are cached without asking
-            return ""
         case Image() | Video() | Audio():
-            raise _unreadable(type(block).__name__.lower())
+            raise _unreadable(block)
         case ToolAddition() | ToolRemoval():
             raise UnsupportedError("local models cannot add or remove tools within a conversation; change tools=")
-        case Unknown(tag):
-            raise UnsupportedError(f"a content block of the kind {tag!r} is newer than this version of awsllm")
         case _:
-            assert_never(block)
-
-
-def _system_text(block: SystemContentBlock) -> str:
-    match block:
-        case Text(text):
-            return text
-        case GuardContent():
-            return _guard_text(block)
-        case CachePoint():
-            return ""
-        case Unknown(tag):
-            raise UnsupportedError(f"a system block of the kind {tag!r} is newer than this version of awsllm")
-        case _:
-            assert_never(block)
+            return block_text(block)
 
 
 def _result_text(result: ToolResult, native_tools: bool) -> str:
     """In the tags that a model was trained on; one that was not repeats them instead of reading what they hold."""
-    body = "\n".join(_result_item(item) for item in result.content)
+    if media := [item for item in result.content if isinstance(item, (Image, Video))]:
+        raise _unreadable(media[0])
+    body = "\n".join(map(result_item_text, result.content))
     failed = "Error: " if result.status == "error" else ""
     return f"<tool_response>\n{failed}{body}\n</tool_response>" if native_tools else f"Result: {failed}{body}"
 
 
-def _result_item(item: ToolResultContent) -> str:
-    match item:
-        case Text(text):
-            return text
-        case Json(value):
-            return _dump(value)
-        case Document():
-            return _document_text(item)
-        case SearchResult():
-            return _search_text(item)
-        case Image() | Video():
-            raise _unreadable(type(item).__name__.lower())
-        case Unknown(tag):
-            raise UnsupportedError(f"a tool result's content {tag!r} is newer than this version of awsllm")
-        case _:
-            assert_never(item)
-
-
-def _document_text(document: Document) -> str:
-    head = f"Document: {document.name}" + (f"\n{document.context}" if document.context else "")
-    return f"{head}\n<document>\n{_document_body(document).strip()}\n</document>"
-
-
-def _document_body(document: Document) -> str:
-    match document.source:
-        case DocumentText(text):
-            return text
-        case DocumentContent(chunks):
-            return "\n\n".join(chunks)
-        case Bytes(data):
-            return _decoded(document, data)
-        case S3Location(uri):
-            raise UnsupportedError(f"local models do not read S3; fetch {uri} and pass its text or bytes")
-        case Unknown(tag):
-            raise UnsupportedError(f"a document source of the kind {tag!r} is newer than this version of awsllm")
-        case _:
-            assert_never(document.source)
-
-
-def _decoded(document: Document, data: bytes) -> str:
-    if document.format not in _TEXT_FORMATS:
-        readable = ", ".join(sorted(_TEXT_FORMATS))
-        what = f"document {document.name!r} is {document.format or 'of no stated format'}"
-        raise UnsupportedError(f"{what}; local models read {readable}: give its text, or use a Bedrock model that can")
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValidationError(f"document {document.name!r} is not UTF-8 text: {error}") from error
-
-
-def _search_text(result: SearchResult) -> str:
-    body = "\n".join(result.content).strip()
-    return f"Search result: {result.title}\nSource: {result.source}\n<document>\n{body}\n</document>"
-
-
-def _guard_text(block: GuardContent) -> str:
-    match block.content:
-        case GuardText(text):
-            return text
-        case _:
-            raise _unreadable("image")
-
-
-def _unreadable(what: str) -> UnsupportedError:
-    article = "an" if what[0] in "aeiou" else "a"
-    return UnsupportedError(f"local models read text and cannot take {article} {what}; {_ELSEWHERE}")
+def _unreadable(block: Image | Video | Audio) -> UnsupportedError:
+    return UnsupportedError(f"local models read text and cannot take {named(block)}; {_ELSEWHERE}")
 
 
 # --- descriptions ----------------------------------------------------------------------------------------------------
@@ -312,15 +207,10 @@ def _described(tool: ToolSpec) -> JsonObject:
 
 
 def _schema_text(schema: JsonSchema) -> str:
-    told = [f"{schema.name}: {schema.description}" if schema.name else schema.description] if schema.description else []
-    return "\n".join([_SCHEMA.format(schema=_dump(schema.schema)), *told])
-
-
-def _dump(value: Any) -> str:
-    try:
-        return json.dumps(value, ensure_ascii=False)
-    except TypeError:  # dates, decimals and the like, written as JSON text would carry them
-        return msgspec.json.encode(value).decode()
+    text = _SCHEMA.format(schema=json_text(schema.schema))
+    if not schema.description:
+        return text
+    return f"{text}\n{schema.name}: {schema.description}" if schema.name else f"{text}\n{schema.description}"
 
 
 def guarded(value: Any, guard: Callable[[str], str]) -> Any:

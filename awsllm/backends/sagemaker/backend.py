@@ -1,12 +1,12 @@
-"""Models behind SageMaker endpoints, in the format that their container speaks.
+"""Models behind SageMaker endpoints, in the body that their container speaks.
 
-As in ``backends.bedrock``: pure functions from requests to calls, two thin classes over a transport. The service hands
-the container's bytes through, so what they mean is a ``Format``'s word; which one, ``detection`` finds at the first
-call of an endpoint and remembers. One search runs at a time for an endpoint; a reply that the format cannot read makes
-the next call search again.
+As in ``backends.bedrock``: pure functions from requests to calls, a table of them by request type, two thin classes
+over a transport. The service hands the container's bytes through, so what they mean is a ``Body``'s word
+(``wire.endpoint``); which one, ``search`` finds at the first call of an endpoint and remembers. One search runs at a
+time for an endpoint; a response that the body cannot read makes the next call search again.
 
 A stream is peeled in three layers: event-stream frames, whose ``PayloadPart`` carry the container's bytes cut anywhere;
-SSE or JSON lines in those bytes; the format's chunks in these. What cannot be streamed (a format without streams, a
+SSE or JSON lines in those bytes; the body's chunks in these. What cannot be streamed (a body without streams, a
 multi-model endpoint) is asked whole and replayed as events, with a warning.
 
 ``request.model`` is an endpoint's name, or ENDPOINT/COMPONENT for an inference component behind it.
@@ -15,52 +15,45 @@ multi-model endpoint) is asked whole and replayed as events, with a warning.
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeVar
+from time import monotonic
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import msgspec
+from msgspec.structs import replace
 
 from awsllm.aws.call import Call, HttpResponse, StreamCall
-from awsllm.backends.remote import AsyncTransport, Transport, closed_after, located
-from awsllm.backends.sagemaker.search import (
-    Known,
-    Target,
-    drive,
-    drive_async,
-    invoke_request,
-    read_error,
-    read_payload,
-    read_target,
-)
-from awsllm.errors import AwsllmError, ModelTimeoutError, ServerError, StreamError, UnsupportedError, ValidationError
+from awsllm.backend import UNLIMITED, Attempt, unsupported
+from awsllm.backends.remote import AsyncTransport, Transport, closed_after, located, read_by, writable
+from awsllm.backends.sagemaker.search import Known, drive, drive_async
+from awsllm.backends.sagemaker.target import Target, invoke_request, read_error, read_target
+from awsllm.errors import AwsllmError, ModelTimeoutError, ServerError, StreamError, UnsupportedError
 from awsllm.stream import replay
 from awsllm.types import (
     ConverseRequest,
     ConverseResponse,
     EmbedRequest,
-    EmbedResponse,
     EndpointOptions,
     ImageRequest,
-    ImageResponse,
+    Request,
     RerankRequest,
-    RerankResponse,
+    Streamed,
     StreamEvent,
 )
-from awsllm.wire.body import ChunkDecoder, Payload
-from awsllm.wire.endpoint import formats
+from awsllm.wire import endpoint
+from awsllm.wire.body import Chat, ChunkDecoder, Context
+from awsllm.wire.endpoint import Detected
 from awsllm.wire.endpoint.errors import decode_frame_error
-from awsllm.wire.endpoint.format import Asked, Detected, ReplyContext
 from awsllm.wire.eventstream import FrameDecoder
 from awsllm.wire.framing import FramingDecoder
 
 if TYPE_CHECKING:
     import asyncio
 
-A = TypeVar("A", bound=Asked)
-T = TypeVar("T")
+E = TypeVar("E")
+R = TypeVar("R")
 
+PLACE = "sagemaker"
 _COSTLY = 5.0  # seconds of computing that nobody wants to pay for twice
 _DOUBTFUL = 300.0  # seconds after which what was found about an endpoint may have changed
 
@@ -68,74 +61,63 @@ _DOUBTFUL = 300.0  # seconds after which what was found about an endpoint may ha
 # --- requests to calls -----------------------------------------------------------------------------------------------
 
 
-def converse_call(request: ConverseRequest, found: Detected) -> Call[ConverseResponse]:
-    speak = formats.get(found.format)
-    payload = _written(lambda: speak.encode_converse(request, found.settings, stream=False))
-    call = _call(request, found, payload, speak.decode_converse, speak.warnings(request, found.settings))
-    return Call(call.request, lambda response: _with_session(call.decode(response), response), call.error)
+def body_call(request: Request[R], found: Detected) -> Call[R]:
+    """InvokeEndpoint, in the body that was found."""
+    codec = endpoint.get(found.format).codec(type(request))
+    with writable():
+        payload = codec.encode_request(request, found.settings)
+    context = Context(request=request, settings=found.settings, warnings=codec.warnings(request, found.settings))
+    decode = read_by(codec, context)
 
-
-def converse_stream_call(request: ConverseRequest, found: Detected) -> tuple[StreamCall[StreamEvent], PayloadDecoder]:
-    """The call and its decoder, which has the last events once the stream has ended."""
-    speak = formats.get(found.format)
-    payload = _written(lambda: speak.encode_converse(request, found.settings, stream=True))
-    context = _context(request, found, speak.warnings(request, found.settings))
-    decoder = PayloadDecoder(
-        lambda request_id: speak.chunk_decoder(msgspec.structs.replace(context, request_id=request_id))
-    )
-    http = invoke_request(read_target(request.model, request.endpoint), request.endpoint, payload, stream=True)
-    return StreamCall(http, decoder.begin, _read_error(found)), decoder
-
-
-def embed_call(request: EmbedRequest, found: Detected) -> Call[EmbedResponse]:
-    speak = formats.get(found.format)
-    payload = _written(lambda: speak.encode_embed(request, found.settings))
-    return _call(request, found, payload, speak.decode_embed, speak.warnings(request, found.settings))
-
-
-def image_call(request: ImageRequest, found: Detected) -> Call[ImageResponse]:
-    speak = formats.get(found.format)
-    return _call(request, found, _written(lambda: speak.encode_image(request, found.settings)), speak.decode_image)
-
-
-def rerank_call(request: RerankRequest, found: Detected) -> Call[RerankResponse]:
-    speak = formats.get(found.format)
-    return _call(request, found, _written(lambda: speak.encode_rerank(request, found.settings)), speak.decode_rerank)
-
-
-def _call(
-    request: Asked,
-    found: Detected,
-    payload: Payload,
-    decode: Callable[[Payload, ReplyContext], T],
-    warnings: tuple[str, ...] = (),
-) -> Call[T]:
-    context = _context(request, found, warnings)
-
-    def read(response: HttpResponse) -> T:
+    def read(response: HttpResponse) -> R:
         try:
-            return decode(read_payload(response), msgspec.structs.replace(context, request_id=response.request_id))
+            return decode(response)
         except AwsllmError as error:
             if is_undecodable(error):
                 error.retryable = False  # the answer was given and paid for: another would be like it
                 _explained(error, found)
             raise
 
-    target = read_target(request.model, request.endpoint)
-    return Call(invoke_request(target, request.endpoint, payload), read, _read_error(found))
+    options = options_of(request)
+    http = invoke_request(read_target(request.model, options), options, payload)
+    return Call(http, read, _read_error(found))
 
 
-def _context(request: Asked, found: Detected, warnings: tuple[str, ...]) -> ReplyContext:
-    return ReplyContext(request=request, settings=found.settings, warnings=warnings)
+def converse_call(request: ConverseRequest, found: Detected) -> Call[ConverseResponse]:
+    call = body_call(request, found)
+    return Call(call.request, lambda response: _with_session(call.decode(response), response), call.error)
 
 
-def _written(encode: Callable[[], Payload]) -> Payload:
-    """The payload. ``ValidationError`` for what JSON cannot carry: half a surrogate pair in a text, an object of
-    Python's in ``extra``."""
-    try:
-        return encode()
-    except (TypeError, ValueError, OverflowError, RecursionError) as cause:
-        raise ValidationError(f"the request cannot be written as JSON: {cause}") from cause
+def converse_stream_call(request: ConverseRequest, found: Detected) -> tuple[StreamCall[StreamEvent], PayloadDecoder]:
+    """The call and its decoder, which has the last events once the stream has ended."""
+    chat = _chat(found)
+    with writable():
+        payload = chat.encode_request(request, found.settings, stream=True)
+    context = Context(request=request, settings=found.settings, warnings=chat.warnings(request, found.settings))
+    decoder = PayloadDecoder(lambda request_id: chat.stream_decoder(replace(context, request_id=request_id)))
+    http = invoke_request(read_target(request.model, request.endpoint), request.endpoint, payload, stream=True)
+    return StreamCall(http, decoder.begin, _read_error(found)), decoder
+
+
+CALLS: dict[type[Request[Any]], Callable[[Any, Detected], Call[Any]]] = {
+    ConverseRequest: converse_call,
+    EmbedRequest: body_call,
+    ImageRequest: body_call,
+    RerankRequest: body_call,
+}
+
+
+def options_of(request: Request[Any]) -> EndpointOptions | None:
+    """How the endpoint is called; requests that are no endpoint's to answer have no such member."""
+    options: EndpointOptions | None = getattr(request, "endpoint", None)
+    return options
+
+
+def _chat(found: Detected) -> Chat:
+    body = endpoint.get(found.format)
+    if body.chat is None:
+        raise UnsupportedError(f"converse is not possible with what speaks {body.title}")
+    return body.chat
 
 
 def _read_error(found: Detected) -> Callable[[HttpResponse], AwsllmError]:
@@ -156,7 +138,8 @@ def _explained(error: AwsllmError, found: Detected) -> AwsllmError:
 
 
 def is_undecodable(error: AwsllmError) -> bool:
-    """Whether a reply has not the form it should have; errors that the service or a container tells have a status."""
+    """Whether a response has not the form it should have; errors that the service or a container reports have a
+    status."""
     return isinstance(error, ServerError | StreamError) and error.code is None and error.status is None
 
 
@@ -166,11 +149,11 @@ def is_refusal(error: AwsllmError) -> bool:
 
 
 def _with_session(response: ConverseResponse, http: HttpResponse) -> ConverseResponse:
-    """A session that the call began is told in a header only: the caller finds it as ``extra["NewSessionId"]``."""
+    """A session that the call began stands in a header only: the caller finds it as ``extra["NewSessionId"]``."""
     session = http.headers.get("x-amzn-sagemaker-new-session-id")
     if session is None:
         return response
-    return msgspec.structs.replace(response, extra={**(response.extra or {}), "NewSessionId": session})
+    return replace(response, extra={**(response.extra or {}), "NewSessionId": session})
 
 
 # --- the stream ------------------------------------------------------------------------------------------------------
@@ -179,8 +162,8 @@ def _with_session(response: ConverseResponse, http: HttpResponse) -> ConverseRes
 class PayloadDecoder:
     """The bytes of one InvokeEndpointWithResponseStream reply to events.
 
-    ``Metadata`` can be known to be the last event only when the stream has ended, if the container tells no usage:
-    ``rest`` has it then. ``chunks`` makes the format's decoder from the service's id of the call.
+    ``Metadata`` can be known to be the last event only when the stream has ended, if the container reports no usage:
+    ``rest`` has it then. ``chunks`` makes the body's decoder from the service's id of the call.
     """
 
     def __init__(self, chunks: Callable[[str | None], ChunkDecoder]) -> None:
@@ -219,9 +202,8 @@ class PayloadDecoder:
 def unstreamed(request: ConverseRequest, found: Detected) -> str | None:
     """Why the answer cannot come as a stream, as a warning; None where it can."""
     options = request.endpoint or EndpointOptions()
-    speak = formats.get(found.format)
-    if "converse_stream" not in speak.serves:
-        return f"the answer came whole: {speak.title} has no streams"
+    if not _chat(found).streams:
+        return f"the answer came whole: {endpoint.get(found.format).title} has no streams"
     if options.target_model:  # service model: the streaming operation has no TargetModel
         return "the answer came whole: SageMaker does not stream from multi-model endpoints"
     if options.session_id == "NEW_SESSION":  # nor does it begin sessions
@@ -230,49 +212,57 @@ def unstreamed(request: ConverseRequest, found: Detected) -> str | None:
 
 
 def _replayed(response: ConverseResponse, warning: str) -> Iterator[StreamEvent]:
-    return replay(msgspec.structs.replace(response, warnings=(*response.warnings, warning)))
+    return replay(replace(response, warnings=(*response.warnings, warning)))
 
 
 # --- backends --------------------------------------------------------------------------------------------------------
 
 
-def _no_count(model: str) -> UnsupportedError:
-    error = UnsupportedError("a SageMaker endpoint cannot count tokens; bedrock: and local: models can")
-    error.annotate(backend="sagemaker", model=model)
-    return error
+class _Base:
+    """What both backends know of formats. ``formats`` is what the caller gave (see ``Known``)."""
 
+    def __init__(self, formats: Mapping[str, str] | None) -> None:
+        self._known = Known(formats)
 
-class _Formats:
-    """What both backends know of formats. ``given`` is what the caller said (see ``Known``)."""
+    def _target(self, request: Request[Any]) -> Target:
+        return read_target(request.model, options_of(request))
 
-    def __init__(self, given: Mapping[str, str] | None) -> None:
-        self._known = Known(given)
-
-    def _target(self, request: Asked) -> Target:
-        return read_target(request.model, request.endpoint)
-
-    def _recall(self, request: Asked) -> Detected | None:
-        return self._known.get(self._target(request), request.endpoint.format if request.endpoint else None)
+    def _recall(self, request: Request[Any]) -> Detected | None:
+        options = options_of(request)
+        return self._known.get(self._target(request), options.format if options else None)
 
     @contextmanager
-    def _watched(self, request: Asked) -> Iterator[None]:
-        """Errors say where they come from. What a reply disproves is forgotten; so is, after a while, what a refusal
+    def _watched(self, request: Request[Any]) -> Iterator[None]:
+        """Errors say where they come from. What a response disproves is forgotten; so is, after a while, what a refusal
         makes doubtful, since an endpoint may have been updated. A connection that broke after a long silence is not
         tried again: a long answer would be paid for twice."""
-        began = time.monotonic()
-        with located("sagemaker", request.model):
+        began = monotonic()
+        with located(PLACE, request.model):
             try:
                 yield
             except AwsllmError as error:
                 if is_undecodable(error):
                     self._known.forget(self._target(request))
-                    error.retryable = error.retryable and time.monotonic() - began < _COSTLY
+                    error.retryable = error.retryable and monotonic() - began < _COSTLY
                 elif is_refusal(error):
                     self._known.forget(self._target(request), older=_DOUBTFUL)
                 raise
 
 
-class SageMakerBackend(_Formats):
+def _make(request: Request[R]) -> Callable[[Request[R], Detected], Call[R]]:
+    make = CALLS.get(type(request))
+    if make is None:
+        raise unsupported(request, PLACE)
+    return make
+
+
+def _streamed(request: Streamed[Any, Any]) -> ConverseRequest:
+    if not isinstance(request, ConverseRequest):
+        raise unsupported(request, PLACE)
+    return request
+
+
+class SageMakerBackend(_Base):
     """A ``Backend`` over SageMaker endpoints. Safe to share between threads if its transport is."""
 
     def __init__(self, transport: Transport, *, formats: Mapping[str, str] | None = None) -> None:
@@ -280,59 +270,48 @@ class SageMakerBackend(_Formats):
         self._transport = transport
         self._searches: dict[Target, threading.Lock] = {}
 
-    def converse(self, request: ConverseRequest, *, deadline: float | None = None) -> ConverseResponse:
-        return self._send(converse_call, request, deadline)
-
-    def converse_stream(self, request: ConverseRequest, *, deadline: float | None = None) -> Iterator[StreamEvent]:
-        """Everything happens when iteration begins, the search for the format included."""
+    def ask(self, request: Request[R], attempt: Attempt = UNLIMITED) -> R:
         with self._watched(request):
-            found = self.format_of(request, deadline=deadline)
+            make = _make(request)
+            return self._transport.send(make(request, self.format_of(request, attempt)), attempt)
+
+    def stream(self, request: Streamed[R, E], attempt: Attempt = UNLIMITED) -> Iterator[E]:
+        """Everything happens when iteration begins, the search for the format included."""
+        events: Iterator[Any] = self._converse_stream(_streamed(request), attempt)
+        return events
+
+    def _converse_stream(self, request: ConverseRequest, attempt: Attempt) -> Iterator[StreamEvent]:
+        with self._watched(request):
+            found = self.format_of(request, attempt)
             if warning := unstreamed(request, found):
-                yield from _replayed(self._transport.send(converse_call(request, found), deadline=deadline), warning)
+                yield from _replayed(self._transport.send(converse_call(request, found), attempt), warning)
                 return
             call, decoder = converse_stream_call(request, found)
-            yield from self._transport.stream(call, deadline=deadline)
+            yield from self._transport.stream(call, attempt)
             yield from decoder.rest()
 
-    def embed(self, request: EmbedRequest, *, deadline: float | None = None) -> EmbedResponse:
-        return self._send(embed_call, request, deadline)
-
-    def generate_image(self, request: ImageRequest, *, deadline: float | None = None) -> ImageResponse:
-        return self._send(image_call, request, deadline)
-
-    def rerank(self, request: RerankRequest, *, deadline: float | None = None) -> RerankResponse:
-        return self._send(rerank_call, request, deadline)
-
-    def count_tokens(self, request: ConverseRequest, *, deadline: float | None = None) -> int:
-        raise _no_count(request.model)
-
-    def format_of(self, request: Asked, *, deadline: float | None = None) -> Detected:
+    def format_of(self, request: Request[Any], attempt: Attempt = UNLIMITED) -> Detected:
         """What the container of the request's endpoint speaks, and how that is known."""
         if found := self._recall(request):
             return found
         target = self._target(request)
         search = self._searches.setdefault(target, threading.Lock())
-        left = -1 if deadline is None else min(max(0.0, deadline - time.monotonic()), threading.TIMEOUT_MAX)
-        if not search.acquire(timeout=left):
+        left = attempt.remaining()
+        if not search.acquire(timeout=-1 if left is None else min(max(0.0, left), threading.TIMEOUT_MAX)):
             raise _late()
         try:
             if found := self._recall(request):
                 return found
-            steps = self._known.search(target, request.endpoint)
-            return drive(steps, lambda call: self._transport.send(call, deadline=deadline))
+            steps = self._known.search(target, options_of(request))
+            return drive(steps, lambda call: self._transport.send(call, attempt))
         finally:
             search.release()
 
     def close(self) -> None:
         self._transport.close()
 
-    def _send(self, make: Callable[[A, Detected], Call[T]], request: A, deadline: float | None) -> T:
-        with self._watched(request):
-            found = self.format_of(request, deadline=deadline)
-            return self._transport.send(make(request, found), deadline=deadline)
 
-
-class AsyncSageMakerBackend(_Formats):
+class AsyncSageMakerBackend(_Base):
     """The same, awaited."""
 
     def __init__(self, transport: AsyncTransport, *, formats: Mapping[str, str] | None = None) -> None:
@@ -340,40 +319,32 @@ class AsyncSageMakerBackend(_Formats):
         self._transport = transport
         self._searches: dict[Target, asyncio.Lock] = {}
 
-    async def converse(self, request: ConverseRequest, *, deadline: float | None = None) -> ConverseResponse:
-        return await self._send(converse_call, request, deadline)
-
-    async def converse_stream(
-        self, request: ConverseRequest, *, deadline: float | None = None
-    ) -> AsyncIterator[StreamEvent]:
-        """Everything happens when iteration begins, the search for the format included."""
+    async def ask(self, request: Request[R], attempt: Attempt = UNLIMITED) -> R:
         with self._watched(request):
-            found = await self.format_of(request, deadline=deadline)
+            make = _make(request)
+            return await self._transport.send(make(request, await self.format_of(request, attempt)), attempt)
+
+    def stream(self, request: Streamed[R, E], attempt: Attempt = UNLIMITED) -> AsyncIterator[E]:
+        """Everything happens when iteration begins, the search for the format included."""
+        events: AsyncIterator[Any] = self._converse_stream(_streamed(request), attempt)
+        return events
+
+    async def _converse_stream(self, request: ConverseRequest, attempt: Attempt) -> AsyncIterator[StreamEvent]:
+        with self._watched(request):
+            found = await self.format_of(request, attempt)
             if warning := unstreamed(request, found):
-                response = await self._transport.send(converse_call(request, found), deadline=deadline)
+                response = await self._transport.send(converse_call(request, found), attempt)
                 for event in _replayed(response, warning):
                     yield event
                 return
             call, decoder = converse_stream_call(request, found)
-            async with closed_after(self._transport.stream(call, deadline=deadline)) as stream:
+            async with closed_after(self._transport.stream(call, attempt)) as stream:
                 async for event in stream:
                     yield event
             for event in decoder.rest():
                 yield event
 
-    async def embed(self, request: EmbedRequest, *, deadline: float | None = None) -> EmbedResponse:
-        return await self._send(embed_call, request, deadline)
-
-    async def generate_image(self, request: ImageRequest, *, deadline: float | None = None) -> ImageResponse:
-        return await self._send(image_call, request, deadline)
-
-    async def rerank(self, request: RerankRequest, *, deadline: float | None = None) -> RerankResponse:
-        return await self._send(rerank_call, request, deadline)
-
-    async def count_tokens(self, request: ConverseRequest, *, deadline: float | None = None) -> int:
-        raise _no_count(request.model)
-
-    async def format_of(self, request: Asked, *, deadline: float | None = None) -> Detected:
+    async def format_of(self, request: Request[Any], attempt: Attempt = UNLIMITED) -> Detected:
         """See ``SageMakerBackend.format_of``."""
         if found := self._recall(request):
             return found
@@ -381,26 +352,21 @@ class AsyncSageMakerBackend(_Formats):
 
         target = self._target(request)
         try:
-            async with asyncio.timeout(None if deadline is None else deadline - time.monotonic()):
+            async with asyncio.timeout(attempt.remaining()):
                 await (search := self._searches.setdefault(target, asyncio.Lock())).acquire()
         except TimeoutError:
             raise _late() from None
         try:
             if found := self._recall(request):
                 return found
-            steps = self._known.search(target, request.endpoint)
-            return await drive_async(steps, lambda call: self._transport.send(call, deadline=deadline))
+            steps = self._known.search(target, options_of(request))
+            return await drive_async(steps, lambda call: self._transport.send(call, attempt))
         finally:
             search.release()
 
     async def close(self) -> None:
         self._searches.clear()
         await self._transport.close()
-
-    async def _send(self, make: Callable[[A, Detected], Call[T]], request: A, deadline: float | None) -> T:
-        with self._watched(request):
-            found = await self.format_of(request, deadline=deadline)
-            return await self._transport.send(make(request, found), deadline=deadline)
 
 
 def _late() -> ModelTimeoutError:

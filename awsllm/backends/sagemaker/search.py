@@ -14,119 +14,36 @@ control plane, which is optional: who may only invoke, or reaches only the runti
 is refused there, and the search goes on. The calls are plain signed JSON over the same transport as the model's, so
 that nothing of boto3 is loaded and the asynchronous client finds formats, too.
 
-The search is a generator: it yields ``Call`` values and is sent their answers, or has their errors thrown into it, so
+The search is a generator: it yields ``Call`` values and is sent their responses, or has their errors thrown into it, so
 it does no I/O and is the same for both transports (``drive``, ``drive_async``).
 """
 
 from __future__ import annotations
 
 import math
-import re
 import time
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from typing import Any, NamedTuple, TypeAlias, TypeVar
-from urllib.parse import quote
 
 import msgspec
 
-from awsllm.aws.call import Call, HttpRequest, HttpResponse
-from awsllm.backends.remote import read_object
+from awsllm.aws.call import Call, HttpRequest
+from awsllm.backends.remote import read_object, read_payload
+from awsllm.backends.sagemaker.target import Target, invoke_request, read_error
 from awsllm.errors import (
     AwsllmError,
     ConfigurationError,
     ConnectError,
     ModelTimeoutError,
     ServiceError,
-    ValidationError,
 )
 from awsllm.types import EndpointOptions, JsonObject, JsonValue, Value
 from awsllm.wire import errors
-from awsllm.wire.body import JSON, Payload, Settings
-from awsllm.wire.endpoint.errors import decode_error
-from awsllm.wire.endpoint.format import Detected
+from awsllm.wire.body import Payload, Settings
+from awsllm.wire.endpoint import BODIES, Detected
 
 T = TypeVar("T")
 Steps: TypeAlias = Generator[Call[Any], Any, T]
-
-MAX_BODY = 6_291_456
-"""Bytes that the service takes (service model, ``BodyBlob``)."""
-PUBLIC_HUB = "SageMakerPublicHub"
-
-_NAME = "[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?"
-_MODEL = re.compile(f"(?:arn:[^/]*:endpoint/)?({_NAME})(?:/({_NAME}))?")
-_TAG = "sagemaker-sdk:jumpstart-"
-_HUB_TAG = "sagemaker-sdk:hub-content-arn"
-
-
-# --- what is called --------------------------------------------------------------------------------------------------
-
-
-class Target(Value, frozen=True):
-    """What one format is spoken by: an endpoint, or a component, variant or container of it."""
-
-    endpoint: str
-    component: str | None = None
-    variant: str | None = None
-    container: str | None = None
-
-    def __str__(self) -> str:
-        return f"{self.endpoint}/{self.component}" if self.component else self.endpoint
-
-
-def read_target(model: str, options: EndpointOptions | None = None) -> Target:
-    """``model`` is ENDPOINT, ENDPOINT/COMPONENT or the endpoint's ARN. Raises ``ValidationError``."""
-    found = _MODEL.fullmatch(model)
-    if found is None:
-        raise ValidationError(f"{model!r} is no endpoint: write ENDPOINT or ENDPOINT/COMPONENT, letters, digits and -")
-    options = options or EndpointOptions()
-    return Target(found[1], found[2], options.variant, options.target_container)
-
-
-_OPTIONS = {
-    "X-Amzn-SageMaker-Target-Variant": "variant",
-    "X-Amzn-SageMaker-Target-Model": "target_model",
-    "X-Amzn-SageMaker-Target-Container-Hostname": "target_container",
-    "X-Amzn-SageMaker-Session-Id": "session_id",
-    "X-Amzn-SageMaker-Inference-Id": "inference_id",
-    "X-Amzn-SageMaker-Prefix-Aware-Id": "prefix_aware_id",
-}
-_MAX_ATTRIBUTES = 1024  # service model, CustomAttributesHeader
-
-
-def invoke_request(
-    target: Target, options: EndpointOptions | None, payload: Payload, *, stream: bool = False
-) -> HttpRequest:
-    """InvokeEndpoint, or InvokeEndpointWithResponseStream, which names what it accepts in a header of its own. Raises
-    ``ValidationError`` for what the service would refuse."""
-    if len(payload.body) > MAX_BODY:
-        raise ValidationError(f"the request has {len(payload.body):,} bytes; SageMaker takes at most {MAX_BODY:,}")
-    options = options or EndpointOptions()
-    headers = {"Content-Type": payload.content_type, "X-Amzn-SageMaker-Accept" if stream else "Accept": payload.accept}
-    if target.component:
-        headers["X-Amzn-SageMaker-Inference-Component"] = target.component
-    headers |= {header: value for header, name in _OPTIONS.items() if (value := getattr(options, name))}
-    if attributes := _attributes(payload.attributes, options.custom_attributes):
-        headers["X-Amzn-SageMaker-Custom-Attributes"] = attributes
-    operation = "invocations-response-stream" if stream else "invocations"
-    path = f"/endpoints/{quote(target.endpoint, safe='')}/{operation}"
-    return HttpRequest("sagemaker-runtime", "POST", path, headers, payload.body)
-
-
-def _attributes(formats: str | None, callers: str | None) -> str | None:
-    """Both, as JumpStart's containers read them: ``key=value`` pairs between semicolons; the last one holds."""
-    attributes = ";".join(filter(None, (formats, callers)))
-    if len(attributes) > _MAX_ATTRIBUTES or not attributes.isascii():
-        raise ValidationError(f"custom attributes are at most {_MAX_ATTRIBUTES:,} ASCII characters")
-    return attributes or None
-
-
-def read_error(response: HttpResponse) -> AwsllmError:
-    """Whatever is not 2xx, as sagemaker-runtime tells it."""
-    return decode_error(response.status, response.headers, response.body)
-
-
-def read_payload(response: HttpResponse) -> Payload:
-    return Payload(response.body, response.headers.get("content-type", JSON))
 
 
 _BUSY = 60.0  # seconds after which what was found in spite of failures, or was not found, is looked for again
@@ -143,7 +60,7 @@ class Known:
     style behind a slash: ``tgi/llama3``."""
 
     def __init__(self, given: Mapping[str, str] | None = None, clock: Callable[[], float] = time.monotonic) -> None:
-        self._given = {name.removeprefix("sagemaker:"): _said(text) for name, text in (given or {}).items()}
+        self._given = {name.removeprefix("sagemaker:"): _named_format(text) for name, text in (given or {}).items()}
         self._clock = clock
         self._found: dict[Target, _Kept] = {}
         self._missed: dict[Target, _Missed] = {}
@@ -151,38 +68,38 @@ class Known:
     def get(self, target: Target, format: str | None) -> Detected | None:
         """What the call says (``format``), else the client, else what was found; None where the search is due."""
         if format is not None:
-            return _said(format)
-        said = (self._given.get(name) for name in (str(target), target.endpoint, "*")) if self._given else ()
-        return next(filter(None, said), None) or self._recall(target)
+            return _named_format(format)
+        named = (self._given.get(name) for name in (str(target), target.endpoint, "*")) if self._given else ()
+        return next(filter(None, named), None) or self._recall(target)
 
     def _recall(self, target: Target) -> Detected | None:
         kept = self._found.get(target)
-        return kept.finding.detected if kept and self._clock() - kept.since < kept.seconds else None
+        return kept.outcome.detected if kept and self._clock() - kept.since < kept.seconds else None
 
-    def remember(self, target: Target, finding: Finding) -> None:
+    def remember(self, target: Target, outcome: Outcome) -> None:
         """For good if it is lasting; else for a minute, and for longer each time that it is confirmed: a control plane
         that is out of reach for good is not waited for each minute."""
         kept, seconds = self._found.get(target), _BUSY
-        if finding.lasting:
+        if outcome.lasting:
             seconds = math.inf
-        elif kept is not None and kept.finding.detected == finding.detected:
+        elif kept is not None and kept.outcome.detected == outcome.detected:
             seconds = min(2 * kept.seconds, _LONGEST)
-        self._found[target] = _Kept(finding, self._clock(), seconds)
+        self._found[target] = _Kept(outcome, self._clock(), seconds)
 
     def search(self, target: Target, options: EndpointOptions | None = None) -> Steps[Detected]:
-        """``detection``, whose finding is remembered. That nothing was found is, too, for a minute: each call of an
+        """``search``, whose outcome is remembered. That nothing was found is, too, for a minute: each call of an
         unknown container would send it all probes again."""
         options = _as_probed(options)
         missed = self._missed.get(target)
         if missed is not None and missed.options == options and self._clock() - missed.since < _BUSY:
             raise UnknownFormatError(missed.message)
         try:
-            finding = yield from detection(target, options)
+            outcome = yield from search(target, options)
         except UnknownFormatError as error:
             self._missed[target] = _Missed(error.message, self._clock(), options)
             raise
-        self.remember(target, finding)
-        return finding.detected
+        self.remember(target, outcome)
+        return outcome.detected
 
     def forget(self, target: Target, *, older: float = 0.0) -> None:
         """The next call looks again, if this was found at least ``older`` seconds ago; what the caller said stays."""
@@ -192,9 +109,9 @@ class Known:
 
 
 class _Kept(NamedTuple):
-    """A finding, when it was made, and for how many seconds it holds."""
+    """A outcome, when it was made, and for how many seconds it holds."""
 
-    finding: Finding
+    outcome: Outcome
     since: float
     seconds: float
 
@@ -207,7 +124,7 @@ class _Missed(NamedTuple):
     options: EndpointOptions
 
 
-def _said(text: str) -> Detected:
+def _named_format(text: str) -> Detected:
     name, _, prompt = text.partition("/")
     return Detected(
         format=name, settings=Settings(prompt=prompt or None), source="caller", evidence=f"format={text!r} was given"
@@ -223,11 +140,11 @@ def drive(steps: Steps[T], send: Callable[[Call[Any]], Any]) -> T:
         call = next(steps)
         while True:
             try:
-                answer = send(call)
+                response = send(call)
             except AwsllmError as error:
                 call = steps.throw(error)
             else:
-                call = steps.send(answer)
+                call = steps.send(response)
     except StopIteration as done:
         found: T = done.value
         return found
@@ -239,17 +156,17 @@ async def drive_async(steps: Steps[T], send: Callable[[Call[Any]], Awaitable[Any
         call = next(steps)
         while True:
             try:
-                answer = await send(call)
+                response = await send(call)
             except AwsllmError as error:
                 call = steps.throw(error)
             else:
-                call = steps.send(answer)
+                call = steps.send(response)
     except StopIteration as done:
         found: T = done.value
         return found
 
 
-class Finding(Value, frozen=True):
+class Outcome(Value, frozen=True):
     """What a search found. It is not ``lasting`` where SageMaker could not be asked or the container failed on a probe:
     what they would have said may be more, or something else."""
 
@@ -261,37 +178,35 @@ class UnknownFormatError(ConfigurationError):
     """Nothing tells what the container speaks."""
 
 
-def detection(target: Target, options: EndpointOptions | None = None) -> Steps[Finding]:
+def search(target: Target, options: EndpointOptions | None = None) -> Steps[Outcome]:
     """What ``target`` speaks. Raises ``UnknownFormatError`` where nothing tells it, and what the probe meets: no such
     endpoint, no access, no capacity."""
     from awsllm.wire.endpoint import detect
 
-    desk = _Desk()
-    hosting = yield from (_component if target.component else _endpoint)(target, desk)
-    tags = (yield from _tags(hosting.arn, desk)) if hosting.arn else {}
+    plane = _ControlPlane()
+    hosting = yield from (_component if target.component else _endpoint)(target, plane)
+    tags = (yield from _tags(hosting.arn, plane)) if hosting.arn else {}
     found = detect.settled(tags=tags)
     if found is None:
-        found = detect.settled(tags=tags, document=(yield from _from_document(tags, desk)))
+        found = detect.settled(tags=tags, document=(yield from _from_document(tags, plane)))
     if found is None:
-        found = detect.settled(tags=tags, container=(yield from _from_container(target, hosting, desk)))
+        found = detect.settled(tags=tags, container=(yield from _from_container(target, hosting, plane)))
     if found is None:
-        found = detect.settled(tags=tags, probe=(yield from _from_probe(target, options, desk)))
+        found = detect.settled(tags=tags, probe=(yield from _from_probe(target, options, plane)))
     if found is None:
-        raise _unknown(desk.refusals)
-    return Finding(found, lasting=not desk.was_busy)
+        raise _unknown(plane.refusals)
+    return Outcome(found, lasting=not plane.was_busy)
 
 
 def _unknown(refusals: list[str]) -> UnknownFormatError:
-    from awsllm.wire.endpoint.formats import FORMATS
-
     seen = f" ({'; '.join(refusals)})" if refusals else ""
     return UnknownFormatError(
         'what its container speaks could not be found out: say it with endpoint={"format": …} or '
-        f"Client(formats={{ENDPOINT: …}}); known are {', '.join(FORMATS)}{seen}"
+        f"Client(formats={{ENDPOINT: …}}); known are {', '.join(BODIES)}{seen}"
     )
 
 
-class _Desk:
+class _ControlPlane:
     """SageMaker's control plane as one search meets it: what it refuses is noted, and where it cannot be reached it is
     not asked again. ``was_busy``: it, or the container at a probe, failed in a way that may pass."""
 
@@ -301,17 +216,17 @@ class _Desk:
         self._reachable = True
 
     def ask(self, operation: str, **members: str) -> Steps[JsonObject]:
-        """The operation's answer, empty where it was refused."""
+        """The operation's response, empty where it was refused."""
         if not self._reachable:
             return {}
         try:
-            answer: JsonObject = yield control_call(operation, members)
+            response: JsonObject = yield control_call(operation, members)
         except AwsllmError as error:
             self._reachable = not isinstance(error, ConnectError | ModelTimeoutError)
             self.was_busy = self.was_busy or isinstance(error, ServiceError)
             self.refuse(operation, error)
             return {}
-        return answer
+        return response
 
     def refuse(self, what: str, error: AwsllmError) -> None:
         self.refusals.append(f"{what}: {error.message[:200]}")
@@ -334,23 +249,23 @@ class _Hosting(Value, frozen=True):
     environment: JsonObject | None = None
 
 
-def _endpoint(target: Target, desk: _Desk) -> Steps[_Hosting]:
-    answer = yield from desk.ask("DescribeEndpoint", EndpointName=target.endpoint)
-    variant = _named(answer.get("ProductionVariants"), "VariantName", target.variant)
+def _endpoint(target: Target, plane: _ControlPlane) -> Steps[_Hosting]:
+    response = yield from plane.ask("DescribeEndpoint", EndpointName=target.endpoint)
+    variant = _named(response.get("ProductionVariants"), "VariantName", target.variant)
     return _Hosting(
-        arn=_text(answer, "EndpointArn"),
-        config=_text(answer, "EndpointConfigName"),
+        arn=_text(response, "EndpointArn"),
+        config=_text(response, "EndpointConfigName"),
         image=_text(variant, "DeployedImages", 0, "SpecifiedImage"),
     )
 
 
-def _component(target: Target, desk: _Desk) -> Steps[_Hosting]:
+def _component(target: Target, plane: _ControlPlane) -> Steps[_Hosting]:
     """An adapter runs in the container of its base."""
-    answer = yield from desk.ask("DescribeInferenceComponent", InferenceComponentName=target.component or "")
-    arn, base = _text(answer, "InferenceComponentArn"), _text(answer, "Specification", "BaseInferenceComponentName")
+    response = yield from plane.ask("DescribeInferenceComponent", InferenceComponentName=target.component or "")
+    arn, base = _text(response, "InferenceComponentArn"), _text(response, "Specification", "BaseInferenceComponentName")
     if base:
-        answer = yield from desk.ask("DescribeInferenceComponent", InferenceComponentName=base)
-    specification = _at(answer, "Specification")
+        response = yield from plane.ask("DescribeInferenceComponent", InferenceComponentName=base)
+    specification = _at(response, "Specification")
     return _Hosting(
         arn=arn,
         model=_text(specification, "ModelName"),
@@ -362,35 +277,35 @@ def _component(target: Target, desk: _Desk) -> Steps[_Hosting]:
 _MAX_PAGES = 3  # a resource has at most 50 tags
 
 
-def _tags(arn: str, desk: _Desk) -> Steps[dict[str, str]]:
+def _tags(arn: str, plane: _ControlPlane) -> Steps[dict[str, str]]:
     tags: dict[str, str] = {}
     token: dict[str, str] = {}
     for _ in range(_MAX_PAGES):
-        answer = yield from desk.ask("ListTags", ResourceArn=arn, **token)
-        items = answer.get("Tags")
+        response = yield from plane.ask("ListTags", ResourceArn=arn, **token)
+        items = response.get("Tags")
         tags |= {str(_at(i, "Key")): str(_at(i, "Value")) for i in (items if isinstance(items, list) else ())}
-        if not (following := _text(answer, "NextToken")):
+        if not (following := _text(response, "NextToken")):
             break
         token = {"NextToken": following}
     return tags
 
 
-def _from_document(tags: Mapping[str, str], desk: _Desk) -> Steps[Detected | None]:
+def _from_document(tags: Mapping[str, str], plane: _ControlPlane) -> Steps[Detected | None]:
     """From the example payloads of the version that was deployed. Another version of the same model may speak another
     format, so that without a version there are none."""
     from awsllm.wire.endpoint import detect
 
-    model, version = tags.get(f"{_TAG}model-id"), tags.get(f"{_TAG}model-version")
+    model, version = tags.get(detect.SDK_MODEL_TAG), tags.get(detect.SDK_VERSION_TAG)
     if not model or not version or "*" in version:
         return None
-    hub, kind = _hub(tags.get(_HUB_TAG))
+    hub, kind = _hub(tags.get(detect.SDK_HUB_TAG), detect.PUBLIC_HUB)
     members = {"HubName": hub, "HubContentType": kind, "HubContentName": model, "HubContentVersion": version}
-    answer = yield from desk.ask("DescribeHubContent", **members)
+    response = yield from plane.ask("DescribeHubContent", **members)
     try:
-        document = msgspec.json.decode(_text(answer, "HubContentDocument") or "{}")
+        document = msgspec.json.decode(_text(response, "HubContentDocument") or "{}")
     except (ValueError, RecursionError):
         return None
-    return detect.from_payloads(_payloads(document, tags.get(f"{_TAG}inference-config-name", "")))
+    return detect.from_payloads(_payloads(document, tags.get(detect.SDK_CONFIG_TAG, "")))
 
 
 def _payloads(document: JsonValue, config: str) -> JsonObject:
@@ -404,24 +319,24 @@ def _payloads(document: JsonValue, config: str) -> JsonObject:
     return {}
 
 
-def _hub(arn: str | None) -> tuple[str, str]:
-    """The hub and the kind of content: ``arn:…:hub-content/HUB/KIND/NAME[/VERSION]``."""
+def _hub(arn: str | None, public: str) -> tuple[str, str]:
+    """The hub and the kind of content: ``arn:…:hub-content/HUB/KIND/NAME[/VERSION]``; the public one without an ARN."""
     parts = (arn or "").partition(":hub-content/")[2].split("/")
-    return (parts[0], parts[1]) if len(parts) >= 3 else (PUBLIC_HUB, "Model")
+    return (parts[0], parts[1]) if len(parts) >= 3 else (public, "Model")
 
 
-def _from_container(target: Target, hosting: _Hosting, desk: _Desk) -> Steps[Detected | None]:
+def _from_container(target: Target, hosting: _Hosting, plane: _ControlPlane) -> Steps[Detected | None]:
     from awsllm.wire.endpoint import detect
 
     model = hosting.model
     if hosting.config:
-        answer = yield from desk.ask("DescribeEndpointConfig", EndpointConfigName=hosting.config)
-        model = _text(_named(answer.get("ProductionVariants"), "VariantName", target.variant), "ModelName")
+        response = yield from plane.ask("DescribeEndpointConfig", EndpointConfigName=hosting.config)
+        model = _text(_named(response.get("ProductionVariants"), "VariantName", target.variant), "ModelName")
     container: JsonValue = {}
     if model:
-        answer = yield from desk.ask("DescribeModel", ModelName=model)
-        container = answer.get("PrimaryContainer") or _named(
-            answer.get("Containers"), "ContainerHostname", target.container
+        response = yield from plane.ask("DescribeModel", ModelName=model)
+        container = response.get("PrimaryContainer") or _named(
+            response.get("Containers"), "ContainerHostname", target.container
         )
     image = _text(container, "Image") or hosting.image
     package = _text(container, "ModelPackageName")
@@ -430,7 +345,7 @@ def _from_container(target: Target, hosting: _Hosting, desk: _Desk) -> Steps[Det
     return detect.from_container(image, environment, model_package_arn=package)
 
 
-def _from_probe(target: Target, options: EndpointOptions | None, desk: _Desk) -> Steps[Detected | None]:
+def _from_probe(target: Target, options: EndpointOptions | None, plane: _ControlPlane) -> Steps[Detected | None]:
     """Ask each way until one is answered. Where the caller has accepted the licence, a probe may say so."""
     from awsllm.wire.endpoint import detect
 
@@ -443,8 +358,8 @@ def _from_probe(target: Target, options: EndpointOptions | None, desk: _Desk) ->
         except AwsllmError as error:
             if not detect.refused(error):
                 raise
-            desk.was_busy = desk.was_busy or not detect.refused_body(error)
-            desk.refuse(f"the probe {probe.name}", error)
+            plane.was_busy = plane.was_busy or not detect.refused_body(error)
+            plane.refuse(f"the probe {probe.name}", error)
             continue
         if found := probe.judge(reply):
             return found

@@ -13,50 +13,44 @@ An endpoint that was serving is never removed. An interrupt (Ctrl-C) leaves thin
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from typing import Any
 
 from awsllm.errors import (
     AwsllmError,
     DeploymentError,
-    EulaNotAcceptedError,
     RequestError,
     ServiceError,
     ValidationError,
 )
 from awsllm.jumpstart.deploy import preflight
 from awsllm.jumpstart.deploy.logs import LogLine, newest_stream, tail
-from awsllm.jumpstart.deploy.progress import Pace, Progress, Reporter, Watcher, group_of, wait_gone, wait_settled
+from awsllm.jumpstart.deploy.progress import Listener, Pace, Reporter, Watcher, group_of, wait_gone, wait_settled
 from awsllm.jumpstart.deploy.resources import (
     COMPONENT,
     CONFIG,
     ENDPOINT,
-    ENDPOINT_TAG,
-    EXPIRES_TAG,
-    PLAN_TAG,
     SAGEMAKER,
     TARGET,
     Clients,
-    Kind,
+    ResourceKind,
     call,
     is_missing,
     iso,
     kind_of,
-    method,
     seconds,
+    snake_case,
     tags_of,
 )
 from awsllm.jumpstart.deploy.teardown import Resource, components_of, named, remove_all, remove_superfluous
-from awsllm.jumpstart.plan.plan import Cost, Plan, Step
+from awsllm.jumpstart.plan.plan import PLACEHOLDER, Cost, Plan, Step, licence_error
+from awsllm.jumpstart.tags import ENDPOINT_TAG, EXPIRES_TAG, FORMAT_TAG, PLAN_TAG, PROMPT_TAG, as_dict, as_list
 from awsllm.types import JsonObject, JsonValue, Value
-from awsllm.wire.endpoint.detect import FORMAT_TAG, PROMPT_TAG
 
 _CONSISTENCY_SECONDS = 90.0  # CreateEndpoint reads configurations from an eventually consistent store
 _LOG_LINES = 12
 _SETTLING_LOOKS = 5  # an update may not show in the first descriptions after it
 _OPTIONAL_TAGS = (EXPIRES_TAG, FORMAT_TAG, PROMPT_TAG)  # a plan without one means that there is none
 _EXISTS = re.compile(r"already exist", re.IGNORECASE)
-_PLACEHOLDER = re.compile(r"\$\{([^{}]+)\.([A-Za-z]+)\}")
 
 
 class Deployment(Value, frozen=True, kw_only=True):
@@ -77,7 +71,7 @@ def apply(
     plan: Plan,
     clients: Clients,
     *,
-    on_progress: Callable[[Progress], None] | None = None,
+    on_progress: Listener | None = None,
     keep_on_failure: bool = False,
     timeout: float | None = None,
     pace: Pace | None = None,
@@ -106,14 +100,8 @@ def apply(
 
 def check_licence(plan: Plan) -> None:
     """Raises ``EulaNotAcceptedError`` for a gated model whose licence the caller has not accepted."""
-    if not plan.licences or plan.eula_accepted:
-        return
-    read = " and ".join(plan.licences)
-    error = EulaNotAcceptedError(
-        f"{plan.model_id} has a licence to accept first. Read {read}, then pass accept_eula=True."
-    )
-    error.url = plan.licences[0]
-    raise error
+    if plan.licences and not plan.eula_accepted:
+        raise licence_error(plan.model_id, plan.licences)
 
 
 class _Run:
@@ -122,7 +110,7 @@ class _Run:
     def __init__(self, plan: Plan, clients: Clients, pace: Pace, reporter: Reporter, timeout: float | None) -> None:
         self._plan, self._clients, self._pace, self._reporter = plan, clients, pace, reporter
         self._deadline = None if timeout is None else pace.clock() + timeout
-        self._answers: dict[str, JsonObject] = {}
+        self._responses: dict[str, JsonObject] = {}
         self._created: list[Resource] = []
         self._resumed: list[Resource] = []
         self._serving = False  # the endpoint served before this run touched it
@@ -171,8 +159,8 @@ class _Run:
             if _config_of(self._plan) == found.get("EndpointConfigName"):
                 return
         self._reporter.tell("preflight", name, "checking", "quotas and instance types")
-        for finding in preflight.check(self._plan, self._clients):
-            self._reporter.tell("preflight", finding.resource, "warning", finding.text)
+        for issue in preflight.check(self._plan, self._clients):
+            self._reporter.tell("preflight", issue.resource, "warning", issue.text)
 
     def _served(self, endpoint: JsonObject) -> bool:
         """Whether an endpoint answered anything when it was found: one of components does once a component is up."""
@@ -189,39 +177,37 @@ class _Run:
         kind, request = kind_of(step.operation), self._request(step)
         found = kind.find(self._clients, request)
         if kind is ENDPOINT:
-            answer = self._endpoint(step, request, found)
+            response = self._endpoint(step, request, found)
         elif kind is COMPONENT:
-            answer = self._component(step, request, found)
+            response = self._component(step, request, found)
         elif found is None:
-            answer = self._create(step, kind, request)
+            response = self._create(step, kind, request)
         elif kind.upsert:
-            answer = self._overwrite(step, kind, request)
+            response = self._overwrite(step, kind, request)
         else:
-            answer = self._keep(step, kind, request, found)
-        self._answers[step.id] = answer
+            response = self._keep(step, kind, request, found)
+        self._responses[step.id] = response
         if step.wait is not None:
             self._wait(step, kind, request)
         made = Resource(kind, {member: request[member] for member in kind.identity})
         if kind.status and made not in self._created:
-            self._retag(answer.get(kind.arn), request)
+            self._retag(response.get(kind.arn), request)
 
     def _request(self, step: Step) -> JsonObject:
         """The step's request with what earlier steps answered, when it expires, and whose it is."""
-        request: JsonObject = _filled(step.request, self._answers)
-        extra = {EXPIRES_TAG: self._expires} if self._expires is not None else {}
-        tags = request.get("Tags")
-        if isinstance(tags, list):
-            kept = [tag for tag in tags if tag["Key"] not in {EXPIRES_TAG, ENDPOINT_TAG}]
-            added = {ENDPOINT_TAG: self._plan.endpoint, **extra}
-            request = {**request, "Tags": kept + [{"Key": key, "Value": value} for key, value in added.items()]}
-        return request
+        request: JsonObject = _filled(step.request, self._responses)
+        if not isinstance(request.get("Tags"), list):
+            return request
+        kept = {key: value for key, value in as_dict(request["Tags"]).items() if key != EXPIRES_TAG}
+        expires = {} if self._expires is None else {EXPIRES_TAG: self._expires}
+        return {**request, "Tags": as_list({**kept, ENDPOINT_TAG: self._plan.endpoint, **expires})}
 
-    def _create(self, step: Step, kind: Kind, request: JsonObject) -> JsonObject:
+    def _create(self, step: Step, kind: ResourceKind, request: JsonObject) -> JsonObject:
         self._reporter.tell(step.id, step.resource, "creating", step.note or kind.noun)
         resource = Resource(kind, {member: request[member] for member in kind.identity})
         for _ in self._pace.ticks(_CONSISTENCY_SECONDS):
             try:
-                answer = call(self._clients, step.service, method(step.operation), **request)
+                response = call(self._clients, step.service, snake_case(step.operation), **request)
             except AwsllmError as error:
                 last = error
                 if isinstance(error, ServiceError) or _EXISTS.search(error.message):
@@ -230,7 +216,7 @@ class _Run:
                     raise
                 continue
             self._created.append(resource)
-            return answer
+            return response
         raise last
 
     def _lost_answer(self, resource: Resource, error: AwsllmError) -> JsonObject:
@@ -249,19 +235,19 @@ class _Run:
             raise error
         return found
 
-    def _overwrite(self, step: Step, kind: Kind, request: JsonObject) -> JsonObject:
+    def _overwrite(self, step: Step, kind: ResourceKind, request: JsonObject) -> JsonObject:
         """Make it again: such an operation changes what is there. Tags are taken at creation only."""
         untagged = {member: value for member, value in request.items() if member != "Tags"}
         self._reporter.tell(step.id, step.resource, "exists", kind.noun)
-        return call(self._clients, step.service, method(step.operation), **untagged)
+        return call(self._clients, step.service, snake_case(step.operation), **untagged)
 
-    def _keep(self, step: Step, kind: Kind, request: JsonObject, found: JsonObject) -> JsonObject:
+    def _keep(self, step: Step, kind: ResourceKind, request: JsonObject, found: JsonObject) -> JsonObject:
         self._reporter.tell(step.id, step.resource, "exists", kind.noun)
         if tags_of(self._clients, found.get(kind.arn)).get(PLAN_TAG) == self._plan.digest:
             self._resumed.append(Resource(kind, {member: request[member] for member in kind.identity}))
         return found
 
-    def _refuse_foreign(self, kind: Kind, name: str, found: JsonObject) -> dict[str, str]:
+    def _refuse_foreign(self, kind: ResourceKind, name: str, found: JsonObject) -> dict[str, str]:
         tags = tags_of(self._clients, found.get(kind.arn))
         if PLAN_TAG not in tags:
             raise ValidationError(
@@ -286,11 +272,11 @@ class _Run:
         self._await(step, ENDPOINT, name)  # an endpoint in transition takes no update
         self._reporter.tell(step.id, name, "updating", f"from {found['EndpointConfigName']} to {config}")
         exclude = [{"VariantPropertyType": kind} for kind in self._restated(found["EndpointConfigName"], config)]
-        answer = self._change(
+        response = self._change(
             "update_endpoint", EndpointName=name, EndpointConfigName=config,
             RetainAllVariantProperties=True, ExcludeRetainedVariantProperties=exclude,
         )  # fmt: skip
-        return {**found, **answer}
+        return {**found, **response}
 
     def _clear(self, step: Step, found: JsonObject) -> None:
         """Remove a failed endpoint of ours, which nothing but deletion mends, or wait for its deletion."""
@@ -331,12 +317,11 @@ class _Run:
         follows from them, and when it ends. Tags of others stay."""
         if arn is None or not isinstance(request.get("Tags"), list):
             return
-        wanted = {tag["Key"]: tag["Value"] for tag in request["Tags"]}
-        found = tags_of(self._clients, arn)
-        new = [{"Key": key, "Value": value} for key, value in wanted.items() if found.get(key) != value]
+        wanted, found = as_dict(request["Tags"]), tags_of(self._clients, arn)
+        new = {key: value for key, value in wanted.items() if found.get(key) != value}
         stale = [key for key in _OPTIONAL_TAGS if key in found and key not in wanted]
         if new:
-            call(self._clients, SAGEMAKER, "add_tags", ResourceArn=arn, Tags=new)
+            call(self._clients, SAGEMAKER, "add_tags", ResourceArn=arn, Tags=as_list(new))
         if stale:
             call(self._clients, SAGEMAKER, "delete_tags", ResourceArn=arn, TagKeys=stale)
 
@@ -384,7 +369,7 @@ class _Run:
     def _remaining(self) -> float | None:
         return None if self._deadline is None else max(0.0, self._deadline - self._pace.clock())
 
-    def _await(self, step: Step, kind: Kind, name: str) -> JsonObject:
+    def _await(self, step: Step, kind: ResourceKind, name: str) -> JsonObject:
         """The description once settled. Raises ``DeploymentError`` when it takes too long or is gone."""
         watcher = Watcher(self._clients, self._reporter, step.id, kind)
         try:
@@ -395,7 +380,7 @@ class _Run:
             raise _failure(f"{kind.noun} {name} was deleted while it was waited for", "deleted")
         return found
 
-    def _wait(self, step: Step, kind: Kind, request: JsonObject) -> None:
+    def _wait(self, step: Step, kind: ResourceKind, request: JsonObject) -> None:
         name = request[kind.identity[0]]
         found = self._await(step, kind, name)
         if found[kind.status] != "InService":
@@ -424,17 +409,17 @@ class _Run:
         kept = f"it serves with {found['EndpointConfigName']}"
         raise _failure(f"the update of endpoint {name} to {config} was rolled back, {kept}: {reason}", reason)
 
-    def _failed(self, kind: Kind, name: str, found: JsonObject) -> DeploymentError:
+    def _failed(self, kind: ResourceKind, name: str, found: JsonObject) -> DeploymentError:
         reason = str(found.get("FailureReason") or f"its status is {found[kind.status]}, without a reason given")
         stream, lines = self._last_lines(kind, name, seconds(found.get("CreationTime")))
         text = "".join(f"\n  {line.text}" for line in lines)
-        told = f"\nThe last lines of its log {stream}:{text}" if lines else ""
-        error = _failure(f"{kind.noun} {name} failed: {reason}{told}", reason)
+        ending = f"\nThe last lines of its log {stream}:{text}" if lines else ""
+        error = _failure(f"{kind.noun} {name} failed: {reason}{ending}", reason)
         error.log_stream = stream
         self._reporter.tell(kind.noun, name, "failed", reason)
         return error
 
-    def _last_lines(self, kind: Kind, name: str, since: float | None) -> tuple[str | None, tuple[LogLine, ...]]:
+    def _last_lines(self, kind: ResourceKind, name: str, since: float | None) -> tuple[str | None, tuple[LogLine, ...]]:
         """The log stream and its last lines; nothing where there is none or it may not be read."""
         try:
             stream = newest_stream(self._clients, group_of(kind, name), since=since)
@@ -485,20 +470,20 @@ def _failure(text: str, reason: str) -> DeploymentError:
     return error
 
 
-def _filled(value: JsonValue, answers: dict[str, JsonObject]) -> JsonValue:
-    """``value`` with ``${STEP.MEMBER}`` replaced by what the step answered. Other text in braces is the caller's."""
+def _filled(value: JsonValue, responses: dict[str, JsonObject]) -> JsonValue:
+    """``value`` with each placeholder replaced by what the step's response holds."""
     if isinstance(value, dict):
-        return {key: _filled(item, answers) for key, item in value.items()}
+        return {key: _filled(item, responses) for key, item in value.items()}
     if isinstance(value, list):
-        return [_filled(item, answers) for item in value]
+        return [_filled(item, responses) for item in value]
     if not isinstance(value, str) or "${" not in value:
         return value
 
-    def answered(match: re.Match[str]) -> str:
-        answer = answers.get(match[1])
-        return match[0] if answer is None or match[2] not in answer else str(answer[match[2]])
+    def fill(match: re.Match[str]) -> str:
+        response = responses.get(match[1], {})
+        return str(response[match[2]]) if match[2] in response else match[0]
 
-    return _PLACEHOLDER.sub(answered, value)
+    return PLACEHOLDER.sub(fill, value)
 
 
 def _config_of(plan: Plan) -> str | None:
@@ -519,6 +504,3 @@ def _differs(wanted: Any, found: Any) -> bool:
     if isinstance(wanted, dict) and isinstance(found, dict):
         return any(_differs(wanted[key], found[key]) for key in wanted.keys() & found.keys())
     return bool(wanted != found) if wanted is not None and found is not None else False
-
-
-__all__ = ["Deployment", "Pace", "Progress", "apply", "check_licence"]

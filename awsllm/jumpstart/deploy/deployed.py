@@ -16,11 +16,9 @@ from __future__ import annotations
 import atexit
 import logging
 import os
-import re
 import secrets
 import signal
 import threading
-from collections.abc import Callable
 from contextlib import AbstractContextManager
 from types import FrameType, TracebackType
 from typing import Any, cast
@@ -28,24 +26,24 @@ from typing import Any, cast
 import msgspec
 
 from awsllm.errors import ValidationError
+from awsllm.jumpstart import names
 from awsllm.jumpstart.deploy.apply import Deployment, apply, check_licence
-from awsllm.jumpstart.deploy.progress import Pace, Progress, Reporter
+from awsllm.jumpstart.deploy.progress import Listener, Pace, Reporter
 from awsllm.jumpstart.deploy.resources import ENDPOINT, Clients
 from awsllm.jumpstart.deploy.teardown import delete_endpoint
 from awsllm.jumpstart.plan.options import PlanOptions
 from awsllm.jumpstart.plan.plan import Plan
 
 DEFAULT_TTL = 7200.0
-_NAME_LENGTH = 63
 _SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 _logger = logging.getLogger("awsllm.jumpstart")
 
 
 def unique_options(model_id: str, options: PlanOptions) -> PlanOptions:
     """``options`` for an endpoint of its own: a name that nothing else has, and a time to live."""
-    base = re.sub(r"[^A-Za-z0-9]+", "-", options.get("name") or model_id.rpartition("/")[2]).strip("-")
-    suffix = secrets.token_hex(4)
-    name = f"{base[: _NAME_LENGTH - 10 - len(suffix) - 1].rstrip('-')}-{suffix}"
+    base = options.get("name") or model_id.rpartition("/")[2]
+    # Within the stem, so that the names of its models begin with the whole of it.
+    name = names.fitted(base, f"-{secrets.token_hex(4)}", names.STEM)
     ttl = options.get("ttl")
     return cast("PlanOptions", {**options, "name": name, "ttl": DEFAULT_TTL if ttl is None else ttl})
 
@@ -54,7 +52,7 @@ def deployed(
     plan: Plan,
     clients: Clients,
     *,
-    on_progress: Callable[[Progress], None] | None = None,
+    on_progress: Listener | None = None,
     timeout: float | None = None,
     pace: Pace | None = None,
 ) -> AbstractContextManager[Deployment]:
@@ -68,7 +66,7 @@ class _Deployed(AbstractContextManager[Deployment]):
         self,
         plan: Plan,
         clients: Clients,
-        on_progress: Callable[[Progress], None] | None,
+        on_progress: Listener | None,
         timeout: float | None,
         pace: Pace,
     ) -> None:

@@ -7,43 +7,37 @@ others' endpoints are shown when asked for, and deleted only with ``foreign=True
 from __future__ import annotations
 
 import logging
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, Protocol
 
 from awsllm.errors import AccessDeniedError, AwsllmError, ModelNotFoundError, ValidationError
+from awsllm.jumpstart import names
 from awsllm.jumpstart.deploy.apply import Deployment, apply
 from awsllm.jumpstart.deploy.inspection import EndpointDescription, EndpointSummary, describe, summarize
 from awsllm.jumpstart.deploy.inspection import existing as existing_steps
 from awsllm.jumpstart.deploy.logs import LogLine, read
-from awsllm.jumpstart.deploy.progress import Pace, Progress, Reporter, group_of, wait_settled
+from awsllm.jumpstart.deploy.progress import Listener, Pace, Reporter, group_of, wait_settled
 from awsllm.jumpstart.deploy.resources import (
     COMPONENT,
-    COMPONENT_DIMENSION,
     ENDPOINT,
-    EXPIRES_TAG,
-    MODEL_TAG,
-    PLAN_TAG,
     SAGEMAKER,
     SCALING,
     SCHEDULE,
-    VARIANT_DIMENSION,
     Clients,
-    Kind,
+    ResourceKind,
     call,
     pages,
     seconds,
     tags_of,
 )
-from awsllm.jumpstart.deploy.teardown import Deletion, components_of, delete_endpoint, scaling_targets
+from awsllm.jumpstart.deploy.teardown import Deletion, base_of, components_of, delete_endpoint, scaling_targets
 from awsllm.jumpstart.plan.options import Schedule
 from awsllm.jumpstart.plan.plan import Plan, Step
-from awsllm.jumpstart.plan.scaling import action_name, labels
+from awsllm.jumpstart.plan.scaling import ScalableTarget, action_name, labels
+from awsllm.jumpstart.tags import EXPIRES_TAG, MODEL_TAG, PLAN_TAG
 from awsllm.types import JsonObject, Value
 
 _log = logging.getLogger("awsllm.jumpstart")
-Listener = Callable[[Progress], None]
-_NAME = re.compile("[a-zA-Z0-9](?:-*[a-zA-Z0-9]){0,62}")
 
 
 class Priced(Protocol):
@@ -268,20 +262,22 @@ class Endpoints:
         return next(listed, None) is not None
 
     def _component(self, name: str, component: str | None) -> str:
-        names = [str(item["InferenceComponentName"]) for item in components_of(self._clients, name) if not _base(item)]
-        if component is not None and component not in names:
-            raise ModelNotFoundError(f"endpoint {name} has no inference component {component!r}; it has {names}")
-        if component is None and len(names) != 1:
-            raise ValidationError(f"endpoint {name} has {names or 'no inference components'}: name one (component=)")
-        return component or names[0]
+        known = [
+            str(item["InferenceComponentName"]) for item in components_of(self._clients, name) if not base_of(item)
+        ]
+        if component is not None and component not in known:
+            raise ModelNotFoundError(f"endpoint {name} has no inference component {component!r}; it has {known}")
+        if component is None and len(known) != 1:
+            raise ValidationError(f"endpoint {name} has {known or 'no inference components'}: name one (component=)")
+        return component or known[0]
 
     def _variant(self, found: JsonObject, variant: str | None) -> str:
-        names = [str(item["VariantName"]) for item in found.get("ProductionVariants") or []]
-        if variant is not None and variant not in names:
-            raise ModelNotFoundError(f"endpoint {found['EndpointName']} has no variant {variant!r}; it has {names}")
-        if variant is None and len(names) != 1:
-            raise ValidationError(f"endpoint {found['EndpointName']} has the variants {names}: name one (variant=)")
-        return variant or names[0]
+        known = [str(item["VariantName"]) for item in found.get("ProductionVariants") or []]
+        if variant is not None and variant not in known:
+            raise ModelNotFoundError(f"endpoint {found['EndpointName']} has no variant {variant!r}; it has {known}")
+        if variant is None and len(known) != 1:
+            raise ValidationError(f"endpoint {found['EndpointName']} has the variants {known}: name one (variant=)")
+        return variant or known[0]
 
     def _labelled(self, name: str, component: str | None, variant: str | None) -> tuple[JsonObject, str]:
         """The scalable target that is meant, that of a component, if the endpoint has any, else of a variant; and what
@@ -338,7 +334,7 @@ class Endpoints:
             DesiredWeightsAndCapacities=[{"VariantName": variant, "DesiredInstanceCount": instances}],
         )  # fmt: skip
 
-    def _settle(self, kind: Kind, name: str, *, wait: bool) -> None:
+    def _settle(self, kind: ResourceKind, name: str, *, wait: bool) -> None:
         if wait:
             wait_settled(self._clients, kind, name, pace=self._pace, timeout=None, look=lambda _: None)
 
@@ -359,15 +355,13 @@ def _listed_only(item: JsonObject, tags: dict[str, str]) -> EndpointSummary:
 def _bare(name: str) -> str:
     """The endpoint that a name, or a reference as ``Client.converse`` takes it, means."""
     name = str(getattr(name, "reference", name) or "").removeprefix("sagemaker:").partition("/")[0]
-    if not _NAME.fullmatch(name):
-        raise ValidationError(f"{name!r} is no endpoint's name: letters, digits and -, at most 63")
-    return name
+    return names.check(name, "the endpoint's name")
 
 
 def _scaling_key(endpoint: str, target: str, *, of_component: bool) -> JsonObject:
-    resource = f"inference-component/{target}" if of_component else f"endpoint/{endpoint}/variant/{target}"
-    dimension = COMPONENT_DIMENSION if of_component else VARIANT_DIMENSION
-    return {"ServiceNamespace": SAGEMAKER, "ResourceId": resource, "ScalableDimension": dimension}
+    if of_component:
+        return ScalableTarget(kind="component", name=target).key
+    return ScalableTarget(kind="variant", name=endpoint, variant=target).key
 
 
 def _schedule(action: JsonObject) -> Schedule:
@@ -380,7 +374,3 @@ def _schedule(action: JsonObject) -> Schedule:
         max=bounds.get("MaxCapacity"),
         timezone=action.get("Timezone") or "UTC",
     )
-
-
-def _base(component: JsonObject) -> str | None:
-    return (component.get("Specification") or {}).get("BaseInferenceComponentName")

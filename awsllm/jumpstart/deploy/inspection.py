@@ -18,25 +18,21 @@ from awsllm.jumpstart.deploy.resources import (
     COMPONENT,
     CONFIG,
     ENDPOINT,
-    ENDPOINT_TAG,
-    EXPIRES_TAG,
     MODEL,
-    MODEL_TAG,
-    PLAN_TAG,
     POLICY,
     SAGEMAKER,
     SCALING,
     SCHEDULE,
     TARGET,
-    VERSION_TAG,
     Clients,
-    Kind,
+    ResourceKind,
     pages,
     seconds,
     tags_of,
     target_tags,
 )
 from awsllm.jumpstart.deploy.teardown import (
+    base_of,
     component_models,
     components_of,
     models_of_config,
@@ -44,21 +40,12 @@ from awsllm.jumpstart.deploy.teardown import (
     scaling_targets,
 )
 from awsllm.jumpstart.plan.plan import Step
+from awsllm.jumpstart.tags import ENDPOINT_TAG, EXPIRES_TAG, MODEL_TAGS, PLAN_TAG, VERSION_TAGS, as_list
 from awsllm.types import JsonObject, JsonValue, Value
-from awsllm.wire.endpoint import detect
-from awsllm.wire.endpoint.format import Detected
+from awsllm.wire.endpoint import Detected, detect
 
 MASK = "****"
 _SECRET = re.compile(r"TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY|AUTH", re.IGNORECASE)
-# How the makers of JumpStart endpoints tag the model's id and version, the first found counts (their public sources).
-_MODEL_TAGS = (
-    MODEL_TAG,
-    "sagemaker-sdk:jumpstart-model-id",
-    "sagemaker-studio:jumpstart-model-id",
-    "sm-jumpstart-id",
-    "sagemaker.amazonaws.com/model-source",
-)
-_VERSION_TAGS = (VERSION_TAG, "sagemaker-sdk:jumpstart-model-version")
 
 Pricing = Callable[[str], float | None]
 
@@ -127,8 +114,8 @@ def summarize(
         name=found["EndpointName"],
         status=found["EndpointStatus"],
         ours=PLAN_TAG in tags,
-        model_id=_first(tags, _MODEL_TAGS),
-        model_version=_first(tags, _VERSION_TAGS),
+        model_id=_first(tags, MODEL_TAGS),
+        model_version=_first(tags, VERSION_TAGS),
         instances=instances,
         per_hour=_cost(instances, price),
         created=None if created is None else found["CreationTime"].isoformat(),
@@ -144,7 +131,11 @@ def describe(
     config = CONFIG.find(clients, {"EndpointConfigName": found["EndpointConfigName"]}) or {}
     components = components_of(clients, found["EndpointName"])
     containers = [_of_component(clients, component, tags) for component in components]
-    containers += [_of_variant(clients, variant, tags) for variant in _variants(config) if variant.get("ModelName")]
+    containers += [
+        _container(clients, variant["VariantName"], variant["ModelName"], tags, variant=variant["VariantName"])
+        for variant in _variants(config)
+        if variant.get("ModelName")
+    ]
     autoscaling, unseen = _autoscaling(clients, found["EndpointName"], components)
     return EndpointDescription(
         summary=summary,
@@ -200,10 +191,6 @@ def _first(tags: Mapping[str, str], names: Iterable[str]) -> str | None:
     return next((tags[name] for name in names if tags.get(name)), None)
 
 
-def _of_variant(clients: Clients, variant: JsonObject, tags: Mapping[str, str]) -> ContainerDescription:
-    return _container(clients, variant["VariantName"], variant["ModelName"], tags, variant=variant["VariantName"])
-
-
 def _of_component(clients: Clients, component: JsonObject, tags: Mapping[str, str]) -> ContainerDescription:
     specification = component.get("Specification") or {}
     copies = component.get("RuntimeConfig") or {}
@@ -216,7 +203,7 @@ def _of_component(clients: Clients, component: JsonObject, tags: Mapping[str, st
         described,
         component=True,
         status=component.get("InferenceComponentStatus"),
-        base=specification.get("BaseInferenceComponentName"),
+        base=base_of(component),
         image=described.image or (own.get("DeployedImage") or {}).get("SpecifiedImage"),
         artifact=described.artifact or own.get("ArtifactUrl"),
         env={**described.env, **masked(own.get("Environment") or {})},
@@ -308,7 +295,7 @@ def existing(clients: Clients, endpoint: str) -> tuple[Step, ...]:
     return tuple(step for step in steps if step is not None)
 
 
-def _step(clients: Clients, kind: Kind, request: JsonObject) -> Step | None:
+def _step(clients: Clients, kind: ResourceKind, request: JsonObject) -> Step | None:
     found = kind.find(clients, request)
     if found is None:
         return None
@@ -316,16 +303,16 @@ def _step(clients: Clients, kind: Kind, request: JsonObject) -> Step | None:
     shape = clients(kind.service).meta.service_model.operation_model(operation).input_shape
     made = _projected(_renamed(kind, found), shape)
     tags = {key: value for key, value in tags_of(clients, found.get(kind.arn)).items() if kind.arn}
-    kept = [{"Key": key, "Value": value} for key, value in tags.items() if key not in {EXPIRES_TAG, ENDPOINT_TAG}]
+    kept = {key: value for key, value in tags.items() if key not in {EXPIRES_TAG, ENDPOINT_TAG}}
     if kept:
-        made["Tags"] = kept
+        made["Tags"] = as_list(kept)
     if kind is TARGET and (target := target_tags(clients, found.get("ScalableTargetARN"))):
         made["Tags"] = target
     name = kind.name(request)
     return Step(id=f"{kind.noun} {name}", service=kind.service, operation=operation, request=made, resource=name)
 
 
-def _renamed(kind: Kind, found: JsonObject) -> JsonObject:
+def _renamed(kind: ResourceKind, found: JsonObject) -> JsonObject:
     """A component's copies are described in other words than they are asked for."""
     copies = (found.get("RuntimeConfig") or {}).get("DesiredCopyCount")
     return {**found, "RuntimeConfig": {"CopyCount": copies}} if kind is COMPONENT and copies is not None else found

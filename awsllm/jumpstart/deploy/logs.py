@@ -31,10 +31,12 @@ class LogLine(Value, frozen=True):
     stream: str = ""
 
 
-def streams(clients: Clients, group: str, *, since: float | None = None) -> tuple[LogStream, ...]:
-    """The streams of a group, the newest first; none where there is no such group. ``since`` is in seconds."""
+def streams(clients: Clients, group: str, *, since: float | None = None, prefix: str = "") -> tuple[LogStream, ...]:
+    """The streams of a group whose names begin with ``prefix``, the newest first; none where there is no such group.
+    ``since`` is in seconds."""
+    named = {"logStreamNamePrefix": prefix} if prefix else {}
     try:
-        found = list(pages(clients, LOGS, "describe_log_streams", "logStreams", logGroupName=group))
+        found = list(pages(clients, LOGS, "describe_log_streams", "logStreams", logGroupName=group, **named))
     except AwsllmError as error:
         if is_missing(error):
             return ()
@@ -44,17 +46,27 @@ def streams(clients: Clients, group: str, *, since: float | None = None) -> tupl
     return tuple(LogStream(group, str(stream["logStreamName"])) for stream in recent)
 
 
-def newest_stream(clients: Clients, group: str, *, since: float | None = None) -> LogStream | None:
-    return next(iter(streams(clients, group, since=since)), None)
+def newest_stream(clients: Clients, group: str, *, since: float | None = None, prefix: str = "") -> LogStream | None:
+    return next(iter(streams(clients, group, since=since, prefix=prefix)), None)
 
 
 def tail(clients: Clients, stream: LogStream, limit: int) -> tuple[LogLine, ...]:
     """The last ``limit`` lines of one stream, the oldest first."""
-    answer = call(
+    response = call(
         clients, LOGS, "get_log_events",
         logGroupName=stream.group, logStreamName=stream.name, limit=limit, startFromHead=False,
     )  # fmt: skip
-    return tuple(_line(event, stream.name) for event in answer.get("events", []))[-limit:]
+    return tuple(_line(event, stream.name) for event in response.get("events", []))[-limit:]
+
+
+def last_lines(clients: Clients, stream: LogStream | None, limit: int) -> tuple[LogLine, ...]:
+    """``tail`` for an error's message: nothing where there is no stream, or it may not be read."""
+    if stream is None:
+        return ()
+    try:
+        return tail(clients, stream, limit)
+    except AwsllmError:
+        return ()
 
 
 def read(clients: Clients, group: str, *, since: float | None = None) -> Iterator[LogLine]:

@@ -1,4 +1,4 @@
-"""What can be told before anything is created: quotas, and instance types that are not offered.
+"""What can be known before anything is created: quotas, and instance types that are not offered.
 
 SageMaker has a quota per instance type, "<type> for endpoint usage", which starts at 0 for most accelerators. It is
 read from Service Quotas where the caller may (``servicequotas:ListServiceQuotas``). A region that does not offer a
@@ -16,11 +16,11 @@ from awsllm.jumpstart.plan.plan import Plan
 from awsllm.types import Value
 
 QUOTAS = "service-quotas"
-_SUFFIX = " for endpoint usage"
+QUOTA_SUFFIX = " for endpoint usage"  # after an instance type, a quota's name
 
 
-class Finding(Value, frozen=True, kw_only=True):
-    """One thing told before creation. ``fatal``: creating the endpoint is certain to fail."""
+class PreflightIssue(Value, frozen=True, kw_only=True):
+    """One thing to know before creation. ``fatal``: creating the endpoint is certain to fail."""
 
     resource: str
     text: str
@@ -38,8 +38,8 @@ def wanted_instances(plan: Plan) -> Counter[str]:
     return wanted
 
 
-def examine(plan: Plan, clients: Clients) -> tuple[Finding, ...]:
-    """What the APIs can tell of a plan before it is applied; findings that quotas could not be read included."""
+def examine(plan: Plan, clients: Clients) -> tuple[PreflightIssue, ...]:
+    """What the APIs can tell of a plan before it is applied; that quotas could not be read included."""
     wanted = wanted_instances(plan)
     if not wanted:
         return ()
@@ -48,42 +48,40 @@ def examine(plan: Plan, clients: Clients) -> tuple[Finding, ...]:
     except NotImplementedError:  # an emulator without Service Quotas
         quotas = None
     except AccessDeniedError:
-        return (
-            Finding(resource=QUOTAS, text="quotas were not checked: servicequotas:ListServiceQuotas is not allowed"),
-        )
+        return (_unchecked("servicequotas:ListServiceQuotas is not allowed"),)
     except AwsllmError as error:
-        return (Finding(resource=QUOTAS, text=f"quotas were not checked: {error}"),)
+        return (_unchecked(str(error)),)
     if not quotas:
-        return (
-            Finding(resource=QUOTAS, text="quotas were not checked: Service Quotas does not know SageMaker's here"),
-        )
-    return tuple(finding for kind, count in sorted(wanted.items()) for finding in _judge(kind, count, plan, quotas))
+        return (_unchecked("Service Quotas does not know SageMaker's here"),)
+    return tuple(issue for kind, count in sorted(wanted.items()) for issue in _judge(kind, count, plan, quotas))
 
 
-def check(plan: Plan, clients: Clients) -> tuple[Finding, ...]:
+def _unchecked(why: str) -> PreflightIssue:
+    return PreflightIssue(resource=QUOTAS, text=f"quotas were not checked: {why}")
+
+
+def check(plan: Plan, clients: Clients) -> tuple[PreflightIssue, ...]:
     """``examine``, raising ``DeploymentError`` with what to do where creation is certain to fail."""
-    findings = examine(plan, clients)
-    fatal = [finding.text for finding in findings if finding.fatal]
+    issues = examine(plan, clients)
+    fatal = [issue.text for issue in issues if issue.fatal]
     if fatal:
         error = DeploymentError(f"{plan.endpoint} was not created: {' '.join(fatal)}")
         error.reason = " ".join(fatal)
         raise error
-    return findings
+    return issues
 
 
-def _judge(kind: str, count: int, plan: Plan, quotas: dict[str, float]) -> tuple[Finding, ...]:
+def _judge(kind: str, count: int, plan: Plan, quotas: dict[str, float]) -> tuple[PreflightIssue, ...]:
     if kind not in quotas:
-        text = (
-            f"no quota {kind + _SUFFIX!r} is listed in {plan.region}: the type may not be offered for endpoints there."
-        )
-        return (Finding(resource=kind, text=text),)
+        missing = f"no quota {kind + QUOTA_SUFFIX!r} is listed in {plan.region}"
+        return (PreflightIssue(resource=kind, text=f"{missing}: the type may not be offered for endpoints there."),)
     if quotas[kind] >= count:
         return ()
     text = (
         f"{plan.region} allows {quotas[kind]:g} of {kind} for endpoints, {count} are needed. Ask for the quota "
-        f"{kind + _SUFFIX!r} in the Service Quotas console (it can take days), or give another instance_type."
+        f"{kind + QUOTA_SUFFIX!r} in the Service Quotas console (it can take days), or give another instance_type."
     )
-    return (Finding(resource=kind, text=text, fatal=True),)
+    return (PreflightIssue(resource=kind, text=text, fatal=True),)
 
 
 def _endpoint_quotas(clients: Clients, kinds: set[str]) -> dict[str, float]:
@@ -92,8 +90,8 @@ def _endpoint_quotas(clients: Clients, kinds: set[str]) -> dict[str, float]:
     listed: Any = pages(clients, QUOTAS, "list_service_quotas", "Quotas", ServiceCode=SAGEMAKER, MaxResults=100)
     for quota in listed:
         name = str(quota.get("QuotaName", ""))
-        if name.endswith(_SUFFIX):
-            found[name.removesuffix(_SUFFIX)] = float(quota.get("Value", 0))
+        if name.endswith(QUOTA_SUFFIX):
+            found[name.removesuffix(QUOTA_SUFFIX)] = float(quota.get("Value", 0))
         if kinds <= found.keys():
             break
     return found

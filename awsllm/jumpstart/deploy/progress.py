@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from awsllm.errors import AwsllmError, ServiceError
+from awsllm.jumpstart import names
 from awsllm.jumpstart.deploy.logs import LogLine, newest_stream, tail
-from awsllm.jumpstart.deploy.resources import COMPONENT, ENDPOINT, Clients, Kind, seconds
+from awsllm.jumpstart.deploy.resources import COMPONENT, Clients, ResourceKind, seconds
 from awsllm.types import Value
 
 _logger = logging.getLogger("awsllm.jumpstart")
@@ -70,10 +71,10 @@ class Reporter:
         self._last: tuple[str, str, str, str] | None = None
 
     def tell(self, step: str, resource: str, state: str, detail: str = "") -> None:
-        told = (step, resource, state, detail)
-        if self._listener is None or told == self._last:
+        news = (step, resource, state, detail)
+        if self._listener is None or news == self._last:
             return
-        self._last = told
+        self._last = news
         elapsed = self._clock() - self._start
         progress = Progress(step=step, resource=resource, state=state, detail=detail, elapsed=elapsed)
         try:
@@ -84,7 +85,7 @@ class Reporter:
 
 def wait_settled(
     clients: Clients,
-    kind: Kind,
+    kind: ResourceKind,
     name: str,
     *,
     pace: Pace,
@@ -103,7 +104,7 @@ def wait_settled(
 
 
 def _looks(
-    clients: Clients, kind: Kind, name: str, *, pace: Pace, timeout: float | None
+    clients: Clients, kind: ResourceKind, name: str, *, pace: Pace, timeout: float | None
 ) -> Iterator[dict[str, Any] | None]:
     """Description after description, until ``timeout``. A look that fails for a passing reason is repeated."""
     failures = 0
@@ -119,7 +120,9 @@ def _looks(
         yield description
 
 
-def wait_gone(clients: Clients, kind: Kind, name: str, *, pace: Pace, timeout: float | None = 3600) -> str | None:
+def wait_gone(
+    clients: Clients, kind: ResourceKind, name: str, *, pace: Pace, timeout: float | None = 3600
+) -> str | None:
     """Wait until an endpoint or component no longer exists. Returns why it could not be removed, or None.
 
     Descriptions lag: one that shows no deletion counts only after several such looks in a row.
@@ -137,7 +140,7 @@ def wait_gone(clients: Clients, kind: Kind, name: str, *, pace: Pace, timeout: f
 class Watcher:
     """Tells ``Progress`` from what a pending endpoint or component shows of itself."""
 
-    def __init__(self, clients: Clients, reporter: Reporter, step: str, kind: Kind) -> None:
+    def __init__(self, clients: Clients, reporter: Reporter, step: str, kind: ResourceKind) -> None:
         self._clients, self._reporter, self._step, self._kind = clients, reporter, step, kind
         self._logs_readable = True
 
@@ -172,16 +175,13 @@ class Watcher:
         return lines[-1] if lines else None
 
 
-def group_of(kind: Kind, name: str) -> str:
+def group_of(kind: ResourceKind, name: str) -> str:
     """The log group of an endpoint or component."""
-    return f"/aws/sagemaker/{'InferenceComponents' if kind is COMPONENT else 'Endpoints'}/{name}"
+    return names.component_logs(name) if kind is COMPONENT else names.endpoint_logs(name)
 
 
 def _status_messages(description: dict[str, Any]) -> list[str]:
     pending = description.get("PendingDeploymentSummary") or {}
     variants = [*(description.get("ProductionVariants") or []), *(pending.get("ProductionVariants") or [])]
-    told = [status.get("StatusMessage") for variant in variants for status in variant.get("VariantStatus") or []]
-    return [message for message in told if message]
-
-
-__all__ = ["ENDPOINT", "Listener", "Pace", "Progress", "Reporter", "Watcher", "group_of", "wait_gone", "wait_settled"]
+    messages = [status.get("StatusMessage") for variant in variants for status in variant.get("VariantStatus") or []]
+    return [message for message in messages if message]

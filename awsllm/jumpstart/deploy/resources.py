@@ -18,22 +18,15 @@ from typing import Any, TypeAlias
 
 from awsllm.aws.control import translated
 from awsllm.errors import AccessDeniedError, AwsllmError, ConfigurationError
+from awsllm.jumpstart.plan import scaling
+from awsllm.jumpstart.tags import as_dict
 from awsllm.types import JsonObject
 
 Clients: TypeAlias = Callable[[str], Any]
 
-PLAN_TAG = "awsllm:plan"
-EXPIRES_TAG = "awsllm:expires"
-ENDPOINT_TAG = "awsllm:endpoint"  # which endpoint a model or configuration belongs to; written when it is made
-MODEL_TAG = "awsllm:model-id"
-VERSION_TAG = "awsllm:model-version"
-
 SAGEMAKER = "sagemaker"
-SCALING = "application-autoscaling"
+SCALING = scaling.SERVICE
 CLOUDWATCH = "cloudwatch"
-
-COMPONENT_DIMENSION = "sagemaker:inference-component:DesiredCopyCount"
-VARIANT_DIMENSION = "sagemaker:variant:DesiredInstanceCount"
 
 _MISSING_CODES = {"ResourceNotFound", "ResourceNotFoundException", "ObjectNotFoundException", "NotFound"}
 _MISSING_TEXT = re.compile(r"could not find|cannot find|not found|does not exist|no \w+ found", re.IGNORECASE)
@@ -43,7 +36,7 @@ _BUSY_TEXT = re.compile(
 
 
 @dataclass(frozen=True)
-class Kind:
+class ResourceKind:
     """How resources of one kind are found and removed. ``identity`` are the members of the creating request that name
     one; ``status`` is the member of the description that tells its state, where it has one."""
 
@@ -65,14 +58,21 @@ class Kind:
         called = getattr(clients(self.service), self.describe)
         try:
             with translated():
-                answer = called(**self._key(request, listing=bool(self.listed)))
+                response = called(**self._key(request, listing=bool(self.listed)))
         except AwsllmError as error:
             if is_missing(error):
                 return None
             raise
         if not self.listed:
-            return dict(answer)
-        return next((item for item in answer.get(self.listed, []) if self._is(item, request)), None)
+            return dict(response)
+        return next(
+            (
+                item
+                for item in response.get(self.listed, [])
+                if all(item.get(member) == request[member] for member in self.identity)
+            ),
+            None,
+        )
 
     def remove(self, clients: Clients, request: JsonObject) -> bool:
         """Ask for the removal; False where there is nothing."""
@@ -86,9 +86,6 @@ class Kind:
             raise
         return True
 
-    def _is(self, item: JsonObject, request: JsonObject) -> bool:
-        return all(item.get(member) == request[member] for member in self.identity)
-
     def name(self, request: JsonObject) -> str:
         return str(request[self.identity[-1]] if self.noun != "scalable target" else request["ResourceId"])
 
@@ -98,23 +95,20 @@ class Kind:
         return {renamed.get(name, name): [value] if name in renamed else value for name, value in key.items()}
 
 
-# Members that a listing call takes in the plural. ResourceId stays singular for policies and schedules: see _TARGET.
+# Members that a listing call takes in the plural; ``ResourceId`` only in that of the targets: ``_ScalableTargets``.
 _LISTING = {"AlarmName": "AlarmNames", "PolicyName": "PolicyNames", "ScheduledActionName": "ScheduledActionNames"}
 _TARGET = ("ServiceNamespace", "ResourceId", "ScalableDimension")
 
 
-class _Target(Kind):
+class _ScalableTargets(ResourceKind):
     def _key(self, request: JsonObject, *, listing: bool) -> JsonObject:
-        key = {member: request[member] for member in _TARGET}
-        return (
-            {**{m: v for m, v in key.items() if m != "ResourceId"}, "ResourceIds": [key["ResourceId"]]}
-            if listing
-            else key
-        )
+        key = {member: request[member] for member in ("ServiceNamespace", "ScalableDimension")}
+        resource = request["ResourceId"]
+        return {**key, **({"ResourceIds": [resource]} if listing else {"ResourceId": resource})}
 
 
-def _named(noun: str, snake: str, member: str, order: int, *, status: str = "") -> Kind:
-    return Kind(
+def _named(noun: str, snake: str, member: str, order: int, *, status: str = "") -> ResourceKind:
+    return ResourceKind(
         service=SAGEMAKER,
         noun=noun,
         identity=(f"{member}Name",),
@@ -132,23 +126,23 @@ ENDPOINT = _named("endpoint", "endpoint", "Endpoint", 5, status="EndpointStatus"
 COMPONENT = _named(
     "inference component", "inference_component", "InferenceComponent", 4, status="InferenceComponentStatus"
 )
-TARGET = _Target(
+TARGET = _ScalableTargets(
     SCALING, "scalable target", _TARGET, "describe_scalable_targets", "deregister_scalable_target", 3,
     upsert=True, listed="ScalableTargets",
 )  # fmt: skip
-POLICY = Kind(
+POLICY = ResourceKind(
     SCALING, "scaling policy", (*_TARGET, "PolicyName"), "describe_scaling_policies", "delete_scaling_policy", 2,
     upsert=True, listed="ScalingPolicies",
 )  # fmt: skip
-SCHEDULE = Kind(
+SCHEDULE = ResourceKind(
     SCALING, "scheduled action", (*_TARGET, "ScheduledActionName"), "describe_scheduled_actions",
     "delete_scheduled_action", 1, upsert=True, listed="ScheduledActions",
 )  # fmt: skip
-ALARM = Kind(
+ALARM = ResourceKind(
     CLOUDWATCH, "alarm", ("AlarmName",), "describe_alarms", "delete_alarms", 0, upsert=True, listed="MetricAlarms"
 )
 
-KINDS: Mapping[str, Kind] = {
+KINDS: Mapping[str, ResourceKind] = {
     "CreateModel": MODEL,
     "CreateEndpointConfig": CONFIG,
     "CreateEndpoint": ENDPOINT,
@@ -160,7 +154,7 @@ KINDS: Mapping[str, Kind] = {
 }
 
 
-def kind_of(operation: str) -> Kind:
+def kind_of(operation: str) -> ResourceKind:
     """The row of a creating operation. Raises ``ConfigurationError`` for one that this version does not know."""
     if operation not in KINDS:
         known = ", ".join(sorted(KINDS))
@@ -168,28 +162,28 @@ def kind_of(operation: str) -> Kind:
     return KINDS[operation]
 
 
-def method(operation: str) -> str:
-    """boto3's name of an operation: ``CreateModel`` is ``create_model``."""
-    return re.sub(r"(?<!^)(?=[A-Z])", "_", operation).lower()
+def snake_case(name: str) -> str:
+    """As boto3 calls its methods: the operation ``CreateModel`` is ``create_model``."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
 
 
 def call(clients: Clients, service: str, name: str, **request: Any) -> dict[str, Any]:
     """One boto3 call, its errors as awsllm's."""
     called = getattr(clients(service), name)
     with translated():
-        answer: dict[str, Any] = called(**request)
-    return answer
+        response: dict[str, Any] = called(**request)
+    return response
 
 
 def pages(clients: Clients, service: str, name: str, member: str, **request: Any) -> Iterator[dict[str, Any]]:
     """The items of a listing, page after page. Not boto3's paginators: several listings have none."""
     token = "nextToken" if service == "logs" else "NextToken"
     while True:
-        answer = call(clients, service, name, **request)
-        yield from answer.get(member) or []
-        if not answer.get(token) or answer[token] == request.get(token):
+        response = call(clients, service, name, **request)
+        yield from response.get(member) or []
+        if not response.get(token) or response[token] == request.get(token):
             return
-        request[token] = answer[token]
+        request[token] = response[token]
 
 
 def is_missing(error: AwsllmError) -> bool:
@@ -211,7 +205,7 @@ def tags_of(clients: Clients, arn: str | None) -> dict[str, str]:
     if not arn:
         return {}
     try:
-        return {tag["Key"]: tag["Value"] for tag in pages(clients, SAGEMAKER, "list_tags", "Tags", ResourceArn=arn)}
+        return as_dict(pages(clients, SAGEMAKER, "list_tags", "Tags", ResourceArn=arn))
     except AwsllmError as error:
         if is_missing(error):
             return {}
@@ -223,10 +217,10 @@ def target_tags(clients: Clients, arn: str | None) -> dict[str, str]:
     if not arn:
         return {}
     try:
-        answer = call(clients, SCALING, "list_tags_for_resource", ResourceARN=arn)
+        response = call(clients, SCALING, "list_tags_for_resource", ResourceARN=arn)
     except (AccessDeniedError, NotImplementedError):  # an emulator that keeps no tags
         return {}
-    return dict(answer.get("Tags") or {})
+    return dict(response.get("Tags") or {})
 
 
 def iso(moment: float) -> str:

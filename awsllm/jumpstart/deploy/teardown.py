@@ -25,19 +25,16 @@ from awsllm.jumpstart.deploy.resources import (
     ALARM,
     CLOUDWATCH,
     COMPONENT,
-    COMPONENT_DIMENSION,
     CONFIG,
     ENDPOINT,
-    ENDPOINT_TAG,
     MODEL,
-    PLAN_TAG,
     POLICY,
     SAGEMAKER,
     SCALING,
     SCHEDULE,
     TARGET,
     Clients,
-    Kind,
+    ResourceKind,
     is_busy,
     kind_of,
     pages,
@@ -46,6 +43,7 @@ from awsllm.jumpstart.deploy.resources import (
 )
 from awsllm.jumpstart.plan import scaling
 from awsllm.jumpstart.plan.plan import Plan
+from awsllm.jumpstart.tags import ENDPOINT_TAG, PLAN_TAG
 from awsllm.types import JsonObject, Value
 
 _BUSY_SECONDS = 1800.0  # how long a resource in transition is asked again to go
@@ -65,7 +63,7 @@ class Deletion(Value, frozen=True, kw_only=True):
 class Resource:
     """One resource: its kind and the members that name it."""
 
-    kind: Kind
+    kind: ResourceKind
     request: JsonObject
 
     @property
@@ -76,7 +74,7 @@ class Resource:
         return f"{self.kind.noun} {self.name}"
 
 
-def named(kind: Kind, name: str) -> Resource:
+def named(kind: ResourceKind, name: str) -> Resource:
     """A resource that its name alone identifies."""
     return Resource(kind, {kind.identity[0]: name})
 
@@ -115,7 +113,7 @@ def _is_adapter(clients: Clients, resource: Resource) -> bool:
     if resource.kind is not COMPONENT:
         return False
     try:
-        return _base(COMPONENT.find(clients, resource.request) or {}) is not None
+        return base_of(COMPONENT.find(clients, resource.request) or {}) is not None
     except AwsllmError:  # its removal will tell
         return False
 
@@ -149,19 +147,19 @@ def belongings(clients: Clients, endpoint: str, *, foreign: bool = False) -> tup
     ``foreign`` takes configurations and models that awsllm did not make, if the endpoint refers to them.
     """
     found: list[Resource] = []
-    seen = _Seen(clients, endpoint)
+    search = _Search(clients, endpoint)
     description = ENDPOINT.find(clients, {"EndpointName": endpoint})
     components = components_of(clients, endpoint) if description else ()
-    configs = seen.configs(description)
-    models = seen.models(components, configs)
+    configs = search.configs(description)
+    models = search.models(components, configs)
     if description:
         found.append(named(ENDPOINT, endpoint))
     found += [named(COMPONENT, _name(component)) for component in components]
     found += [named(CONFIG, name) for name, ours in configs.items() if ours or foreign]
     found += [named(MODEL, name) for name, ours in models.items() if ours or foreign]
-    with seen.instead("autoscaling"):
+    with search.instead("autoscaling"):
         found += scaling_of(clients, endpoint, [_name(component) for component in components])
-    return found, tuple(seen.unseen)
+    return found, tuple(search.unseen)
 
 
 def components_of(clients: Clients, endpoint: str) -> tuple[dict[str, Any], ...]:
@@ -182,7 +180,7 @@ def _name(component: dict[str, Any]) -> str:
     return str(component["InferenceComponentName"])
 
 
-def _base(component: dict[str, Any]) -> str | None:
+def base_of(component: dict[str, Any]) -> str | None:
     """The component whose adapter this one is."""
     return (component.get("Specification") or {}).get("BaseInferenceComponentName")
 
@@ -193,7 +191,7 @@ def component_models(component: dict[str, Any]) -> tuple[str, ...]:
     return tuple(specification["ModelName"] for specification in specifications if specification.get("ModelName"))
 
 
-class _Seen:
+class _Search:
     """Looking for an endpoint's configurations and models. What may not be seen goes to ``unseen``."""
 
     def __init__(self, clients: Clients, endpoint: str) -> None:
@@ -228,14 +226,14 @@ class _Seen:
                 ours[name] = self._is_ours(MODEL, name)
         return ours
 
-    def _is_ours(self, kind: Kind, name: str) -> bool:
+    def _is_ours(self, kind: ResourceKind, name: str) -> bool:
         tags: dict[str, str] = {}
         with self.instead(f"{kind.noun} {name}"):
             found = kind.find(self._clients, {kind.identity[0]: name}) or {}
             tags = tags_of(self._clients, found.get(kind.arn))
         return PLAN_TAG in tags
 
-    def _tagged(self, kind: Kind) -> list[str]:
+    def _tagged(self, kind: ResourceKind) -> list[str]:
         """The names of the models or configurations that carry the endpoint's name in their tag. Only those that are
         named after it are asked: others' need not be readable."""
         found: list[str] = []
@@ -247,7 +245,7 @@ class _Seen:
                         found.append(name)
         return found
 
-    def _named_after(self, kind: Kind) -> list[dict[str, Any]]:
+    def _named_after(self, kind: ResourceKind) -> list[dict[str, Any]]:
         listing, member = ("list_models", "Models") if kind is MODEL else ("list_endpoint_configs", "EndpointConfigs")
         stem = names.stem(self._endpoint)
         listed = pages(self._clients, SAGEMAKER, listing, member, NameContains=stem)
@@ -282,7 +280,7 @@ def scaling_targets(clients: Clients, endpoint: str, components: Iterable[str]) 
 
 
 def _key(target: dict[str, Any]) -> JsonObject:
-    dimension = target.get("ScalableDimension") or COMPONENT_DIMENSION
+    dimension = target.get("ScalableDimension") or scaling.DIMENSIONS["component"]
     return {"ServiceNamespace": SAGEMAKER, "ResourceId": target["ResourceId"], "ScalableDimension": dimension}
 
 
@@ -365,7 +363,7 @@ def _superfluous_adapters(plan: Plan, clients: Clients, wanted: set[tuple[str, .
         return
     for component in components_of(clients, plan.endpoint):
         adapter = named(COMPONENT, _name(component))
-        if _base(component) != plan.component or _identity(adapter) in wanted:
+        if base_of(component) != plan.component or _identity(adapter) in wanted:
             continue
         if PLAN_TAG in tags_of(clients, component.get(COMPONENT.arn)):
             yield adapter

@@ -39,7 +39,7 @@ from awsllm.errors import (
 )
 from awsllm.jumpstart.hub.cache import Cache, CachedSource, Facts
 from awsllm.jumpstart.hub.document import ModelDocument, keyword
-from awsllm.jumpstart.hub.sources import Directory, Entry, Hub, S3Cache, Source, is_missing, is_model_id
+from awsllm.jumpstart.hub.sources import Directory, ListingEntry, S3Cache, SageMakerHub, Source, is_missing, is_model_id
 from awsllm.store import default_cache_dir
 from awsllm.types import Value
 
@@ -54,7 +54,7 @@ _AWAY = (ConnectError, ModelTimeoutError, ServerError, AccessDeniedError, Config
 """Errors that the next question to the same source would meet again."""
 
 _T = TypeVar("_T")
-Progress = Callable[[int, int], None]
+LookupListener = Callable[[int, int], None]
 """Called with the documents looked up so far, and all that have to be."""
 
 
@@ -124,21 +124,21 @@ class Catalogue:
         proprietary: bool | None = None,
         hub: str | None = None,
         limit: int | None = None,
-        on_progress: Progress | None = None,
+        on_progress: LookupListener | None = None,
     ) -> tuple[ModelSummary, ...]:
         """The newest version of each model that matches every word of ``text`` and every filter, best first."""
-        wanted = {"gated": gated, "trainable": trainable, "proprietary": proprietary}
-        asked = {name: value for name, value in wanted.items() if value is not None}
+        given = {"gated": gated, "trainable": trainable, "proprietary": proprietary}
+        facts = {name: value for name, value in given.items() if value is not None}
 
         def find(source: CachedSource, stale: bool) -> tuple[ModelSummary, ...]:
             newest = _newest(source.listing(stale=stale).entries)
             found = [_summary(entry, source.source.kind) for entry in newest]
             found = [one for one in found if _passes(one, task=task, provider=provider, framework=framework)]
             ranked = _ranked(found, text)
-            if not asked:
+            if not facts:
                 return tuple(ranked[:limit])
-            known = self._looked_up(source, ranked, asked, stale=stale, on_progress=on_progress)
-            return tuple(one for one in known if all(getattr(one, name) == asked[name] for name in asked))[:limit]
+            known = self._looked_up(source, ranked, facts, stale=stale, on_progress=on_progress)
+            return tuple(one for one in known if all(getattr(one, name) == facts[name] for name in facts))[:limit]
 
         return self._first(hub, find)
 
@@ -152,7 +152,7 @@ class Catalogue:
 
         def read(source: CachedSource, stale: bool) -> ModelDocument:
             exact = version
-            if version is not None and not _is_exact(version):
+            if version is not None and not _EXACT.fullmatch(version):
                 exact = None if version == "*" else _match(model_id, version, source.versions(model_id, stale=stale))
             return source.document(model_id, exact, stale=stale)
 
@@ -197,11 +197,11 @@ class Catalogue:
             raise ModelNotFoundError(missing.message) from missing
         for source in sources:
             try:
-                answer = use(source, True)
+                response = use(source, True)
             except AwsllmError:  # the cache does not know: the first failures say more
                 continue
             self._note(f"offline: {_age(source, self._clock())} is used ({failures[0].message})")
-            return answer
+            return response
         raise self._unreachable(sources, failures)
 
     def _ask(self, source: CachedSource, use: Callable[[CachedSource, bool], _T]) -> _T:
@@ -224,12 +224,12 @@ class Catalogue:
     def _order(self, hub: str | None) -> list[CachedSource]:
         hub = hub or self._hub
         if hub is not None:
-            return [self._source(f"hub:{hub}", lambda: Hub(self._client("sagemaker"), self._region, hub))]
+            return [self._source(f"hub:{hub}", lambda: SageMakerHub(self._client("sagemaker"), self._region, hub))]
         if self._directory is not None:
             place = self._directory
             return [self._source("directory", lambda: Directory(place, self._region))]
         return [
-            self._source("hub", lambda: Hub(self._client("sagemaker"), self._region)),
+            self._source("hub", lambda: SageMakerHub(self._client("sagemaker"), self._region)),
             self._source("s3", lambda: S3Cache(self._client("s3"), self._region)),
         ]
 
@@ -266,13 +266,13 @@ class Catalogue:
         self,
         source: CachedSource,
         found: list[ModelSummary],
-        asked: Iterable[str],
+        facts: Iterable[str],
         *,
         stale: bool,
-        on_progress: Progress | None,
+        on_progress: LookupListener | None,
     ) -> list[ModelSummary]:
         """The summaries with what their documents say; those whose document cannot be read are left out."""
-        names = tuple(asked)
+        names = tuple(facts)
 
         def look(one: ModelSummary) -> ModelSummary | AwsllmError:
             if all(getattr(one, name) is not None for name in names):
@@ -300,7 +300,7 @@ class Catalogue:
             self._note(f"{len(failures)} of {len(found)} models are left out: their documents could not be read")
         return known
 
-    # --- what is told ------------------------------------------------------------------------------------------------
+    # --- what is noted -----------------------------------------------------------------------------------------------
 
     def _note(self, text: str) -> None:
         self._notes[text] = None
@@ -331,10 +331,10 @@ class Catalogue:
     def _unreachable(self, sources: list[CachedSource], failures: list[AwsllmError]) -> AwsllmError:
         if len(failures) == 1:
             return failures[0]
-        told = "; ".join(f"{source.source.label}: {error}" for source, error in zip(sources, failures, strict=True))
+        reasons = "; ".join(f"{source.source.label}: {error}" for source, error in zip(sources, failures, strict=True))
         return ConfigurationError(
-            f"no source of JumpStart models can be reached ({told}); give directory= or {DIRECTORY_VARIABLE} to work "
-            "from documents on this machine"
+            f"no source of JumpStart models can be reached ({reasons}); give directory= or {DIRECTORY_VARIABLE} to "
+            "work from documents on this machine"
         )
 
 
@@ -355,10 +355,6 @@ def _folder(place: str) -> str:
 _EXACT = re.compile(r"[A-Za-z0-9]+(\.[A-Za-z0-9_-]+){2,}")
 
 
-def _is_exact(version: str) -> bool:
-    return bool(_EXACT.fullmatch(version))
-
-
 def _match(model_id: str, pattern: str, versions: tuple[str, ...]) -> str:
     """The newest that the pattern matches, or that begins with it: ``2`` is ``2.*``."""
     patterns = (pattern, f"{pattern}.*")
@@ -368,9 +364,9 @@ def _match(model_id: str, pattern: str, versions: tuple[str, ...]) -> str:
     return found
 
 
-def _newest(entries: Iterable[Entry]) -> list[Entry]:
+def _newest(entries: Iterable[ListingEntry]) -> list[ListingEntry]:
     """One entry a model: the newest version, a deprecated one only where there is no other."""
-    newest: dict[str, Entry] = {}
+    newest: dict[str, ListingEntry] = {}
     for entry in entries:
         other = newest.get(entry.model_id)
         if other is None or entry.freshness > other.freshness:
@@ -387,7 +383,7 @@ _WEIGHTS = (8.0, 6.0, 3.0, 1.0)
 """Of a word found in: the id, the name, the keywords, the description. A part of a word counts half."""
 
 
-def _summary(entry: Entry, source: str) -> ModelSummary:
+def _summary(entry: ListingEntry, source: str) -> ModelSummary:
     return ModelSummary(
         model_id=entry.model_id,
         version=entry.version,
@@ -436,12 +432,15 @@ def _ranked(found: list[ModelSummary], text: str) -> list[ModelSummary]:
     scored = [(_score(one, words), one) for one in found]
     kept = [(score, one) for score, one in scored if score is not None]
     shortest = 1 if words else 0  # of two that match as well, the shorter id holds less that was not asked for
-    kept.sort(key=lambda row: (_is_deprecated(row[1]), -row[0], shortest * len(row[1].model_id), row[1].model_id))
+    kept.sort(
+        key=lambda row: (
+            row[1].support_status == "Deprecated",
+            -row[0],
+            shortest * len(row[1].model_id),
+            row[1].model_id,
+        )
+    )
     return [one for _, one in kept]
-
-
-def _is_deprecated(one: ModelSummary) -> bool:
-    return one.support_status == "Deprecated"
 
 
 def _score(one: ModelSummary, words: list[str]) -> float | None:

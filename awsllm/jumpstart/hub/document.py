@@ -149,18 +149,25 @@ def read_content(
         min_sdk_version=_text(content.get("MinSdkVersion")),
         proprietary=_is_proprietary(content),
         subscription_url=_text(content.get("ModelSubscriptionLink")),
-        gated=bool(content.get("GatedBucket") or content.get("HostingEulaUri")),
+        gated=is_gated(content),
         eula_url=https_url(content.get("HostingEulaUri"), region) or https_url(_eula_link(content), region),
         capabilities=_strings(content.get("Capabilities")),
         fine_tunable=_is_fine_tunable(content),
         components_supported=bool(content.get("DynamicContainerDeploymentSupported")),
-        default_instance_type=_text(content.get("DefaultInferenceInstanceType")) or _first_default(configs),
-        instance_types=_strings(content.get("SupportedInferenceInstanceTypes")) or _all_types(configs),
+        default_instance_type=_text(content.get("DefaultInferenceInstanceType"))
+        or next((one.default_instance_type for one in configs if one.default_instance_type), None),
+        instance_types=_strings(content.get("SupportedInferenceInstanceTypes"))
+        or tuple(dict.fromkeys(kind for config in configs for kind in config.instance_types)),
         default_training_instance_type=_text(content.get("DefaultTrainingInstanceType")),
         training_instance_types=_strings(content.get("SupportedTrainingInstanceTypes")),
         configs=configs,
         payloads=tuple(_payloads(content)),
     )
+
+
+def is_gated(content: JsonObject) -> bool:
+    """Whether the model's weights stand behind a licence."""
+    return bool(content.get("GatedBucket") or content.get("HostingEulaUri"))
 
 
 def keyword(keywords: tuple[str, ...], name: str) -> str | None:
@@ -226,14 +233,6 @@ def _config(name: str, config: JsonObject, content: JsonObject, rank: int | None
         default_instance_type=_text(default[-1]) if default else None,
         benchmarks=_mapping(config.get("BenchmarkMetrics")),
     )
-
-
-def _first_default(configs: tuple[HostingConfig, ...]) -> str | None:
-    return next((config.default_instance_type for config in configs if config.default_instance_type), None)
-
-
-def _all_types(configs: tuple[HostingConfig, ...]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(kind for config in configs for kind in config.instance_types))
 
 
 def _payloads(content: JsonObject) -> Iterator[ExamplePayload]:

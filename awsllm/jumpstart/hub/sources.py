@@ -1,7 +1,7 @@
 """Where JumpStart's documents come from: the hub API, the S3 cache, a private hub, a directory.
 
-Each source lists what it has (``Entry``: one version of one model, as far as a listing tells) and gives one document as
-it came, which it can also read. A source does I/O and knows nothing of caching; ``cache.py`` stands before it.
+Each source lists what it has (``ListingEntry``: one version of one model, as a listing tells it) and gives one document
+as it came, which it can also read. A source does I/O and knows nothing of caching; ``cache.py`` stands before it.
 
 The hub's listing holds each model's newest version, the S3 manifest and a directory every version. None of the listings
 says whether a model is gated or can be fine-tuned: that is in the documents.
@@ -21,16 +21,16 @@ from awsllm.errors import AwsllmError, ConfigurationError, ModelNotFoundError
 from awsllm.jumpstart.hub.document import ModelDocument, keyword, read_content, read_description, read_spec
 from awsllm.jumpstart.hub.spec import Buckets
 from awsllm.types import JsonObject, JsonValue, Value
+from awsllm.wire.endpoint.detect import PUBLIC_HUB
 
 _T = TypeVar("_T")
 
-PUBLIC_HUB = "SageMakerPublicHub"
 PAGE = 100  # the most that ListHubContents gives at once (service model, ``MaxResults``)
 MANIFESTS = {"models_manifest.json": False, "proprietary-sdk-manifest.json": True}
 """In the content bucket; whether the models are proprietary (Marketplace)."""
 
 
-class Entry(Value, frozen=True, kw_only=True):
+class ListingEntry(Value, frozen=True, kw_only=True):
     """One version of one model as a listing tells it. ``locator`` is the document's key or file; ``proprietary`` is
     None where the listing does not say."""
 
@@ -53,7 +53,7 @@ class Entry(Value, frozen=True, kw_only=True):
 class Listing(Value, frozen=True, kw_only=True):
     """``etag`` names this state of the listing, where the source has such a name."""
 
-    entries: tuple[Entry, ...]
+    entries: tuple[ListingEntry, ...]
     etag: str | None = None
 
     def versions(self, model_id: str) -> tuple[str, ...]:
@@ -61,7 +61,7 @@ class Listing(Value, frozen=True, kw_only=True):
         found = {entry.version for entry in self.entries if entry.model_id == model_id}
         return tuple(sorted(found, key=version_key, reverse=True))
 
-    def find(self, model_id: str, version: str | None) -> Entry:
+    def find(self, model_id: str, version: str | None) -> ListingEntry:
         """The entry of the version, or of the newest; ``ModelNotFoundError`` where there is none."""
         found = [entry for entry in self.entries if entry.model_id == model_id and version in (None, entry.version)]
         if not found:
@@ -106,7 +106,7 @@ def is_missing(error: AwsllmError) -> bool:
 # --- a hub -----------------------------------------------------------------------------------------------------------
 
 
-class Hub:
+class SageMakerHub:
     """A SageMaker hub: the public one, or a private one by name or ARN.
 
     A private hub holds references to public models and models of its own: two types of content, tried in this order.
@@ -124,7 +124,7 @@ class Hub:
         self._types = ("Model",) if public else ("ModelReference", "Model")
 
     def listing(self, etag: str | None) -> Listing | None:
-        found: dict[str, Entry] = {}
+        found: dict[str, ListingEntry] = {}
         for kind in self._types:
             for summary in self._pages("list_hub_contents", HubContentType=kind):
                 found.setdefault(str(summary.get("HubContentName")), _hub_entry(summary))
@@ -139,14 +139,14 @@ class Hub:
         return self._first_type(versions_of)
 
     def document(self, model_id: str, version: str | None, listed: Listed) -> JsonObject:
-        asked = {"HubContentVersion": version} if version else {}
+        exact = {"HubContentVersion": version} if version else {}
 
         def describe(kind: str) -> JsonObject:
             with translated():
-                answer = self._client.describe_hub_content(
-                    HubName=self._hub, HubContentType=kind, HubContentName=model_id, **asked
+                response = self._client.describe_hub_content(
+                    HubName=self._hub, HubContentType=kind, HubContentName=model_id, **exact
                 )
-            return _plain(answer)
+            return _plain(response)
 
         return self._first_type(describe)
 
@@ -176,8 +176,8 @@ class Hub:
                 return
 
 
-def _hub_entry(summary: JsonObject) -> Entry:
-    return Entry(
+def _hub_entry(summary: JsonObject) -> ListingEntry:
+    return ListingEntry(
         model_id=str(summary.get("HubContentName")),
         version=str(summary.get("HubContentVersion")),
         display_name=summary.get("HubContentDisplayName"),
@@ -187,10 +187,10 @@ def _hub_entry(summary: JsonObject) -> Entry:
     )
 
 
-def _plain(answer: JsonObject) -> JsonObject:
+def _plain(response: JsonObject) -> JsonObject:
     """The answer without boto3's own members, times as text, so that it is the same from the cache."""
-    told = {name: value for name, value in answer.items() if name != "ResponseMetadata"}
-    plain: JsonObject = msgspec.json.decode(msgspec.json.encode(told))
+    kept = {name: value for name, value in response.items() if name != "ResponseMetadata"}
+    plain: JsonObject = msgspec.json.decode(msgspec.json.encode(kept))
     return plain
 
 
@@ -215,7 +215,7 @@ class S3Cache:
         known = dict(zip(MANIFESTS, (etag or "").split(","), strict=False))
         if etag and all(self._unchanged(key, known.get(key, "")) for key in MANIFESTS):
             return None
-        entries: list[Entry] = []
+        entries: list[ListingEntry] = []
         etags: list[str] = []
         for place, (key, proprietary) in enumerate(MANIFESTS.items()):
             try:
@@ -255,22 +255,22 @@ class S3Cache:
 
     def _get(self, key: str) -> tuple[Any, str]:
         with translated():
-            answer = self._client.get_object(Bucket=self._buckets.content, Key=key)
-            body = answer["Body"].read()
+            response = self._client.get_object(Bucket=self._buckets.content, Key=key)
+            body = response["Body"].read()
         try:
-            return msgspec.json.decode(body), str(answer.get("ETag", "")).strip('"')
+            return msgspec.json.decode(body), str(response.get("ETag", "")).strip('"')
         except msgspec.DecodeError as error:
             raise ConfigurationError(f"s3://{self._buckets.content}/{key} is not JSON: {error}") from error
 
     def _unchanged(self, key: str, etag: str) -> bool:
         try:
             with translated():
-                answer = self._client.head_object(Bucket=self._buckets.content, Key=key)
+                response = self._client.head_object(Bucket=self._buckets.content, Key=key)
         except AwsllmError as error:
             if _is_absent(error):
                 return not etag
             raise
-        return bool(etag) and str(answer.get("ETag", "")).strip('"') == etag
+        return bool(etag) and str(response.get("ETag", "")).strip('"') == etag
 
 
 def _is_absent(error: AwsllmError) -> bool:
@@ -278,11 +278,11 @@ def _is_absent(error: AwsllmError) -> bool:
     return error.status in (403, 404)
 
 
-def _manifest_entries(rows: JsonValue, *, proprietary: bool) -> Iterator[Entry]:
+def _manifest_entries(rows: JsonValue, *, proprietary: bool) -> Iterator[ListingEntry]:
     for row in rows if isinstance(rows, list) else ():
         if isinstance(row, dict) and row.get("model_id") and row.get("version") and row.get("spec_key"):
             words = _words(row.get("search_keywords"))
-            yield Entry(
+            yield ListingEntry(
                 model_id=str(row["model_id"]),
                 version=str(row["version"]),
                 provider=row.get("provider") or keyword(words, "provider"),
@@ -314,7 +314,7 @@ class Directory:
     def listing(self, etag: str | None) -> Listing | None:
         if not self._path.is_dir():
             raise ConfigurationError(f"{self._path} is not a directory: AWSLLM_JUMPSTART_DIR or directory= names one")
-        found: dict[tuple[str, str], tuple[int, Entry]] = {}
+        found: dict[tuple[str, str], tuple[int, ListingEntry]] = {}
         for file in sorted(self._path.rglob("*.json")):
             raw = _load(file)
             rank = _form(raw)
@@ -366,8 +366,8 @@ def _load(file: Path) -> JsonValue:
         raise ConfigurationError(f"{file} cannot be read as JSON: {error}") from error
 
 
-def _document_entry(document: ModelDocument, file: Path) -> Entry:
-    return Entry(
+def _document_entry(document: ModelDocument, file: Path) -> ListingEntry:
+    return ListingEntry(
         model_id=document.model_id,
         version=document.version,
         display_name=document.display_name,

@@ -14,10 +14,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 
+from awsllm.aws.iam import dns_suffix
 from awsllm.types import JsonObject, JsonValue, Value
 
-DNS_SUFFIXES = {"cn-": "amazonaws.com.cn", "us-isob-": "sc2s.sgov.gov", "us-iso-": "c2s.ic.gov"}
-"""By the region's prefix; ``amazonaws.com`` elsewhere (botocore's ``partitions.json``)."""
+CONTENT_BUCKET = "jumpstart-cache-prod-"
+"""Followed by the region: what is public."""
+GATED_BUCKET = "jumpstart-private-cache-prod-"
+"""Followed by the region: weights behind a licence."""
 
 
 class Buckets(Value, frozen=True, kw_only=True):
@@ -30,9 +33,8 @@ class Buckets(Value, frozen=True, kw_only=True):
     def of(cls, region: str) -> Buckets:
         """Those of a region; ``AWS_JUMPSTART_CONTENT_BUCKET_OVERRIDE`` and ``..._GATED_CONTENT_...`` go first."""
         return cls(
-            content=os.environ.get("AWS_JUMPSTART_CONTENT_BUCKET_OVERRIDE") or f"jumpstart-cache-prod-{region}",
-            gated=os.environ.get("AWS_JUMPSTART_GATED_CONTENT_BUCKET_OVERRIDE")
-            or f"jumpstart-private-cache-prod-{region}",
+            content=os.environ.get("AWS_JUMPSTART_CONTENT_BUCKET_OVERRIDE") or CONTENT_BUCKET + region,
+            gated=os.environ.get("AWS_JUMPSTART_GATED_CONTENT_BUCKET_OVERRIDE") or GATED_BUCKET + region,
         )
 
 
@@ -48,8 +50,7 @@ def https_url(uri: JsonValue, region: str) -> str | None:
     if not uri.startswith("s3://"):
         return uri if uri.startswith(("https://", "http://")) else None
     bucket, _, key = uri.removeprefix("s3://").partition("/")
-    suffix = next((suffix for prefix, suffix in DNS_SUFFIXES.items() if region.startswith(prefix)), "amazonaws.com")
-    return f"https://{bucket}.s3.{region}.{suffix}/{key}"
+    return f"https://{bucket}.s3.{region}.{dns_suffix(region)}/{key}"
 
 
 def pascal(name: str) -> str:

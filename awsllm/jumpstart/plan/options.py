@@ -137,7 +137,7 @@ class PlanOptions(TypedDict, total=False):
     format: str | None
 
 
-class Wanted(Value, frozen=True, kw_only=True):
+class ResolvedOptions(Value, frozen=True, kw_only=True):
     """``PlanOptions``, read: one form of each option, bounds checked."""
 
     name: str | None = None
@@ -169,7 +169,7 @@ class Wanted(Value, frozen=True, kw_only=True):
     format: str | None = None
 
 
-def read_options(options: Mapping[str, Any]) -> Wanted:
+def read_options(options: Mapping[str, Any]) -> ResolvedOptions:
     """Options as callers write them: values, mappings, or the short forms (``components=True``, ``async_="s3://…"``).
 
     Raises ``ValidationError`` naming the option.
@@ -180,11 +180,13 @@ def read_options(options: Mapping[str, Any]) -> Wanted:
         raise ValidationError(f"unknown options: {', '.join(unknown)}; known are {known}")
     read = {name: _read(name, value) for name, value in options.items()}
     try:
-        wanted = msgspec.convert({k: v for k, v in read.items() if v is not None}, Wanted, from_attributes=True)
+        resolved = msgspec.convert(
+            {k: v for k, v in read.items() if v is not None}, ResolvedOptions, from_attributes=True
+        )
     except msgspec.ValidationError as cause:
         raise ValidationError(f"the deployment's options: {cause}") from cause
-    _check_bounds(wanted)
-    return wanted
+    _check_bounds(resolved)
+    return resolved
 
 
 _OBJECTS: dict[str, type[Value]] = {
@@ -266,22 +268,22 @@ _BOUNDS: tuple[tuple[str, float, float], ...] = (
 _S3 = ("async_.output", "async_.failure", "data_capture.destination", "model_data")
 
 
-def _check_bounds(wanted: Wanted) -> None:
+def _check_bounds(resolved: ResolvedOptions) -> None:
     for path, least, most in _BOUNDS:
-        value = _at(wanted, path)
+        value = _at(resolved, path)
         if value is not None and not least <= value <= most:
             raise ValidationError(f"{path} is {value}; it must be from {least} to {most}")
     for path in _S3:
-        uri = _at(wanted, path)
+        uri = _at(resolved, path)
         if uri is not None and not uri.startswith("s3://"):
             raise ValidationError(f"{path} is {uri!r}; it must be an s3:// URI")
-    if wanted.ttl is not None and wanted.ttl <= 0:
-        raise ValidationError(f"ttl is {wanted.ttl}; it must be a number of seconds above 0")
-    if wanted.vpc is not None:
-        _check_count("vpc.subnets", wanted.vpc.subnets, 16)
-        _check_count("vpc.security_groups", wanted.vpc.security_groups, 5)
-    if wanted.autoscaling is not None:
-        _check_scaling(wanted.autoscaling)
+    if resolved.ttl is not None and resolved.ttl <= 0:
+        raise ValidationError(f"ttl is {resolved.ttl}; it must be a number of seconds above 0")
+    if resolved.vpc is not None:
+        _check_count("vpc.subnets", resolved.vpc.subnets, 16)
+        _check_count("vpc.security_groups", resolved.vpc.security_groups, 5)
+    if resolved.autoscaling is not None:
+        _check_scaling(resolved.autoscaling)
 
 
 def _check_count(path: str, values: tuple[str, ...], most: int) -> None:
@@ -306,8 +308,8 @@ def _check_scaling(scaling: Autoscaling) -> None:
             raise ValidationError(f"the schedule {schedule.name!r} needs cron(…), rate(…) or at(…)")
 
 
-def _at(wanted: Wanted, path: str) -> Any:
-    value: Any = wanted
+def _at(resolved: ResolvedOptions, path: str) -> Any:
+    value: Any = resolved
     for name in path.split("."):
         value = getattr(value, name, None)
     return value

@@ -6,15 +6,19 @@ against the requests of every plan in tests; never tried in a real account.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
+from awsllm.aws import iam
+from awsllm.aws.iam import Arns, actions, statement
 from awsllm.jumpstart import names
+from awsllm.jumpstart.hub.spec import CONTENT_BUCKET
+from awsllm.jumpstart.plan import scaling
 from awsllm.jumpstart.plan.plan import Step
 from awsllm.types import JsonObject
+from awsllm.wire.endpoint.detect import PUBLIC_HUB
 
 _SCALING_SERVICE = "sagemaker.application-autoscaling.amazonaws.com"
 _SCALING_ROLE = f"aws-service-role/{_SCALING_SERVICE}/AWSServiceRoleForApplicationAutoScaling_SageMakerEndpoint"
-_PARTITIONS = {"cn-": "aws-cn", "us-gov-": "aws-us-gov", "us-isob-": "aws-iso-b", "us-iso-": "aws-iso"}
 _CREATING = {
     "CreateModel": ("model", ("CreateModel", "DescribeModel")),
     "CreateEndpointConfig": ("endpoint-config", ("CreateEndpointConfig", "DescribeEndpointConfig")),
@@ -44,43 +48,33 @@ def policy(
     plan_steps: Sequence[Step],
     *,
     endpoint: str,
-    region: str,
-    account: str | None,
+    arns: Arns,
     role: str | None,
     kms: str | None = None,
     output: str | None = None,
     hub: str | None = None,
 ) -> JsonObject:
-    """The IAM policy document. Without ``account`` or ``role`` its ARNs have ``*`` in their place; ``output`` is where
-    an asynchronous endpoint answers; ``hub`` is the ARN of a private hub's content."""
-    arns = _Arns(region, account or "*")
-    statements = [
+    """The IAM policy document. Without ``role`` its ARN has ``*`` in the name's place; ``output`` is where an
+    asynchronous endpoint answers; ``hub`` is the ARN of a private hub's content."""
+    return iam.policy(
         *_lifecycle(plan_steps, endpoint, arns),
         *_invocation(plan_steps, arns, output),
-        _statement("Find", _FINDING, ["*"]),
-        _statement("Logs", _LOGS, arns.logs(_endpoint_logs(plan_steps))),
-        _pass_role(role or arns.iam("role/*")),
-        *_catalogue(region, arns, hub),
+        statement("Find", _FINDING, "*"),
+        statement("Logs", _LOGS, [arns.log_group(group) for group in _log_groups(plan_steps)]),
+        iam.pass_role(role or arns.iam("role/*")),
+        *_catalogue(arns, hub),
         *_scaling(plan_steps, arns),
-        *_key(kms, arns),
-    ]
-    return {"Version": "2012-10-17", "Statement": statements}
+        *iam.use_key(kms, ["DescribeKey"], arns),
+    )
 
 
 _FINDING = [
-    "application-autoscaling:DescribeScalableTargets",
-    "application-autoscaling:DescribeScalingPolicies",
-    "application-autoscaling:DescribeScheduledActions",
+    *actions(scaling.SERVICE, "DescribeScalableTargets", "DescribeScalingPolicies", "DescribeScheduledActions"),
     "cloudwatch:DescribeAlarms",
-    "sagemaker:ListEndpointConfigs",
-    "sagemaker:ListEndpoints",
-    "sagemaker:ListInferenceComponents",
-    "sagemaker:ListModels",
+    *actions("sagemaker", "ListEndpointConfigs", "ListEndpoints", "ListInferenceComponents", "ListModels"),
     "servicequotas:ListServiceQuotas",
 ]
-
-_LOGS = ["logs:DescribeLogStreams", "logs:FilterLogEvents", "logs:GetLogEvents"]
-
+_LOGS = actions("logs", "DescribeLogStreams", "FilterLogEvents", "GetLogEvents")
 _SCALING = (
     "DeleteScalingPolicy",
     "DeleteScheduledAction",
@@ -93,37 +87,11 @@ _SCALING = (
 )
 
 
-class _Arns:
-    def __init__(self, region: str, account: str) -> None:
-        self.partition = next((name for prefix, name in _PARTITIONS.items() if region.startswith(prefix)), "aws")
-        self._region, self._account = region, account
-
-    def of(self, service: str, resource: str) -> str:
-        return f"arn:{self.partition}:{service}:{self._region}:{self._account}:{resource}"
-
-    def sagemaker(self, kind: str, name: str) -> str:
-        return self.of("sagemaker", f"{kind}/{name.lower()}")
-
-    def iam(self, resource: str) -> str:
-        return f"arn:{self.partition}:iam::{self._account}:{resource}"
-
-    def logs(self, groups: Iterable[str]) -> list[str]:
-        return [self.of("logs", f"log-group:{group}:*") for group in groups]
+def _sagemaker_arn(arns: Arns, kind: str, name: str) -> str:
+    return arns.of("sagemaker", f"{kind}/{name.lower()}")
 
 
-def _statement(
-    sid: str, actions: Sequence[str], resources: Sequence[str], condition: JsonObject | None = None
-) -> JsonObject:
-    statement: JsonObject = {
-        "Sid": sid,
-        "Effect": "Allow",
-        "Action": sorted(actions),
-        "Resource": sorted(resources),
-    }
-    return {**statement, "Condition": condition} if condition else statement
-
-
-def _resources(plan_steps: Sequence[Step], endpoint: str, arns: _Arns) -> dict[str, list[str]]:
+def _resources(plan_steps: Sequence[Step], endpoint: str, arns: Arns) -> dict[str, list[str]]:
     """ARNs by kind. Models and configurations of later versions of the plan are meant too, hence the ``-*``."""
     found: dict[str, list[str]] = {}
     for step in plan_steps:
@@ -132,82 +100,58 @@ def _resources(plan_steps: Sequence[Step], endpoint: str, arns: _Arns) -> dict[s
             digested = kind in {"model", "endpoint-config"}
             name = f"{names.stem(endpoint)}-*" if digested else step.resource
             found.setdefault(kind, [])
-            arn = arns.sagemaker(kind, name)
+            arn = _sagemaker_arn(arns, kind, name)
             if arn not in found[kind]:
                 found[kind].append(arn)
     return found
 
 
-def _lifecycle(plan_steps: Sequence[Step], endpoint: str, arns: _Arns) -> Iterator[JsonObject]:
+def _lifecycle(plan_steps: Sequence[Step], endpoint: str, arns: Arns) -> Iterator[JsonObject]:
     resources = _resources(plan_steps, endpoint, arns)
     every = [arn for group in resources.values() for arn in group]
     used = dict.fromkeys(step.operation for step in plan_steps if step.operation in _CREATING)
-    creating = [f"sagemaker:{action}" for operation in used for action in _CREATING[operation][1]]
-    yield _statement("Deploy", [*creating, "sagemaker:AddTags", "sagemaker:ListTags"], every)
+    creating = [action for operation in used for action in _CREATING[operation][1]]
+    yield statement("Deploy", actions("sagemaker", *creating, "AddTags", "ListTags"), every)
     lasting = [arn for kind in ("endpoint", "inference-component") for arn in resources.get(kind, [])]
-    yield _statement("Untag", ["sagemaker:DeleteTags"], lasting)
-    yield _statement("Delete", [f"sagemaker:{_DELETING[kind]}" for kind in resources], every)
+    yield statement("Untag", "sagemaker:DeleteTags", lasting)
+    yield statement("Delete", actions("sagemaker", *(_DELETING[kind] for kind in resources)), every)
 
 
-def _invocation(plan_steps: Sequence[Step], arns: _Arns, output: str | None) -> Iterator[JsonObject]:
+def _invocation(plan_steps: Sequence[Step], arns: Arns, output: str | None) -> Iterator[JsonObject]:
     kinds = {"CreateEndpoint": "endpoint", "CreateInferenceComponent": "inference-component"}
-    called = [arns.sagemaker(kinds[step.operation], step.resource) for step in plan_steps if step.operation in kinds]
+    called = [
+        _sagemaker_arn(arns, kinds[step.operation], step.resource) for step in plan_steps if step.operation in kinds
+    ]
     if output is None:
-        actions = ["sagemaker:InvokeEndpoint", "sagemaker:InvokeEndpointWithResponseStream"]
-        yield _statement("Invoke", actions, called)
+        yield statement("Invoke", actions("sagemaker", "InvokeEndpoint", "InvokeEndpointWithResponseStream"), called)
         return
-    yield _statement("Invoke", ["sagemaker:InvokeEndpointAsync"], called)
-    bucket, _, prefix = output.removeprefix("s3://").partition("/")
-    objects = f"arn:{arns.partition}:s3:::{bucket}/{prefix.rstrip('/') + '/' if prefix else ''}*"
-    yield _statement("Answers", ["s3:GetObject"], [objects])
-    yield _statement("AnswersListed", ["s3:ListBucket"], [f"arn:{arns.partition}:s3:::{bucket}"])
+    yield statement("Invoke", "sagemaker:InvokeEndpointAsync", called)
+    yield statement("Answers", "s3:GetObject", arns.folder(output))
+    yield statement("AnswersListed", "s3:ListBucket", arns.bucket(output))
 
 
-def _endpoint_logs(plan_steps: Sequence[Step]) -> Iterator[str]:
-    groups = {"CreateEndpoint": "Endpoints", "CreateInferenceComponent": "InferenceComponents"}
-    for step in plan_steps:
-        if step.operation in groups:
-            yield f"/aws/sagemaker/{groups[step.operation]}/{step.resource}"
+def _log_groups(plan_steps: Sequence[Step]) -> Iterator[str]:
+    groups = {"CreateEndpoint": names.endpoint_logs, "CreateInferenceComponent": names.component_logs}
+    return (groups[step.operation](step.resource) for step in plan_steps if step.operation in groups)
 
 
-def _pass_role(role: str) -> JsonObject:
-    condition = {"StringEquals": {"iam:PassedToService": "sagemaker.amazonaws.com"}}
-    return _statement("PassExecutionRole", ["iam:PassRole"], [role], condition)
-
-
-def _catalogue(region: str, arns: _Arns, hub: str | None) -> Iterator[JsonObject]:
-    public = f"arn:{arns.partition}:sagemaker:{region}:aws:"
-    resources = [f"{public}hub/SageMakerPublicHub", f"{public}hub-content/SageMakerPublicHub/*"]
+def _catalogue(arns: Arns, hub: str | None) -> Iterator[JsonObject]:
+    public = Arns(arns.region, "aws")
+    resources = [public.of("sagemaker", f"hub/{PUBLIC_HUB}"), public.of("sagemaker", f"hub-content/{PUBLIC_HUB}/*")]
     if hub is not None:
         resources += [hub, hub.replace(":hub-content/", ":hub/").split("/")[0] + "/" + hub.split("/")[1]]
-    actions = ["sagemaker:DescribeHubContent", "sagemaker:ListHubContentVersions", "sagemaker:ListHubContents"]
-    yield _statement("Hub", actions, resources)
-    objects = f"arn:{arns.partition}:s3:::jumpstart-cache-prod-{region}/*"
-    yield _statement("Catalogue", ["s3:GetObject"], [objects])
+    reading = actions("sagemaker", "DescribeHubContent", "ListHubContentVersions", "ListHubContents")
+    yield statement("Hub", reading, resources)
+    yield statement("Catalogue", "s3:GetObject", arns.folder(f"s3://{CONTENT_BUCKET}{arns.region}"))
 
 
-def _scaling(plan_steps: Sequence[Step], arns: _Arns) -> Iterator[JsonObject]:
-    if not any(step.service == "application-autoscaling" for step in plan_steps):
+def _scaling(plan_steps: Sequence[Step], arns: Arns) -> Iterator[JsonObject]:
+    if not any(step.service == scaling.SERVICE for step in plan_steps):
         return
-    targets = arns.of("application-autoscaling", "scalable-target/*")
-    yield _statement("Scale", [f"application-autoscaling:{action}" for action in _SCALING], [targets])
+    targets = arns.of(scaling.SERVICE, "scalable-target/*")
+    yield statement("Scale", actions(scaling.SERVICE, *_SCALING), targets)
     alarms = [step.resource for step in plan_steps if step.operation == "PutMetricAlarm"]
     watched = [arns.of("cloudwatch", f"alarm:{name}") for name in ["TargetTracking-*", *alarms]]
-    yield _statement(
-        "Alarms", ["cloudwatch:DeleteAlarms", "cloudwatch:PutMetricAlarm", "cloudwatch:TagResource"], watched
-    )
+    yield statement("Alarms", actions("cloudwatch", "DeleteAlarms", "PutMetricAlarm", "TagResource"), watched)
     condition = {"StringLike": {"iam:AWSServiceName": _SCALING_SERVICE}}
-    yield _statement("ScalingRole", ["iam:CreateServiceLinkedRole"], [arns.iam(f"role/{_SCALING_ROLE}")], condition)
-
-
-def _key(kms: str | None, arns: _Arns) -> Iterator[JsonObject]:
-    """The key itself; of an alias, whatever key it stands for: IAM takes no alias as a resource of these actions."""
-    if kms is None:
-        return
-    found = kms if kms.startswith("arn:") else arns.of("kms", kms if kms.startswith("alias/") else f"key/{kms}")
-    base, _, alias = found.partition(":alias/")
-    key = f"{base}:key/*" if alias else found
-    named: JsonObject = {"ForAnyValue:StringEquals": {"kms:ResourceAliases": f"alias/{alias}"}} if alias else {}
-    yield _statement("Key", ["kms:DescribeKey"], [key], named)
-    granted = {**named, "Bool": {"kms:GrantIsForAWSResource": "true"}}
-    yield _statement("KeyGrant", ["kms:CreateGrant"], [key], granted)
+    yield statement("ScalingRole", "iam:CreateServiceLinkedRole", arns.iam(f"role/{_SCALING_ROLE}"), condition)

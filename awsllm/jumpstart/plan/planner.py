@@ -1,184 +1,154 @@
 """How a plan is made: document and options to hostings, hostings to requests, requests to steps with names and tags.
 
-Names first: the endpoint's is the caller's or follows from what is asked; those of models and configurations follow
+Names first: the endpoint's is the caller's or follows from the options; those of models and configurations follow
 from their own requests, tags excluded. Then the digest over all steps names the plan, and only then the tag with that
 digest goes in: so a digest never depends on itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import msgspec
 
-from awsllm.errors import ValidationError
-from awsllm.jumpstart import names
+from awsllm.aws import iam
+from awsllm.jumpstart import names, tags
 from awsllm.jumpstart.hub.document import ModelDocument
 from awsllm.jumpstart.plan import checks, permissions, requests, scaling
-from awsllm.jumpstart.plan.checks import Asked
-from awsllm.jumpstart.plan.options import Components, Variant, Wanted, read_options
-from awsllm.jumpstart.plan.plan import Context, Cost, Plan, Step
+from awsllm.jumpstart.plan.checks import PlanRequest
+from awsllm.jumpstart.plan.options import Components, ResolvedOptions, Variant, read_options
+from awsllm.jumpstart.plan.plan import Cost, Plan, PlanContext, Step, digest_of
 from awsllm.jumpstart.plan.requests import Placed
 from awsllm.jumpstart.plan.resolve import DataSource, Hosting, is_archive, resolve, takes_volume
 from awsllm.types import JsonObject, Value
-from awsllm.wire.endpoint.format import Detected
+from awsllm.wire import endpoint
+from awsllm.wire.endpoint import Detected, detect
 
 VARIANT = "AllTraffic"
-PUBLIC_HUB = "SageMakerPublicHub"
-DIGEST = 12
 # Of the options, what does not tell one endpoint from another.
 UNNAMED = ("name", "version", "accept_eula", "role", "tags", "ttl")
 APPLIED_TAGS = 2  # which endpoint it belongs to, and when it expires: written when the plan is applied
-SDK_TAG = "sagemaker-sdk:jumpstart-"
 
 
-class _Ground(Value, frozen=True, kw_only=True):
+class _Draft(Value, frozen=True, kw_only=True):
     """All that the steps follow from."""
 
-    asked: Asked
-    context: Context
+    request: PlanRequest
     endpoint: str
     hub_content: str | None
     format: Detected | None
 
     @property
-    def wanted(self) -> Wanted:
-        return self.asked.wanted
+    def options(self) -> ResolvedOptions:
+        return self.request.options
 
     @property
     def component(self) -> str | None:
-        components = self.wanted.components
+        components = self.options.components
         return None if components is None else components.name or self.endpoint
 
 
-_DIGEST_TAG = "awsllm:plan"
+def make_plan(document: ModelDocument, options: Mapping[str, Any], context: PlanContext) -> Plan:
+    """The plan that deploys ``document`` as ``options`` (``PlanOptions``) say. Pure.
 
-
-def make_plan(document: ModelDocument, options: Mapping[str, Any], context: Context) -> Plan:
-    """See ``plan.make_plan``."""
-    wanted = read_options(options)
-    asked = Asked(document=document, wanted=wanted, placed=_placed(document, wanted))
-    checks.refuse(asked, context)
-    ground = _Ground(
-        asked=asked,
-        context=context,
-        endpoint=_endpoint(document, wanted),
+    Raises ``ValidationError`` for options that exclude each other or that SageMaker would refuse.
+    """
+    read = read_options(options)
+    request = PlanRequest(document=document, options=read, placed=_placed(document, read), context=context)
+    checks.refuse(request)
+    draft = _Draft(
+        request=request,
+        endpoint=_endpoint(document, read),
         hub_content=_hub_content(document),
-        format=_format(asked, asked.placed[0].hosting),
+        format=_format(request, request.placed[0].hosting),
     )
-    if ground.component is not None:
-        names.check(ground.component, "the component's name")
-    tags = _tags(ground)
-    checks.refuse_tags(tags | {_DIGEST_TAG: ""}, APPLIED_TAGS)
-    steps = tuple(_tagged(step, tags) for step in _steps(ground))
-    digest = _digest(document.model_id, document.version, context.region, steps, wanted.ttl)
-    return _plan(ground, tuple(_tagged(step, {**tags, _DIGEST_TAG: digest}) for step in steps), digest)
+    if draft.component is not None:
+        names.check(draft.component, "the component's name")
+    given = _tags(draft)
+    tags.check(given | {tags.PLAN_TAG: ""}, reserved=APPLIED_TAGS)
+    steps = tuple(_tagged(step, given) for step in _steps(draft))
+    digest = digest_of(document.model_id, document.version, context.region, steps, read.ttl)
+    return _plan(draft, tuple(_tagged(step, {**given, tags.PLAN_TAG: digest}) for step in steps), digest)
 
 
-def _digest(model_id: str, version: str, region: str, steps: tuple[Step, ...], ttl: float | None) -> str:
-    return names.digest([model_id, version, region, steps, None if ttl is None else float(ttl)], DIGEST)
-
-
-def check_digest(plan: Plan) -> None:
-    """Raises ``ValidationError`` for a plan whose requests were changed after it was made: neither its cost nor its
-    permissions are theirs."""
-    steps = tuple(_without_digest(step) for step in plan.steps)
-    if plan.digest != _digest(plan.model_id, plan.model_version, plan.region, steps, plan.expires_after):
-        raise ValidationError(
-            "this plan was changed after it was made, so its cost and permissions are wrong: plan again"
-        )
-
-
-def _without_digest(step: Step) -> Step:
-    tags = step.request.get("Tags")
-    if isinstance(tags, dict):
-        tags = {key: text for key, text in tags.items() if key != _DIGEST_TAG}
-    elif isinstance(tags, list):
-        tags = [tag for tag in tags if tag["Key"] != _DIGEST_TAG]
-    else:
-        return step
-    return msgspec.structs.replace(step, request={**step.request, "Tags": tags})
-
-
-def _plan(ground: _Ground, steps: tuple[Step, ...], digest: str) -> Plan:
-    asked, context = ground.asked, ground.context
-    licences = tuple(dict.fromkeys(checks.licences(asked)))
-    cost = _cost(asked, context)
-    warnings = [*checks.warn(asked, context), *_late_warnings(ground, cost)]
+def _plan(draft: _Draft, steps: tuple[Step, ...], digest: str) -> Plan:
+    request, options, context = draft.request, draft.options, draft.request.context
+    licences = tuple(dict.fromkeys(checks.licences(request)))
+    cost = _cost(request)
+    warnings = [*checks.warn(request), *_late_warnings(draft, cost)]
     return Plan(
-        model_id=asked.document.model_id,
-        model_version=asked.document.version,
+        model_id=request.document.model_id,
+        model_version=request.document.version,
         region=context.region,
-        endpoint=ground.endpoint,
-        component=ground.component,
+        endpoint=draft.endpoint,
+        component=draft.component,
         steps=steps,
         digest=digest,
         cost=cost,
         permissions=permissions.policy(
             steps,
-            endpoint=ground.endpoint,
-            region=context.region,
-            account=context.account,
-            role=context.role or ground.wanted.role,
-            kms=ground.wanted.kms,
-            output=ground.wanted.async_.output if ground.wanted.async_ else None,
-            hub=ground.hub_content,
+            endpoint=draft.endpoint,
+            arns=iam.Arns(context.region, context.account or "*"),
+            role=request.role,
+            kms=options.kms,
+            output=options.async_.output if options.async_ else None,
+            hub=draft.hub_content,
         ),
         warnings=tuple(dict.fromkeys(warnings)),
         eula_url=licences[0] if licences else None,
         eula_urls=licences,
-        eula_accepted=bool(licences) and ground.wanted.accept_eula,
-        format=ground.format,
-        expires_after=ground.wanted.ttl,
+        eula_accepted=bool(licences) and options.accept_eula,
+        format=draft.format,
+        expires_after=options.ttl,
     )
 
 
-def _late_warnings(ground: _Ground, cost: Cost) -> Iterator[str]:
-    if ground.format is None:
+def _late_warnings(draft: _Draft, cost: Cost) -> Iterator[str]:
+    if draft.format is None:
         yield "neither the document nor the image tells what the container speaks: give format, or a probe finds out"
-    if cost.per_hour is None and ground.wanted.serverless is None:
-        machines = ", ".join(dict.fromkeys(each.instance_type for each in ground.asked.placed))
-        yield f"the table of prices does not know all of {machines} in {ground.context.region}"
+    if cost.per_hour is None and draft.options.serverless is None:
+        machines = ", ".join(dict.fromkeys(each.instance_type for each in draft.request.placed))
+        yield f"the table of prices does not know all of {machines} in {draft.request.context.region}"
 
 
 # --- what hosts the model --------------------------------------------------------------------------------------------
 
 
-def _placed(document: ModelDocument, wanted: Wanted) -> tuple[Placed, ...]:
-    sole = Variant(name=VARIANT, count=wanted.instance_count)
-    return tuple(_place(document, wanted, variant) for variant in wanted.variants or (sole,))
+def _placed(document: ModelDocument, options: ResolvedOptions) -> tuple[Placed, ...]:
+    sole = Variant(name=VARIANT, count=options.instance_count)
+    return tuple(_place(document, options, variant) for variant in options.variants or (sole,))
 
 
-def _place(document: ModelDocument, wanted: Wanted, variant: Variant) -> Placed:
+def _place(document: ModelDocument, options: ResolvedOptions, variant: Variant) -> Placed:
     hosting = resolve(
         document,
-        instance_type=variant.instance_type or wanted.instance_type,
-        config=variant.config or wanted.config,
+        instance_type=variant.instance_type or options.instance_type,
+        config=variant.config or options.config,
     )
-    return Placed(variant=variant, hosting=_overridden(hosting, wanted, variant))
+    return Placed(variant=variant, hosting=_overridden(hosting, options, variant))
 
 
-def _overridden(hosting: Hosting, wanted: Wanted, variant: Variant) -> Hosting:
+def _overridden(hosting: Hosting, options: ResolvedOptions, variant: Variant) -> Hosting:
     """The hosting with the caller's wishes over it."""
-    if not wanted.draft_model:
+    if not options.draft_model:
         hosting = _without_draft(hosting)
-    package = wanted.model_package_arn or hosting.package_arn
-    isolated = wanted.enable_network_isolation
-    if wanted.serverless is not None:
+    package = options.model_package_arn or hosting.package_arn
+    isolated = options.enable_network_isolation
+    if options.serverless is not None:
         isolated = None
     elif isolated is None:
         isolated = True if package else hosting.network_isolation
-    volume = wanted.volume_size_gb if takes_volume(hosting.instance_type) else None
+    volume = options.volume_size_gb if takes_volume(hosting.instance_type) else None
     return msgspec.structs.replace(
         hosting,
         package_arn=package,
-        artifact=_own_artifact(wanted.model_data) if wanted.model_data else hosting.artifact,
+        artifact=_own_artifact(options.model_data) if options.model_data else hosting.artifact,
         additional=() if package else hosting.additional,
-        env={**hosting.env, **wanted.env, **variant.env},
+        env={**hosting.env, **options.env, **variant.env},
         network_isolation=isolated,
-        download_timeout=wanted.download_timeout or hosting.download_timeout,
-        startup_timeout=wanted.startup_timeout or hosting.startup_timeout,
+        download_timeout=options.download_timeout or hosting.download_timeout,
+        startup_timeout=options.startup_timeout or hosting.startup_timeout,
         volume_gb=volume or hosting.volume_gb,
     )
 
@@ -206,102 +176,92 @@ def _own_artifact(uri: str) -> DataSource:
 
 def _hub_content(document: ModelDocument) -> str | None:
     """The ARN through which a private hub lends its models' files."""
-    private = document.source == "private-hub" or document.hub_name not in (None, PUBLIC_HUB)
+    private = document.source == "private-hub" or document.hub_name not in (None, detect.PUBLIC_HUB)
     return document.hub_content_arn if private else None
 
 
-def _endpoint(document: ModelDocument, wanted: Wanted) -> str:
-    if wanted.name is not None:
-        return names.check(wanted.name, "the endpoint's name")
-    said = msgspec.to_builtins(wanted)
-    return names.endpoint_name(document.model_id, {name: value for name, value in said.items() if name not in UNNAMED})
+def _endpoint(document: ModelDocument, options: ResolvedOptions) -> str:
+    if options.name is not None:
+        return names.check(options.name, "the endpoint's name")
+    given = msgspec.to_builtins(options)
+    identity = {name: value for name, value in given.items() if name not in UNNAMED}
+    return names.endpoint_name(document.model_id, identity)
 
 
-def _format(asked: Asked, hosting: Hosting) -> Detected | None:
+def _format(request: PlanRequest, hosting: Hosting) -> Detected | None:
     """What the container will speak: the caller's word, the document's examples, else image and environment."""
-    from awsllm.wire.endpoint import detect, formats
-
-    seen = detect.from_container(
-        hosting.image, hosting.env, model_package_arn=hosting.package_arn, task=asked.document.task
+    caller = None
+    if request.options.format is not None:
+        name = endpoint.get(request.options.format).name
+        caller = Detected(format=name, source="caller", evidence="format= of the plan")
+    container = detect.from_container(
+        hosting.image, hosting.env, model_package_arn=hosting.package_arn, task=request.document.task
     )
-    shown = detect.from_payloads(hosting.payloads)
-    name = asked.wanted.format
-    said = None
-    if name is not None:
-        said = Detected(format=formats.get(name).name, source="caller", evidence="format= of the plan")
-    return detect.settled(caller=said, document=shown, container=seen)
+    return detect.settled(caller=caller, document=detect.from_payloads(hosting.payloads), container=container)
 
 
 # --- tags ------------------------------------------------------------------------------------------------------------
 
 
-def _tags(ground: _Ground) -> dict[str, str]:
-    document = ground.asked.document
-    tags = {
-        "awsllm:model-id": document.model_id,
-        "awsllm:model-version": document.version,
-        SDK_TAG + "model-id": document.model_id,
-        SDK_TAG + "model-version": document.version,
-    }
-    config = ground.asked.placed[0].hosting.config
-    if config is not None:
-        tags[SDK_TAG + "inference-config-name"] = config
-    return {**ground.wanted.tags, **tags, **_spoken(ground.asked)}
+def _tags(draft: _Draft) -> dict[str, str]:
+    request, document = draft.request, draft.request.document
+    config = request.placed[0].hosting.config
+    configured = {} if config is None else {tags.SDK_CONFIG_TAG: config}
+    model = tags.of_model(document.model_id, document.version)
+    return {**draft.options.tags, **model, **configured, **_format_tags(request)}
 
 
-def _spoken(asked: Asked) -> dict[str, str]:
+def _format_tags(request: PlanRequest) -> dict[str, str]:
     """What all variants speak alike: a tag of the endpoint holds for each of them."""
-    found = [_format(asked, placed.hosting) for placed in asked.placed]
-    told = {
-        "awsllm:format": {each.format if each else None for each in found},
-        "awsllm:prompt": {each.settings.prompt if each else None for each in found},
+    found = [_format(request, placed.hosting) for placed in request.placed]
+    spoken = {
+        tags.FORMAT_TAG: {each.format if each else None for each in found},
+        tags.PROMPT_TAG: {each.settings.prompt if each else None for each in found},
     }
-    return {tag: value for tag, values in told.items() for value in values if value is not None and len(values) == 1}
+    return {tag: value for tag, values in spoken.items() for value in values if value is not None and len(values) == 1}
 
 
 # Operations that take tags, and how: application-autoscaling takes them as a mapping.
-_TAGGED = {
-    "CreateModel": list,
-    "CreateEndpointConfig": list,
-    "CreateEndpoint": list,
-    "CreateInferenceComponent": list,
-    "PutMetricAlarm": list,
+_TAGGED: dict[str, Callable[[dict[str, str]], Any]] = {
+    "CreateModel": tags.as_list,
+    "CreateEndpointConfig": tags.as_list,
+    "CreateEndpoint": tags.as_list,
+    "CreateInferenceComponent": tags.as_list,
+    "PutMetricAlarm": tags.as_list,
     "RegisterScalableTarget": dict,
 }
 
 
-def _tagged(step: Step, tags: dict[str, str]) -> Step:
+def _tagged(step: Step, given: dict[str, str]) -> Step:
     form = _TAGGED.get(step.operation)
     if form is None:
         return step
-    ordered = dict(sorted(tags.items()))
-    value = ordered if form is dict else [{"Key": key, "Value": text} for key, text in ordered.items()]
-    return msgspec.structs.replace(step, request={**step.request, "Tags": value})
+    return msgspec.structs.replace(step, request={**step.request, "Tags": form(dict(sorted(given.items())))})
 
 
 # --- steps -----------------------------------------------------------------------------------------------------------
 
 
-def _steps(ground: _Ground) -> Iterator[Step]:
-    models = _models(ground)
+def _steps(draft: _Draft) -> Iterator[Step]:
+    models = _models(draft)
     by_request = {names.digest(request, 64): step for step, request in models}
     yield from by_request.values()
     model_names = [by_request[names.digest(request, 64)].resource for _, request in models]
-    config = _config(ground, model_names)
+    config = _config(draft, model_names)
     yield config
     yield _sagemaker(
         "endpoint",
         "CreateEndpoint",
-        {"EndpointName": ground.endpoint, "EndpointConfigName": config.resource},
-        ground.endpoint,
+        {"EndpointName": draft.endpoint, "EndpointConfigName": config.resource},
+        draft.endpoint,
         wait="endpoint_in_service",
     )
-    if ground.component is not None:
-        components = ground.wanted.components or Components()
-        yield from _components(ground, components, ground.component, model_names[0])
-    if ground.wanted.autoscaling is not None:
-        for target in _targets(ground):
-            yield from scaling.steps(ground.wanted.autoscaling, target)
+    if draft.component is not None:
+        components = draft.options.components or Components()
+        yield from _components(draft, components, draft.component, model_names[0])
+    if draft.options.autoscaling is not None:
+        for target in _targets(draft):
+            yield from scaling.steps(draft.options.autoscaling, target)
 
 
 def _sagemaker(
@@ -312,14 +272,13 @@ def _sagemaker(
     )
 
 
-def _models(ground: _Ground) -> list[tuple[Step, JsonObject]]:
+def _models(draft: _Draft) -> list[tuple[Step, JsonObject]]:
     """One for each variant; variants with one request share its model."""
     found = []
-    several = len(ground.asked.placed) > 1
-    for each in ground.asked.placed:
-        role = ground.wanted.role or ground.context.role
-        request = requests.model(each.hosting, ground.wanted, role=role, hub_content=ground.hub_content)
-        name = names.own_name(ground.endpoint, request)
+    several = len(draft.request.placed) > 1
+    for each in draft.request.placed:
+        request = requests.model(each.hosting, draft.options, role=draft.request.role, hub_content=draft.hub_content)
+        name = names.own_name(draft.endpoint, request)
         suffix = f"-{each.variant.name}" if several else ""
         step = _sagemaker(
             f"model{suffix}", "CreateModel", {"ModelName": name, **request}, name, note=_image(each.hosting)
@@ -334,33 +293,33 @@ def _image(hosting: Hosting) -> str:
     return (hosting.image or "").rpartition("/")[2].partition(":")[0]
 
 
-def _config(ground: _Ground, model_names: list[str]) -> Step:
-    wanted, placed = ground.wanted, ground.asked.placed
-    if wanted.components is not None:
-        variants = [requests.component_variant(each, wanted.autoscaling) for each in placed]
+def _config(draft: _Draft, model_names: list[str]) -> Step:
+    options, placed = draft.options, draft.request.placed
+    if options.components is not None:
+        variants = [requests.component_variant(each, options.autoscaling) for each in placed]
     else:
         pairs = zip(placed, model_names, strict=True)
-        variants = [requests.variant(each, name, wanted.serverless) for each, name in pairs]
-    request = requests.endpoint_config(wanted, variants, placed)
-    if wanted.components is not None:  # the machines' own role and network: no model stands for them
+        variants = [requests.model_variant(each, name, options.serverless) for each, name in pairs]
+    request = requests.endpoint_config(options, variants, placed)
+    if options.components is not None:  # the machines' own role and network: no model stands for them
         isolated = {"EnableNetworkIsolation": True} if placed[0].hosting.network_isolation else {}
-        network = {"VpcConfig": vpc} if (vpc := requests.vpc(wanted)) else {}
-        role = ground.wanted.role or ground.context.role
-        request = {**request, **({"ExecutionRoleArn": role} if role else {}), **isolated, **network}
-    name = names.own_name(ground.endpoint, request)
+        network = {"VpcConfig": vpc} if (vpc := requests.vpc(options)) else {}
+        role = {"ExecutionRoleArn": draft.request.role} if draft.request.role else {}
+        request = {**request, **role, **isolated, **network}
+    name = names.own_name(draft.endpoint, request)
     note = ", ".join(dict.fromkeys(f"{each.variant.count} x {each.instance_type}" for each in placed))
-    note = "serverless" if wanted.serverless is not None else note
+    note = "serverless" if options.serverless is not None else note
     return _sagemaker(
         "endpoint-config", "CreateEndpointConfig", {"EndpointConfigName": name, **request}, name, note=note
     )
 
 
-def _components(ground: _Ground, components: Components, name: str, model_name: str) -> Iterator[Step]:
-    bounds = ground.wanted.autoscaling
+def _components(draft: _Draft, components: Components, name: str, model_name: str) -> Iterator[Step]:
+    bounds = draft.options.autoscaling
     if bounds is not None:
         components = msgspec.structs.replace(components, copies=max(components.copies, bounds.min))
     base = requests.component(
-        components, ground.asked.placed[0], endpoint=ground.endpoint, name=name, model_name=model_name
+        components, draft.request.placed[0], endpoint=draft.endpoint, name=name, model_name=model_name
     )
     yield _sagemaker(
         "component",
@@ -383,31 +342,32 @@ def _components(ground: _Ground, components: Components, name: str, model_name: 
         )
 
 
-def _targets(ground: _Ground) -> Iterator[scaling.Target]:
-    kind, placed = ground.asked.kind, ground.asked.placed
-    if ground.component is not None:
-        yield scaling.Target(kind=kind, name=ground.component)
+def _targets(draft: _Draft) -> Iterator[scaling.ScalableTarget]:
+    kind, placed = draft.request.kind, draft.request.placed
+    if draft.component is not None:
+        yield scaling.ScalableTarget(kind=kind, name=draft.component)
         return
     for each in placed:
         suffix = f"-{each.variant.name}" if len(placed) > 1 else ""
-        yield scaling.Target(kind=kind, name=ground.endpoint, variant=each.variant.name, suffix=suffix)
+        yield scaling.ScalableTarget(kind=kind, name=draft.endpoint, variant=each.variant.name, suffix=suffix)
 
 
 # --- cost ------------------------------------------------------------------------------------------------------------
 
 
-def _cost(asked: Asked, context: Context) -> Cost:
-    prices, wanted = context.prices, asked.wanted
-    if wanted.serverless is not None:
+def _cost(request: PlanRequest) -> Cost:
+    context, options = request.context, request.options
+    prices = context.prices
+    if options.serverless is not None:
         return Cost(per_hour=None, as_of=prices.as_of, note="billed by the time of each request")
-    notes = ["plus what the seller asks for the software"] if asked.packaged else []
+    notes = ["plus what the seller asks for the software"] if request.packaged else []
     least = most = 0.0
-    for each in asked.placed:
+    for each in request.placed:
         price = prices.per_hour(each.instance_type, context.region)
         if price is None:
             notes.insert(0, f"no price known for {each.instance_type} in {context.region}")
             return Cost(per_hour=None, as_of=prices.as_of, note="; ".join(notes))
-        low, high = _instances(asked, each)
+        low, high = _instances(request, each)
         least, most = least + price * low, most + price * high
     if least == 0:
         notes.insert(0, "nothing while it is scaled to zero")
@@ -415,10 +375,10 @@ def _cost(asked: Asked, context: Context) -> Cost:
     return Cost(per_hour=least, per_hour_max=most if most != least else None, as_of=prices.as_of, note="; ".join(notes))
 
 
-def _instances(asked: Asked, placed: Placed) -> tuple[int, int]:
-    bounds = asked.wanted.autoscaling
+def _instances(request: PlanRequest, placed: Placed) -> tuple[int, int]:
+    bounds = request.options.autoscaling
     if bounds is None:
         return placed.variant.count, placed.variant.count
-    if asked.wanted.components is not None:
+    if request.options.components is not None:
         return requests.instance_bounds(placed.variant.count, bounds)
     return requests.lowest(bounds), requests.highest(bounds)

@@ -9,7 +9,15 @@ from __future__ import annotations
 from typing import Any
 
 from awsllm.errors import ValidationError
-from awsllm.jumpstart.plan.options import Async, Autoscaling, Components, DataCapture, Serverless, Variant, Wanted
+from awsllm.jumpstart.plan.options import (
+    Async,
+    Autoscaling,
+    Components,
+    DataCapture,
+    ResolvedOptions,
+    Serverless,
+    Variant,
+)
 from awsllm.jumpstart.plan.resolve import DataSource, Hosting, takes_volume
 from awsllm.types import JsonObject, Value
 
@@ -30,13 +38,13 @@ class Placed(Value, frozen=True, kw_only=True):
 # --- models ----------------------------------------------------------------------------------------------------------
 
 
-def model(hosting: Hosting, wanted: Wanted, *, role: str | None, hub_content: str | None) -> JsonObject:
+def model(hosting: Hosting, options: ResolvedOptions, *, role: str | None, hub_content: str | None) -> JsonObject:
     """CreateModel, without ``ModelName`` and ``Tags``. ``hub_content`` is the ARN of a private hub's content."""
     return _present(
         ExecutionRoleArn=role,
-        PrimaryContainer=_container(hosting, accepted=wanted.accept_eula, hub_content=hub_content),
+        PrimaryContainer=_container(hosting, accepted=options.accept_eula, hub_content=hub_content),
         EnableNetworkIsolation=hosting.network_isolation or None,
-        VpcConfig=vpc(wanted),
+        VpcConfig=vpc(options),
     )
 
 
@@ -75,22 +83,22 @@ def _source(source: DataSource, accepted: bool, hub_content: str | None) -> Json
     }
 
 
-def vpc(wanted: Wanted) -> JsonObject | None:
-    if wanted.vpc is None:
+def vpc(options: ResolvedOptions) -> JsonObject | None:
+    if options.vpc is None:
         return None
-    return {"SecurityGroupIds": list(wanted.vpc.security_groups), "Subnets": list(wanted.vpc.subnets)}
+    return {"SecurityGroupIds": list(options.vpc.security_groups), "Subnets": list(options.vpc.subnets)}
 
 
 # --- endpoint configurations -----------------------------------------------------------------------------------------
 
 
-def endpoint_config(wanted: Wanted, variants: list[JsonObject], placed: tuple[Placed, ...]) -> JsonObject:
+def endpoint_config(options: ResolvedOptions, variants: list[JsonObject], placed: tuple[Placed, ...]) -> JsonObject:
     """CreateEndpointConfig, without its name and ``Tags``, and without what only components need."""
     return _present(
         ProductionVariants=variants,
-        KmsKeyId=wanted.kms if takes_key(placed) else None,
-        AsyncInferenceConfig=_asynchronous(wanted.async_, wanted.kms) if wanted.async_ else None,
-        DataCaptureConfig=_capture(wanted.data_capture, wanted.kms) if wanted.data_capture else None,
+        KmsKeyId=options.kms if takes_key(placed) else None,
+        AsyncInferenceConfig=_asynchronous(options.async_, options.kms) if options.async_ else None,
+        DataCaptureConfig=_capture(options.data_capture, options.kms) if options.data_capture else None,
     )
 
 
@@ -100,16 +108,16 @@ def takes_key(placed: tuple[Placed, ...]) -> bool:
     return all(takes_volume(each.instance_type) for each in placed)
 
 
-def variant(placed: Placed, model_name: str, serverless: Serverless | None) -> JsonObject:
+def model_variant(placed: Placed, model_name: str, serverless: Serverless | None) -> JsonObject:
     """A production variant that holds the model itself."""
-    asked, hosting = placed.variant, placed.hosting
-    shared = {"VariantName": asked.name, "ModelName": model_name, "InitialVariantWeight": asked.weight}
+    variant, hosting = placed.variant, placed.hosting
+    shared = {"VariantName": variant.name, "ModelName": model_name, "InitialVariantWeight": variant.weight}
     if serverless is not None:
         return {**shared, "ServerlessConfig": _serverless(serverless)}
     return {
         **shared,
         "InstanceType": placed.instance_type,
-        "InitialInstanceCount": asked.count,
+        "InitialInstanceCount": variant.count,
         **_startup(hosting),
         **_present(VolumeSizeInGB=hosting.volume_gb, InferenceAmiVersion=hosting.ami),
     }
@@ -118,15 +126,15 @@ def variant(placed: Placed, model_name: str, serverless: Serverless | None) -> J
 def component_variant(placed: Placed, scaling: Autoscaling | None) -> JsonObject:
     """A production variant that holds inference components: machines only. With autoscaling its instances follow the
     copies; a copy takes one instance at most."""
-    asked, hosting = placed.variant, placed.hosting
+    variant, hosting = placed.variant, placed.hosting
     managed = None
     if scaling is not None:
-        least, most = instance_bounds(asked.count, scaling)
+        least, most = instance_bounds(variant.count, scaling)
         managed = {"Status": "ENABLED", "MinInstanceCount": least, "MaxInstanceCount": most}
     return {
-        "VariantName": asked.name,
+        "VariantName": variant.name,
         "InstanceType": placed.instance_type,
-        "InitialInstanceCount": asked.count,
+        "InitialInstanceCount": variant.count,
         "RoutingConfig": {"RoutingStrategy": "LEAST_OUTSTANDING_REQUESTS"},
         **_present(ManagedInstanceScaling=managed, VolumeSizeInGB=hosting.volume_gb, InferenceAmiVersion=hosting.ami),
     }
@@ -155,15 +163,15 @@ def _serverless(serverless: Serverless) -> JsonObject:
     )
 
 
-def _asynchronous(asked: Async, kms: str | None) -> JsonObject:
-    topics = _present(SuccessTopic=asked.success_topic, ErrorTopic=asked.error_topic)
+def _asynchronous(asynchronous: Async, kms: str | None) -> JsonObject:
+    topics = _present(SuccessTopic=asynchronous.success_topic, ErrorTopic=asynchronous.error_topic)
     output = _present(
-        S3OutputPath=asked.output,
-        S3FailurePath=asked.failure or _beside(asked.output),
+        S3OutputPath=asynchronous.output,
+        S3FailurePath=asynchronous.failure or _beside(asynchronous.output),
         KmsKeyId=kms,
         NotificationConfig=topics or None,
     )
-    client = _present(MaxConcurrentInvocationsPerInstance=asked.max_concurrent)
+    client = _present(MaxConcurrentInvocationsPerInstance=asynchronous.max_concurrent)
     return _present(OutputConfig=output, ClientConfig=client or None)
 
 
@@ -172,13 +180,13 @@ def _beside(output: str) -> str:
     return f"{output.rstrip('/')}/failures/"
 
 
-def _capture(asked: DataCapture, kms: str | None) -> JsonObject:
+def _capture(capture: DataCapture, kms: str | None) -> JsonObject:
     return _present(
         EnableCapture=True,
-        InitialSamplingPercentage=asked.percentage,
-        DestinationS3Uri=asked.destination,
+        InitialSamplingPercentage=capture.percentage,
+        DestinationS3Uri=capture.destination,
         KmsKeyId=kms,
-        CaptureOptions=[{"CaptureMode": mode} for mode in asked.capture],
+        CaptureOptions=[{"CaptureMode": mode} for mode in capture.capture],
     )
 
 

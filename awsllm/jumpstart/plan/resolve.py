@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from awsllm.errors import ValidationError
-from awsllm.jumpstart.hub.document import ModelDocument
+from awsllm.jumpstart.hub.document import ModelDocument, is_gated
 from awsllm.jumpstart.hub.spec import https_url
 from awsllm.types import JsonObject, Value
 
@@ -110,7 +110,7 @@ def resolve(document: ModelDocument, *, instance_type: str | None = None, config
         startup_timeout=_bounded(startup),
         ami=content.get("InferenceAmiVersion"),
         volume_gb=content.get("InferenceVolumeSize") if takes_volume(machine) else None,
-        memory_mb=_number(needs.get("MinMemoryMb")),
+        memory_mb=int(memory) if (memory := needs.get("MinMemoryMb")) else None,
         accelerators=needs.get("NumAccelerators") or None,
         cpus=needs.get("NumCpus") or None,
         components_supported=bool(content.get("DynamicContainerDeploymentSupported")),
@@ -153,8 +153,8 @@ def with_config(content: JsonObject, name: str) -> JsonObject:
 def overlay(content: JsonObject, components: Mapping[str, Any], names: Sequence[str]) -> JsonObject:
     """``content`` with the named components over it; what belongs to the model as a whole stays."""
     for name in names:
-        said = {key: value for key, value in (components.get(name) or {}).items() if key not in FIXED}
-        content = _merge(content, said)
+        component = components.get(name) or {}
+        content = _merge(content, {key: value for key, value in component.items() if key not in FIXED})
     return content
 
 
@@ -173,10 +173,10 @@ class _Variants:
     """What the document says of one instance type beside its base."""
 
     def __init__(self, content: JsonObject, instance_type: str | None) -> None:
-        said = _object(content, "HostingInstanceTypeVariants")
-        variants = _object(said, "Variants")
+        by_type = _object(content, "HostingInstanceTypeVariants")
+        variants = _object(by_type, "Variants")
         machine = instance_type or ""
-        self._aliases = _object(said, "Aliases")
+        self._aliases = _object(by_type, "Aliases")
         self._exact = _object(_object(variants, machine), "Properties")
         self._family = _object(_object(variants, family(machine)), "Properties")
 
@@ -214,8 +214,8 @@ def takes_volume(instance_type: str | None) -> bool:
 
 
 def _environment(content: JsonObject, variants: _Variants, region: str) -> dict[str, str]:
-    told = content.get("InferenceEnvironmentVariables") or ()
-    env = {each["Name"]: str(each["Default"]) for each in told if each.get("Default") is not None}
+    declared = content.get("InferenceEnvironmentVariables") or ()
+    env = {each["Name"]: str(each["Default"]) for each in declared if each.get("Default") is not None}
     env |= {name: str(value) for name, value in variants.merged("EnvironmentVariables").items()}
     return env | {"SAGEMAKER_CONTAINER_LOG_LEVEL": "20", "SAGEMAKER_REGION": region}
 
@@ -228,7 +228,7 @@ def _artifact(content: JsonObject, variants: _Variants, document: ModelDocument)
     if not uri:
         return None
     archive = is_archive(uri)
-    gated = bool(content.get("GatedBucket") or content.get("HostingEulaUri"))
+    gated = is_gated(content)
     return DataSource(
         uri=uri,
         data_type=content.get("HostingArtifactS3DataType") or ("S3Object" if archive else "S3Prefix"),
@@ -241,8 +241,8 @@ def _artifact(content: JsonObject, variants: _Variants, document: ModelDocument)
 def _licence(content: JsonObject, document: ModelDocument) -> str:
     """Where the licence of a gated model can be read; the nearest thing where the document names no text."""
     url = https_url(content.get("HostingEulaUri"), document.region)
-    told = url or content.get("HostingEulaExternalLink") or document.eula_url or document.url
-    return told or document.hub_content_arn or document.model_id
+    page = url or content.get("HostingEulaExternalLink") or document.eula_url or document.url
+    return page or document.hub_content_arn or document.model_id
 
 
 def _additional(content: JsonObject, region: str) -> Iterator[DataSource]:
@@ -296,10 +296,6 @@ def _object(value: Mapping[str, Any], name: str) -> JsonObject:
 def _strings(value: Mapping[str, Any], name: str) -> list[str]:
     found = value.get(name)
     return [each for each in found if isinstance(each, str)] if isinstance(found, list) else []
-
-
-def _number(value: Any) -> int | None:
-    return int(value) if value else None
 
 
 def _bounded(seconds: int | None) -> int | None:

@@ -42,7 +42,7 @@ WAKING = {
 }
 
 
-class Target(Value, frozen=True, kw_only=True):
+class ScalableTarget(Value, frozen=True, kw_only=True):
     """What scales: ``name`` is that of the component, or of the endpoint whose ``variant`` scales. ``suffix`` tells the
     steps of several variants apart."""
 
@@ -100,7 +100,7 @@ def reaches_zero(kind: str) -> bool:
     return kind in WAKING
 
 
-def steps(scaling: Autoscaling, target: Target) -> Iterator[Step]:
+def steps(scaling: Autoscaling, target: ScalableTarget) -> Iterator[Step]:
     """The requests, tags left out."""
     bounds = {"MinCapacity": scaling.min, "MaxCapacity": scaling.max}
     yield _step(
@@ -112,14 +112,15 @@ def steps(scaling: Autoscaling, target: Target) -> Iterator[Step]:
         "PolicyType": "TargetTrackingScaling",
         "TargetTrackingScalingPolicyConfiguration": _tracking(scaling, target),
     }
-    yield _step(target, "scaling-policy", "PutScalingPolicy", tracking, name, f"hold {_held(scaling, target)}")
+    held = f"hold {scaling.metric} at {_target_value(scaling, target):g}"
+    yield _step(target, "scaling-policy", "PutScalingPolicy", tracking, name, held)
     if lowest(scaling) == 0 and reaches_zero(target.kind):
         yield from _waking(scaling, target)
     for schedule in scaling.schedules:
         yield _scheduled(schedule, target)
 
 
-def _step(target: Target, id: str, operation: str, members: JsonObject, resource: str, note: str) -> Step:
+def _step(target: ScalableTarget, id: str, operation: str, members: JsonObject, resource: str, note: str) -> Step:
     return Step(
         id=id + target.suffix,
         service=SERVICE,
@@ -130,17 +131,13 @@ def _step(target: Target, id: str, operation: str, members: JsonObject, resource
     )
 
 
-def _held(scaling: Autoscaling, target: Target) -> str:
-    return f"{scaling.metric} at {_target_value(scaling, target):g}"
-
-
-def _target_value(scaling: Autoscaling, target: Target) -> float:
+def _target_value(scaling: Autoscaling, target: ScalableTarget) -> float:
     if scaling.target is not None:
         return scaling.target
     return UTILIZATION if target.kind == "serverless" else TARGETS[scaling.metric]
 
 
-def _tracking(scaling: Autoscaling, target: Target) -> JsonObject:
+def _tracking(scaling: Autoscaling, target: ScalableTarget) -> JsonObject:
     followed = {
         "TargetValue": _target_value(scaling, target),
         "ScaleInCooldown": scaling.scale_in_cooldown,
@@ -158,7 +155,7 @@ def _tracking(scaling: Autoscaling, target: Target) -> JsonObject:
     return {**followed, "CustomizedMetricSpecification": backlog}
 
 
-def _waking(scaling: Autoscaling, target: Target) -> Iterator[Step]:
+def _waking(scaling: Autoscaling, target: ScalableTarget) -> Iterator[Step]:
     name = f"{target.label}-wake"
     step = {"MetricIntervalLowerBound": 0, "ScalingAdjustment": 1}
     policy = {
@@ -182,7 +179,7 @@ def _waking(scaling: Autoscaling, target: Target) -> Iterator[Step]:
     )
 
 
-def _alarm(name: str, target: Target) -> JsonObject:
+def _alarm(name: str, target: ScalableTarget) -> JsonObject:
     metric, dimension, statistic, period, count = WAKING[target.kind]
     return {
         "AlarmName": name,
@@ -200,7 +197,7 @@ def _alarm(name: str, target: Target) -> JsonObject:
     }
 
 
-def _scheduled(schedule: Schedule, target: Target) -> Step:
+def _scheduled(schedule: Schedule, target: ScalableTarget) -> Step:
     bounds = {"MinCapacity": schedule.min, "MaxCapacity": schedule.max}
     name = action_name(target.label, schedule.name)
     members = {

@@ -1,14 +1,28 @@
-"""SageMaker's control plane, offline: what is created exists, becomes InService, and answers as its container would.
+"""AWS's control planes, offline: what is created exists, becomes InService, and answers as its container would.
 
-    plane       which operation a request means; the state of one account and region; replies in AWS's shapes
-    hub         ListHubContents and its family over documents that are given
-    resources   models, endpoint configurations, tags; what all resources share
+The account, which knows no operation:
+
+    state       what one region holds, and how time passes for it
+    neighbours  the services beside it: S3, logs, alarms
+    documents   JumpStart's hub documents
+    account     ``Account``, and a ``Region`` of it, which every operation is given
+
+SageMaker's operations, a table in each file:
+
+    hub         ListHubContents and its family
+    tags
+    models      models and endpoint configurations
     hosting     endpoints
     components  inference components
-    rules       what is refused beyond the shapes of requests: licences, quotas
-    containers  which format an endpoint's container speaks, and the part sizes of its streams
-    jobs        training, batch transform, asynchronous inference: they run, and write to S3
+    training    training jobs: they run, and write to S3
+    transform   batch transform jobs: likewise
 
-A ``ControlPlane`` answers an ``Incoming`` with a ``Reply``, or with None for what it does not own, which is moto's. It
-is driven in-process by ``awsllm.testing``.
+What they share: ``refusals`` (how SageMaker says no), ``rules`` (licences, quotas), ``listing`` (pages), ``resources``
+(what is found by name and changes), ``jobs`` (what is started and ends).
+
+The doors, for whoever drives an account (in-process, ``awsllm.testing``):
+
+    dispatch    ``handle``: an ``Incoming`` to a ``Reply``, or to None for what is not the account's, which is moto's
+    containers  ``find``: what answers an endpoint's invocation
+    invocations ``invoke_async``
 """

@@ -9,70 +9,70 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from awsllm.server.account.plane import Answerer, ControlPlane, could_not_find, invalid, listed, tags_of
+from awsllm.jumpstart.names import component_logs
+from awsllm.server.account.account import Operation, Region
+from awsllm.server.account.listing import listed
+from awsllm.server.account.models import deployed_image, images
+from awsllm.server.account.refusals import could_not_find, invalid
 from awsllm.server.account.resources import (
     GONE,
     NOUNS,
-    Change,
-    Resource,
     begin,
-    deployed,
     existing,
     find,
-    images,
+    find_resource,
     refuse_existing,
     refuse_in_progress,
-    resource,
 )
+from awsllm.server.account.state import PendingChange, ResourceRecord
+from awsllm.server.account.tags import tags_of
 from awsllm.types import JsonObject
 
-# --- inference components --------------------------------------------------------------------------------------------
 
-
-def _create_component(plane: ControlPlane, region: str, request: JsonObject) -> JsonObject:
+def _create_component(region: Region, request: JsonObject) -> JsonObject:
     name = request["InferenceComponentName"]
-    refuse_existing(plane, region, "inference-component", name)
-    endpoint = resource(plane, region, "endpoint", request["EndpointName"])
+    refuse_existing(region, "inference-component", name)
+    endpoint = find_resource(region, "endpoint", request["EndpointName"])
     if endpoint is None or endpoint.status != "InService":
         where = endpoint.arn if endpoint else request["EndpointName"]
         raise invalid(f'Cannot create inference component "{name}": endpoint "{where}" is not InService.')
-    _check_place(plane, region, endpoint, request)
-    arn, now = plane.arn(region, "inference-component", name), plane.clock()
-    component = Resource("inference-component", name, arn, now, now, dict(request), "Creating", {"copies": 0})
+    _check_place(region, endpoint, request)
+    arn, now = region.arn("inference-component", name), region.now()
+    component = ResourceRecord("inference-component", name, arn, now, now, dict(request), "Creating", {"copies": 0})
     component.active["desired"] = _copies(request.get("RuntimeConfig"))
-    plane.state(region).table("inference-component")[name] = component
-    plane.state(region).tags[arn] = tags_of(request)
-    group = f"/aws/sagemaker/InferenceComponents/{name}"
-    plane.neighbours.log(region, group, f"AllTraffic/{name}", [f"Starting copies of {name}"])
-    begin(plane, region, component, Change("Creating", plane.wait("component"), _component_end(component)))
+    region.state.table("inference-component")[name] = component
+    region.state.tags[arn] = tags_of(request)
+    region.log(component_logs(name), f"AllTraffic/{name}", [f"Starting copies of {name}"])
+    begin(region, component, PendingChange("Creating", region.wait("component"), _component_end(component)))
     return {"InferenceComponentArn": arn}
 
 
-def _check_place(plane: ControlPlane, region: str, endpoint: Resource, request: JsonObject) -> None:
+def _check_place(region: Region, endpoint: ResourceRecord, request: JsonObject) -> None:
     """The endpoint hosts components, has the variant, and the model or the base exists."""
     names = [variant["VariantName"] for variant in endpoint.active["variants"]]
-    asked = specification(request)
+    wanted = specification(request)
     if any("ModelName" in variant for variant in endpoint.active["config"]["ProductionVariants"]):
         raise invalid(f'Endpoint "{endpoint.arn}" hosts a model in its variant: it cannot have inference components.')
-    if request.get("VariantName", names[0]) not in names and "BaseInferenceComponentName" not in asked:
+    if request.get("VariantName", names[0]) not in names and "BaseInferenceComponentName" not in wanted:
         raise could_not_find("variant", request["VariantName"])
-    if model := asked.get("ModelName"):
-        find(plane, region, "model", model)
-    if base := asked.get("BaseInferenceComponentName"):
-        resource(plane, region, "inference-component", base)
+    if model := wanted.get("ModelName"):
+        find(region, "model", model)
+    if base := wanted.get("BaseInferenceComponentName"):
+        find_resource(region, "inference-component", base)
 
 
 def specification(request: JsonObject) -> JsonObject:
+    """A component's only specification, or the first of several."""
     found: JsonObject = request.get("Specification") or (request.get("Specifications") or [{}])[0]
     return found
 
 
 def _copies(runtime: JsonObject | None) -> int:
-    """An adapter names no copies: it has those of its base, which is told as 1 here."""
+    """An adapter names no copies: it has those of its base, which shows as 1 here."""
     return 1 if runtime is None else int(runtime["CopyCount"])
 
 
-def _component_end(component: Resource) -> Callable[[str | None], str]:
+def _component_end(component: ResourceRecord) -> Callable[[str | None], str]:
     def end(reason: str | None) -> str:
         if reason is not None and component.active["copies"] == 0:
             return "Failed"
@@ -83,15 +83,15 @@ def _component_end(component: Resource) -> Callable[[str | None], str]:
     return end
 
 
-def _describe_component(plane: ControlPlane, region: str, request: JsonObject) -> JsonObject:
-    component = _own(plane, region, request["InferenceComponentName"], look=True)
+def _describe_component(region: Region, request: JsonObject) -> JsonObject:
+    component = _own(region, request["InferenceComponentName"], look=True)
     shown: JsonObject = {
-        **_component_row(plane, region, component),
+        **_component_row(region, component),
         "RuntimeConfig": {
             "DesiredCopyCount": component.active["desired"],
             "CurrentCopyCount": component.active["copies"],
         },
-        "Specification": _shown_specification(plane, region, specification(component.request)),
+        "Specification": _shown_specification(region, specification(component.request)),
     }
     if component.reason:
         shown["FailureReason"] = component.reason
@@ -100,20 +100,20 @@ def _describe_component(plane: ControlPlane, region: str, request: JsonObject) -
     return shown
 
 
-def _own(plane: ControlPlane, region: str, name: str, *, look: bool = False) -> Resource:
-    component = resource(plane, region, "inference-component", name, look=look)
+def _own(region: Region, name: str, *, look: bool = False) -> ResourceRecord:
+    component = find_resource(region, "inference-component", name, look=look)
     if component is None:
-        raise could_not_find(NOUNS["inference-component"], plane.arn(region, "inference-component", name))
+        raise could_not_find(NOUNS["inference-component"], region.arn("inference-component", name))
     return component
 
 
-def _component_row(plane: ControlPlane, region: str, component: Resource) -> JsonObject:
+def _component_row(region: Region, component: ResourceRecord) -> JsonObject:
     endpoint = component.request["EndpointName"]
     return {
         "InferenceComponentName": component.name,
         "InferenceComponentArn": component.arn,
         "EndpointName": endpoint,
-        "EndpointArn": plane.arn(region, "endpoint", endpoint),
+        "EndpointArn": region.arn("endpoint", endpoint),
         "VariantName": component.request.get("VariantName", "AllTraffic"),
         "InferenceComponentStatus": component.status,
         "CreationTime": component.created,
@@ -121,30 +121,30 @@ def _component_row(plane: ControlPlane, region: str, component: Resource) -> Jso
     }
 
 
-def _shown_specification(plane: ControlPlane, region: str, asked: JsonObject) -> JsonObject:
-    """The container is told with the image that was deployed, also where the specification names a model."""
-    shown = {key: value for key, value in asked.items() if key != "Container"}
-    container = dict(asked.get("Container") or {})
+def _shown_specification(region: Region, requested: JsonObject) -> JsonObject:
+    """The container is shown with the image that was deployed, also where the specification names a model."""
+    shown = {key: value for key, value in requested.items() if key != "Container"}
+    container = dict(requested.get("Container") or {})
     image = container.pop("Image", None)
-    found = [deployed(plane, image)] if image else images(plane, region, asked.get("ModelName"))
+    found = [deployed_image(region, image)] if image else images(region, requested.get("ModelName"))
     if found:
         container["DeployedImage"] = found[0]
     return {**shown, "Container": container} if container else shown
 
 
-def _list_components(plane: ControlPlane, region: str, request: JsonObject) -> JsonObject:
-    rows = [_component_row(plane, region, one) for one in existing(plane, region, "inference-component")]
+def _list_components(region: Region, request: JsonObject) -> JsonObject:
+    rows = [_component_row(region, one) for one in existing(region, "inference-component")]
     for wanted, member in (("EndpointNameEquals", "EndpointName"), ("VariantNameEquals", "VariantName")):
         rows = [row for row in rows if request.get(wanted) in (None, row[member])]
     page, more = listed(request, rows, name="InferenceComponentName", status="InferenceComponentStatus")
     return {"InferenceComponents": page, **more}
 
 
-def _update_component(plane: ControlPlane, region: str, request: JsonObject) -> JsonObject:
-    component = _own(plane, region, request["InferenceComponentName"])
+def _update_component(region: Region, request: JsonObject) -> JsonObject:
+    component = _own(region, request["InferenceComponentName"])
     refuse_in_progress(component)
     if model := specification(request).get("ModelName"):
-        find(plane, region, "model", model)
+        find(region, "model", model)
     changed: JsonObject = {key: request[key] for key in ("Specification", "Specifications") if key in request}
     if runtime := request.get("RuntimeConfig"):
         component.active["desired"] = int(runtime["CopyCount"])
@@ -158,42 +158,42 @@ def _update_component(plane: ControlPlane, region: str, request: JsonObject) -> 
             component.active["deployment"] = request["DeploymentConfig"]
         return settled(reason)
 
-    begin(plane, region, component, Change("Updating", plane.wait("component-update", "component"), end))
+    begin(region, component, PendingChange("Updating", region.wait("component-update", "component"), end))
     return {"InferenceComponentArn": component.arn}
 
 
-def _update_runtime(plane: ControlPlane, region: str, request: JsonObject) -> JsonObject:
-    component = _own(plane, region, request["InferenceComponentName"])
+def _update_runtime(region: Region, request: JsonObject) -> JsonObject:
+    component = _own(region, request["InferenceComponentName"])
     refuse_in_progress(component)
-    scale(plane, region, component, int(request["DesiredRuntimeConfig"]["CopyCount"]))
+    scale(region, component, int(request["DesiredRuntimeConfig"]["CopyCount"]))
     return {"InferenceComponentArn": component.arn}
 
 
-def scale(plane: ControlPlane, region: str, component: Resource, copies: int) -> None:
+def scale(region: Region, component: ResourceRecord, copies: int) -> None:
     """To zero the copies go at once; new ones take their time."""
     component.active["desired"] = copies
-    wait = plane.wait("component-update", "component")
+    wait = region.wait("component-update", "component")
     if copies < component.active["copies"]:
         component.active["copies"] = copies
-    begin(plane, region, component, Change("Updating", wait, _component_end(component)))
+    begin(region, component, PendingChange("Updating", wait, _component_end(component)))
 
 
-def _delete_component(plane: ControlPlane, region: str, request: JsonObject) -> JsonObject:
-    component = _own(plane, region, request["InferenceComponentName"])
+def _delete_component(region: Region, request: JsonObject) -> JsonObject:
+    component = _own(region, request["InferenceComponentName"])
     if component.status == "Deleting":
         refuse_in_progress(component)
     adapters = [
         one.name
-        for one in existing(plane, region, "inference-component")
+        for one in existing(region, "inference-component")
         if specification(one.request).get("BaseInferenceComponentName") == component.name
     ]
     if adapters:
         raise invalid(f'Cannot delete inference component "{component.arn}" while it has adapters: {adapters}.')
-    begin(plane, region, component, Change("Deleting", plane.wait("component-delete"), lambda reason: GONE))
+    begin(region, component, PendingChange("Deleting", region.wait("component-delete"), lambda reason: GONE))
     return {}
 
 
-OPERATIONS: Mapping[str, Answerer] = {
+OPERATIONS: Mapping[str, Operation] = {
     "CreateInferenceComponent": _create_component,
     "DescribeInferenceComponent": _describe_component,
     "ListInferenceComponents": _list_components,

@@ -11,90 +11,80 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 
-from awsllm.server.account import rules
-from awsllm.server.account.plane import Answerer, ControlPlane, could_not_find, invalid, listed, tags_of
+from awsllm.jumpstart.names import endpoint_logs
+from awsllm.server.account.account import Operation, Region
+from awsllm.server.account.listing import listed
+from awsllm.server.account.models import images
+from awsllm.server.account.refusals import could_not_find, invalid
 from awsllm.server.account.resources import (
     GONE,
-    Change,
-    Resource,
     begin,
     existing,
     find,
-    images,
+    find_resource,
     refuse_existing,
     refuse_in_progress,
-    resource,
 )
+from awsllm.server.account.rules import check_quotas
+from awsllm.server.account.state import PendingChange, ResourceRecord
+from awsllm.server.account.tags import tags_of
 from awsllm.types import JsonObject
 
-# --- endpoints -------------------------------------------------------------------------------------------------------
 
-
-def _create_endpoint(plane: ControlPlane, region: str, request: JsonObject) -> JsonObject | None:
+def _create_endpoint(region: Region, request: JsonObject) -> JsonObject | None:
     name = request["EndpointName"]
-    refuse_existing(plane, region, "endpoint", name)
-    config = find(plane, region, "endpoint-config", request["EndpointConfigName"])
+    refuse_existing(region, "endpoint", name)
+    config = find(region, "endpoint-config", request["EndpointConfigName"])
     if config is None:
         return None
-    rules.check_quotas(plane, config, _live_configs(plane, region))
-    arn, now = plane.arn(region, "endpoint", name), plane.clock()
-    endpoint = Resource("endpoint", name, arn, now, now, dict(request), "Creating", {"config": config})
-    plane.state(region).table("endpoint")[name] = endpoint
-    plane.state(region).tags[arn] = tags_of(request)
-    _start_variants(plane, region, endpoint, config)
-    _log_start(plane, region, endpoint, config)
-    begin(plane, region, endpoint, Change("Creating", plane.wait("endpoint"), _endpoint_made))
+    check_quotas(region, config, _live_configs(region))
+    arn, now = region.arn("endpoint", name), region.now()
+    endpoint = ResourceRecord("endpoint", name, arn, now, now, dict(request), "Creating", {"config": config})
+    region.state.table("endpoint")[name] = endpoint
+    region.state.tags[arn] = tags_of(request)
+    _start_variants(region, endpoint, config)
+    _log_start(region, endpoint, config)
+    change = PendingChange("Creating", region.wait("endpoint"), lambda reason: "Failed" if reason else "InService")
+    begin(region, endpoint, change)
     return {"EndpointArn": arn}
 
 
-def _endpoint_made(reason: str | None) -> str:
-    return "Failed" if reason else "InService"
+def _live_configs(region: Region) -> list[JsonObject]:
+    return [endpoint.active["config"] for endpoint in existing(region, "endpoint")]
 
 
-def _live_configs(plane: ControlPlane, region: str) -> list[JsonObject]:
-    return [endpoint.active["config"] for endpoint in existing(plane, region, "endpoint")]
-
-
-def _start_variants(plane: ControlPlane, region: str, endpoint: Resource, config: JsonObject) -> None:
+def _start_variants(region: Region, endpoint: ResourceRecord, config: JsonObject) -> None:
     endpoint.active["config"] = config
-    endpoint.active["variants"] = [_variant(plane, region, one) for one in config["ProductionVariants"]]
+    endpoint.active["variants"] = [_variant(region, one) for one in config["ProductionVariants"]]
     shadows = config.get("ShadowProductionVariants", ())
-    endpoint.active["shadows"] = [_variant(plane, region, one) for one in shadows]
+    endpoint.active["shadows"] = [_variant(region, one) for one in shadows]
 
 
-def _variant(plane: ControlPlane, region: str, asked: JsonObject) -> JsonObject:
-    """A variant as DescribeEndpoint tells it."""
-    weight = float(asked.get("InitialVariantWeight", 1.0))
-    shown: JsonObject = {"VariantName": asked["VariantName"], "CurrentWeight": weight, "DesiredWeight": weight}
-    if serverless := asked.get("ServerlessConfig"):
+def _variant(region: Region, configured: JsonObject) -> JsonObject:
+    """A variant of a configuration as DescribeEndpoint shows it."""
+    weight = float(configured.get("InitialVariantWeight", 1.0))
+    shown: JsonObject = {"VariantName": configured["VariantName"], "CurrentWeight": weight, "DesiredWeight": weight}
+    if serverless := configured.get("ServerlessConfig"):
         shown |= {"CurrentServerlessConfig": serverless, "DesiredServerlessConfig": serverless}
     else:
-        count = asked.get("InitialInstanceCount", 1)
+        count = configured.get("InitialInstanceCount", 1)
         shown |= {"CurrentInstanceCount": count, "DesiredInstanceCount": count}
-    if deployed := images(plane, region, asked.get("ModelName")):
+    if deployed := images(region, configured.get("ModelName")):
         shown["DeployedImages"] = deployed
     kept = ("ManagedInstanceScaling", "RoutingConfig")
-    return shown | {member: asked[member] for member in kept if member in asked}
+    return shown | {member: configured[member] for member in kept if member in configured}
 
 
-def log_group(endpoint: str) -> str:
-    return f"/aws/sagemaker/Endpoints/{endpoint}"
-
-
-def _log_start(plane: ControlPlane, region: str, endpoint: Resource, config: JsonObject) -> None:
+def _log_start(region: Region, endpoint: ResourceRecord, config: JsonObject) -> None:
     for variant in config["ProductionVariants"]:
         stream = f"{variant['VariantName']}/i-{hashlib.sha256(endpoint.arn.encode()).hexdigest()[:17]}"
         lines = [f"Starting endpoint {endpoint.name} with configuration {config['EndpointConfigName']}"]
-        lines += [f"Starting container {one['SpecifiedImage']}" for one in _started_images(plane, region, variant)]
-        plane.neighbours.log(region, log_group(endpoint.name), stream, lines)
+        lines += [f"Starting container {one['SpecifiedImage']}" for one in images(region, variant.get("ModelName"))]
+        region.log(endpoint_logs(endpoint.name), stream, lines)
 
 
-def _started_images(plane: ControlPlane, region: str, variant: JsonObject) -> list[JsonObject]:
-    return images(plane, region, variant.get("ModelName"))
-
-
-def _describe_endpoint(plane: ControlPlane, region: str, request: JsonObject) -> JsonObject | None:
-    endpoint = resource(plane, region, "endpoint", request["EndpointName"], look=True)
+def _describe_endpoint(region: Region, request: JsonObject) -> JsonObject | None:
+    endpoint = find_resource(region, "endpoint", request["EndpointName"], look=True)
     if endpoint is None:
         return None
     config = endpoint.active["config"]
@@ -114,7 +104,7 @@ def _describe_endpoint(plane: ControlPlane, region: str, request: JsonObject) ->
     return shown
 
 
-def _optional(endpoint: Resource, config: JsonObject) -> JsonObject:
+def _optional(endpoint: ResourceRecord, config: JsonObject) -> JsonObject:
     members = {
         "FailureReason": endpoint.reason,
         "AsyncInferenceConfig": config.get("AsyncInferenceConfig"),
@@ -125,20 +115,21 @@ def _optional(endpoint: Resource, config: JsonObject) -> JsonObject:
     return {member: value for member, value in members.items() if value}
 
 
-def _capture(asked: JsonObject | None) -> JsonObject | None:
-    if asked is None:
+def _capture(configured: JsonObject | None) -> JsonObject | None:
+    """Data capture as DescribeEndpoint shows it."""
+    if configured is None:
         return None
-    enabled = asked.get("EnableCapture", False)
+    enabled = configured.get("EnableCapture", False)
     return {
         "EnableCapture": enabled,
         "CaptureStatus": "Started" if enabled else "Stopped",
-        "CurrentSamplingPercentage": asked["InitialSamplingPercentage"],
-        "DestinationS3Uri": asked["DestinationS3Uri"],
-        "KmsKeyId": asked.get("KmsKeyId", ""),
+        "CurrentSamplingPercentage": configured["InitialSamplingPercentage"],
+        "DestinationS3Uri": configured["DestinationS3Uri"],
+        "KmsKeyId": configured.get("KmsKeyId", ""),
     }
 
 
-def _list_endpoints(plane: ControlPlane, region: str, request: JsonObject) -> JsonObject:
+def _list_endpoints(region: Region, request: JsonObject) -> JsonObject:
     rows = [
         {
             "EndpointName": endpoint.name,
@@ -147,45 +138,45 @@ def _list_endpoints(plane: ControlPlane, region: str, request: JsonObject) -> Js
             "LastModifiedTime": endpoint.modified,
             "EndpointStatus": endpoint.status,
         }
-        for endpoint in existing(plane, region, "endpoint")
+        for endpoint in existing(region, "endpoint")
     ]
-    rows += plane.neighbours.summaries(region, "endpoint")
+    rows += region.account.neighbours.summaries(region.name, "endpoint")
     page, more = listed(request, rows, name="EndpointName", status="EndpointStatus")
     return {"Endpoints": page, **more}
 
 
-def _update_endpoint(plane: ControlPlane, region: str, request: JsonObject) -> JsonObject | None:
-    endpoint = resource(plane, region, "endpoint", request["EndpointName"])
-    config = find(plane, region, "endpoint-config", request["EndpointConfigName"])
+def _update_endpoint(region: Region, request: JsonObject) -> JsonObject | None:
+    endpoint = find_resource(region, "endpoint", request["EndpointName"])
+    config = find(region, "endpoint-config", request["EndpointConfigName"])
     if endpoint is None or config is None:
         return None
     refuse_in_progress(endpoint)
     old = endpoint.active["config"]
-    find(plane, region, "endpoint-config", old["EndpointConfigName"])  # AWS reads the old one, too
+    find(region, "endpoint-config", old["EndpointConfigName"])  # AWS reads the old one, too
     if old["EndpointConfigName"] == config["EndpointConfigName"]:
         raise invalid("Cannot update endpoint with the endpoint configuration that it already has.")
-    others = [one for one in _live_configs(plane, region) if one is not old]
-    rules.check_quotas(plane, config, others)
+    others = [one for one in _live_configs(region) if one is not old]
+    check_quotas(region, config, others)
     retained = request.get("RetainAllVariantProperties", False)
 
     def end(reason: str | None) -> str:
         endpoint.active.pop("pending", None)
         if reason is None:
-            _move_over(plane, region, endpoint, config, retain=retained)
+            _move_over(region, endpoint, config, retain=retained)
             if "DeploymentConfig" in request:
                 endpoint.active["deployment"] = request["DeploymentConfig"]
         return "InService"  # a failed update is rolled back to what it was
 
-    variants = [_variant(plane, region, one) for one in config["ProductionVariants"]]
+    variants = [_variant(region, one) for one in config["ProductionVariants"]]
     endpoint.active["pending"] = {"EndpointConfigName": config["EndpointConfigName"], "ProductionVariants": variants}
-    _log_start(plane, region, endpoint, config)
-    begin(plane, region, endpoint, Change("Updating", plane.wait("endpoint-update", "endpoint"), end))
+    _log_start(region, endpoint, config)
+    begin(region, endpoint, PendingChange("Updating", region.wait("endpoint-update", "endpoint"), end))
     return {"EndpointArn": endpoint.arn}
 
 
-def _move_over(plane: ControlPlane, region: str, endpoint: Resource, config: JsonObject, *, retain: bool) -> None:
+def _move_over(region: Region, endpoint: ResourceRecord, config: JsonObject, *, retain: bool) -> None:
     before = {variant["VariantName"]: variant for variant in endpoint.active["variants"]}
-    _start_variants(plane, region, endpoint, config)
+    _start_variants(region, endpoint, config)
     if not retain:
         return
     kept = ("CurrentInstanceCount", "DesiredInstanceCount", "CurrentWeight", "DesiredWeight")
@@ -194,8 +185,8 @@ def _move_over(plane: ControlPlane, region: str, endpoint: Resource, config: Jso
         variant.update({member: old[member] for member in kept if member in old})
 
 
-def _update_capacities(plane: ControlPlane, region: str, request: JsonObject) -> JsonObject | None:
-    endpoint = resource(plane, region, "endpoint", request["EndpointName"])
+def _update_capacities(region: Region, request: JsonObject) -> JsonObject | None:
+    endpoint = find_resource(region, "endpoint", request["EndpointName"])
     if endpoint is None:
         return None
     refuse_in_progress(endpoint)
@@ -204,8 +195,8 @@ def _update_capacities(plane: ControlPlane, region: str, request: JsonObject) ->
         variant = variants.get(wanted["VariantName"])
         if variant is None:
             raise could_not_find("variant", wanted["VariantName"])
-        members = (("DesiredWeight", "DesiredWeight"), ("DesiredInstanceCount", "DesiredInstanceCount"))
-        variant.update({mine: wanted[theirs] for mine, theirs in members if theirs in wanted})
+        members = ("DesiredWeight", "DesiredInstanceCount")
+        variant.update({member: wanted[member] for member in members if member in wanted})
 
     def end(reason: str | None) -> str:
         for variant in variants.values():
@@ -214,23 +205,23 @@ def _update_capacities(plane: ControlPlane, region: str, request: JsonObject) ->
             variant["CurrentWeight"] = variant["DesiredWeight"]
         return "InService"
 
-    begin(plane, region, endpoint, Change("Updating", plane.wait("endpoint-update", "endpoint"), end))
+    begin(region, endpoint, PendingChange("Updating", region.wait("endpoint-update", "endpoint"), end))
     return {"EndpointArn": endpoint.arn}
 
 
-def _delete_endpoint(plane: ControlPlane, region: str, request: JsonObject) -> JsonObject | None:
-    endpoint = resource(plane, region, "endpoint", request["EndpointName"])
+def _delete_endpoint(region: Region, request: JsonObject) -> JsonObject | None:
+    endpoint = find_resource(region, "endpoint", request["EndpointName"])
     if endpoint is None:
         return None
     refuse_in_progress(endpoint)
-    components = existing(plane, region, "inference-component")
+    components = existing(region, "inference-component")
     if names := ", ".join(one.name for one in components if one.request["EndpointName"] == endpoint.name):
         raise invalid(f'Cannot delete endpoint "{endpoint.arn}" while it has inference components: {names}.')
-    begin(plane, region, endpoint, Change("Deleting", plane.wait("endpoint-delete"), lambda reason: GONE))
+    begin(region, endpoint, PendingChange("Deleting", region.wait("endpoint-delete"), lambda reason: GONE))
     return {}
 
 
-OPERATIONS: Mapping[str, Answerer] = {
+OPERATIONS: Mapping[str, Operation] = {
     "CreateEndpoint": _create_endpoint,
     "DescribeEndpoint": _describe_endpoint,
     "ListEndpoints": _list_endpoints,

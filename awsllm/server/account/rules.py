@@ -1,98 +1,60 @@
-"""What SageMaker refuses beyond the shapes of its requests: licences, quotas, variants that host nothing."""
+"""What SageMaker refuses beyond the shapes of its requests, in more than one operation: licences and quotas.
+
+Not enforced: roles and rights, whether artifacts and images exist.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Sequence
 
-from awsllm.server.account.plane import ControlPlane, invalid, refused
+from awsllm.errors import RequestError
+from awsllm.jumpstart.deploy.preflight import QUOTA_SUFFIX
+from awsllm.jumpstart.hub import document
+from awsllm.jumpstart.hub.spec import GATED_BUCKET
+from awsllm.server.account.account import Region
+from awsllm.server.account.documents import texts
+from awsllm.server.account.refusals import invalid, refused
 from awsllm.types import JsonObject
 
-GATED_BUCKET = "jumpstart-private-cache-prod-"
 _ARTIFACTS = ("HostingArtifactUri", "TrainingArtifactUri", "HostingPrepackedArtifactUri")
 
 
-def check_model(plane: ControlPlane, region: str, request: JsonObject) -> None:
-    """A model has a container, and its licences are accepted. Raises AWS's refusal."""
-    containers = [*request.get("Containers", ()), *filter(None, [request.get("PrimaryContainer")])]
-    for container in containers:
-        for source in sources(container):
-            check_licence(plane, region, source)
-
-
-def sources(container: JsonObject) -> Iterator[JsonObject]:
-    """The S3 data sources of a container, additional ones included."""
-    if source := (container.get("ModelDataSource") or {}).get("S3DataSource"):
-        yield source
-    elif uri := container.get("ModelDataUrl"):
-        yield {"S3Uri": uri}
-    for additional in container.get("AdditionalModelDataSources") or ():
-        yield additional["S3DataSource"]
-
-
-def check_licence(plane: ControlPlane, region: str, source: JsonObject) -> None:
+def check_licence(region: Region, source: JsonObject) -> None:
     """Refuse gated data whose licence is not accepted. The text names what to set, as AWS's is reported to."""
     uri = source["S3Uri"]
     accepted = (source.get("ModelAccessConfig") or {}).get("AcceptEula") is True
-    if not accepted and is_gated(plane, region, uri):
+    if not accepted and is_gated(region, uri):
         raise invalid(
             f"You must accept the end-user license agreement (EULA) of the model at {uri}: "
             "set AcceptEula to true in ModelAccessConfig of its S3DataSource."
         )
 
 
-def is_gated(plane: ControlPlane, region: str, uri: str) -> bool:
-    bucket = uri.removeprefix("s3://").partition("/")[0]
-    return bucket.startswith(GATED_BUCKET) or uri.rstrip("/") in _gated_uris(plane, region)
+def is_gated(region: Region, uri: str) -> bool:
+    """Whether it is in the bucket for what is gated, or an artifact of a document that has a licence."""
+    if uri.removeprefix("s3://").startswith(GATED_BUCKET):
+        return True
+    licensed = (
+        content.in_region(region.name) for content in region.account.contents if document.is_gated(content.document)
+    )
+    gated = {artifact.rstrip("/") for document in licensed for artifact in texts(document, _ARTIFACTS)}
+    return uri.rstrip("/") in gated
 
 
-def _gated_uris(plane: ControlPlane, region: str) -> set[str]:
-    gated = (one.in_region(region) for one in plane.contents if _is_licensed(one.document))
-    return {uri.rstrip("/") for document in gated for uri in _artifacts(document)}
-
-
-def _is_licensed(document: JsonObject) -> bool:
-    return bool(document.get("GatedBucket") or document.get("HostingEulaUri"))
-
-
-def _artifacts(value: Any) -> Iterator[str]:
-    """Every artifact that a document names, configurations' components included."""
-    if isinstance(value, dict):
-        for key, item in value.items():
-            if key in _ARTIFACTS and isinstance(item, str):
-                yield item
-            elif key != "HostingAdditionalDataSources":
-                yield from _artifacts(item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from _artifacts(item)
-
-
-def check_config(request: JsonObject) -> None:
-    """Refuse variants that cannot run: one name twice, no machine, a model or a role missing."""
-    variants = request["ProductionVariants"]
-    names = [variant["VariantName"] for variant in variants]
-    if len(set(names)) != len(names):
-        raise invalid("Variant names must be unique within an endpoint configuration.")
-    for variant in variants:
-        machine = {"InstanceType", "ServerlessConfig", "InstancePools"} & set(variant)
-        if not machine:
-            raise invalid(f"Variant {variant['VariantName']} has neither InstanceType nor ServerlessConfig.")
-        if "ModelName" not in variant and "ExecutionRoleArn" not in request:
-            raise invalid("ExecutionRoleArn is required for a variant without ModelName.")
-
-
-def check_quotas(plane: ControlPlane, config: JsonObject, live: list[JsonObject]) -> None:
+def check_quotas(region: Region, config: JsonObject, live: Sequence[JsonObject]) -> None:
     """Refuse what would pass a quota. ``live`` are the configurations of the endpoints that exist beside this one."""
-    if "endpoints" in plane.quotas and len(live) >= plane.quotas["endpoints"]:
-        _exceeded("Endpoints", plane.quotas["endpoints"], len(live), 1, "Endpoints")
-    for instance_type, wanted in _counts([config]).items():
-        limit, used = plane.quotas.get(instance_type), _counts(live).get(instance_type, 0)
-        if limit is not None and used + wanted > limit:
-            _exceeded(f"{instance_type} for endpoint usage", limit, used, wanted, "Instances")
+    quotas = region.account.quotas
+    if "endpoints" in quotas and len(live) >= quotas["endpoints"]:
+        raise _exceeded("Endpoints", quotas["endpoints"], len(live), 1, "Endpoints")
+    used = _instances(live)
+    for instance_type, wanted in _instances([config]).items():
+        limit, running = quotas.get(instance_type), used.get(instance_type, 0)
+        if limit is not None and running + wanted > limit:
+            raise _exceeded(instance_type + QUOTA_SUFFIX, limit, running, wanted, "Instances")
 
 
-def _counts(configs: list[JsonObject]) -> dict[str, int]:
+def _instances(configs: Sequence[JsonObject]) -> dict[str, int]:
+    """How many machines of each type the configurations want."""
     counts: dict[str, int] = {}
     for config in configs:
         for variant in config["ProductionVariants"]:
@@ -101,8 +63,8 @@ def _counts(configs: list[JsonObject]) -> dict[str, int]:
     return counts
 
 
-def _exceeded(name: str, limit: int, used: int, wanted: int, unit: str) -> None:
-    raise refused(
+def _exceeded(name: str, limit: int, used: int, wanted: int, unit: str) -> RequestError:
+    return refused(
         "ResourceLimitExceeded",
         f"The account-level service limit '{name}' is {limit} {unit}, with current utilization of {used} {unit} and a "
         f"request delta of {wanted} {unit}. Please use AWS Service Quotas to request an increase for this quota.",

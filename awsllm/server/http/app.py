@@ -1,8 +1,8 @@
 """The server as an ASGI application, over any asynchronous backend.
 
 Bare ASGI, because a framework's router works on the decoded path, and its streaming response takes the messages in
-which a client's leaving would be seen. For every request two tasks run: the answer, and a watch for the client's
-leaving. The one that ends first ends the other: an answer that nobody waits for stops computing, the backend's event
+which a client's leaving would be seen. For every request two tasks run: the response, and a watch for the client's
+leaving. The one that ends first ends the other: a response that nobody waits for stops computing, the backend's event
 iterator is closed, and its place in the batch is free.
 
 A stream's first event is awaited before the 200 is sent, so that what fails at once has its own status. What fails
@@ -17,14 +17,17 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, MutableMapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from awsllm.backend import AsyncBackend
 from awsllm.errors import AccessDeniedError, AwsllmError
 from awsllm.server.http.auth import check_key
 from awsllm.server.surfaces.routes import HEALTH, MAX_BODY, failure, plan, request_id, too_large
-from awsllm.server.work import Answer, Count, Incoming, Models, Pictures, Ranking, Reply, Stream, Vectors, Work
-from awsllm.types import StreamEvent
+from awsllm.server.work import Incoming, Models, Reply, Stream, Work
+from awsllm.types import Request
+
+E = TypeVar("E")
+R = TypeVar("R")
 
 Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
@@ -48,7 +51,7 @@ def create_app(backend: AsyncBackend, models: Models = _ANY, *, api_key: str | N
         if scope["type"] == "lifespan":
             await _lifespan(backend, receive, send)
         elif scope["type"] == "http":
-            await _Exchange(backend, models, api_key, receive, send).run(scope)
+            await _HttpExchange(backend, models, api_key, receive, send).run(scope)
 
     return app
 
@@ -65,7 +68,7 @@ async def _lifespan(backend: AsyncBackend, receive: Receive, send: Send) -> None
 
 
 @dataclass(slots=True)
-class _Exchange:
+class _HttpExchange:
     """One request and its reply."""
 
     backend: AsyncBackend
@@ -129,7 +132,7 @@ class _Exchange:
             if isinstance(work, Stream):
                 await self._stream(work)
                 return
-            reply = await self._whole(work)
+            reply = work if isinstance(work, Reply) else work.encode(await self._ask(work.request))
         except Exception as error:
             reply = self._failed(incoming, error)
         await self._reply(reply)
@@ -150,23 +153,11 @@ class _Exchange:
             raise AccessDeniedError("Calls from web pages are refused, unless the server has an API key.")
         return plan(incoming)
 
-    async def _whole(self, work: Answer | Count | Vectors | Pictures | Ranking | Reply) -> Reply:
-        match work:
-            case Answer(request, encode):
-                return encode(await self.backend.converse(self.models.rename(request)))
-            case Count(request, encode_count):
-                return encode_count(await self.backend.count_tokens(self.models.rename(request)))
-            case Vectors(request, encode_vectors):
-                return encode_vectors(await self.backend.embed(self.models.rename(request)))
-            case Pictures(request, encode_pictures):
-                return encode_pictures(await self.backend.generate_image(self.models.rename(request)))
-            case Ranking(request, encode_ranking):
-                return encode_ranking(await self.backend.rerank(self.models.rename(request)))
-            case Reply():
-                return work
+    async def _ask(self, request: Request[R]) -> R:
+        return await self.backend.ask(self.models.rename(request))
 
-    async def _stream(self, work: Stream) -> None:
-        events = self.backend.converse_stream(self.models.rename(work.request))
+    async def _stream(self, work: Stream[E]) -> None:
+        events = self.backend.stream(self.models.rename(work.request))
         async with _closing(events):
             first = await anext(events, None)
             await self._start(200, work.headers)
@@ -202,7 +193,7 @@ class _Exchange:
 
 
 @contextlib.asynccontextmanager
-async def _closing(events: AsyncIterator[StreamEvent]) -> AsyncIterator[None]:
+async def _closing(events: AsyncIterator[Any]) -> AsyncIterator[None]:
     """Close the backend's iterator whatever happens: that is what stops its computation."""
     try:
         yield

@@ -18,9 +18,9 @@ from msgspec.structs import replace
 
 from awsllm.errors import AwsllmError, ServerError, StreamError, ValidationError
 from awsllm.server.shapes import check
-from awsllm.server.surfaces.catalog import check_chat_model, titan_body
+from awsllm.server.surfaces.catalog import check_chat_model, invoke_body
 from awsllm.server.surfaces.vectors import resize
-from awsllm.server.work import Answer, Count, Incoming, Reply, Stream, Vectors, Work
+from awsllm.server.work import Ask, Incoming, Reply, Stream, Work
 from awsllm.types import (
     ConverseRequest,
     ConverseResponse,
@@ -31,7 +31,9 @@ from awsllm.types import (
     Metadata,
     StreamEvent,
     Unknown,
+    Usage,
 )
+from awsllm.wire.body import Context, Payload, Settings
 from awsllm.wire.converse import (
     decode_count_tokens_request,
     decode_request,
@@ -71,7 +73,7 @@ def _converse(model: str, incoming: Incoming) -> Work:
         timed = response if response.latency_ms is not None else replace(response, latency_ms=_milliseconds(started))
         return Reply(200, _JSON, msgspec.json.encode(encode_response(timed)))
 
-    return Answer(request, encode)
+    return Ask(request, encode)
 
 
 def _converse_stream(model: str, incoming: Incoming) -> Work:
@@ -89,28 +91,47 @@ def _count_tokens(model: str, incoming: Incoming) -> Work:
             status=400,
         )
     request = decode_count_tokens_request(model, wire)
-    check_conversation(request)
-    return Count(request, lambda count: Reply(200, _JSON, msgspec.json.encode({"inputTokens": count})))
+    check_conversation(request.converse)
+    return Ask(request, lambda count: Reply(200, _JSON, msgspec.json.encode({"inputTokens": count})))
 
 
 def _invoke_model(model: str, incoming: Incoming) -> Work:
     check(SERVICE, "InvokeModel", {"modelId": model})
-    body = titan_body(model)
-    wanted = body.decode_request(model, read_json(incoming.body))
-    if "binary" in (wanted.extra or {}).get("embeddingTypes", ()):
+    body, started = invoke_body(model), time.perf_counter()
+    read_json(incoming.body)
+    request, _ = body.read(model, Payload(incoming.body), Settings())
+    codec, context = body.codec(type(request)), Context(request=request)
+
+    def encode(response: Any) -> Reply:
+        headers = {**_JSON, **_invocation_headers(response, started)}
+        return Reply(200, headers, codec.encode_response(response, context).body)
+
+    if isinstance(request, EmbedRequest):
+        return _embed(request, encode)
+    return Ask(request, encode)
+
+
+def _embed(request: EmbedRequest, encode: Callable[[EmbedResponse], Reply]) -> Work:
+    """The model gives vectors of its own size; they are brought to the one that was asked for."""
+    if "binary" in (request.extra or {}).get("embeddingTypes", ()):
         raise ValidationError("embeddingTypes: only float is served here", code="ValidationException", status=400)
-    size, started = wanted.dimensions or body.sizes[0], time.perf_counter()
 
-    def encode(response: EmbedResponse) -> Reply:
-        vectors = [resize(vector, size, normalize=wanted.normalize is not False) for vector in response.vectors]
-        headers = {
-            **_JSON,
-            "X-Amzn-Bedrock-Input-Token-Count": str(response.usage.input_tokens or 0),
-            "X-Amzn-Bedrock-Invocation-Latency": str(_milliseconds(started)),
-        }
-        return Reply(200, headers, msgspec.json.encode(body.encode_response(replace(response, vectors=vectors))))
+    def resized(response: EmbedResponse) -> Reply:
+        size, normalize = request.dimensions, request.normalize is not False
+        if size is not None:
+            vectors = [resize(vector, size, normalize=normalize) for vector in response.vectors]
+            response = replace(response, vectors=vectors)
+        return encode(response)
 
-    return Vectors(EmbedRequest(model=model, texts=wanted.texts), encode)
+    return Ask(EmbedRequest(model=request.model, texts=request.texts), resized)
+
+
+def _invocation_headers(response: Any, started: float) -> dict[str, str]:
+    usage = getattr(response, "usage", Usage())
+    return {
+        "X-Amzn-Bedrock-Input-Token-Count": str(usage.input_tokens or 0),
+        "X-Amzn-Bedrock-Invocation-Latency": str(_milliseconds(started)),
+    }
 
 
 OPERATIONS: dict[str, Callable[[str, Incoming], Work]] = {

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from awsllm.errors import UnsupportedError, ValidationError
 from awsllm.models.profiles import profile
-from awsllm.wire.amazon.titan import Titan
-from awsllm.wire.invoke import embedder
+from awsllm.wire import invoke
+from awsllm.wire.body import Body
 
 # Resources whose ARN does not say which model they are: whoever made one knows that it chats.
 _OPAQUE = (
@@ -28,11 +28,11 @@ def check_chat_model(model: str) -> None:
         )
 
 
-def titan_body(model: str) -> Titan:
+def invoke_body(model: str) -> Body:
     """The InvokeModel body that ``model`` takes; of those, the server answers the Titan text embeddings."""
     _check_known(model)
     try:
-        return embedder(model)
+        return invoke.body_of(model)
     except UnsupportedError as error:
         raise _refused(
             f"InvokeModel is served here for Amazon Titan text embeddings, not for {model}. "

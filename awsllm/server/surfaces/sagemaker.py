@@ -16,36 +16,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import TypeVar, assert_never
+from typing import Any, TypeVar, cast
 
 import msgspec
 
+from awsllm.backends.sagemaker.target import MAX_BODY
 from awsllm.errors import AccessDeniedError, AwsllmError, ModelNotReadyError, ServerError, ValidationError
-from awsllm.server.account.containers import PLAIN, Container, Cutter
+from awsllm.server.container import PLAIN, Container, Cutter, model_error
 from awsllm.server.shapes import check
-from awsllm.server.work import Answer, Incoming, Pictures, Ranking, Reply, Stream, Vectors, Work
-from awsllm.types import (
-    ConverseRequest,
-    ConverseResponse,
-    EmbedRequest,
-    EmbedResponse,
-    ImageRequest,
-    ImageResponse,
-    JsonObject,
-    RerankRequest,
-    RerankResponse,
-    StreamEvent,
-)
-from awsllm.wire.body import JSON, Payload
-from awsllm.wire.endpoint.format import Asked, ReplyContext
+from awsllm.server.work import Ask, Incoming, Reply, Stream, Work
+from awsllm.types import ConverseRequest, JsonObject, Request, StreamEvent
+from awsllm.wire.body import JSON, Chat, Context, Payload
 from awsllm.wire.eventstream import encode_event_frame, encode_exception_frame
 
 SERVICE = "sagemaker-runtime"
-MAX_BODY = 6_291_456  # bytes, ``BodyBlob`` in the service model
 _STREAM = "InvokeEndpointWithResponseStream"
 _EVENT_STREAM = "application/vnd.amazon.eventstream"
 _FRAMINGS = {"sse": "text/event-stream", "jsonlines": "application/jsonlines"}
-Q = TypeVar("Q", bound=Asked)
+Q = TypeVar("Q", bound=Request[Any])
 # What concerns only how a reply is written; no model is given it.
 _OF_THE_REPLY = (
     "stream_options",
@@ -69,28 +57,24 @@ def failure(incoming: Incoming, error: AwsllmError) -> Reply:
         case ModelNotReadyError():
             status, kind, body = 429, "ModelNotReadyException", {"Message": error.message}
         case _:
-            status, kind, body = 424, "ModelError", _model_error(_container(incoming), error)
+            status, kind, body = 424, "ModelError", model_error(_container(incoming), error)
     return Reply(status, {"Content-Type": JSON, "x-amzn-ErrorType": kind}, msgspec.json.encode(body))
-
-
-def _model_error(container: Container, error: AwsllmError) -> JsonObject:
-    status, payload = container.format.encode_error(error)
-    original = payload.body.decode(errors="replace")
-    side = "client" if status < 500 else "server"
-    message = f'Received {side} error ({status}) from primary with message "{original}"'
-    return {"Message": message, "OriginalStatusCode": status, "OriginalMessage": original, "LogStreamArn": ""}
 
 
 def _invoke(operation: str, endpoint: str, incoming: Incoming) -> Work:
     container = _container(incoming)
     _check(operation, endpoint, incoming)
-    asked, stream = container.format.decode_request(endpoint, _payload(operation, incoming), container.settings)
+    request, stream = container.body.read(endpoint, _payload(operation, incoming), container.settings)
     _check_licence(container, incoming)
-    context = ReplyContext(request=asked, settings=container.settings)
+    context = Context(request=request, settings=container.settings)
     in_parts = operation == _STREAM
-    if stream and isinstance(asked, ConverseRequest):
-        return _stream(container, context, asked, in_parts=in_parts)
-    return _whole(container, context, asked, partial(_reply, container, in_parts=in_parts))
+    if stream:
+        return _stream(container, context, in_parts=in_parts)
+    codec = container.body.codec(type(request))
+    return Ask(
+        _for_the_model(request),
+        lambda response: _reply(container, codec.encode_response(response, context), in_parts=in_parts),
+    )
 
 
 OPERATIONS: dict[str, Callable[[str, Incoming], Work]] = {
@@ -100,7 +84,7 @@ OPERATIONS: dict[str, Callable[[str, Incoming], Work]] = {
 
 
 def _container(incoming: Incoming) -> Container:
-    return (incoming.container or PLAIN).asked(incoming.body)
+    return (incoming.container or PLAIN).for_payload(incoming.body)
 
 
 def _check(operation: str, endpoint: str, incoming: Incoming) -> None:
@@ -124,7 +108,7 @@ def _payload(operation: str, incoming: Incoming) -> Payload:
 def _check_licence(container: Container, incoming: Incoming) -> None:
     """Containers of dialogs (Llama 2, versions 1 and 2) want the licence accepted in every call."""
     attributes = incoming.headers.get("x-amzn-sagemaker-custom-attributes", "")
-    if container.format.name == "dialogs" and "accept_eula=true" not in attributes.replace(" ", "").lower():
+    if container.body.name == "dialogs" and "accept_eula=true" not in attributes.replace(" ", "").lower():
         raise ValidationError(
             "Need to pass custom_attributes='accept_eula=true' as part of header. This means you have read and accept "
             "the end-user license agreement (EULA) of the model.",
@@ -132,53 +116,28 @@ def _check_licence(container: Container, incoming: Incoming) -> None:
         )
 
 
-def _for_the_model(asked: Q) -> Q:
-    extra = {name: value for name, value in (asked.extra or {}).items() if name not in _OF_THE_REPLY}
-    return msgspec.structs.replace(asked, extra=extra or None)
+def _for_the_model(request: Q) -> Q:
+    extra = {
+        name: value for name, value in (getattr(request, "extra", None) or {}).items() if name not in _OF_THE_REPLY
+    }
+    return msgspec.structs.replace(request, extra=extra or None)
 
 
-def _whole(container: Container, context: ReplyContext, asked: Asked, reply: Callable[[Payload], Reply]) -> Work:
-    """What a model is asked, and how the container writes its answer."""
-    codec = container.format
-
-    def encode_answer(response: ConverseResponse) -> Reply:
-        return reply(codec.encode_converse_response(response, context))
-
-    def encode_vectors(response: EmbedResponse) -> Reply:
-        return reply(codec.encode_embed_response(response, context))
-
-    def encode_pictures(response: ImageResponse) -> Reply:
-        return reply(codec.encode_image_response(response, context))
-
-    def encode_ranking(response: RerankResponse) -> Reply:
-        return reply(codec.encode_rerank_response(response, context))
-
-    match asked:
-        case ConverseRequest():
-            return Answer(_for_the_model(asked), encode_answer)
-        case EmbedRequest():
-            return Vectors(_for_the_model(asked), encode_vectors)
-        case ImageRequest():
-            return Pictures(_for_the_model(asked), encode_pictures)
-        case RerankRequest():
-            return Ranking(_for_the_model(asked), encode_ranking)
-        case _:
-            assert_never(asked)
-
-
-def _stream(container: Container, context: ReplyContext, asked: ConverseRequest, *, in_parts: bool) -> Stream:
+def _stream(container: Container, context: Context, *, in_parts: bool) -> Work:
     content_type = _FRAMINGS.get(container.settings.framing, JSON)
     headers = {**_invoked(container), **_content_types(content_type, in_parts=in_parts)}
-    return Stream(_for_the_model(asked), headers, _Chunks(container, context, in_parts=in_parts))
+    request = _for_the_model(context.request_as(ConverseRequest))
+    return Stream(request, headers, _Chunks(container, context, in_parts=in_parts))
 
 
 class _Chunks:
     """The container's stream: in parts of an event stream, or as its bytes."""
 
-    def __init__(self, container: Container, context: ReplyContext, *, in_parts: bool) -> None:
+    def __init__(self, container: Container, context: Context, *, in_parts: bool) -> None:
         self._in_parts = in_parts
         self._cutter = Cutter(container.cuts if in_parts else ())
-        self._chunks = container.format.chunk_encoder(context)
+        chat = cast("Chat", container.body.codec(ConverseRequest))
+        self._chunks = chat.stream_encoder(context)
 
     def event(self, event: StreamEvent) -> bytes:
         return self._frames(self._cutter.push(self._chunks.event(event)))

@@ -1,46 +1,61 @@
-"""Amazon Titan text embeddings: InvokeModel bodies of version 1 and 2, both directions.
+"""Amazon Titan text embeddings: bodies of version 1 and 2, both directions.
 
-One call embeds one text. Version 1 takes ``inputText`` and nothing else, and its vectors have 1,536 numbers. Version 2
+One body carries one text. Version 1 takes ``inputText`` and nothing else, and its vectors have 1,536 numbers. Version 2
 adds ``dimensions`` (256, 512 or 1024), ``normalize`` and ``embeddingTypes`` (float, binary), and repeats the vector by
-type in ``embeddingsByType``. The service refuses members it does not know; so does ``decode_request``.
+type in ``embeddingsByType``. The model refuses members it does not know; so does ``decode_request``.
 """
 
 from __future__ import annotations
 
-import msgspec
+from typing import NamedTuple
 
-from awsllm.errors import ServerError, UnsupportedError, ValidationError
+from awsllm.errors import AwsllmError, UnsupportedError, ValidationError
 from awsllm.types import EmbedRequest, EmbedResponse, JsonObject, Usage
+from awsllm.wire import errors
+from awsllm.wire.body import Body, Context, Payload, Settings, reads
+from awsllm.wire.payloads import read_body, read_object, reply_of, write
+from awsllm.wire.reading import optional
+from awsllm.wire.vectors import embed_response, embed_warnings, read_vectors
 
 
-class Titan(msgspec.Struct, frozen=True):
-    """One version of the body. ``sizes`` are the lengths a vector can have, the default first."""
+class TitanEmbed(NamedTuple):
+    """The codec of one version. ``sizes`` are the lengths a vector can have, the default first."""
 
-    version: int
+    title: str
     sizes: tuple[int, ...]
     members: frozenset[str]
+    max_texts: int | None = 1
 
-    def encode_request(self, request: EmbedRequest) -> JsonObject:
-        """The body for a request of one text. A length this version cannot give raises ``UnsupportedError``."""
-        (text,) = request.texts
-        wire: JsonObject = {"inputText": text}
+    def warnings(self, request: EmbedRequest, settings: Settings) -> tuple[str, ...]:
+        return embed_warnings(request, normalizes="normalize" in self.members)
+
+    def encode_request(self, request: EmbedRequest, settings: Settings) -> Payload:
+        """Raises ``UnsupportedError`` for a length that the version cannot give, and for more than one text."""
+        if len(request.texts) != 1:
+            raise UnsupportedError(f"{self.title} take one text at a time, not {len(request.texts)}")
+        wire: JsonObject = {"inputText": request.texts[0]}
         if request.dimensions is not None:
-            self._check_size(request.dimensions)
+            if request.dimensions not in self.sizes:
+                raise UnsupportedError(f"{self.title} have {_listed(self.sizes)} dimensions, not {request.dimensions}")
             wire |= {"dimensions": request.dimensions} if "dimensions" in self.members else {}
         if request.normalize is not None and "normalize" in self.members:
             wire["normalize"] = request.normalize
-        return wire | (request.extra or {})
+        return write(wire | (request.extra or {}))
 
-    def warnings(self, request: EmbedRequest) -> tuple[str, ...]:
-        """What this version cannot honour."""
-        if request.normalize is None or "normalize" in self.members:
-            return ()
-        return (f"normalize: Titan text embeddings v{self.version} have no such setting",)
+    def decode_response(self, payload: Payload, context: Context) -> EmbedResponse:
+        """Where only the binary type was asked for, the vector is of zeros and ones."""
+        wire = read_object(payload, context)
+        with reply_of(self.title, context):
+            by_type = optional(wire, "embeddingsByType", dict) or {}
+            tokens = optional(wire, "inputTextTokenCount", int)
+        vector = wire.get("embedding") or by_type.get("float") or by_type.get("binary") or wire
+        vectors = read_vectors(vector, context, self.title)
+        return embed_response(vectors, context, wire, Usage(input_tokens=tokens, total_tokens=tokens))
 
-    def decode_request(self, model: str, wire: JsonObject) -> EmbedRequest:
-        """Raises ``ValidationError`` for what the service would refuse."""
-        if not isinstance(wire, dict):
-            raise ValidationError("the body must be a JSON object")
+    def decode_request(self, model: str, payload: Payload, settings: Settings) -> EmbedRequest:
+        """``dimensions`` is set even where the body leaves it to the model: whoever answers must know the length.
+        Raises ``ValidationError`` for what the model would refuse."""
+        wire = read_body(payload)
         if unknown := sorted(wire.keys() - self.members):
             raise ValidationError(f"extraneous key [{unknown[0]}] is not permitted")
         text, size, normalize = wire.get("inputText"), wire.get("dimensions"), wire.get("normalize")
@@ -51,40 +66,42 @@ class Titan(msgspec.Struct, frozen=True):
         if normalize is not None and not isinstance(normalize, bool):
             raise ValidationError("normalize must be true or false")
         kinds = wire.get("embeddingTypes")
-        extra = {"embeddingTypes": kinds} if kinds is not None else None
-        return EmbedRequest(model=model, texts=(text,), dimensions=size, normalize=normalize, extra=extra)
+        return EmbedRequest(
+            model=model,
+            texts=(text,),
+            dimensions=size or self.sizes[0],
+            normalize=normalize,
+            extra={"embeddingTypes": kinds} if kinds is not None else None,
+        )
 
-    def encode_response(self, response: EmbedResponse) -> JsonObject:
-        """The body for a response of one vector; an unknown token count is left out."""
+    def encode_response(self, response: EmbedResponse, context: Context) -> Payload:
+        """An unknown token count is left out."""
         (vector,) = response.vectors
         wire: JsonObject = {"embedding": vector}
-        if self.version > 1:
+        if "embeddingTypes" in self.members:
             wire["embeddingsByType"] = {"float": vector}
         if response.usage.input_tokens is not None:
             wire["inputTextTokenCount"] = response.usage.input_tokens
-        return wire
-
-    def _check_size(self, size: int) -> None:
-        if size not in self.sizes:
-            raise UnsupportedError(
-                f"Titan text embeddings v{self.version} have {_listed(self.sizes)} dimensions, not {size}"
-            )
-
-
-V1 = Titan(1, (1536,), frozenset({"inputText"}))
-V2 = Titan(2, (1024, 512, 256), frozenset({"inputText", "dimensions", "normalize", "embeddingTypes"}))
-
-
-def decode_response(wire: JsonObject, *, model: str | None = None, request_id: str | None = None) -> EmbedResponse:
-    """The reply of either version. Where only the binary type was asked for, the vector is of zeros and ones."""
-    by_type = wire.get("embeddingsByType") or {}
-    vector = wire.get("embedding") or by_type.get("float") or by_type.get("binary")
-    if not vector:
-        raise ServerError("the reply carries no embedding", request_id=request_id)
-    tokens = wire.get("inputTextTokenCount")
-    usage = Usage(input_tokens=tokens, total_tokens=tokens)
-    return EmbedResponse(vectors=[vector], usage=usage, model=model, request_id=request_id, raw=wire)
+        return write(wire)
 
 
 def _listed(sizes: tuple[int, ...]) -> str:
     return " or ".join(map(str, sizes))
+
+
+def _encode_error(error: AwsllmError) -> tuple[int, Payload]:
+    status, _, wire = errors.encode_error(error)
+    return status, write(wire)
+
+
+V1 = TitanEmbed("Titan text embeddings v1", (1536,), frozenset({"inputText"}))
+V2 = TitanEmbed(
+    "Titan text embeddings v2",
+    (1024, 512, 256),
+    frozenset({"inputText", "dimensions", "normalize", "embeddingTypes"}),
+)
+
+BODIES: tuple[Body, ...] = (
+    Body("titan-embed-text-v1", V1.title, reads(V1), _encode_error, embed=V1),
+    Body("titan-embed-text-v2", V2.title, reads(V2), _encode_error, embed=V2),
+)

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from itertools import pairwise
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -70,26 +69,22 @@ def _python(path: str) -> str:
 
 # --- turns and their content -----------------------------------------------------------------------------------------
 
+_USER_BEGINS = (
+    "A conversation must start with a user message. Try again with a conversation that starts with a user message."
+)
 _BLANK = "The text field in the {} object at {} is blank. Add text to the text field, and try again."
 
 
 def _turns(messages: tuple[Message, ...]) -> Iterator[Violation]:
     """The user begins, and the roles alternate; system turns do not count."""
-    turns = [(index, message.role) for index, message in enumerate(messages) if message.role != "system"]
-    if not turns or turns[0][1] != "user":
-        fix = "no messages: pass what the user says (a managed prompt takes prompt_variables={...})"
-        if turns:
-            index, role = turns[0]
-            fix = f"messages[{index}] is the {role}'s: a conversation begins with a user turn"
-        yield Violation(
-            "first-turn",
-            "messages",
-            "A conversation must start with a user message. "
-            "Try again with a conversation that starts with a user message.",
-            fix,
-        )
-    for (before, role), (index, other) in pairwise(turns):
-        if role == other:
+    before, role = -1, ""
+    for index, message in enumerate(messages):
+        if message.role == "system":
+            continue
+        if not role and message.role != "user":
+            fix = f"messages[{index}] is the {message.role}'s: a conversation begins with a user turn"
+            yield Violation("first-turn", "messages", _USER_BEGINS, fix)
+        if message.role == role:
             yield Violation(
                 "alternating-turns",
                 f"messages.{index}",
@@ -97,6 +92,10 @@ def _turns(messages: tuple[Message, ...]) -> Iterator[Violation]:
                 "Make sure the conversation alternates between user and assistant roles and try again.",
                 f"messages[{before}] and messages[{index}] are both the {role}'s: make one turn of them",
             )
+        before, role = index, message.role
+    if not role:
+        fix = "no messages: pass what the user says (a managed prompt takes prompt_variables={...})"
+        yield Violation("first-turn", "messages", _USER_BEGINS, fix)
 
 
 def _content(message: Message, number: int) -> Iterator[Violation]:

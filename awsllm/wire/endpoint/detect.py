@@ -20,12 +20,17 @@ import msgspec
 from awsllm.errors import AwsllmError
 from awsllm.types import JsonObject, JsonValue, Value
 from awsllm.wire.body import JSON, Payload, Settings
-from awsllm.wire.endpoint.format import Detected
-from awsllm.wire.endpoint.formats import FORMATS
+from awsllm.wire.endpoint import BODIES, Detected
 from awsllm.wire.text import prompts
 
 FORMAT_TAG = "awsllm:format"
 PROMPT_TAG = "awsllm:prompt"
+# What the SageMaker SDK writes on what it deploys from JumpStart: which document its example payloads stand in.
+SDK_MODEL_TAG = "sagemaker-sdk:jumpstart-model-id"
+SDK_VERSION_TAG = "sagemaker-sdk:jumpstart-model-version"
+SDK_CONFIG_TAG = "sagemaker-sdk:jumpstart-inference-config-name"
+SDK_HUB_TAG = "sagemaker-sdk:hub-content-arn"
+PUBLIC_HUB = "SageMakerPublicHub"
 
 # --- what the evidence amounts to ------------------------------------------------------------------------------------
 
@@ -42,9 +47,9 @@ def settled(
     tells it. A caller who names what was found anyway gets its settings, too; a prompt style in the tags counts
     whatever told the format. ``document``, ``container`` and ``probe`` are what ``from_payloads``, ``from_container``
     and ``Probe.judge`` found."""
-    told = tags or {}
-    found = from_tags(told) or _running(document, container) or probe
-    found = found and with_tags(found, told)
+    tags = tags or {}
+    found = from_tags(tags) or _running(document, container) or probe
+    found = found and with_tags(found, tags)
     if caller is None or found is None or caller.format != found.format:
         return caller or found
     prompt = caller.settings.prompt or found.settings.prompt
@@ -66,7 +71,7 @@ def _running(document: Detected | None, container: Detected | None) -> Detected 
 def from_tags(tags: Mapping[str, str]) -> Detected | None:
     """What a deployment made by awsllm says of itself. A format this version does not know is no finding."""
     name = tags.get(FORMAT_TAG, "")
-    if name not in FORMATS:
+    if name not in BODIES:
         return None
     settings = Settings(prompt=_known_style(tags))
     return Detected(format=name, settings=settings, source="tags", evidence=f"the tag {FORMAT_TAG}={name}")
@@ -229,7 +234,7 @@ class _Seen(Value, frozen=True):
         return self.env.get(name, "").lower() in ("true", "1")
 
 
-class _Row(Value, frozen=True):
+class _ContainerRow(Value, frozen=True):
     """``image`` and ``package`` are patterns; ``fits`` is asked where they match."""
 
     format: str
@@ -273,60 +278,62 @@ _JSON_LINES = Settings(framing="jsonlines")
 _ROUTES_LMI = _version(r"^(\d+\.\d+)", (0, 29))  # its documentation of chat completions is of 0.29
 _ROUTES_TGI = _version(r"tgi-?(\d+\.\d+)", (3, 0))  # its pull request 2683, of October 2024
 
-_CONTAINER_ROWS: tuple[_Row, ...] = (
-    _Row("cohere-rerank", "a model package of Cohere's rerankers", package="cohere.*rerank"),
-    _Row("cohere-embed", "a model package of Cohere's embedding models", package="cohere.*embed"),
-    _Row("cohere-chat", "a model package of Cohere's Command R or A", package="cohere.*command-[ra]"),
-    _Row("cohere-command", "a model package of Cohere", package="cohere"),
-    _Row("openai", "a model package of AI21's Jamba", package="jamba"),
-    _Row("jurassic", "a model package of AI21's Jurassic", package=r"\bj2-|jurassic"),
-    _Row("lyra", "a model package of LightOn's Lyra", package="lyra"),
-    _Row("lighton", "a model package of LightOn", package="mini-instruct|lighton|paradigm"),
-    _Row("openai", "an image of vLLM", image="vllm"),
-    _Row("openai", "an image of SGLang", image="sglang"),
-    _Row("openai", "SM_VLLM_* in the environment", fits=_env_prefix("SM_VLLM_")),
-    _Row("openai", "SM_SGLANG_* in the environment", fits=_env_prefix("SM_SGLANG_")),
-    _Row(
+_CONTAINER_ROWS: tuple[_ContainerRow, ...] = (
+    _ContainerRow("cohere-rerank", "a model package of Cohere's rerankers", package="cohere.*rerank"),
+    _ContainerRow("cohere-embed", "a model package of Cohere's embedding models", package="cohere.*embed"),
+    _ContainerRow("cohere-chat", "a model package of Cohere's Command R or A", package="cohere.*command-[ra]"),
+    _ContainerRow("cohere-command", "a model package of Cohere", package="cohere"),
+    _ContainerRow("openai", "a model package of AI21's Jamba", package="jamba"),
+    _ContainerRow("jurassic", "a model package of AI21's Jurassic", package=r"\bj2-|jurassic"),
+    _ContainerRow("lyra", "a model package of LightOn's Lyra", package="lyra"),
+    _ContainerRow("lighton", "a model package of LightOn", package="mini-instruct|lighton|paradigm"),
+    _ContainerRow("openai", "an image of vLLM", image="vllm"),
+    _ContainerRow("openai", "an image of SGLang", image="sglang"),
+    _ContainerRow("openai", "SM_VLLM_* in the environment", fits=_env_prefix("SM_VLLM_")),
+    _ContainerRow("openai", "SM_SGLANG_* in the environment", fits=_env_prefix("SM_SGLANG_")),
+    _ContainerRow(
         "lmi",  # it answers as TGI does, and takes its own names of the parameters
         "a djl-inference image with OPTION_TGI_COMPAT",
         image="djl-inference",
         fits=lambda seen: seen.on("OPTION_TGI_COMPAT"),
         settings=Settings(is_list=True),
     ),
-    _Row(
+    _ContainerRow(
         "djl",
         "a djl-inference image with OPTION_ROLLING_BATCH=disable",
         image="djl-inference",
         fits=lambda seen: seen.env.get("OPTION_ROLLING_BATCH", "").lower() == "disable" and not _embeds(seen),
     ),
-    _Row("lmi", "a djl-inference image and a task that embeds", image="djl-inference", fits=_embeds),
-    _Row(
+    _ContainerRow("lmi", "a djl-inference image and a task that embeds", image="djl-inference", fits=_embeds),
+    _ContainerRow(
         "openai",
         "a djl-inference image that takes `messages`",
         image="djl-inference",
         fits=_ROUTES_LMI,
         settings=_JSON_LINES,
     ),
-    _Row("lmi", "a djl-inference image", image="djl-inference", settings=_JSON_LINES),
-    _Row(
+    _ContainerRow("lmi", "a djl-inference image", image="djl-inference", settings=_JSON_LINES),
+    _ContainerRow(
         "openai",
         "a TGI image with MESSAGES_API_ENABLED",
         image="tgi",
         fits=lambda seen: seen.on("MESSAGES_API_ENABLED"),
     ),
-    _Row("openai", "a TGI image that routes by body", image="tgi", fits=_ROUTES_TGI),
-    _Row("tgi", "an image of TGI", image="tgi"),
-    _Row("tei", "an image of Text Embeddings Inference", image=r"^tei\b|text-embeddings-inference"),
-    _Row("sdxl", "an image of Stability AI", image="stabilityai"),
-    _Row("huggingface", "a Hugging Face image without a script of its own", image=_MMS_IMAGES, fits=_is_toolkit),
-    _Row(
+    _ContainerRow("openai", "a TGI image that routes by body", image="tgi", fits=_ROUTES_TGI),
+    _ContainerRow("tgi", "an image of TGI", image="tgi"),
+    _ContainerRow("tei", "an image of Text Embeddings Inference", image=r"^tei\b|text-embeddings-inference"),
+    _ContainerRow("sdxl", "an image of Stability AI", image="stabilityai"),
+    _ContainerRow(
+        "huggingface", "a Hugging Face image without a script of its own", image=_MMS_IMAGES, fits=_is_toolkit
+    ),
+    _ContainerRow(
         "mms",
         "a framework image and a task that embeds",
         image=_MMS_IMAGES,
         fits=_embeds,
         settings=Settings(task="embedding"),
     ),
-    _Row(
+    _ContainerRow(
         "mms",
         "a framework image and a task that generates text",
         image=_MMS_IMAGES,
@@ -366,7 +373,7 @@ def for_body(found: Detected, image: str | None, body: JsonValue) -> Detected:
     return found
 
 
-def _applies(row: _Row, seen: _Seen) -> bool:
+def _applies(row: _ContainerRow, seen: _Seen) -> bool:
     """A row about a model package wants one, a row about an image wants one; all want what they say."""
     return bool(seen.package or not row.package) and bool(seen.repository or not row.image) and row.fits(seen)
 
@@ -379,7 +386,7 @@ def _seen(image: str, env: Mapping[str, str], arn: str, task: str) -> _Seen:
     )
 
 
-def _found(row: _Row, seen: _Seen) -> Detected:
+def _found(row: _ContainerRow, seen: _Seen) -> Detected:
     settings = row.settings
     if row.format == "lmi" and _embeds(seen):
         settings = msgspec.structs.replace(settings, task="embedding")

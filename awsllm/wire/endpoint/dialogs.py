@@ -11,63 +11,66 @@ There is no stream, no usage, no stop sequence. (Public samples of 2023.)
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import msgspec
 
-from awsllm.errors import AwsllmError, EulaNotAcceptedError, UnsupportedError, ValidationError
+from awsllm.errors import EulaNotAcceptedError, UnsupportedError, ValidationError
 from awsllm.types import (
     ConverseRequest,
     ConverseResponse,
-    EmbedRequest,
     InferenceConfig,
     JsonObject,
     JsonValue,
     Message,
     Text,
 )
-from awsllm.wire.body import Payload, Settings
-from awsllm.wire.endpoint.djl import error_body
-from awsllm.wire.endpoint.format import Asked, Format, ReplyContext
-from awsllm.wire.payloads import read_body, read_reply, reply_of, write
-from awsllm.wire.reading import MalformedError, elements, optional, required, without_none
-from awsllm.wire.text import generated as text
-from awsllm.wire.text import prompts
+from awsllm.wire.body import Body, Context, Payload, Settings
+from awsllm.wire.endpoint.djl import encode_error
+from awsllm.wire.payloads import read_body, write
+from awsllm.wire.reading import MalformedError, elements, optional, required, unknown_members, without_none
+from awsllm.wire.text.generated import (
+    Generated,
+    Unstreamed,
+    decode_generated,
+    first_of,
+    read_generated,
+    response_text,
+)
+from awsllm.wire.text.prompts import text_of
+from awsllm.wire.text.request import (
+    check_request,
+    decode_prompt,
+    encode_prompt,
+    limit_warnings,
+    stop_warnings,
+    text_warnings,
+    token_limit,
+)
 
 ACCEPTED = "accept_eula=true"
 _PARAMETERS = frozenset(("max_new_tokens", "temperature", "top_p"))
 
 
-class Dialogs(Format):
-    name: ClassVar[str] = "dialogs"
-    title: ClassVar[str] = "Llama 2's dialogs"
-    serves: ClassVar[frozenset[str]] = frozenset(("converse",))
+class DialogsChat(Unstreamed):
+    title = "Llama 2's dialogs"
 
-    def warnings(self, request: ConverseRequest | EmbedRequest, settings: Settings) -> tuple[str, ...]:
-        if isinstance(request, EmbedRequest):
-            return ()
-        return (*text.warnings(request), *text.limit_warnings(request), *text.no_stop_warnings(request))
+    def warnings(self, request: ConverseRequest, settings: Settings) -> tuple[str, ...]:
+        return (*text_warnings(request), *limit_warnings(request), *stop_warnings(request))
 
-    def encode_converse(self, request: ConverseRequest, settings: Settings, *, stream: bool) -> Payload:
-        text.check(request, self)
+    def encode_request(self, request: ConverseRequest, settings: Settings, *, stream: bool = False) -> Payload:
+        if stream:
+            raise self.no_stream()
+        check_request(request, self.title)
         _check_licence(request)
         config = request.inference_config
-        parameters = {
-            "max_new_tokens": text.DEFAULT_MAX_TOKENS if config.max_tokens is None else config.max_tokens,
-            "temperature": config.temperature,
-            "top_p": config.top_p,
-        }
-        inputs = text.prompt(request, settings).text if settings.task else [_encode_dialog(request)]
+        parameters = {"max_new_tokens": token_limit(config), "temperature": config.temperature, "top_p": config.top_p}
+        inputs = encode_prompt(request, settings).text if settings.task else [_encode_dialog(request)]
         body = {"inputs": inputs, "parameters": without_none(parameters, request.extra)}
         return Payload(msgspec.json.encode(body), attributes=ACCEPTED)
 
-    def decode_converse(self, payload: Payload, context: ReplyContext) -> ConverseResponse:
-        wire = read_reply(payload, context)
-        with reply_of(self.title, context):
-            found = _read_generation(wire)
-        return text.response(found, context)
+    def decode_response(self, payload: Payload, context: Context) -> ConverseResponse:
+        return decode_generated(payload, context, self.title, _read_generation)
 
-    def decode_request(self, model: str, payload: Payload, settings: Settings) -> tuple[Asked, bool]:
+    def decode_request(self, model: str, payload: Payload, settings: Settings) -> tuple[ConverseRequest, bool]:
         if ACCEPTED not in (payload.attributes or "").replace(" ", "").split(","):
             raise EulaNotAcceptedError(f"the custom attribute {ACCEPTED} is needed in every call")
         wire = read_body(payload)
@@ -78,16 +81,12 @@ class Dialogs(Format):
             optional(parameters, "top_p", float),
         )
         request = _decode_inputs(model, wire, settings, config)
-        extra = {name: value for name, value in parameters.items() if name not in _PARAMETERS}
-        return msgspec.structs.replace(request, inference_config=config, extra=extra or None), False
+        extra = unknown_members(parameters, _PARAMETERS)
+        return msgspec.structs.replace(request, inference_config=config, extra=extra), False
 
-    def encode_converse_response(self, response: ConverseResponse, asked: ReplyContext) -> Payload:
-        answer = text.answer_text(response)
-        generation = answer if asked.settings.task else {"role": "assistant", "content": answer}
-        return write([{"generation": generation}])
-
-    def encode_error(self, error: AwsllmError) -> tuple[int, Payload]:
-        return 424, write(error_body(error))
+    def encode_response(self, response: ConverseResponse, context: Context) -> Payload:
+        text = response_text(response)
+        return write([{"generation": text if context.settings.task else {"role": "assistant", "content": text}}])
 
 
 def _check_licence(request: ConverseRequest) -> None:
@@ -100,14 +99,14 @@ def _check_licence(request: ConverseRequest) -> None:
 
 
 def _encode_dialog(request: ConverseRequest) -> list[JsonObject]:
-    system = prompts.text_of(request.system)
+    system = text_of(request.system)
     dialog: list[JsonObject] = [{"role": "system", "content": system}] if system else []
     for index, message in enumerate(request.messages):
         if message.role != ("user", "assistant")[index % 2]:
             raise ValidationError(
                 f"messages.{index}: this model wants user and assistant turns to alternate, the user's first"
             )
-        dialog.append({"role": message.role, "content": prompts.text_of(message.content)})
+        dialog.append({"role": message.role, "content": text_of(message.content)})
     if len(request.messages) % 2 == 0:
         raise ValidationError("messages: this model wants the last turn to be the user's")
     return dialog
@@ -116,7 +115,7 @@ def _encode_dialog(request: ConverseRequest) -> list[JsonObject]:
 def _decode_inputs(model: str, wire: JsonObject, settings: Settings, config: InferenceConfig) -> ConverseRequest:
     inputs = wire.get("inputs")
     if isinstance(inputs, str):
-        return text.read_prompt(model, inputs, settings, config)
+        return decode_prompt(model, inputs, settings, config)
     if not isinstance(inputs, list) or not inputs or not isinstance(inputs[0], list):
         raise MalformedError("must be a text or a list of dialogs", "inputs")
     if len(inputs) > 1:
@@ -134,18 +133,18 @@ def _decode_turn(wire: JsonObject) -> Message:
     return Message(required(wire, "role", str), (Text(required(wire, "content", str)),))
 
 
-def _read_generation(wire: JsonValue) -> text.Generated:
-    while isinstance(wire, list) and wire:
-        wire = wire[0]
+def _read_generation(wire: JsonValue) -> Generated:
+    wire = first_of(wire)
     if not isinstance(wire, dict):
         raise MalformedError("has no generation")
     generation = wire.get("generation")
     if generation is None:  # from version 3 on
-        return text.read_generated(wire)
-    written = (
-        generation if isinstance(generation, str) else required(required(wire, "generation", dict), "content", str)
-    )
-    return text.Generated(written, wire=wire)
+        return read_generated(wire)
+    if isinstance(generation, str):
+        return Generated(generation, wire=wire)
+    return Generated(required(required(wire, "generation", dict), "content", str), wire=wire)
 
 
-FORMATS: tuple[Format, ...] = (Dialogs(),)
+_CHAT = DialogsChat()
+
+BODIES: tuple[Body, ...] = (Body("dialogs", _CHAT.title, _CHAT.decode_request, encode_error, chat=_CHAT),)

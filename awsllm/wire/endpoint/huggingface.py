@@ -12,8 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import sqrt
+from typing import Any
 
-from awsllm.errors import AwsllmError, ServerError, UnsupportedError
+from awsllm.errors import AwsllmError, UnsupportedError
 from awsllm.types import (
     ConverseRequest,
     ConverseResponse,
@@ -22,16 +23,24 @@ from awsllm.types import (
     InferenceConfig,
     JsonObject,
     JsonValue,
+    Request,
 )
-from awsllm.wire.body import Payload, Settings
-from awsllm.wire.endpoint.format import Asked, Format, ReplyContext
-from awsllm.wire.endpoint.tei import check_dimensions, check_vectors, decode_texts, embedded, knob_warnings
-from awsllm.wire.payloads import asked_for, read_body, read_reply, write
-from awsllm.wire.reading import optional, required, without_none
-from awsllm.wire.text import generated as text
-from awsllm.wire.text import pieces as plain
-from awsllm.wire.text.generated import Generated
+from awsllm.wire.body import Body, Context, Payload, Settings
+from awsllm.wire.payloads import read_body, read_reply, write
+from awsllm.wire.reading import MalformedError, optional, required, unknown_members, without_none
+from awsllm.wire.text.errors import encode_error
+from awsllm.wire.text.generated import Generated, Unstreamed, decode_generated, first_of, response_text
+from awsllm.wire.text.request import (
+    check_request,
+    check_single,
+    decode_prompt,
+    encode_prompt,
+    stop_warnings,
+    text_warnings,
+)
+from awsllm.wire.vectors import check_dimensions, embed_response, embed_warnings, read_texts, read_vectors
 
+_TITLE = "the format of Hugging Face pipelines"
 _GENERATE = "text-generation"
 _EXTRACT = "feature-extraction"
 _MEMBERS: Mapping[str, str] = {  # a generating task to the member of its answer
@@ -42,8 +51,8 @@ _MEMBERS: Mapping[str, str] = {  # a generating task to the member of its answer
 }
 _KNOWN = frozenset(("max_new_tokens", "temperature", "top_p", "do_sample"))
 _POOLED = (
-    "vectors are the mean of all token vectors; a container that pads texts of unlike length counts the padding in: "
-    "send one text a call there"
+    "vectors are the mean of all token vectors; a server that pads texts of unlike length counts the padding in: send "
+    "one text a call there"
 )
 
 
@@ -53,93 +62,61 @@ def _task(settings: Settings) -> str:
     return "translation" if task.startswith("translation") else task
 
 
-class HuggingFace(Format):
-    name = "huggingface"
-    title = "the format of Hugging Face pipelines"
-    serves = frozenset(("converse", "embed"))
+def _member(settings: Settings) -> str:
+    """The member that holds the answer. Raises ``UnsupportedError`` for a task that does not generate text."""
+    member = _MEMBERS.get(_task(settings))
+    if member is None:
+        raise UnsupportedError(f"a pipeline for {settings.task} does not converse; one for {_GENERATE} does")
+    return member
 
-    def warnings(self, request: ConverseRequest | EmbedRequest, settings: Settings) -> tuple[str, ...]:
-        if isinstance(request, ConverseRequest):
-            return (*text.warnings(request), *text.no_stop_warnings(request))
-        found = knob_warnings(request, normalizes=True, has_input_type=False)
-        return (*found, _POOLED) if len(request.texts) > 1 else found
 
-    # --- text --------------------------------------------------------------------------------------------------------
+# --- text ------------------------------------------------------------------------------------------------------------
 
-    def encode_converse(self, request: ConverseRequest, settings: Settings, *, stream: bool) -> Payload:
+
+class PipelineChat(Unstreamed):
+    title = _TITLE
+
+    def warnings(self, request: ConverseRequest, settings: Settings) -> tuple[str, ...]:
+        return (*text_warnings(request), *stop_warnings(request))
+
+    def encode_request(self, request: ConverseRequest, settings: Settings, *, stream: bool = False) -> Payload:
         if stream:
-            raise self.unsupported("converse_stream")
-        self._member(settings)
+            raise self.no_stream()
+        _member(settings)
         extra = dict(request.extra or {})
-        plain.check_single(extra, "num_return_sequences")
-        text.check(request, self)
+        check_single(extra, "num_return_sequences")
+        check_request(request, self.title)
         options = extra.pop("options", None)
         parameters = without_none(_encode_parameters(request.inference_config, _task(settings)), extra)
-        return write(
-            without_none(
-                {"inputs": text.prompt(request, settings).text, "parameters": parameters or None, "options": options}
-            )
-        )
+        members = {"inputs": encode_prompt(request, settings).text, "parameters": parameters or None}
+        return write(without_none({**members, "options": options}))
 
-    def decode_converse(self, payload: Payload, context: ReplyContext) -> ConverseResponse:
-        wire = read_reply(payload, context)
-        answer = wire
-        while isinstance(answer, list) and answer:
-            answer = answer[0]
-        members = set(_MEMBERS.values()).intersection(answer) if isinstance(answer, dict) else set()
-        found = answer[members.pop()] if members else None
-        if not isinstance(found, str):
-            raise ServerError(f"not an answer of {self.title}: {str(wire)[:200]}", request_id=context.request_id)
-        return text.response(Generated(found, wire=wire if isinstance(wire, dict) else {"reply": wire}), context)
+    def decode_response(self, payload: Payload, context: Context) -> ConverseResponse:
+        return decode_generated(payload, context, self.title, _read_answer)
 
-    def _member(self, settings: Settings) -> str:
-        """The member that holds the answer. Raises ``UnsupportedError`` for a task that does not generate text."""
-        member = _MEMBERS.get(_task(settings))
-        if member is None:
-            raise UnsupportedError(f"a container for {settings.task} does not converse; one for {_GENERATE} does")
-        return member
-
-    # --- vectors -----------------------------------------------------------------------------------------------------
-
-    def encode_embed(self, request: EmbedRequest, settings: Settings) -> Payload:
-        check_dimensions(request, self.title)
-        if settings.task in _MEMBERS:
-            raise UnsupportedError(f"a container for {settings.task} does not embed; one for {_EXTRACT} does")
-        return write(without_none({"inputs": list(request.texts)}, request.extra))
-
-    def decode_embed(self, payload: Payload, context: ReplyContext) -> EmbedResponse:
-        wire = read_reply(payload, context)
-        request = asked_for(EmbedRequest, context)
-        vectors = check_vectors(list(map(_pool, wire)) if isinstance(wire, list) else wire, self.title, context)
-        return embedded(list(map(_unit, vectors)) if request.normalize else vectors, context, wire)
-
-    # --- container half ----------------------------------------------------------------------------------------------
-
-    def decode_request(self, model: str, payload: Payload, settings: Settings) -> tuple[Asked, bool]:
+    def decode_request(self, model: str, payload: Payload, settings: Settings) -> tuple[ConverseRequest, bool]:
         wire = read_body(payload)
-        if _task(settings) == _EXTRACT:
-            return EmbedRequest(model=model, texts=decode_texts(wire, "inputs")), False
-        self._member(settings)
+        _member(settings)
         parameters = optional(wire, "parameters", dict) or {}
-        plain.check_single(parameters, "num_return_sequences")
-        config, extra = _decode_parameters(parameters), plain.beyond(parameters, _KNOWN)
-        return text.read_prompt(model, required(wire, "inputs", str), settings, config, extra), False
+        check_single(parameters, "num_return_sequences")
+        config, extra = _decode_parameters(parameters), unknown_members(parameters, _KNOWN)
+        return decode_prompt(model, required(wire, "inputs", str), settings, config, extra), False
 
-    def encode_converse_response(self, response: ConverseResponse, asked: ReplyContext) -> Payload:
+    def encode_response(self, response: ConverseResponse, context: Context) -> Payload:
         """The prompt stands before the answer unless ``return_full_text`` forbids that, as in the pipeline."""
-        answer = text.answer_text(response)
-        request = asked_for(ConverseRequest, asked)
-        if _task(asked.settings) == _GENERATE and (request.extra or {}).get("return_full_text") is not False:
-            answer = text.prompt(request, asked.settings).text + answer
-        return write([{self._member(asked.settings): answer}])
+        text = response_text(response)
+        request = context.request_as(ConverseRequest)
+        if _task(context.settings) == _GENERATE and (request.extra or {}).get("return_full_text") is not False:
+            text = encode_prompt(request, context.settings).text + text
+        return write([{_member(context.settings): text}])
 
-    def encode_embed_response(self, response: EmbedResponse, asked: ReplyContext) -> Payload:
-        """Each text as if it had one token."""
-        return write([[vector] for vector in response.vectors])
 
-    def encode_error(self, error: AwsllmError) -> tuple[int, Payload]:
-        kind = "InternalServerException"
-        return plain.failed(error, lambda status, message: {"code": status, "type": kind, "message": message})
+def _read_answer(wire: JsonValue) -> Generated:
+    answer = first_of(wire)
+    found = [answer[name] for name in _MEMBERS.values() if name in answer] if isinstance(answer, dict) else []
+    if not found or not isinstance(found[0], str):
+        raise MalformedError("has no generated text")
+    return Generated(found[0], wire=wire if isinstance(wire, dict) else {"reply": wire})
 
 
 def _encode_parameters(config: InferenceConfig, task: str) -> JsonObject:
@@ -161,6 +138,38 @@ def _decode_parameters(wire: JsonObject) -> InferenceConfig:
         temperature=0.0 if greedy else optional(wire, "temperature", float),
         top_p=optional(wire, "top_p", float),
     )
+
+
+# --- vectors ---------------------------------------------------------------------------------------------------------
+
+
+class PipelineEmbed:
+    max_texts = None
+
+    def warnings(self, request: EmbedRequest, settings: Settings) -> tuple[str, ...]:
+        found = embed_warnings(request, normalizes=True)
+        return (*found, _POOLED) if len(request.texts) > 1 else found
+
+    def encode_request(self, request: EmbedRequest, settings: Settings) -> Payload:
+        check_dimensions(request, _TITLE)
+        if settings.task in _MEMBERS:
+            raise UnsupportedError(f"a pipeline for {settings.task} does not embed; one for {_EXTRACT} does")
+        return write(without_none({"inputs": list(request.texts)}, request.extra))
+
+    def decode_response(self, payload: Payload, context: Context) -> EmbedResponse:
+        wire = read_reply(payload, context)
+        pooled = list(map(_pool, wire)) if isinstance(wire, list) else wire
+        vectors = read_vectors(pooled, context, _TITLE)
+        if context.request_as(EmbedRequest).normalize:
+            vectors = list(map(_unit, vectors))
+        return embed_response(vectors, context, wire)
+
+    def decode_request(self, model: str, payload: Payload, settings: Settings) -> EmbedRequest:
+        return EmbedRequest(model=model, texts=read_texts(read_body(payload), "inputs"))
+
+    def encode_response(self, response: EmbedResponse, context: Context) -> Payload:
+        """Each text as if it had one token."""
+        return write([[vector] for vector in response.vectors])
 
 
 def _pool(value: JsonValue) -> JsonValue:
@@ -188,4 +197,20 @@ def _unit(vector: list[float]) -> list[float]:
     return [number / length for number in vector] if length else vector
 
 
-FORMATS: tuple[Format, ...] = (HuggingFace(),)
+# --- the body --------------------------------------------------------------------------------------------------------
+
+_CHAT, _EMBED = PipelineChat(), PipelineEmbed()
+
+
+def _read(model: str, payload: Payload, settings: Settings) -> tuple[Request[Any], bool]:
+    if _task(settings) == _EXTRACT:
+        return _EMBED.decode_request(model, payload, settings), False
+    return _CHAT.decode_request(model, payload, settings)
+
+
+def _encode_error(error: AwsllmError) -> tuple[int, Payload]:
+    kind = "InternalServerException"
+    return encode_error(error, lambda status, message: {"code": status, "type": kind, "message": message})
+
+
+BODIES: tuple[Body, ...] = (Body("huggingface", _TITLE, _read, _encode_error, chat=_CHAT, embed=_EMBED),)

@@ -15,7 +15,6 @@ from awsllm.errors import AwsllmError, UnsupportedError
 from awsllm.types import (
     ConverseRequest,
     ConverseResponse,
-    EmbedRequest,
     InferenceConfig,
     JsonObject,
     JsonValue,
@@ -23,93 +22,115 @@ from awsllm.types import (
     Text,
     Usage,
 )
-from awsllm.wire import body as formats
-from awsllm.wire.body import Payload, Settings
-from awsllm.wire.endpoint.format import Asked, Format, ReplyContext
+from awsllm.wire.body import Body, ChunkDecoder, ChunkEncoder, Context, Payload, Settings
 from awsllm.wire.framing import DONE, encode_sse
-from awsllm.wire.payloads import asked_for, read_body, read_object, reply_of, write
-from awsllm.wire.reading import MalformedError, optional, required, structure, structures, without_none
-from awsllm.wire.text import generated as text
-from awsllm.wire.text import pieces as plain
-from awsllm.wire.text.generated import Generated
-from awsllm.wire.text.pieces import Names
+from awsllm.wire.payloads import read_body, read_object, reply_of, write
+from awsllm.wire.reading import (
+    MalformedError,
+    objects,
+    optional,
+    required,
+    structure,
+    structures,
+    unknown_members,
+    without_none,
+)
+from awsllm.wire.text.errors import encode_error
+from awsllm.wire.text.generated import (
+    Generated,
+    Unstreamed,
+    first_of,
+    generated_from,
+    response_of,
+    with_finish_reason,
+)
+from awsllm.wire.text.pieces import PieceDecoder, PieceEncoder
 from awsllm.wire.text.prompts import text_of
+from awsllm.wire.text.request import (
+    ConfigNames,
+    check_request,
+    check_single,
+    decode_prompt,
+    encode_prompt,
+    text_warnings,
+)
 
-_NAMES = Names(max_tokens="n_tokens", temperature="temperature", top_p="top_p", stop_sequences="stop_sequences")
-_KNOWN = _NAMES.all | {"n_completions", "prettify"}
 _STOP_REASONS = {"generated_stop": "end_turn", "length": "max_tokens", "stop_sequences": "stop_sequence"}
 _FINISH_REASONS = {reason: finish for finish, reason in _STOP_REASONS.items()}
-_CREATE = frozenset(("llm/create", "llm/stream_create"))
-_CHAT = frozenset(("llm/chat", "llm/stream_chat"))
-_STREAMS = frozenset(("llm/stream_create", "llm/stream_chat"))
 
 
-def _error_body(status: int, message: str) -> JsonObject:
-    return {"error_msg": message, "status_code": status, "request_id": ""}
+def _encode_error(error: AwsllmError) -> tuple[int, Payload]:
+    return encode_error(error, lambda status, message: {"error_msg": message, "status_code": status, "request_id": ""})
 
 
 def _stop_reason(finish: JsonValue) -> str | None:
     return _STOP_REASONS.get(finish, finish) if isinstance(finish, str) else None
 
 
-class LightOn(Format):
-    """Mini and Paradigm."""
+def _finish_reason(generated: Generated) -> str:
+    return _FINISH_REASONS.get(generated.finish_reason or "end_turn", "generated_stop")
 
-    name = "lighton"
+
+# --- Mini and Paradigm -----------------------------------------------------------------------------------------------
+
+_NAMES = ConfigNames(max_tokens="n_tokens", temperature="temperature", top_p="top_p", stop_sequences="stop_sequences")
+_KNOWN = _NAMES.all | {"n_completions", "prettify"}
+_CREATE = frozenset(("llm/create", "llm/stream_create"))
+_CHAT = frozenset(("llm/chat", "llm/stream_chat"))
+_STREAMS = frozenset(("llm/stream_create", "llm/stream_chat"))
+
+
+class LightOnChat:
     title = "LightOn's format"
-    serves = frozenset(("converse", "converse_stream"))
+    streams = True
 
-    def warnings(self, request: ConverseRequest | EmbedRequest, settings: Settings) -> tuple[str, ...]:
-        return text.warnings(request) if isinstance(request, ConverseRequest) else ()
+    def warnings(self, request: ConverseRequest, settings: Settings) -> tuple[str, ...]:
+        return text_warnings(request)
 
-    def encode_converse(self, request: ConverseRequest, settings: Settings, *, stream: bool) -> Payload:
-        plain.check_single(request.extra, "n_completions")
-        text.check(request, self)
+    def encode_request(self, request: ConverseRequest, settings: Settings, *, stream: bool = False) -> Payload:
+        check_single(request.extra, "n_completions")
+        check_request(request, self.title)
         given, stops = _encode_given(request, settings)
         members = {**_NAMES.encode(request.inference_config, stops), "prettify": False if stream else None}
         data = {**given, "params": without_none(members, request.extra)}
         return write({"data": data, "endpoint": _route(settings, stream=stream)})
 
-    def decode_converse(self, payload: Payload, context: ReplyContext) -> ConverseResponse:
+    def decode_response(self, payload: Payload, context: Context) -> ConverseResponse:
         wire = read_object(payload, context)
         with reply_of(self.title, context):
-            return text.response(_decode(wire), context)
+            return response_of(_decode(wire), context)
 
-    def chunk_decoder(self, context: ReplyContext) -> formats.ChunkDecoder:
-        return plain.PieceDecoder(_decode_chunk, context)
+    def stream_decoder(self, context: Context) -> ChunkDecoder:
+        return PieceDecoder(_decode_chunk, context)
 
-    def decode_request(self, model: str, payload: Payload, settings: Settings) -> tuple[Asked, bool]:
+    def decode_request(self, model: str, payload: Payload, settings: Settings) -> tuple[ConverseRequest, bool]:
         wire = read_body(payload)
         route = required(wire, "endpoint", str).lstrip("/")
         if route not in _CREATE | _CHAT:
             raise UnsupportedError(f"the route {route!r} is not served; {', '.join(sorted(_CREATE | _CHAT))} are")
         data = required(wire, "data", dict)
         params = optional(data, "params", dict) or {}
-        plain.check_single(params, "n_completions")
-        config, extra = _NAMES.decode(params), plain.beyond(params, _KNOWN)
+        check_single(params, "n_completions")
+        config, extra = _NAMES.decode(params), unknown_members(params, _KNOWN)
         if route in _CREATE:
-            return text.read_prompt(model, required(data, "text", str), settings, config, extra), route in _STREAMS
+            return decode_prompt(model, required(data, "text", str), settings, config, extra), route in _STREAMS
         return _decode_chat(model, data, config, extra), route in _STREAMS
 
-    def encode_converse_response(self, response: ConverseResponse, asked: ReplyContext) -> Payload:
-        piece = plain.told(response)
-        request = asked_for(ConverseRequest, asked)
-        given, _ = _encode_given(request, asked.settings)
+    def encode_response(self, response: ConverseResponse, context: Context) -> Payload:
+        generated = generated_from(response)
+        given, _ = _encode_given(context.request_as(ConverseRequest), context.settings)
         given = {f"input_{name}": value for name, value in given.items()}
-        finish = _FINISH_REASONS.get(piece.finish_reason or "end_turn", "generated_stop")
-        completion = {"output_text": piece.text, "log_probs": None, "finish_reason": finish, "completion_id": "0"}
+        finish = _finish_reason(generated)
+        completion = {"output_text": generated.text, "log_probs": None, "finish_reason": finish, "completion_id": "0"}
         return write({"responses": [{**given, "completions": [completion]}]})
 
-    def chunk_encoder(self, asked: ReplyContext) -> formats.ChunkEncoder:
-        request_id = asked.request_id or ""
-        return plain.PieceEncoder(
+    def stream_encoder(self, context: Context) -> ChunkEncoder:
+        request_id = context.request_id or ""
+        return PieceEncoder(
             lambda piece: encode_sse({"request_id": request_id, "text": piece}),
-            lambda piece: DONE,
-            lambda error: encode_sse(plain.failed(error, _error_body)[1].json()),
+            lambda generated: DONE,
+            lambda error: encode_sse(_encode_error(error)[1].json()),
         )
-
-    def encode_error(self, error: AwsllmError) -> tuple[int, Payload]:
-        return plain.failed(error, _error_body)
 
 
 def _creates(settings: Settings) -> bool:
@@ -125,8 +146,8 @@ def _encode_given(request: ConverseRequest, settings: Settings) -> tuple[JsonObj
     """The prompt or the messages, and where the answer shall stop."""
     if not _creates(settings):
         return {"messages": _encode_messages(request)}, request.inference_config.stop_sequences
-    prompt = text.prompt(request, settings)
-    return {"text": prompt.text}, prompt.all_stops
+    prompt = encode_prompt(request, settings)
+    return {"text": prompt.text}, prompt.stops
 
 
 def _encode_messages(request: ConverseRequest) -> list[JsonObject]:
@@ -152,8 +173,8 @@ def _decode_chat(model: str, data: JsonObject, config: InferenceConfig, extra: J
 
 
 def _decode(wire: JsonObject) -> Generated:
-    responses = structures(wire, "responses", lambda response: response)
-    completions = structures(responses[0], "completions", lambda completion: completion) if responses else ()
+    responses = objects(wire, "responses")
+    completions = objects(responses[0], "completions") if responses else ()
     if not completions:
         raise MalformedError("must hold an answer", "responses")
     answer = required(completions[0], "output_text", str)
@@ -161,64 +182,57 @@ def _decode(wire: JsonObject) -> Generated:
 
 
 def _decode_chunk(chunk: JsonObject) -> Generated | None:
-    """A chunk; or a whole answer, from a container that does not stream."""
+    """A chunk; or a whole answer, from a server that does not stream."""
     if "responses" in chunk:
-        return plain.ended(_decode(chunk))
+        return with_finish_reason(_decode(chunk))
     piece, reason = optional(chunk, "text", str), _stop_reason(chunk.get("finish_reason"))
     return None if piece is None and reason is None else Generated(piece or "", reason)
 
 
 # --- lyra ------------------------------------------------------------------------------------------------------------
 
-_LYRA_NAMES = Names(max_tokens="n_tokens", temperature="temperature", top_p="p", stop_sequences="stop_words")
+_LYRA_NAMES = ConfigNames(max_tokens="n_tokens", temperature="temperature", top_p="p", stop_sequences="stop_words")
 
 
-class Lyra(Format):
-    name = "lyra"
+class LyraChat(Unstreamed):
     title = "the format of LightOn's lyra"
-    serves = frozenset(("converse",))
 
-    def warnings(self, request: ConverseRequest | EmbedRequest, settings: Settings) -> tuple[str, ...]:
-        return text.warnings(request) if isinstance(request, ConverseRequest) else ()
+    def warnings(self, request: ConverseRequest, settings: Settings) -> tuple[str, ...]:
+        return text_warnings(request)
 
-    def encode_converse(self, request: ConverseRequest, settings: Settings, *, stream: bool) -> Payload:
+    def encode_request(self, request: ConverseRequest, settings: Settings, *, stream: bool = False) -> Payload:
         if stream:
-            raise self.unsupported("converse_stream")
+            raise self.no_stream()
         config = request.inference_config
-        text.check(request, self)
-        prompt = text.prompt(request, settings)
-        members = _LYRA_NAMES.encode(config, prompt.all_stops)
+        check_request(request, self.title)
+        prompt = encode_prompt(request, settings)
+        members = _LYRA_NAMES.encode(config, prompt.stops)
         if config.temperature == 0:
             members |= {"mode": "greedy", "temperature": None}
         elif config.top_p is not None:
             members["mode"] = "nucleus"
         return write({"text": prompt.text, "params": without_none(members, request.extra)})
 
-    def decode_converse(self, payload: Payload, context: ReplyContext) -> ConverseResponse:
+    def decode_response(self, payload: Payload, context: Context) -> ConverseResponse:
         wire = read_object(payload, context)
         with reply_of(self.title, context):
-            return text.response(_decode_lyra(wire), context)
+            return response_of(_decode_lyra(wire), context)
 
-    def decode_request(self, model: str, payload: Payload, settings: Settings) -> tuple[Asked, bool]:
+    def decode_request(self, model: str, payload: Payload, settings: Settings) -> tuple[ConverseRequest, bool]:
         wire = read_body(payload)
         params = optional(wire, "params", dict) or {}
         mode = optional(params, "mode", str)
         config = _LYRA_NAMES.decode({**params, "temperature": 0} if mode == "greedy" else params)
-        extra = plain.beyond(params, _LYRA_NAMES.all | {"mode"})
-        return text.read_prompt(model, required(wire, "text", str), settings, config, extra), False
+        extra = unknown_members(params, _LYRA_NAMES.all | {"mode"})
+        return decode_prompt(model, required(wire, "text", str), settings, config, extra), False
 
-    def encode_converse_response(self, response: ConverseResponse, asked: ReplyContext) -> Payload:
-        piece = plain.told(response)
-        prompt = text.prompt(asked_for(ConverseRequest, asked), asked.settings).text
-        finish = _FINISH_REASONS.get(piece.finish_reason or "end_turn", "generated_stop")
-        cost = _encode_cost(piece.usage)
-        metadata = {"finish_reason": finish} if cost is None else {"cost": cost, "finish_reason": finish}
-        completion = {"output_text": piece.text, "execution_metadata": metadata}
+    def encode_response(self, response: ConverseResponse, context: Context) -> Payload:
+        generated = generated_from(response)
+        prompt = encode_prompt(context.request_as(ConverseRequest), context.settings).text
+        metadata = without_none({"cost": _encode_cost(generated.usage), "finish_reason": _finish_reason(generated)})
+        completion = {"output_text": generated.text, "execution_metadata": metadata}
         output = {"input_text": prompt, "completions": [completion]}
-        return write({"request_id": asked.request_id or "", "outputs": [[output]]})
-
-    def encode_error(self, error: AwsllmError) -> tuple[int, Payload]:
-        return plain.failed(error, _error_body)
+        return write({"request_id": context.request_id or "", "outputs": [[output]]})
 
 
 def _encode_cost(usage: Usage) -> JsonObject | None:
@@ -229,12 +243,10 @@ def _encode_cost(usage: Usage) -> JsonObject | None:
 
 
 def _decode_lyra(wire: JsonObject) -> Generated:
-    output = wire.get("outputs")
-    while isinstance(output, list) and output:
-        output = output[0]
+    output = first_of(wire.get("outputs"))
     if not isinstance(output, dict):
         raise MalformedError("must hold an answer", "outputs")
-    completions = structures(output, "completions", lambda completion: completion)
+    completions = objects(output, "completions")
     if not completions:
         raise MalformedError("must hold an answer", "outputs.completions")
     metadata = optional(completions[0], "execution_metadata", dict) or {}
@@ -254,4 +266,11 @@ def _decode_cost(cost: JsonObject) -> Usage:
     )
 
 
-FORMATS: tuple[Format, ...] = (LightOn(), Lyra())
+# --- the bodies ------------------------------------------------------------------------------------------------------
+
+_LIGHTON, _LYRA = LightOnChat(), LyraChat()
+
+BODIES: tuple[Body, ...] = (
+    Body("lighton", _LIGHTON.title, _LIGHTON.decode_request, _encode_error, chat=_LIGHTON),
+    Body("lyra", _LYRA.title, _LYRA.decode_request, _encode_error, chat=_LYRA),
+)

@@ -13,9 +13,7 @@ documentation of 0.27 to 0.34.)
 
 from __future__ import annotations
 
-from typing import ClassVar
-
-import msgspec
+from typing import Any
 
 from awsllm.errors import AwsllmError, ContextWindowError, ModelNotReadyError, RequestError, ThrottlingError
 from awsllm.types import (
@@ -24,85 +22,137 @@ from awsllm.types import (
     EmbedRequest,
     EmbedResponse,
     JsonObject,
+    Request,
     Usage,
 )
-from awsllm.wire.body import ChunkDecoder, ChunkEncoder, Payload, Settings
-from awsllm.wire.endpoint.format import Asked, Format, ReplyContext
-from awsllm.wire.payloads import asked_for, read_body, read_reply, reply_of, write
-from awsllm.wire.reading import MalformedError, optional, required, strings, without_none
-from awsllm.wire.text import generated as text
+from awsllm.wire.body import Body, ChunkDecoder, ChunkEncoder, Context, Payload, Settings
+from awsllm.wire.framing import encode_line, encode_sse
+from awsllm.wire.payloads import read_body, read_reply, write
+from awsllm.wire.reading import optional, required, unknown_members, without_none
+from awsllm.wire.text.errors import error_message
+from awsllm.wire.text.generated import decode_generated, response_text
+from awsllm.wire.text.request import (
+    check_request,
+    decode_prompt,
+    decode_sampling,
+    encode_prompt,
+    encode_sampling,
+    limit_warnings,
+    text_warnings,
+    token_limit,
+)
+from awsllm.wire.text.stops import FINISH_REASONS
 from awsllm.wire.text.tokens import TokenDecoder, TokenEncoder
+from awsllm.wire.vectors import check_dimensions, embed_response, embed_warnings, read_texts, read_vectors
 
+_TITLE = "LMI's schema"
 _PARAMETERS = frozenset(("max_new_tokens", "do_sample", "temperature", "top_p", "stop_sequences", "return_full_text"))
-_STOPPED = {"end_turn": "eos_token", "max_tokens": "length", "stop_sequence": "stop_sequence"}
 
 
-class LargeModelInference(Format):
-    name: ClassVar[str] = "lmi"
-    title: ClassVar[str] = "LMI's schema"
-    serves: ClassVar[frozenset[str]] = frozenset(("converse", "converse_stream", "embed"))
+# --- text ------------------------------------------------------------------------------------------------------------
 
-    def warnings(self, request: ConverseRequest | EmbedRequest, settings: Settings) -> tuple[str, ...]:
-        if isinstance(request, EmbedRequest):
-            return text.embed_warnings(request)
-        return (*text.warnings(request), *text.limit_warnings(request))
 
-    def encode_converse(self, request: ConverseRequest, settings: Settings, *, stream: bool) -> Payload:
-        text.check(request, self)
-        prompt = text.prompt(request, settings)
+class LmiChat:
+    streams = True
+
+    def warnings(self, request: ConverseRequest, settings: Settings) -> tuple[str, ...]:
+        return (*text_warnings(request), *limit_warnings(request))
+
+    def encode_request(self, request: ConverseRequest, settings: Settings, *, stream: bool = False) -> Payload:
+        check_request(request, _TITLE)
+        prompt = encode_prompt(request, settings)
         config = request.inference_config
         parameters = {
-            "max_new_tokens": text.DEFAULT_MAX_TOKENS if config.max_tokens is None else config.max_tokens,
-            **text.sampling(config),
-            "stop_sequences": [*prompt.stops, *prompt.ends] or None,
+            "max_new_tokens": token_limit(config),
+            **encode_sampling(config),
+            "stop_sequences": list(prompt.stops) or None,
             "return_full_text": False,
             "details": True,
         }
-        body = {"inputs": prompt.text, "parameters": without_none(parameters, request.extra), "stream": stream}
-        return write(body)
+        return write({"inputs": prompt.text, "parameters": without_none(parameters, request.extra), "stream": stream})
 
-    def decode_converse(self, payload: Payload, context: ReplyContext) -> ConverseResponse:
-        wire = read_reply(payload, context)
-        with reply_of(self.title, context):
-            found = text.read_generated(wire)
-        return text.response(found, context)
+    def decode_response(self, payload: Payload, context: Context) -> ConverseResponse:
+        return decode_generated(payload, context, _TITLE)
 
-    def chunk_decoder(self, context: ReplyContext) -> ChunkDecoder:
+    def stream_decoder(self, context: Context) -> ChunkDecoder:
         return TokenDecoder(context)
 
-    def encode_embed(self, request: EmbedRequest, settings: Settings) -> Payload:
-        text.embed_warnings(request)
-        return write({"inputs": list(request.texts), **(request.extra or {})})
-
-    def decode_embed(self, payload: Payload, context: ReplyContext) -> EmbedResponse:
-        return text.embeddings(read_reply(payload, context), context, self.title)
-
-    def decode_request(self, model: str, payload: Payload, settings: Settings) -> tuple[Asked, bool]:
+    def decode_request(self, model: str, payload: Payload, settings: Settings) -> tuple[ConverseRequest, bool]:
         wire = read_body(payload)
-        if settings.task and "parameters" not in wire:
-            return _decode_embed_request(model, wire), False
         inputs = required(wire, "inputs", str)
         parameters = optional(wire, "parameters", dict) or {}
-        config = text.read_sampling(parameters, limit="max_new_tokens", stop="stop_sequences")
-        extra = {name: value for name, value in parameters.items() if name not in _PARAMETERS}
-        request = text.read_prompt(model, inputs, settings, config, extra or None)
+        config = decode_sampling(parameters, limit="max_new_tokens", stop="stop_sequences")
+        request = decode_prompt(model, inputs, settings, config, unknown_members(parameters, _PARAMETERS))
         return request, bool(optional(wire, "stream", bool))
 
-    def encode_converse_response(self, response: ConverseResponse, asked: ReplyContext) -> Payload:
-        wire: JsonObject = {"generated_text": text.answer_text(response)}
-        if (asked_for(ConverseRequest, asked).extra or {}).get("details"):
+    def encode_response(self, response: ConverseResponse, context: Context) -> Payload:
+        wire: JsonObject = {"generated_text": response_text(response)}
+        if (context.request_as(ConverseRequest).extra or {}).get("details"):
             wire["details"] = {**_details(response.stop_reason or "end_turn", response.usage), "tokens": []}
-        return write([wire] if asked.settings.is_list else wire)
+        return write([wire] if context.settings.is_list else wire)
 
-    def chunk_encoder(self, asked: ReplyContext) -> ChunkEncoder:
-        return _Tokens(asked)
+    def stream_encoder(self, context: Context) -> ChunkEncoder:
+        return _LmiEncoder(context)
 
-    def encode_embed_response(self, response: EmbedResponse, asked: ReplyContext) -> Payload:
+
+def _details(reason: str, usage: Usage) -> JsonObject:
+    finish = FINISH_REASONS.get(reason, reason)
+    return {"finish_reason": finish, "generated_tokens": usage.output_tokens, "inputs": None}
+
+
+class _LmiEncoder(TokenEncoder):
+    """Lines of JSON, or server-sent events where the deployment says so."""
+
+    def failure(self, error: AwsllmError) -> bytes:
+        token = {"id": -1, "text": "", "log_prob": -1, "special_token": True}
+        return self._line({"token": token, "generated_text": "", "details": _details("error", Usage())})
+
+    def _token(self, place: int, piece: str, *, special: bool) -> JsonObject:
+        token = {"id": place, "text": piece, "log_prob": 0.0}
+        return {"token": {**token, "special_token": True} if special else token}
+
+    def _details(self, reason: str, usage: Usage) -> JsonObject:
+        return _details(reason, usage)
+
+    def _line(self, value: JsonObject) -> bytes:
+        return encode_line(value) if self._context.settings.framing == "jsonlines" else encode_sse(value)
+
+
+# --- vectors ---------------------------------------------------------------------------------------------------------
+
+
+class LmiEmbed:
+    max_texts = None
+
+    def warnings(self, request: EmbedRequest, settings: Settings) -> tuple[str, ...]:
+        return embed_warnings(request)
+
+    def encode_request(self, request: EmbedRequest, settings: Settings) -> Payload:
+        check_dimensions(request, _TITLE)
+        return write({"inputs": list(request.texts), **(request.extra or {})})
+
+    def decode_response(self, payload: Payload, context: Context) -> EmbedResponse:
+        wire = read_reply(payload, context)
+        return embed_response(read_vectors(wire, context, _TITLE), context, wire)
+
+    def decode_request(self, model: str, payload: Payload, settings: Settings) -> EmbedRequest:
+        wire = read_body(payload)
+        return EmbedRequest(
+            model=model, texts=read_texts(wire, "inputs"), extra=unknown_members(wire, frozenset(("inputs",)))
+        )
+
+    def encode_response(self, response: EmbedResponse, context: Context) -> Payload:
         return write(response.vectors)
 
-    def encode_error(self, error: AwsllmError) -> tuple[int, Payload]:
-        status = next(status for kind, status in _STATUSES if isinstance(error, kind))
-        return status, write({"error": text.too_long(error), "code": status})
+
+_CHAT, _EMBED = LmiChat(), LmiEmbed()
+
+
+def _read(model: str, payload: Payload, settings: Settings) -> tuple[Request[Any], bool]:
+    """A deployment with a task embeds, but for a body that has ``parameters``."""
+    if settings.task and "parameters" not in read_body(payload):
+        return _EMBED.decode_request(model, payload, settings), False
+    return _CHAT.decode_request(model, payload, settings)
 
 
 _STATUSES: tuple[tuple[type[AwsllmError], int], ...] = (  # the first class that fits
@@ -114,41 +164,9 @@ _STATUSES: tuple[tuple[type[AwsllmError], int], ...] = (  # the first class that
 )
 
 
-def _decode_embed_request(model: str, wire: JsonObject) -> EmbedRequest:
-    single = wire.get("inputs")
-    texts = (single,) if isinstance(single, str) else strings(wire, "inputs")
-    if not texts:
-        raise MalformedError("must be a text or a list of texts", "inputs")
-    extra = {name: value for name, value in wire.items() if name != "inputs"}
-    return EmbedRequest(model=model, texts=texts, extra=extra or None)
+def _encode_error(error: AwsllmError) -> tuple[int, Payload]:
+    status = next(status for kind, status in _STATUSES if isinstance(error, kind))
+    return status, write({"error": error_message(error), "code": status})
 
 
-def _details(reason: str, usage: Usage) -> JsonObject:
-    return {
-        "finish_reason": _STOPPED.get(reason, reason),
-        "generated_tokens": usage.output_tokens,
-        "inputs": None,
-    }
-
-
-class _Tokens(TokenEncoder):
-    """Lines of JSON, or server-sent events where the deployment says so."""
-
-    def failure(self, error: AwsllmError) -> bytes:
-        token = {"id": -1, "text": "", "log_prob": -1, "special_token": True}
-        details = {"finish_reason": "error", "generated_tokens": None, "inputs": None}
-        return self._line({"token": token, "generated_text": "", "details": details})
-
-    def _token(self, place: int, piece: str, *, special: bool) -> JsonObject:
-        token = {"id": place, "text": piece, "log_prob": 0.0}
-        return {"token": {**token, "special_token": True} if special else token}
-
-    def _details(self, reason: str, usage: Usage) -> JsonObject:
-        return _details(reason, usage)
-
-    def _line(self, value: JsonObject) -> bytes:
-        line = msgspec.json.encode(value)
-        return line + b"\n" if self._asked.settings.framing == "jsonlines" else b"data: " + line + b"\n\n"
-
-
-FORMATS: tuple[Format, ...] = (LargeModelInference(),)
+BODIES: tuple[Body, ...] = (Body("lmi", _TITLE, _read, _encode_error, chat=_CHAT, embed=_EMBED),)

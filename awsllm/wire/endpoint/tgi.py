@@ -12,7 +12,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
 
 import msgspec
 
@@ -26,91 +25,80 @@ from awsllm.errors import (
 from awsllm.types import (
     ConverseRequest,
     ConverseResponse,
-    EmbedRequest,
     JsonObject,
     JsonSchema,
     OutputConfig,
     Usage,
 )
-from awsllm.wire.body import ChunkDecoder, ChunkEncoder, Payload, Settings
-from awsllm.wire.endpoint.format import Asked, Format, ReplyContext
-from awsllm.wire.payloads import asked_for, read_body, read_reply, reply_of, write
-from awsllm.wire.reading import optional, required, without_none
-from awsllm.wire.text import generated as text
+from awsllm.wire.body import JSON, Body, ChunkDecoder, ChunkEncoder, Context, Payload, Settings
+from awsllm.wire.payloads import read_body, write
+from awsllm.wire.reading import optional, required, unknown_members, without_none
+from awsllm.wire.text.generated import decode_generated, stop_text, stopped_text
+from awsllm.wire.text.request import (
+    check_request,
+    decode_prompt,
+    decode_sampling,
+    encode_prompt,
+    encode_sampling,
+    limit_warnings,
+    text_warnings,
+    token_limit,
+)
+from awsllm.wire.text.stops import FINISH_REASONS
 from awsllm.wire.text.tokens import TokenDecoder, TokenEncoder
 
-STREAM = "text/event-stream"
-
+_TITLE = "TGI's generate API"
+_STREAM = "text/event-stream"
 _PARAMETERS = frozenset(("max_new_tokens", "do_sample", "temperature", "top_p", "stop", "grammar", "return_full_text"))
 _MAX_STOPS = 4
-_STOPPED = {"end_turn": "eos_token", "max_tokens": "length", "stop_sequence": "stop_sequence"}
 
 
-class TextGenerationInference(Format):
-    name: ClassVar[str] = "tgi"
-    title: ClassVar[str] = "TGI's generate API"
-    serves: ClassVar[frozenset[str]] = frozenset(("converse", "converse_stream"))
-    json_schema: ClassVar[bool] = True
+class TgiChat:
+    streams = True
 
-    def warnings(self, request: ConverseRequest | EmbedRequest, settings: Settings) -> tuple[str, ...]:
-        if isinstance(request, EmbedRequest):
-            return ()
-        return (*text.warnings(request), *text.limit_warnings(request))
+    def warnings(self, request: ConverseRequest, settings: Settings) -> tuple[str, ...]:
+        return (*text_warnings(request), *limit_warnings(request))
 
-    def encode_converse(self, request: ConverseRequest, settings: Settings, *, stream: bool) -> Payload:
-        text.check(request, self)
-        prompt = text.prompt(request, settings)
+    def encode_request(self, request: ConverseRequest, settings: Settings, *, stream: bool = False) -> Payload:
+        check_request(request, _TITLE, json_schema=True)
+        prompt = encode_prompt(request, settings)
         config = request.inference_config
         parameters = {
-            "max_new_tokens": text.DEFAULT_MAX_TOKENS if config.max_tokens is None else config.max_tokens,
-            **text.sampling(config),
-            "stop": [*prompt.stops, *prompt.ends][:_MAX_STOPS] or None,  # the server takes four; the rest is cut here
+            "max_new_tokens": token_limit(config),
+            **encode_sampling(config),
+            "stop": list(prompt.stops[:_MAX_STOPS])
+            or None,  # the server takes four; at the rest the answer is cut here
             "grammar": _encode_grammar(request.output_config),
             "return_full_text": False,
             "details": True,
         }
         body = {"inputs": prompt.text, "parameters": without_none(parameters, request.extra), "stream": stream}
-        return Payload(msgspec.json.encode(body), accept=STREAM if stream else "application/json")
+        return Payload(msgspec.json.encode(body), accept=_STREAM if stream else JSON)
 
-    def decode_converse(self, payload: Payload, context: ReplyContext) -> ConverseResponse:
-        wire = read_reply(payload, context)
-        with reply_of(self.title, context):
-            found = text.read_generated(wire)
-        return text.response(found, context)
+    def decode_response(self, payload: Payload, context: Context) -> ConverseResponse:
+        return decode_generated(payload, context, _TITLE)
 
-    def chunk_decoder(self, context: ReplyContext) -> ChunkDecoder:
+    def stream_decoder(self, context: Context) -> ChunkDecoder:
         return TokenDecoder(context)
 
-    def decode_request(self, model: str, payload: Payload, settings: Settings) -> tuple[Asked, bool]:
+    def decode_request(self, model: str, payload: Payload, settings: Settings) -> tuple[ConverseRequest, bool]:
         wire = read_body(payload)
         inputs = required(wire, "inputs", str)
         parameters = optional(wire, "parameters", dict) or {}
-        config = text.read_sampling(parameters, limit="max_new_tokens", stop="stop")
-        request = text.read_prompt(model, inputs, settings, config)
-        request = msgspec.structs.replace(
-            request,
-            extra={name: value for name, value in parameters.items() if name not in _PARAMETERS} or None,
-            output_config=_decode_grammar(optional(parameters, "grammar", dict)),
-        )
-        return request, bool(optional(wire, "stream", bool))
+        config = decode_sampling(parameters, limit="max_new_tokens", stop="stop")
+        request = decode_prompt(model, inputs, settings, config, unknown_members(parameters, _PARAMETERS))
+        grammar = _decode_grammar(optional(parameters, "grammar", dict))
+        return msgspec.structs.replace(request, output_config=grammar), bool(optional(wire, "stream", bool))
 
-    def encode_converse_response(self, response: ConverseResponse, asked: ReplyContext) -> Payload:
-        wire: JsonObject = {"generated_text": text.ended_text(response, asked)}
-        if _wants_details(asked):
-            wire["details"] = {
-                **_ending(response.stop_reason or "end_turn", response.usage),
-                "seed": None,
-                "prefill": [],
-                "tokens": [],
-            }
+    def encode_response(self, response: ConverseResponse, context: Context) -> Payload:
+        wire: JsonObject = {"generated_text": stopped_text(response, context)}
+        if (context.request_as(ConverseRequest).extra or {}).get("details"):
+            ending = _ending(response.stop_reason or "end_turn", response.usage)
+            wire["details"] = {**ending, "seed": None, "prefill": [], "tokens": []}
         return write([wire])
 
-    def chunk_encoder(self, asked: ReplyContext) -> ChunkEncoder:
-        return _Tokens(asked)
-
-    def encode_error(self, error: AwsllmError) -> tuple[int, Payload]:
-        status, wire = _error(error)
-        return status, write(wire)
+    def stream_encoder(self, context: Context) -> ChunkEncoder:
+        return _TgiEncoder(context)
 
 
 def _encode_grammar(config: OutputConfig | None) -> JsonObject | None:
@@ -124,22 +112,18 @@ def _decode_grammar(grammar: JsonObject | None) -> OutputConfig | None:
     return OutputConfig(json_schema=JsonSchema(required(grammar, "value", dict)))
 
 
-def _wants_details(asked: ReplyContext) -> bool:
-    return bool((asked_for(ConverseRequest, asked).extra or {}).get("details"))
-
-
 def _ending(reason: str, usage: Usage) -> JsonObject:
-    return {"finish_reason": _STOPPED.get(reason, reason), "generated_tokens": usage.output_tokens}
+    return {"finish_reason": FINISH_REASONS.get(reason, reason), "generated_tokens": usage.output_tokens}
 
 
-class _Tokens(TokenEncoder):
+class _TgiEncoder(TokenEncoder):
     """The end of a turn is a special token of its own, as a model's is."""
 
     def failure(self, error: AwsllmError) -> bytes:
-        return self._line(_error(error)[1])
+        return self._line(_error_of(error)[1])
 
     def _ending(self, reason: str) -> str | None:
-        return "" if reason == "end_turn" else text.ended_by(reason, self._asked) or None
+        return "" if reason == "end_turn" else stop_text(reason, self._context) or None
 
     def _between(self, token: JsonObject) -> JsonObject:
         return {**token, "generated_text": None, "details": None}
@@ -164,7 +148,7 @@ _ERRORS: Mapping[type[AwsllmError], tuple[int, str]] = {  # the first class that
 }
 
 
-def _error(error: AwsllmError) -> tuple[int, JsonObject]:
+def _error_of(error: AwsllmError) -> tuple[int, JsonObject]:
     status, kind = next(row for cls, row in _ERRORS.items() if isinstance(error, cls))
     message = error.message
     if isinstance(error, ContextWindowError):
@@ -172,4 +156,11 @@ def _error(error: AwsllmError) -> tuple[int, JsonObject]:
     return status, {"error": message, "error_type": kind}
 
 
-FORMATS: tuple[Format, ...] = (TextGenerationInference(),)
+def _encode_error(error: AwsllmError) -> tuple[int, Payload]:
+    status, wire = _error_of(error)
+    return status, write(wire)
+
+
+_CHAT = TgiChat()
+
+BODIES: tuple[Body, ...] = (Body("tgi", _TITLE, _CHAT.decode_request, _encode_error, chat=_CHAT),)

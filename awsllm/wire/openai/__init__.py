@@ -1,36 +1,18 @@
-"""The OpenAI chat format of SageMaker containers: requests in ``openai_request``, answers in ``openai_reply``, both as
-a ``Format`` in ``openai_format``."""
+"""The OpenAI dialect: chat completions and embeddings. ``request``, ``response`` and ``stream`` map between neutral
+values and JSON, ``embeddings`` and ``errors`` likewise; ``body`` makes a body of them, over payloads."""
 
-from awsllm.wire.openai.body import FORMATS, OpenAI
+from awsllm.wire.openai.errors import encode_error
 from awsllm.wire.openai.request import decode_request, encode_request, warnings
-from awsllm.wire.openai.response import (
-    ChunkDecoder,
-    ChunkEncoder,
-    decode_embed_request,
-    decode_embed_response,
-    decode_response,
-    decode_usage,
-    embed_warnings,
-    encode_embed_request,
-    encode_embed_response,
-    encode_error,
-    encode_response,
-    encode_usage,
-)
+from awsllm.wire.openai.response import decode_response, decode_usage, encode_response, encode_usage
+from awsllm.wire.openai.stream import CompletionDecoder, CompletionEncoder, FramedCompletion
 
 __all__ = [
-    "FORMATS",
-    "ChunkDecoder",
-    "ChunkEncoder",
-    "OpenAI",
-    "decode_embed_request",
-    "decode_embed_response",
+    "CompletionDecoder",
+    "CompletionEncoder",
+    "FramedCompletion",
     "decode_request",
     "decode_response",
     "decode_usage",
-    "embed_warnings",
-    "encode_embed_request",
-    "encode_embed_response",
     "encode_error",
     "encode_request",
     "encode_response",

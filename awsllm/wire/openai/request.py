@@ -1,11 +1,11 @@
-"""Requests in the OpenAI Chat Completions format, as the vLLM, SGLang, TGI and LMI containers take it; both directions.
+"""Requests in the OpenAI Chat Completions format, as vLLM, SGLang, TGI and LMI take it; both directions.
 
 A Converse turn and an OpenAI message differ in grain. A user turn may hold several tool results; OpenAI has one message
 with the role ``tool`` for each, and they must stand right behind the calls, so they are written first and the rest of
 the turn follows as a user message. Reading gathers them again. Text is written as a string where a turn is one text,
 else as parts. Thinking goes into ``reasoning_content``, tool calls into ``tool_calls``.
 
-What has no place in the format and changes what is asked (video, a guardrail, a PDF) raises ``UnsupportedError``; what
+What has no place in the format and changes the answer (video, a guardrail, a PDF) raises ``UnsupportedError``; what
 only tunes it is named by ``warnings``. ``extra`` is merged into the body as it is.
 """
 
@@ -27,12 +27,9 @@ from awsllm.types import (
     ContentBlock,
     ConverseRequest,
     Document,
-    DocumentContent,
-    DocumentText,
     GuardContent,
     Image,
     InferenceConfig,
-    Json,
     JsonObject,
     JsonSchema,
     JsonValue,
@@ -55,9 +52,9 @@ from awsllm.types import (
     Unknown,
     Video,
 )
-from awsllm.wire.reading import MalformedError, optional, required, strings, structures, without_none
+from awsllm.wire.reading import MalformedError, objects, optional, required, strings, structures, without_none
+from awsllm.wire.text.blocks import block_text, result_item_text
 
-_TEXT_FORMATS = frozenset(("txt", "md", "csv", "html"))
 _SCHEMA_NAME = "answer"  # the format demands a name where Converse has none
 _MIME_FORMATS = {"jpg": "jpeg"}
 
@@ -68,7 +65,8 @@ _MIME_FORMATS = {"jpg": "jpeg"}
 def encode_request(request: ConverseRequest, *, stream: bool = False) -> JsonObject:
     """The body of one chat completion. Raises ``UnsupportedError`` for what the format cannot express.
 
-    ``model`` is empty: an endpoint serves one model, and vLLM refuses names it does not serve (``extra`` may name one).
+    ``model`` is empty: who serves one model needs no name, and vLLM refuses names it does not serve (``extra`` may
+    name one).
     """
     _check_expressible(request)
     config = request.inference_config
@@ -91,9 +89,9 @@ def encode_request(request: ConverseRequest, *, stream: bool = False) -> JsonObj
 
 def _check_expressible(request: ConverseRequest) -> None:
     if request.guardrail_config is not None:
-        raise UnsupportedError("a SageMaker endpoint has no guardrails; only bedrock: models do")
+        raise UnsupportedError("guardrails: the OpenAI chat format has no place for them")
     if request.prompt_variables is not None:
-        raise UnsupportedError("a SageMaker endpoint has no stored prompts; only bedrock: does")
+        raise UnsupportedError("prompt variables: the OpenAI chat format has no place for stored prompts")
     if (request.extra or {}).get("n", 1) != 1:
         raise UnsupportedError("n: a response holds one answer; make several calls for several")
 
@@ -113,9 +111,11 @@ def _encode_tool(tool: Tool) -> JsonObject:
             members = {"name": name, "description": description, "parameters": input_schema, "strict": strict}
             return {"type": "function", "function": without_none(members)}
         case SystemTool(name):
-            raise UnsupportedError(f"the tool {name!r} runs on Bedrock; a SageMaker endpoint has no such tools")
+            raise UnsupportedError(
+                f"the tool {name!r}: the OpenAI chat format has no tools that the service itself runs"
+            )
         case CachePoint() | Unknown():
-            raise UnsupportedError("a tool of this kind cannot be sent to a SageMaker endpoint")
+            raise _unsupported("a tool of this kind")
         case _:
             assert_never(tool)
 
@@ -194,12 +194,10 @@ def _encode_part(block: ContentBlock) -> list[JsonObject]:
             return [{"type": "image_url", "image_url": {"url": _data_url("image", block)}}]
         case Audio():
             return [{"type": "input_audio", "input_audio": {"data": _base64(block), "format": block.format}}]
-        case Document():
-            return [_text(_document_text(block))]
-        case SearchResult():
-            return [_text(_search_result_text(block))]
-        case Citations(content=content):
-            return [_text(item.text) for item in content if isinstance(item, Text)]
+        case Document() | SearchResult():
+            return [_text(block_text(block))]
+        case Citations():
+            return [_text(text)] if (text := block_text(block)) else []
         case CachePoint() | Reasoning():  # an assistant's thinking is written beside its content
             return []
         case Unknown(tag):
@@ -213,15 +211,9 @@ def _encode_part(block: ContentBlock) -> list[JsonObject]:
 
 
 def _encode_result(item: ToolResultContent) -> list[JsonObject]:
-    match item:
-        case Json(value=value):
-            return [_text(msgspec.json.encode(value).decode())]
-        case Image() | Video():
-            raise _unsupported(f"{type(item).__name__} in a tool result")
-        case Text() | Document() | SearchResult() | Unknown():
-            return _encode_part(item)
-        case _:
-            assert_never(item)
+    if isinstance(item, (Image, Video)):
+        raise _unsupported(f"{type(item).__name__} in a tool result")
+    return [_text(result_item_text(item))]
 
 
 def _joined(parts: Sequence[JsonObject]) -> JsonValue:
@@ -244,61 +236,28 @@ def _base64(block: Image | Audio) -> str:
         case Bytes(data):
             return b64encode(data).decode()
         case S3Location(uri):
-            raise UnsupportedError(f"{uri}: a SageMaker endpoint takes media as bytes, not from S3")
+            raise UnsupportedError(f"{uri}: the OpenAI chat format takes media as bytes, not from S3")
         case Unknown(tag):
             raise _unsupported(f"media source {tag!r}")
         case _:
             assert_never(block.source)
 
 
-def _document_text(block: Document) -> str:
-    """A document as text, marked with its name so that the model can tell it from the question."""
-    inner = document_body(block)
-    context = f"{block.context}\n\n" if block.context else ""
-    return f'<document name="{block.name}">\n{context}{inner}\n</document>'
-
-
-def document_body(block: Document) -> str:
-    match block.source:
-        case DocumentText(text):
-            return text
-        case DocumentContent(chunks):
-            return "\n\n".join(chunks)
-        case Bytes(data):
-            if block.format not in _TEXT_FORMATS:
-                raise UnsupportedError(
-                    f"document {block.name!r}: a SageMaker endpoint takes documents as text; extract the text of this "
-                    f"{block.format or 'document'} first, or ask a bedrock: model"
-                )
-            return data.decode("utf-8", "replace")
-        case S3Location(uri):
-            raise UnsupportedError(f"{uri}: a SageMaker endpoint does not read documents from S3")
-        case Unknown(tag):
-            raise _unsupported(f"document source {tag!r}")
-        case _:
-            assert_never(block.source)
-
-
-def _search_result_text(block: SearchResult) -> str:
-    texts = "\n\n".join(block.content)
-    return f'<search_result source="{block.source}" title="{block.title}">\n{texts}\n</search_result>'
-
-
 def _unsupported(what: str) -> UnsupportedError:
-    return UnsupportedError(f"{what} cannot be sent to a SageMaker endpoint in the OpenAI chat format")
+    return UnsupportedError(f"{what} cannot be sent in the OpenAI chat format")
 
 
 # --- what could not be honoured --------------------------------------------------------------------------------------
 
 _KNOBS = {
-    "performance_config": "performance_config: an endpoint's latency is its instances'",
-    "service_tier": "service_tier: an endpoint has none",
-    "request_metadata": "request_metadata: an endpoint keeps no invocation log to put it in",
+    "performance_config": "performance_config: the format has no such setting",
+    "service_tier": "service_tier: the format has no such setting",
+    "request_metadata": "request_metadata: the format has no place for it",
     "additional_model_response_field_paths": "additional_model_response_field_paths: see response.raw instead",
 }
-_CACHE_POINTS = "cache points: a container decides by itself what it caches"
-_SIGNATURES = "thinking signatures and redacted thinking mean nothing to a container and were left out"
-_CITATIONS = "citations: a container gives none; documents and cited passages were sent as text"
+_CACHE_POINTS = "cache points: the model's server decides by itself what it caches"
+_SIGNATURES = "thinking signatures and redacted thinking have no place in the format and were left out"
+_CITATIONS = "citations: the format has none; documents and cited passages were sent as text"
 _ERROR_STATUS = "tool results: the format cannot mark one as an error; its text was sent as it is"
 
 
@@ -336,7 +295,7 @@ def decode_request(model: str, wire: JsonObject) -> ConverseRequest:
     ``top_k``) is in ``extra``. Raises ``ValidationError`` with the path of what is malformed."""
     if optional(wire, "n", int) not in (None, 1):
         raise UnsupportedError("n: one answer a call")
-    system, messages = _decode_messages(structures(wire, "messages", _identity))
+    system, messages = _decode_messages(objects(wire, "messages"))
     choice = wire.get("tool_choice")
     extra = {name: value for name, value in wire.items() if name not in _KNOWN and value is not None}
     return ConverseRequest(
@@ -350,10 +309,6 @@ def decode_request(model: str, wire: JsonObject) -> ConverseRequest:
         extra=extra or None,
         output_config=_decode_output_config(wire),
     )
-
-
-def _identity(wire: JsonObject) -> JsonObject:
-    return wire
 
 
 def _decode_inference_config(wire: JsonObject) -> InferenceConfig:
@@ -437,7 +392,7 @@ def _decode_message(wire: JsonObject) -> tuple[str, tuple[ContentBlock, ...]]:
         case "user":
             return "user", _decode_content(wire)
         case "assistant":
-            return "assistant", decode_answer(wire)
+            return "assistant", decode_assistant(wire)
         case "tool":
             texts = tuple(block for block in _decode_content(wire) if isinstance(block, Text))
             return "user", (ToolResult(tool_use_id=required(wire, "tool_call_id", str), content=texts),)
@@ -445,7 +400,7 @@ def _decode_message(wire: JsonObject) -> tuple[str, tuple[ContentBlock, ...]]:
             raise MalformedError("must be system, developer, user, assistant or tool", "role")
 
 
-def decode_answer(wire: JsonObject) -> tuple[ContentBlock, ...]:
+def decode_assistant(wire: JsonObject) -> tuple[ContentBlock, ...]:
     """The blocks of an assistant's message: thinking, text, tool uses, each only if it is there."""
     thinking = thinking_text(wire)
     blocks: list[ContentBlock] = [Reasoning(text=thinking)] if thinking else []
@@ -462,7 +417,7 @@ def thinking_text(wire: JsonObject) -> str | None:
 def tool_calls(wire: JsonObject) -> tuple[JsonObject, ...]:
     """The tool calls of a message or delta; early TGI gives one object in place of a list."""
     calls = wire.get("tool_calls")
-    return (calls,) if isinstance(calls, dict) else structures(wire, "tool_calls", _identity)
+    return (calls,) if isinstance(calls, dict) else objects(wire, "tool_calls")
 
 
 def arguments_text(function: JsonObject) -> str:

@@ -1,0 +1,10 @@
+"""What bodies that take and give text are made of.
+
+blocks      content blocks as text: the one rendering, for other dialects and the local model too
+prompts     a conversation as one text, in the style of its model, and back
+request     what a body of a text can carry, and its knobs
+stops       where an answer's text ends
+generated   an answer that comes whole
+events      the text of an answer as stream events; streamed as ``tokens`` or as ``pieces``
+errors      how servers without a scheme report errors
+"""

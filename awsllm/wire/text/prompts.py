@@ -1,7 +1,7 @@
-"""How a conversation becomes one text, for containers that take a text; and how such a text is read back.
+"""How a conversation becomes one text, for bodies that take a text; and how such a text is read back.
 
-A model was trained on conversations written in one certain way, its *style*. The style of a deployment is told by its
-tag, or seen in the example payload of its document (``detect_style``). With no style known only a single user turn can
+A model was trained on conversations written in one certain way, its *style*. The style of a deployment is named by its
+settings, or seen in an example of what it is sent (``detect_style``). With no style known only a single user turn can
 be sent, as it is: a guess would cost quality without anybody noticing.
 
 The text never begins with a token like ``<s>`` or ``<|begin_of_text|>``: the servers add it themselves, and two of them
@@ -16,35 +16,22 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import assert_never
 
 from awsllm.errors import ConfigurationError, UnsupportedError, ValidationError
 from awsllm.types import (
     Audio,
-    CachePoint,
-    Citations,
     ContentBlock,
-    Document,
-    GuardContent,
     Image,
     Message,
-    Reasoning,
-    SearchResult,
     SystemContentBlock,
     Text,
-    ToolAddition,
-    ToolRemoval,
     ToolResult,
     ToolUse,
-    Unknown,
     Value,
-    Video,
 )
+from awsllm.wire.text.blocks import blocks_text, named
 
-FIX = (
-    "name what the deployment speaks: endpoint={'format': 'openai'} where its container takes `messages`, or its "
-    "model's prompt style by the tag awsllm:prompt"
-)
+_FIX = "name the model's prompt style (by the tag awsllm:prompt), or the format openai where it takes `messages`"
 """What to do where a conversation cannot be written as a text."""
 
 
@@ -160,23 +147,23 @@ def render(
     """The conversation as one text, and the texts at which its answer ends. An assistant turn at the end is left open,
     for the model to go on with. ``style`` None takes a single user turn. Raises ``UnsupportedError`` where the
     conversation cannot be written."""
-    told = text_of(system)
+    system_text = text_of(system)
     turns = [(message.role, text_of(message.content)) for message in messages]
     if not turns:
         raise ValidationError("messages: a conversation needs at least one turn")
     if style is None:
-        return _single(told, turns), ()
+        return _single(system_text, turns), ()
     row = _style(style)
     if row is None:
-        return "\n\n".join(filter(None, (told, *(text for _, text in turns)))), ()
-    return _render(row, told, turns), row.stop_sequences
+        return "\n\n".join(filter(None, (system_text, *(text for _, text in turns)))), ()
+    return _render(row, system_text, turns), row.stop_sequences
 
 
 def _single(system: str, turns: Sequence[tuple[str, str]]) -> str:
     if system or len(turns) > 1 or turns[0][0] != "user":
         raise UnsupportedError(
-            f"how this container's model wants a conversation as one text is not known, so only one user turn without "
-            f"a system prompt can be sent; {FIX}"
+            f"how this model wants a conversation as one text is not known, so only one user turn without a system "
+            f"prompt can be sent; {_FIX}"
         )
     return turns[0][1]
 
@@ -210,38 +197,15 @@ def _around(style: Style, role: str) -> tuple[str, str]:
         case "system" if not style.system_in_user:
             return style.system
         case _:
-            raise UnsupportedError(f"a turn with the role {role!r} cannot be written in this prompt style; {FIX}")
+            raise UnsupportedError(f"a turn with the role {role!r} cannot be written in this prompt style; {_FIX}")
 
 
 def text_of(content: Sequence[ContentBlock]) -> str:
     """The text of a turn. Raises ``UnsupportedError`` for what is no text."""
-    return "".join(map(_block_text, content))
-
-
-def _block_text(block: ContentBlock) -> str:
-    match block:
-        case Text(text=text):
-            return text
-        case Citations(content=content):
-            return "".join(item.text for item in content if isinstance(item, Text))
-        case CachePoint() | Reasoning():  # a text has no place for them, and the model has no use for them
-            return ""
-        case Unknown(tag):
-            raise unsupported(f"content block {tag!r}")
-        case Image() | Document() | Video() | Audio() | SearchResult() | GuardContent():
-            raise unsupported(type(block).__name__)
-        case ToolUse() | ToolResult() | ToolAddition() | ToolRemoval():
-            raise unsupported(type(block).__name__)
-        case _:
-            assert_never(block)
-
-
-def unsupported(what: str) -> UnsupportedError:
-    """The error for what a container that takes texts cannot be given."""
-    return UnsupportedError(
-        f"{what} cannot be sent to a container that takes texts; one that speaks openai can take it "
-        "(endpoint={'format': 'openai'} where the container does)"
-    )
+    for block in content:
+        if isinstance(block, (Image, Audio, ToolUse, ToolResult)):
+            raise UnsupportedError(f"{named(block)} cannot be written as text; the format openai takes it")
+    return blocks_text(content)
 
 
 # --- parse -----------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Texts as they stream from containers: tokens to events (``TokenDecoder``), events to tokens (``TokenEncoder``).
+"""Texts as they stream: tokens to events (``TokenDecoder``), events to tokens (``TokenEncoder``).
 
 TGI and LMI stream a token an object; the last object repeats the whole text and says how it ended, and without it the
 answer was cut. DJL's dynamic batches stream ``outputs`` and say nothing at the end.
@@ -9,43 +9,29 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 
-from awsllm.errors import AwsllmError, StreamError, UnsupportedError
-from awsllm.types import (
-    BlockDelta,
-    ContentBlockDelta,
-    ContentBlockStart,
-    ContentBlockStop,
-    JsonObject,
-    JsonValue,
-    MessageStart,
-    MessageStop,
-    Metadata,
-    ReasoningDelta,
-    StreamEvent,
-    TextDelta,
-    Usage,
-)
-from awsllm.wire.endpoint.errors import find_error
-from awsllm.wire.endpoint.format import ReplyContext
+from awsllm.errors import AwsllmError, StreamError
+from awsllm.types import JsonObject, JsonValue, StreamEvent, Usage
+from awsllm.wire.body import Context
 from awsllm.wire.reading import MalformedError, optional, strings
-from awsllm.wire.text import generated as text
+from awsllm.wire.server_errors import find_error
+from awsllm.wire.text.events import TextCollector, TextEvents
+from awsllm.wire.text.generated import Generated, check_finish_reason, read_finish_reason, read_generated
 
 
 class TokenDecoder:
     """Tokens, as TGI and LMI stream them, to events; whole replies and DJL's ``outputs`` are read, too.
 
     The object with ``generated_text`` ends the stream. Where its text goes on after the tokens, the rest is given, too.
-    ``endless``: the container says nothing at the end (DJL's dynamic batches), so the end of the bytes is taken for it.
+    ``endless``: the server says nothing at the end (DJL's dynamic batches), so the end of the bytes is taken for it.
     """
 
-    def __init__(self, context: ReplyContext, *, endless: bool = False) -> None:
+    def __init__(self, context: Context, *, endless: bool = False) -> None:
         self._context = context
-        self._stops = text.Stops(context)
-        self._cutter = text.StopCutter(self._stops)
+        self._events = TextEvents(context)
         self._endless = endless
         self._seen: list[str] = []
         self._tokens = 0
-        self._started = self._open = self._stopped = False
+        self._stopped = False
 
     def push(self, chunk: JsonValue) -> Iterator[StreamEvent]:
         if error := find_error(chunk, request_id=self._context.request_id):
@@ -54,105 +40,44 @@ class TokenDecoder:
             for item in chunk if isinstance(chunk, list) else (chunk,):
                 yield from self._push(item if isinstance(item, dict) else {})
         except MalformedError as cause:
-            raise StreamError(
-                f"a chunk cannot be read: {cause.message}", request_id=self._context.request_id
-            ) from cause
+            message = f"a chunk cannot be read: {cause.message}"
+            raise StreamError(message, request_id=self._context.request_id) from cause
 
     def finish(self, *, done: bool = False) -> Iterator[StreamEvent]:
         if self._stopped:
             return
-        if not (self._started and (done or self._endless)):
-            raise StreamError(
-                "the container's stream ended without its last object: the answer was cut",
-                request_id=self._context.request_id,
-            )
-        yield from self._stop(text.Generated(""))
+        if not (self._events.started and (done or self._endless)):
+            message = "the stream ended without its last object: the answer was cut"
+            raise StreamError(message, request_id=self._context.request_id)
+        yield from self._stop(Generated(""))
 
     def _push(self, chunk: JsonObject) -> Iterator[StreamEvent]:
         if self._stopped:
             return
-        text.check_finish(text.read_finish(optional(chunk, "details", dict) or {}), self._context)
+        check_finish_reason(read_finish_reason(optional(chunk, "details", dict) or {}), self._context)
         if (token := optional(chunk, "token", dict)) is not None:
-            self._tokens += token.get("id") != -1
+            self._tokens += token.get("id") != -1  # the id of the token that stands in for an error
             special = optional(token, "special", bool) or optional(token, "special_token", bool)
             yield from self._grow("" if special else optional(token, "text", str) or "")
         for piece in strings(chunk, "outputs")[:1]:
             yield from self._grow(piece)
         if chunk.get("generated_text") is not None:
-            yield from self._end(text.read_generated(chunk))
-
-    def _end(self, found: text.Generated) -> Iterator[StreamEvent]:
-        seen = "".join(self._seen)
-        if found.text.startswith(seen):
-            yield from self._grow(found.text[len(seen) :])
-        yield from self._stop(found)
+            whole, seen = read_generated(chunk), "".join(self._seen)
+            if whole.text.startswith(seen):
+                yield from self._grow(whole.text[len(seen) :])
+            yield from self._stop(whole)
 
     def _grow(self, piece: str) -> Iterator[StreamEvent]:
-        if not self._started:
-            self._started = True
-            yield MessageStart("assistant")
         self._seen.append(piece)
-        yield from self._show(self._cutter.push(piece))
+        yield from self._events.piece(piece)
 
-    def _show(self, piece: str) -> Iterator[StreamEvent]:
-        if piece:
-            self._open = True
-            yield ContentBlockDelta(0, TextDelta(piece))
-
-    def _stop(self, found: text.Generated) -> Iterator[StreamEvent]:
-        yield from self._show(self._cutter.rest())
-        if self._open:
-            yield ContentBlockStop(0)
+    def _stop(self, whole: Generated) -> Iterator[StreamEvent]:
+        """The end; where the server tells no count of the output, the tokens that came are counted."""
         self._stopped = True
-        yield MessageStop(self._stops.reason(found.finish_reason, self._cutter.matched))
-        yield Metadata(self._usage(found.usage), warnings=self._context.warnings)
-
-    def _usage(self, told: Usage) -> Usage:
-        if told.output_tokens is not None or not self._tokens:
-            return told
-        return Usage(told.input_tokens, self._tokens, estimated=True)
-
-
-class TextCollector:
-    """What an encoder of a stream needs of its events: the pieces of text, and how the answer ended."""
-
-    def __init__(self) -> None:
-        self.text: list[str] = []
-        self.reason: str | None = None
-        self.usage = Usage()
-
-    def push(self, event: StreamEvent) -> str:
-        """The text that the event adds. Raises ``UnsupportedError`` for what a text cannot hold."""
-        match event:
-            case ContentBlockDelta(_, delta):
-                piece = _delta_text(delta)
-                self.text.append(piece)
-                return piece
-            case ContentBlockStart(_, start):
-                raise UnsupportedError(f"an answer that is a text cannot hold {type(start).__name__}")
-            case MessageStop(reason):
-                self.reason = reason
-            case Metadata(usage):
-                self.usage = usage
-            case _:
-                pass
-        return ""
-
-    def stopped(self) -> str:
-        """Why the answer ended. Raises ``StreamError`` where the events were cut."""
-        if self.reason is None:
-            raise StreamError("the answer's events ended without messageStop")
-        return self.reason
-
-
-def _delta_text(delta: BlockDelta) -> str:
-    match delta:
-        case TextDelta(text):
-            return text
-        case ReasoningDelta(text=text):
-            return text or ""
-        case _:
-            return ""
+        usage = whole.usage
+        if usage.output_tokens is None and self._tokens:
+            usage = Usage(usage.input_tokens, self._tokens, estimated=True)
+        yield from self._events.stop(whole.finish_reason, usage)
 
 
 class TokenEncoder(ABC):
@@ -161,8 +86,8 @@ class TokenEncoder(ABC):
     A piece of text counts as one token; ids are places, since events carry none. A token is held back until another
     follows it."""
 
-    def __init__(self, asked: ReplyContext) -> None:
-        self._asked = asked
+    def __init__(self, context: Context) -> None:
+        self._context = context
         self._collected = TextCollector()
         self._held: JsonObject | None = None
         self._count = 0
@@ -181,7 +106,7 @@ class TokenEncoder(ABC):
 
     @abstractmethod
     def failure(self, error: AwsllmError) -> bytes:
-        """How the container tells of an error after its stream began."""
+        """How the server tells of an error after its stream began."""
 
     def _follow(self, piece: str, *, special: bool = False) -> bytes:
         before = self._held

@@ -2,18 +2,13 @@
 
 import asyncio
 import math
-import threading
-from collections.abc import AsyncIterator, Callable, Iterator
-from functools import cache
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import SimpleNamespace
+from collections.abc import Callable, Iterator
+from functools import cache, partial
 from typing import Any
 from urllib.parse import urlsplit
 
-import boto3
 import msgspec
 import pytest
-from botocore.awsrequest import AWSResponse
 from botocore.eventstream import EventStreamBuffer
 from botocore.loaders import Loader
 from botocore.model import ServiceModel
@@ -22,16 +17,19 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from awsllm import errors
-from awsllm.aws.call import Call, HttpRequest, HttpResponse, StreamCall
+from awsllm.aws.call import Call, HttpRequest, HttpResponse
+from awsllm.aws.session import AwsSession
+from awsllm.backend import UNLIMITED, Attempt
 from awsllm.backends.sagemaker import backend as sagemaker
-from awsllm.backends.sagemaker import search as detection
 from awsllm.backends.sagemaker.backend import AsyncSageMakerBackend, PayloadDecoder, SageMakerBackend
+from awsllm.backends.sagemaker.target import read_error
 from awsllm.stream import fold, replay
 from awsllm.types import (
     Bytes,
     CachePoint,
     ConverseRequest,
     ConverseResponse,
+    CountTokensRequest,
     EmbedRequest,
     EndpointOptions,
     Image,
@@ -44,17 +42,23 @@ from awsllm.types import (
     Metadata,
     RankedDocument,
     Reasoning,
+    Request,
     RerankRequest,
     RerankResponse,
+    Streamed,
     ToolUse,
     Unknown,
     Usage,
 )
+from awsllm.wire import endpoint as bodies
 from awsllm.wire import openai
-from awsllm.wire.endpoint import formats
-from awsllm.wire.endpoint.format import Detected, ReplyContext
+from awsllm.wire.body import Context
+from awsllm.wire.endpoint import Detected
 from awsllm.wire.eventstream import encode_event_frame, encode_exception_frame
 from awsllm.wire.framing import DONE, encode_sse
+from tests.support import boto3_requests
+from tests.support.loopback import Received, Response, aws_session
+from tests.support.transports import AsyncStubTransport, StubTransport
 
 OPENAI = Detected(format="openai", source="caller", evidence="a test")
 GIVEN = {"*": "openai"}
@@ -75,7 +79,7 @@ ANSWER = msgspec.structs.replace(ANSWER, messages=(ANSWER.message,))
 
 
 def chunks(*, usage: bool = True) -> list[dict[str, Any]]:
-    encoder = openai.ChunkEncoder(id="c", created=1, model="m", include_usage=usage)
+    encoder = openai.CompletionEncoder(id="c", created=1, model="m", include_usage=usage)
     return [chunk for event in replay(ANSWER) for chunk in encoder.push(event)]
 
 
@@ -90,23 +94,7 @@ def part(data: bytes) -> bytes:
 # --- the calls, against boto3's --------------------------------------------------------------------------------------
 
 
-@cache
-def boto3_session() -> boto3.Session:
-    return boto3.Session("AKID", "secret", region_name="us-east-1")
-
-
-def sent_by_boto3(operation: str, **members: object) -> Any:
-    """The request that boto3 would put on the wire: validated and serialised by botocore."""
-    client = boto3_session().client("sagemaker-runtime")
-    sent: list[Any] = []
-
-    def answer(request: Any, **_: object) -> AWSResponse:
-        sent.append(request)
-        return AWSResponse(request.url, 200, {}, SimpleNamespace(stream=lambda: iter([b""]), read=lambda *_: b""))
-
-    client.meta.events.register("before-send.sagemaker-runtime", answer)
-    getattr(client, operation)(**members)
-    return sent[0]
+sent_by_boto3 = partial(boto3_requests.sent_by_boto3, "sagemaker-runtime")
 
 
 def assert_same(ours: HttpRequest, theirs: Any) -> None:
@@ -144,7 +132,7 @@ def test_calls_as_boto3_sends_them(model: str, target: dict[str, str]) -> None:
     assert_same(streamed, sent_by_boto3("invoke_endpoint_with_response_stream", **members))
     assert msgspec.json.decode(whole.body) == openai.encode_request(asked)
     assert msgspec.json.decode(streamed.body) == openai.encode_request(asked, stream=True)
-    embed = sagemaker.embed_call(EmbedRequest(model=model, texts=("é",)), OPENAI).request
+    embed = sagemaker.body_call(EmbedRequest(model=model, texts=("é",)), OPENAI).request
     assert_same(embed, sent_by_boto3("invoke_endpoint", Body=embed.body, Accept="application/json", **json, **target))
 
 
@@ -163,58 +151,6 @@ def test_bodies_that_the_service_would_refuse() -> None:
 
 # --- answers, over a transport that has them -------------------------------------------------------------------------
 
-Reply = Callable[[HttpRequest], HttpResponse]
-
-
-class StubTransport:
-    """Answers calls with what ``reply`` makes of the request; a stream comes byte by byte."""
-
-    def __init__(self, reply: HttpResponse) -> None:
-        self.reply = reply
-        self.sent = 0
-        self.open_streams = 0
-        self.closed = False
-
-    def send(self, call: Call[Any], *, deadline: float | None = None) -> Any:
-        assert deadline == 5.0
-        self.sent += 1
-        if self.reply.status >= 300:
-            raise call.error(self.reply)
-        return call.decode(self.reply)
-
-    def stream(self, call: StreamCall[Any], *, deadline: float | None = None) -> Iterator[Any]:
-        assert deadline == 5.0
-        self.sent += 1
-        if self.reply.status >= 300:
-            raise call.error(self.reply)
-        decoder = call.decoder(HttpResponse(self.reply.status, self.reply.headers))
-        self.open_streams += 1
-        try:
-            for byte in self.reply.body:
-                yield from decoder.feed(bytes((byte,)))
-            decoder.close()
-        finally:
-            self.open_streams -= 1
-
-    def close(self) -> None:
-        self.closed = True
-
-
-class AsyncStubTransport(StubTransport):
-    async def send(self, call: Call[Any], *, deadline: float | None = None) -> Any:
-        return super().send(call, deadline=deadline)
-
-    async def stream(self, call: StreamCall[Any], *, deadline: float | None = None) -> AsyncIterator[Any]:  # type: ignore[override]
-        inner = super().stream(call, deadline=deadline)
-        try:
-            for event in inner:
-                yield event
-        finally:
-            inner.close()  # type: ignore[attr-defined]
-
-    async def close(self) -> None:  # type: ignore[override]
-        super().close()
-
 
 def reply(value: object, status: int = 200, **headers: str) -> HttpResponse:
     return HttpResponse(status, {"x-amzn-requestid": "r1", **headers}, msgspec.json.encode(value))
@@ -228,26 +164,30 @@ def streamed(*parts: bytes) -> HttpResponse:
     return HttpResponse(200, {"x-amzn-requestid": "r1"}, b"".join(parts))
 
 
-def both(call: str, request: Any, answer: HttpResponse) -> list[Callable[[], Any]]:
+ATTEMPT = Attempt(deadline=5.0)
+
+
+def both(request: Request[Any], answer: HttpResponse) -> list[Callable[[], Any]]:
     """What the synchronous and the asynchronous backend give, as thunks: they must agree."""
+    sync = SageMakerBackend(StubTransport(answer), formats=GIVEN)
+    awaited = AsyncSageMakerBackend(AsyncStubTransport(answer), formats=GIVEN)
+    return [lambda: sync.ask(request, ATTEMPT), lambda: asyncio.run(awaited.ask(request, ATTEMPT))]
+
+
+def both_streams(request: Streamed[Any, Any], answer: HttpResponse) -> list[Callable[[], list[Any]]]:
     sync = SageMakerBackend(StubTransport(answer), formats=GIVEN)
     awaited = AsyncSageMakerBackend(AsyncStubTransport(answer), formats=GIVEN)
 
     async def all_of_it() -> list[Any]:
-        return [event async for event in awaited.converse_stream(request, deadline=5.0)]
+        return [event async for event in awaited.stream(request, ATTEMPT)]
 
-    if call == "converse_stream":
-        return [lambda: list(sync.converse_stream(request, deadline=5.0)), lambda: asyncio.run(all_of_it())]
-    return [
-        lambda: getattr(sync, call)(request, deadline=5.0),
-        lambda: asyncio.run(getattr(awaited, call)(request, deadline=5.0)),
-    ]
+    return [lambda: list(sync.stream(request, ATTEMPT)), lambda: asyncio.run(all_of_it())]
 
 
 def test_converse() -> None:
     wire = openai.encode_response(ANSWER, id="c", created=1, model="m")
     asked = msgspec.structs.replace(ASKED, messages=(Message.user("Hi", CachePoint()),))
-    for answer in both("converse", asked, reply(wire)):
+    for answer in both(asked, reply(wire)):
         response = answer()
         assert (response.message, response.stop_reason, response.usage) == (ANSWER.message, "tool_use", ANSWER.usage)
         assert (response.model, response.request_id, response.raw) == ("my-endpoint", "r1", wire)
@@ -257,14 +197,14 @@ def test_converse() -> None:
 @pytest.mark.parametrize("body", [SSE, JSON_LINES], ids=["SSE", "JSON lines"])
 def test_stream_folds_to_the_answer(body: bytes) -> None:
     expected = ANSWER if body is SSE else msgspec.structs.replace(ANSWER, usage=Usage())
-    for answer in both("converse_stream", ASKED, streamed(*(part(body[at : at + 7]) for at in range(0, len(body), 7)))):
+    for answer in both_streams(ASKED, streamed(*(part(body[at : at + 7]) for at in range(0, len(body), 7)))):
         assert fold(answer()) == expected
 
 
 @pytest.mark.parametrize("body", [SSE, JSON_LINES], ids=["usage told", "no usage"])
 def test_warnings_end_the_stream(body: bytes) -> None:
     asked = msgspec.structs.replace(ASKED, messages=(Message.user("Hi", CachePoint()),))
-    for answer in both("converse_stream", asked, streamed(part(body))):
+    for answer in both_streams(asked, streamed(part(body))):
         last = answer()[-1]
         assert isinstance(last, Metadata)
         assert "cache points" in last.warnings[0]
@@ -280,7 +220,7 @@ def test_any_parts_in_any_cuts(body: bytes, sizes: list[int], piece: int) -> Non
         parts.append(part(body[at : at + size]))
         at += size
     data = b"".join(parts)
-    decoder = PayloadDecoder(lambda _: openai.ChunkDecoder()).begin(HttpResponse(200, {}))
+    decoder = PayloadDecoder(lambda _: openai.CompletionDecoder(Context(request=ASKED))).begin(HttpResponse(200, {}))
     events = [event for at in range(0, len(data), piece) for event in decoder.feed(data[at : at + piece])]
     decoder.close()
     assert fold([*events, *decoder.rest()]).message == ANSWER.message
@@ -288,7 +228,7 @@ def test_any_parts_in_any_cuts(body: bytes, sizes: list[int], piece: int) -> Non
 
 def test_a_container_that_does_not_stream() -> None:
     wire = openai.encode_response(ANSWER, id="c", created=1, model="m")
-    for answer in both("converse_stream", ASKED, streamed(part(msgspec.json.encode(wire)))):
+    for answer in both_streams(ASKED, streamed(part(msgspec.json.encode(wire)))):
         assert fold(answer()) == ANSWER
 
 
@@ -304,14 +244,14 @@ CUT = {
 
 @pytest.mark.parametrize("answer", CUT.values(), ids=CUT)
 def test_cut_streams(answer: HttpResponse) -> None:
-    for read in both("converse_stream", ASKED, answer):
+    for read in both_streams(ASKED, answer):
         with pytest.raises(errors.StreamError) as caught:
             read()
         assert (caught.value.backend, caught.value.model) == ("sagemaker", "my-endpoint")
 
 
 def test_done_is_an_end() -> None:
-    for read in both("converse_stream", ASKED, streamed(part(encode_sse(chunks()[1])), part(DONE))):
+    for read in both_streams(ASKED, streamed(part(encode_sse(chunks()[1])), part(DONE))):
         assert MessageStop("end_turn") in read()
 
 
@@ -341,14 +281,14 @@ FAILING = {
 
 @pytest.mark.parametrize(("frame", "kind", "message"), FAILING.values(), ids=FAILING)
 def test_errors_inside_a_stream(frame: bytes, kind: type[errors.AwsllmError], message: str) -> None:
-    stream = SageMakerBackend(StubTransport(streamed(HALF, frame)), formats=GIVEN).converse_stream(ASKED, deadline=5.0)
+    stream = SageMakerBackend(StubTransport(streamed(HALF, frame)), formats=GIVEN).stream(ASKED, ATTEMPT)
     seen: list[Any] = []
     with pytest.raises(kind, match=message) as caught:
         seen.extend(stream)
     assert seen[0] == MessageStart("assistant")  # what came before the error was handed over
     assert type(caught.value) is kind
     assert (caught.value.backend, caught.value.request_id) == ("sagemaker", "r1")
-    for read in both("converse_stream", ASKED, streamed(HALF, frame)):
+    for read in both_streams(ASKED, streamed(HALF, frame)):
         with pytest.raises(kind, match=message):
             read()
 
@@ -409,8 +349,8 @@ REFUSALS = {
 @pytest.mark.parametrize("call", ["converse", "converse_stream", "embed"])
 @pytest.mark.parametrize(("answer", "kind", "status", "retryable"), REFUSALS.values(), ids=REFUSALS)
 def test_refusals(answer: HttpResponse, kind: type[Exception], status: int, retryable: bool, call: str) -> None:
-    asked = EmbedRequest(model="my-endpoint", texts=("a",)) if call == "embed" else ASKED
-    for attempt in both(call, asked, answer):
+    asked: Any = EmbedRequest(model="my-endpoint", texts=("a",)) if call == "embed" else ASKED
+    for attempt in both_streams(asked, answer) if call == "converse_stream" else both(asked, answer):
         with pytest.raises(errors.AwsllmError) as caught:
             attempt()
         error = caught.value
@@ -423,13 +363,13 @@ def test_the_models_errors_are_all_known() -> None:
     """Every error shape of sagemaker-runtime makes an error of a class of its own meaning."""
     for shape in service_model().error_shapes:
         status = shape.metadata.get("error", {}).get("httpStatusCode", 500)
-        error = detection.read_error(service_error(shape.name, status, "x"))
+        error = read_error(service_error(shape.name, status, "x"))
         assert type(error) not in (errors.AwsllmError, errors.RequestError), shape.name
 
 
 def test_other_formats_and_pages() -> None:
     for body in (b"<html>", b'[{"generated_text":"x"}]', b'{"generated_text":"x"}', b""):
-        for attempt in both("converse", ASKED, HttpResponse(200, {}, body)):
+        for attempt in both(ASKED, HttpResponse(200, {}, body)):
             with pytest.raises(errors.ServerError) as caught:
                 attempt()
             assert caught.value.backend == "sagemaker"
@@ -437,14 +377,14 @@ def test_other_formats_and_pages() -> None:
 
 def test_embed() -> None:
     wire = {"data": [{"index": 1, "embedding": [2.0]}, {"index": 0, "embedding": [1.0]}], "usage": {"prompt_tokens": 4}}
-    for answer in both("embed", EmbedRequest(model="my-endpoint", texts=("a", "b")), reply(wire)):
+    for answer in both(EmbedRequest(model="my-endpoint", texts=("a", "b")), reply(wire)):
         response = answer()
         assert (response.vectors, response.usage.input_tokens) == ([[1.0], [2.0]], 4)
         assert (response.model, response.request_id) == ("my-endpoint", "r1")
 
 
 def test_count_tokens_names_who_can() -> None:
-    for attempt in both("count_tokens", ASKED, reply({})):
+    for attempt in both(CountTokensRequest(model=ASKED.model, converse=ASKED), reply({})):
         with pytest.raises(errors.UnsupportedError, match="bedrock: and local:"):
             attempt()
 
@@ -453,16 +393,16 @@ def test_what_cannot_be_expressed_raises_before_anything_is_sent() -> None:
     stub = StubTransport(reply({}))
     asked = msgspec.structs.replace(ASKED, messages=(Message.user(Unknown("hologram")),))
     backend = SageMakerBackend(stub, formats=GIVEN)
-    for call in (backend.converse, lambda request: list(backend.converse_stream(request))):
+    for call in (backend.ask, lambda request: list(backend.stream(request))):
         with pytest.raises(errors.UnsupportedError, match="sagemaker:my-endpoint"):
             call(asked)
-    assert stub.sent == 0
+    assert stub.requests == []
 
 
 def test_closing() -> None:
     stub = StubTransport(streamed(part(SSE)))
     backend = SageMakerBackend(stub, formats=GIVEN)
-    stream = backend.converse_stream(ASKED, deadline=5.0)
+    stream = backend.stream(ASKED, ATTEMPT)
     assert next(stream) == MessageStart("assistant")
     assert stub.open_streams == 1
     stream.close()  # type: ignore[attr-defined]
@@ -475,8 +415,8 @@ def test_closing_awaited() -> None:
     stub = AsyncStubTransport(streamed(part(SSE)))
 
     async def run() -> None:
-        backend = AsyncSageMakerBackend(stub, formats=GIVEN)  # type: ignore[arg-type]
-        stream = backend.converse_stream(ASKED, deadline=5.0)
+        backend = AsyncSageMakerBackend(stub, formats=GIVEN)
+        stream = backend.stream(ASKED, ATTEMPT)
         assert await anext(stream) == MessageStart("assistant")
         assert stub.open_streams == 1
         await stream.aclose()  # type: ignore[attr-defined]
@@ -507,62 +447,37 @@ def test_frames_as_botocore_reads_them() -> None:
 # --- over real sockets -----------------------------------------------------------------------------------------------
 
 
-class Service(BaseHTTPRequestHandler):
+def respond(request: Received) -> Response:
     """Answers a whole invocation with ANSWER and a streamed one with its chunks, one part at a time."""
-
-    protocol_version = "HTTP/1.1"
-
-    def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["content-length"]))
-        if self.path.endswith("/invocations"):
-            self.send(msgspec.json.encode(openai.encode_response(ANSWER, id="c", created=1, model="m")))
-        else:
-            self.send(*(part(SSE[at : at + 100]) for at in range(0, len(SSE), 100)))
-
-    def send(self, *pieces: bytes) -> None:
-        self.send_response(200)
-        self.send_header("x-amzn-requestid", "r9")
-        self.send_header("transfer-encoding", "chunked")
-        self.end_headers()
-        for piece in (*pieces, b""):
-            self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
-
-    def log_message(self, *_: object) -> None:
-        pass
+    pieces = [msgspec.json.encode(openai.encode_response(ANSWER, id="c", created=1, model="m"))]
+    if not request.path.endswith("/invocations"):
+        pieces = [part(SSE[at : at + 100]) for at in range(0, len(SSE), 100)]
+    return Response(pieces, headers={"x-amzn-requestid": "r9"})
 
 
 @pytest.fixture
-def session() -> Iterator[Any]:
-    from awsllm.aws.session import AwsSession
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Service) as server, pytest.MonkeyPatch.context() as patch:
-        server.daemon_threads = True
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        patch.setenv("AWS_ACCESS_KEY_ID", "AKID")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-        yield AwsSession(region="us-east-1", endpoint_url=f"http://127.0.0.1:{server.server_port}")
-        server.shutdown()
-        thread.join()
+def session() -> Iterator[AwsSession]:
+    with aws_session(respond) as session:
+        yield session
 
 
-def test_over_sockets(session: Any) -> None:
+def test_over_sockets(session: AwsSession) -> None:
     from awsllm.aws.http import HttpTransport
 
     backend = SageMakerBackend(HttpTransport(session), formats=GIVEN)
-    assert backend.converse(ASKED).request_id == "r9"
-    assert fold(backend.converse_stream(ASKED)) == ANSWER
+    assert backend.ask(ASKED).request_id == "r9"
+    assert fold(backend.stream(ASKED)) == ANSWER
     backend.close()
 
 
-def test_over_sockets_awaited(session: Any) -> None:
+def test_over_sockets_awaited(session: AwsSession) -> None:
     pytest.importorskip("aiohttp")
     from awsllm.aws.aio import AsyncHttpTransport
 
     async def run() -> None:
         backend = AsyncSageMakerBackend(AsyncHttpTransport(session), formats=GIVEN)
-        assert (await backend.converse(ASKED)).request_id == "r9"
-        assert fold([event async for event in backend.converse_stream(ASKED)]) == ANSWER
+        assert (await backend.ask(ASKED)).request_id == "r9"
+        assert fold([event async for event in backend.stream(ASKED)]) == ANSWER
         await backend.close()
 
     asyncio.run(run())
@@ -631,9 +546,9 @@ def test_what_cannot_be_streamed_is_replayed(speaks: str, options: EndpointOptio
     options = msgspec.structs.replace(options, format=speaks)
     asked = msgspec.structs.replace(ASKED, endpoint=options)
     said = ConverseResponse(message=Message.assistant("Hi!"), stop_reason="end_turn", usage=Usage(1, 1, 2))
-    payload = formats.get(speaks).encode_converse_response(said, ReplyContext(request=asked))
+    payload = bodies.get(speaks).chat.encode_response(said, Context(request=asked))
     session = {"x-amzn-sagemaker-new-session-id": "s-1; Expires=2030-01-01T00:00:00Z"}
-    for read in both("converse_stream", asked, HttpResponse(200, session, payload.body)):
+    for read in both_streams(asked, HttpResponse(200, session, payload.body)):
         response = fold(read())
         assert response.text == "Hi!"
         assert words in response.warnings[-1]
@@ -641,12 +556,12 @@ def test_what_cannot_be_streamed_is_replayed(speaks: str, options: EndpointOptio
 
 
 def test_each_format_says_what_it_cannot_do() -> None:
-    calls = {
+    calls: dict[str, Request[Any]] = {
         "generate_image": ImageRequest(model="my-endpoint", prompt="a cat"),
         "rerank": RerankRequest(model="my-endpoint", query="a", documents=("b",)),
     }
     for name, asked in calls.items():
-        for attempt in both(name, asked, reply({})):
+        for attempt in both(asked, reply({})):
             with pytest.raises(errors.UnsupportedError, match=f"sagemaker:my-endpoint: {name} is not possible"):
                 attempt()
 
@@ -654,8 +569,8 @@ def test_each_format_says_what_it_cannot_do() -> None:
 def test_images() -> None:
     asked = ImageRequest(model="my-endpoint", prompt="a cat", endpoint=EndpointOptions(format="sdxl"))
     made = ImageResponse(images=(Image(format="png", source=Bytes(b"\x89PNG...")),))
-    payload = formats.get("sdxl").encode_image_response(made, ReplyContext(request=asked))
-    for answer in both("generate_image", asked, HttpResponse(200, {"x-amzn-requestid": "r1"}, payload.body)):
+    payload = bodies.get("sdxl").images.encode_response(made, Context(request=asked))
+    for answer in both(asked, HttpResponse(200, {"x-amzn-requestid": "r1"}, payload.body)):
         response = answer()
         assert response.images[0].source == Bytes(b"\x89PNG...")
         assert response.request_id == "r1"
@@ -665,8 +580,8 @@ def test_rankings() -> None:
     options = EndpointOptions(format="cohere-rerank")
     asked = RerankRequest(model="my-endpoint", query="a", documents=("x", "y"), endpoint=options)
     ranked = RerankResponse(results=(RankedDocument(1, 0.9), RankedDocument(0, 0.1)))
-    payload = formats.get("cohere-rerank").encode_rerank_response(ranked, ReplyContext(request=asked))
-    for answer in both("rerank", asked, HttpResponse(200, {}, payload.body)):
+    payload = bodies.get("cohere-rerank").rerank.encode_response(ranked, Context(request=asked))
+    for answer in both(asked, HttpResponse(200, {}, payload.body)):
         assert [(item.index, item.score) for item in answer().results] == [(1, 0.9), (0, 0.1)]
 
 
@@ -676,15 +591,15 @@ def test_a_deadline_that_never_comes_waits_as_long_as_can_be_waited(deadline: fl
     """The search for the format of an endpoint that nothing is known of ends as the transport ends it."""
 
     class Away(StubTransport):
-        def send(self, call: Call[Any], *, deadline: float | None = None) -> Any:
+        def send(self, call: Call[Any], attempt: Attempt = UNLIMITED) -> Any:
             raise errors.ConnectError("away")
 
     class AsyncAway(AsyncStubTransport):
-        async def send(self, call: Call[Any], *, deadline: float | None = None) -> Any:
+        async def send(self, call: Call[Any], attempt: Attempt = UNLIMITED) -> Any:
             raise errors.ConnectError("away")
 
     with pytest.raises(errors.AwsllmError, match="away"):
         if awaited:
-            asyncio.run(AsyncSageMakerBackend(AsyncAway(reply({}))).converse(ASKED, deadline=deadline))
+            asyncio.run(AsyncSageMakerBackend(AsyncAway(reply({}))).ask(ASKED, Attempt(deadline=deadline)))
         else:
-            SageMakerBackend(Away(reply({}))).converse(ASKED, deadline=deadline)
+            SageMakerBackend(Away(reply({}))).ask(ASKED, Attempt(deadline=deadline))

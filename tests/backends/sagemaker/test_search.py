@@ -14,13 +14,15 @@ from botocore.validate import ParamValidator
 
 from awsllm import errors
 from awsllm.aws.call import Call, HttpResponse, StreamCall
+from awsllm.backend import UNLIMITED, Attempt
 from awsllm.backends.sagemaker import backend as sagemaker
 from awsllm.backends.sagemaker.backend import AsyncSageMakerBackend, SageMakerBackend
-from awsllm.backends.sagemaker.search import Finding, Known, Target, control_call, detection, drive, read_target
+from awsllm.backends.sagemaker.search import Known, Outcome, control_call, drive, search
+from awsllm.backends.sagemaker.target import Target, read_target
 from awsllm.types import ConverseRequest, ConverseResponse, EndpointOptions, JsonObject, Message, Usage
-from awsllm.wire.body import Payload, Settings
-from awsllm.wire.endpoint import formats
-from awsllm.wire.endpoint.format import Detected, ReplyContext
+from awsllm.wire import endpoint as bodies
+from awsllm.wire.body import Context, Payload, Settings
+from awsllm.wire.endpoint import Detected
 
 ASKED = ConverseRequest(model="ep", messages=(Message.user("Hello"),))
 ENDPOINT = "arn:aws:sagemaker:us-east-1:111122223333:endpoint/ep"
@@ -83,32 +85,33 @@ class Cloud:
         return answer if isinstance(answer, HttpResponse) else HttpResponse(200, {}, msgspec.json.encode(answer))
 
     def _container(self, payload: Payload) -> HttpResponse:
-        speaks = formats.get(self.speaks)
+        body = bodies.get(self.speaks)
         try:
-            request, _ = speaks.decode_request("ep", payload, self.settings)
+            request, _ = body.read("ep", payload, self.settings)
             assert isinstance(request, ConverseRequest)
         except errors.AwsllmError as error:
-            status, told = speaks.encode_error(error)
+            status, told = body.encode_error(error)
             message = {"OriginalStatusCode": status, "OriginalMessage": told.body.decode(), "Message": "Received …"}
             return HttpResponse(424, {"x-amzn-errortype": "ModelError"}, msgspec.json.encode(message))
         answer = ConverseResponse(message=Message.assistant("Hi!"), stop_reason="end_turn", usage=Usage(1, 1, 2))
-        context = ReplyContext(request=request, settings=self.settings)
-        return HttpResponse(200, {"x-amzn-requestid": "r"}, speaks.encode_converse_response(answer, context).body)
+        context = Context(request=request, settings=self.settings)
+        response = body.codec(ConverseRequest).encode_response(answer, context)
+        return HttpResponse(200, {"x-amzn-requestid": "r"}, response.body)
 
-    def send(self, call: Call[Any], *, deadline: float | None = None) -> Any:
+    def send(self, call: Call[Any], attempt: Attempt = UNLIMITED) -> Any:
         reply = self.answer(call.request)
         if reply.status >= 300:
             raise call.error(reply)
         return call.decode(reply)
 
-    def stream(self, call: StreamCall[Any], *, deadline: float | None = None) -> Iterator[Any]:
+    def stream(self, call: StreamCall[Any], attempt: Attempt = UNLIMITED) -> Iterator[Any]:
         raise AssertionError("nothing is streamed here")
 
     def close(self) -> None:
         """Nothing to close."""
 
     def found(self, model: str = "ep", options: EndpointOptions | None = None) -> Detected:
-        return drive(detection(read_target(model, options), options), self.send).detected
+        return drive(search(read_target(model, options), options), self.send).detected
 
     @property
     def operations(self) -> list[str]:
@@ -116,12 +119,12 @@ class Cloud:
 
 
 class AsyncCloud(Cloud):
-    async def send(self, call: Call[Any], *, deadline: float | None = None) -> Any:
+    async def send(self, call: Call[Any], attempt: Attempt = UNLIMITED) -> Any:
         await asyncio.sleep(0)
-        return super().send(call, deadline=deadline)
+        return super().send(call, attempt)
 
-    async def stream(self, call: StreamCall[Any], *, deadline: float | None = None) -> AsyncIterator[Any]:  # type: ignore[override]
-        for event in super().stream(call, deadline=deadline):
+    async def stream(self, call: StreamCall[Any], attempt: Attempt = UNLIMITED) -> AsyncIterator[Any]:  # type: ignore[override]
+        for event in super().stream(call, attempt):
             yield event
 
     async def close(self) -> None:  # type: ignore[override]
@@ -373,7 +376,7 @@ def test_the_answers_members_are_the_services() -> None:
 def test_the_callers_word_is_the_first() -> None:
     cloud = Cloud("tgi")
     backend = SageMakerBackend(cloud, formats={"sagemaker:ep/part": "lmi/chatml", "ep": "tgi", "*": "openai"})
-    assert backend.converse(ASKED).text == "Hi!"
+    assert backend.ask(ASKED).text == "Hi!"
     said = msgspec.structs.replace(ASKED, endpoint=EndpointOptions(format="mms"))
     assert backend.format_of(said).format == "mms"
     found = backend.format_of(msgspec.structs.replace(ASKED, model="ep/part"))
@@ -381,14 +384,14 @@ def test_the_callers_word_is_the_first() -> None:
     assert backend.format_of(msgspec.structs.replace(ASKED, model="other")).format == "openai"
     assert not cloud.asked
     with pytest.raises(errors.ConfigurationError, match="openai, tgi"):
-        backend.converse(msgspec.structs.replace(ASKED, endpoint=EndpointOptions(format="tgy")))
+        backend.ask(msgspec.structs.replace(ASKED, endpoint=EndpointOptions(format="tgy")))
 
 
 def test_one_search_for_many_callers() -> None:
     cloud = Cloud("tgi")
     backend = SageMakerBackend(cloud)
     answers: list[str] = []
-    threads = [threading.Thread(target=lambda: answers.append(backend.converse(ASKED).text)) for _ in range(8)]
+    threads = [threading.Thread(target=lambda: answers.append(backend.ask(ASKED).text)) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -402,7 +405,7 @@ def test_one_search_for_many_callers_awaited() -> None:
 
     async def run() -> list[ConverseResponse]:
         backend = AsyncSageMakerBackend(cloud)
-        answers = await asyncio.gather(*(backend.converse(ASKED, deadline=None) for _ in range(8)))
+        answers = await asyncio.gather(*(backend.ask(ASKED, UNLIMITED) for _ in range(8)))
         await backend.close()
         return answers
 
@@ -415,45 +418,45 @@ def test_a_search_that_failed_is_not_kept() -> None:
     backend = SageMakerBackend(cloud)
     cloud.refusal = service_error("ValidationError", 400, "Inference Component has no capacity")
     with pytest.raises(errors.ModelNotReadyError, match="sagemaker:ep"):
-        backend.converse(ASKED)
+        backend.ask(ASKED)
     cloud.refusal = None
-    assert backend.converse(ASKED).text == "Hi!"
+    assert backend.ask(ASKED).text == "Hi!"
 
 
 def test_a_reply_that_does_not_decode_is_paid_once_and_looked_into() -> None:
     cloud = Cloud("openai")
     backend = SageMakerBackend(cloud)
-    backend.converse(ASKED)
+    backend.ask(ASKED)
     cloud.reply = b'{"weather": "fine"}'
     with pytest.raises(errors.ServerError) as caught:
-        backend.converse(ASKED)
+        backend.ask(ASKED)
     assert not caught.value.retryable
     assert "taken to speak openai (probe" in caught.value.__notes__[0]
     cloud.reply, cloud.speaks = None, "tgi"
-    assert backend.converse(ASKED).text == "Hi!"
+    assert backend.ask(ASKED).text == "Hi!"
     assert backend.format_of(ASKED).format == "tgi"
 
 
 def test_refusals_make_old_knowledge_doubtful(monkeypatch: pytest.MonkeyPatch) -> None:
     cloud = Cloud("openai")
     backend = SageMakerBackend(cloud)
-    backend.converse(ASKED)
+    backend.ask(ASKED)
     cloud.speaks = "tgi"
     with pytest.raises(errors.ValidationError):
-        backend.converse(ASKED)
+        backend.ask(ASKED)
     assert backend.format_of(ASKED).format == "openai"  # what was just found is believed
     monkeypatch.setattr(sagemaker, "_DOUBTFUL", 0.0)
     with pytest.raises(errors.ValidationError) as caught:
-        backend.converse(ASKED)
+        backend.ask(ASKED)
     assert "taken to speak openai" in caught.value.__notes__[0]
-    assert backend.converse(ASKED).text == "Hi!"
+    assert backend.ask(ASKED).text == "Hi!"
 
 
 def test_times() -> None:
     now = [0.0]
     known, target = Known(clock=lambda: now[0]), Target("ep")
     detected = Detected(format="tgi", source="probe", evidence="")
-    known.remember(target, Finding(detected))
+    known.remember(target, Outcome(detected))
     now[0] = 299.0
     known.forget(target, older=300.0)
     assert known.get(target, None) is not None
@@ -462,12 +465,12 @@ def test_times() -> None:
     known.forget(target)
     assert known.get(target, None) is None
     for seconds in (60, 120, 240, 480, 960, 1920, 3600, 3600):  # longer, the oftener the same is found
-        known.remember(target, Finding(detected, lasting=False))
+        known.remember(target, Outcome(detected, lasting=False))
         now[0] += seconds - 1
         assert known.get(target, None) == detected
         now[0] += 1
         assert known.get(target, None) is None
-    known.remember(target, Finding(msgspec.structs.replace(detected, format="lmi"), lasting=False))
+    known.remember(target, Outcome(msgspec.structs.replace(detected, format="lmi"), lasting=False))
     now[0] += 60
     assert known.get(target, None) is None
 
@@ -476,16 +479,16 @@ def test_times() -> None:
 def test_a_busy_control_plane_is_asked_again_later(busy: HttpResponse) -> None:
     """The call does not fail for it: only the runtime is needed."""
     cloud = Cloud("openai", {"DescribeEndpoint": endpoint(), "ListTags": busy})
-    finding = drive(detection(Target("ep")), cloud.send)
-    assert (finding.detected.source, finding.lasting) == ("probe", False)
-    assert drive(detection(Target("ep")), Cloud("openai").send).lasting
+    outcome = drive(search(Target("ep")), cloud.send)
+    assert (outcome.detected.source, outcome.lasting) == ("probe", False)
+    assert drive(search(Target("ep")), Cloud("openai").send).lasting
 
 
 @pytest.mark.parametrize("error", [errors.ConnectError("reset"), errors.ModelTimeoutError("slow")])
 def test_a_control_plane_out_of_reach_is_asked_again_later(error: errors.AwsllmError) -> None:
     cloud = Cloud("openai", {"DescribeEndpoint": endpoint(), "ListTags": error})
-    finding = drive(detection(Target("ep")), cloud.send)
-    assert (finding.detected.source, finding.lasting) == ("probe", False)
+    outcome = drive(search(Target("ep")), cloud.send)
+    assert (outcome.detected.source, outcome.lasting) == ("probe", False)
     assert cloud.operations == ["DescribeEndpoint", "ListTags"]
 
 
@@ -504,8 +507,8 @@ def failing_once(status: int) -> Cloud:
 
 @pytest.mark.parametrize(("status", "lasting"), [(400, True), (422, True), (500, False), (424, False), (403, False)])
 def test_what_was_found_after_a_failed_probe_is_doubted(status: int, lasting: bool) -> None:
-    finding = drive(detection(Target("ep")), failing_once(status).send)
-    assert (finding.detected.format, finding.lasting) == ("tgi", lasting)
+    outcome = drive(search(Target("ep")), failing_once(status).send)
+    assert (outcome.detected.format, outcome.lasting) == ("tgi", lasting)
 
 
 @pytest.mark.parametrize("status", [408, 429, 502, 503, 504])
@@ -527,7 +530,7 @@ def test_an_unknown_container_is_not_probed_by_each_call(awaited: bool) -> None:
     def failure(**options: Any) -> str:
         request = msgspec.structs.replace(ASKED, endpoint=EndpointOptions(**options))
         with pytest.raises(errors.ConfigurationError) as caught:
-            asyncio.run(backend.converse(request)) if awaited else backend.converse(request)
+            asyncio.run(backend.ask(request)) if awaited else backend.ask(request)
         return str(caught.value)
 
     first, probes = failure(), len(cloud.invoked)
@@ -552,16 +555,16 @@ def test_a_caller_without_credentials_is_told_so_each_time() -> None:
     backend = SageMakerBackend(cloud)
     cloud.send = unsigned  # type: ignore[method-assign]
     with pytest.raises(errors.ConfigurationError, match="no credentials"):
-        backend.converse(ASKED)
+        backend.ask(ASKED)
     cloud.send = sent  # type: ignore[method-assign]
-    assert backend.converse(ASKED).text == "Hi!"
+    assert backend.ask(ASKED).text == "Hi!"
 
 
 @pytest.mark.parametrize("reply", [b'{"generated_image": [[1]]}', b'{"artifacts": [{"base64": "AA=="}]}'])
 def test_a_container_that_paints_is_asked_once(reply: bytes) -> None:
     cloud = Cloud("openai")
     cloud.reply = reply
-    assert "generate_image" in formats.get(cloud.found().format).serves
+    assert bodies.get(cloud.found().format).images
     assert len(cloud.invoked) == 1
 
 
@@ -569,17 +572,17 @@ def test_a_deadline_bounds_the_wait_for_a_search() -> None:
     inside, leave = threading.Event(), threading.Event()
 
     class Slow(Cloud):
-        def send(self, call: Call[Any], *, deadline: float | None = None) -> Any:
+        def send(self, call: Call[Any], attempt: Attempt = UNLIMITED) -> Any:
             inside.set()
             assert leave.wait(10)
-            return super().send(call, deadline=deadline)
+            return super().send(call, attempt)
 
     backend = SageMakerBackend(Slow("openai"))
-    thread = threading.Thread(target=backend.converse, args=(ASKED,))
+    thread = threading.Thread(target=backend.ask, args=(ASKED,))
     thread.start()
     assert inside.wait(10)
     with pytest.raises(errors.ModelTimeoutError, match="format"):
-        backend.converse(ASKED, deadline=1.0)  # an instant long past
+        backend.ask(ASKED, Attempt(deadline=1.0))  # an instant long past
     leave.set()
     thread.join()
 
@@ -588,17 +591,17 @@ def test_a_deadline_bounds_the_wait_for_a_search_awaited() -> None:
     inside, leave = asyncio.Event(), asyncio.Event()
 
     class Slow(AsyncCloud):
-        async def send(self, call: Call[Any], *, deadline: float | None = None) -> Any:
+        async def send(self, call: Call[Any], attempt: Attempt = UNLIMITED) -> Any:
             inside.set()
             await leave.wait()
-            return await super().send(call, deadline=deadline)
+            return await super().send(call, attempt)
 
     async def run() -> None:
         backend = AsyncSageMakerBackend(Slow("openai"))
-        first = asyncio.create_task(backend.converse(ASKED))
+        first = asyncio.create_task(backend.ask(ASKED))
         await inside.wait()
         with pytest.raises(errors.ModelTimeoutError, match="format"):
-            await backend.converse(ASKED, deadline=1.0)
+            await backend.ask(ASKED, Attempt(deadline=1.0))
         leave.set()
         assert (await first).text == "Hi!"
 
@@ -615,7 +618,7 @@ def test_a_connection_that_broke_late_is_not_tried_again(monkeypatch: pytest.Mon
 
     def retryable() -> bool:
         with pytest.raises(errors.ServerError) as caught:
-            backend.converse(ASKED)
+            backend.ask(ASKED)
         return caught.value.retryable
 
     assert retryable()

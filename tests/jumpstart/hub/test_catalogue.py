@@ -18,7 +18,8 @@ from moto import mock_aws
 from awsllm.aws.session import AwsSession
 from awsllm.errors import AwsllmError, ConfigurationError, ConnectError, ModelNotFoundError
 from awsllm.jumpstart.hub.catalogue import Catalogue
-from awsllm.jumpstart.hub.sources import MANIFESTS, PUBLIC_HUB, version_key
+from awsllm.jumpstart.hub.sources import MANIFESTS, version_key
+from awsllm.wire.endpoint.detect import PUBLIC_HUB
 from tests.support.data import DATA
 
 DOCUMENTS = DATA / "jumpstart"

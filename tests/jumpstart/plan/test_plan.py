@@ -7,6 +7,7 @@ import fnmatch
 import json
 import os
 import re
+from typing import Any
 
 import botocore.session
 import msgspec
@@ -20,7 +21,8 @@ from awsllm.jumpstart import names
 from awsllm.jumpstart.deploy.apply import check_licence
 from awsllm.jumpstart.hub import spec
 from awsllm.jumpstart.plan.options import Async, Autoscaling, Components, PlanOptions, Schedule, Variant, Vpc
-from awsllm.jumpstart.plan.plan import Change, Context, Plan, make_plan
+from awsllm.jumpstart.plan.plan import Change, Plan, PlanContext
+from awsllm.jumpstart.plan.planner import make_plan
 from tests.support.data import DATA
 from tests.support.jumpstart_documents import CONTEXT, NAMES, PRICES, REGION, ROLE, description, document, plan, private
 
@@ -230,7 +232,7 @@ def test_the_licence_is_sent_only_when_it_was_accepted_and_only_for_gated_models
     assert "ModelAccessConfig" not in source
     assert refused.eula_url.endswith("/eula/v1.txt")
     assert not refused.eula_accepted
-    assert any(refused.eula_url in warning for warning in refused.warnings)
+    assert any(str(refused.eula_url) in warning for warning in refused.warnings)
     assert container(accepted)["ModelDataSource"]["S3DataSource"]["ModelAccessConfig"] == {"AcceptEula": True}
     assert accepted.eula_accepted
     assert not any("licence" in warning for warning in accepted.warnings)
@@ -271,7 +273,7 @@ def test_a_gated_draft_model_is_gated_by_its_own_licence():
     (draft,) = container(made)["AdditionalModelDataSources"]
     assert draft["S3DataSource"]["ModelAccessConfig"] == {"AcceptEula": True}
     assert "ModelAccessConfig" not in container(made)["ModelDataSource"]["S3DataSource"]
-    assert "example-draft-gated" in made.eula_url
+    assert "example-draft-gated" in str(made.eula_url)
 
 
 def test_without_the_draft_model_its_licence_and_environment_go_too():
@@ -613,7 +615,7 @@ def test_the_logs_are_those_of_the_endpoint_and_of_none_whose_name_begins_alike(
 def test_rights_in_another_partition_and_of_an_asynchronous_endpoint():
     region = "cn-north-1"
     found = msgspec.structs.replace(document(OPEN), region=region)
-    made = make_plan(found, {"async_": "s3://ours/answers"}, Context(region=region, prices=PRICES))
+    made = make_plan(found, {"async_": "s3://ours/answers"}, PlanContext(region=region, prices=PRICES))
     text = json.dumps(made.permissions)
     assert "arn:aws:" not in text
     assert "arn:aws-cn:s3:::ours/answers/*" in text
@@ -622,7 +624,7 @@ def test_rights_in_another_partition_and_of_an_asynchronous_endpoint():
 
 
 def test_a_plan_without_a_role_can_be_read():
-    made = plan(OPEN, context=Context(region=REGION, prices=PRICES))
+    made = plan(OPEN, context=PlanContext(region=REGION, prices=PRICES))
     assert "ExecutionRoleArn" not in request(made, "model")
     assert any("AWSLLM_SAGEMAKER_ROLE" in warning for warning in made.warnings)
 
@@ -690,7 +692,7 @@ def test_what_cannot_work_is_refused(name, options, told):
 
 def test_a_document_of_another_region_is_refused():
     with pytest.raises(ValidationError, match="was read in us-east-1"):
-        plan(OPEN, context=Context(region="eu-west-1", prices=PRICES))
+        plan(OPEN, context=PlanContext(region="eu-west-1", prices=PRICES))
 
 
 def test_a_document_without_image_or_machine_is_refused():
@@ -707,8 +709,8 @@ def test_what_is_no_plan_is_refused():
 
 
 def test_options_may_be_none():
-    said = dict.fromkeys(PlanOptions.__annotations__)
-    assert plan(OPEN, **said) == plan(OPEN)
+    options: dict[str, Any] = dict.fromkeys(PlanOptions.__annotations__)
+    assert plan(OPEN, **options) == plan(OPEN)
 
 
 # --- changes ---------------------------------------------------------------------------------------------------------

@@ -105,17 +105,17 @@ def test_another_image_for_processors_without_an_accelerator():
     gpu, cpu = (
         resolve(document("example-tei-embedding"), instance_type=kind) for kind in ("ml.g5.xlarge", "ml.c6i.2xlarge")
     )
-    assert "tei-cpu" in cpu.image
-    assert "tei-cpu" not in gpu.image
+    assert "tei-cpu" in str(cpu.image)
+    assert "tei-cpu" not in str(gpu.image)
     assert (cpu.accelerators, cpu.cpus, gpu.accelerators) == (None, 2, 1)
 
 
 def test_each_instance_family_has_its_own_package():
     found = document("example-cohere-command")
-    assert "-g5-" in resolve(found).package_arn
-    assert "-p4d-" in resolve(found, instance_type="ml.p4d.24xlarge").package_arn
+    assert "-g5-" in str(resolve(found).package_arn)
+    assert "-p4d-" in str(resolve(found, instance_type="ml.p4d.24xlarge").package_arn)
     assert resolve(found, instance_type="ml.g6.12xlarge").package_arn is None
-    assert "rerank" in resolve(document("example-cohere-rerank")).package_arn
+    assert "rerank" in str(resolve(document("example-cohere-rerank")).package_arn)
 
 
 # --- artifacts and licences ------------------------------------------------------------------------------------------

@@ -24,7 +24,8 @@ def test_a_tidied_schema_accepts_the_same(type_: Any, value: Any) -> None:
     untidy = pydantic.TypeAdapter(type_).json_schema()
     validator, tidied = jsonschema.Draft202012Validator(untidy), tidy(untidy)
     assert not any(isinstance(part.get("title"), str) for _, part in subschemas(tidied))
-    for candidate in (value, GOOD, {"x": 1}, [GOOD], {"a": {"x": 2}}, {"children": [{"children": [{}]}]}):
+    candidates: tuple[Any, ...] = (value, GOOD, {"x": 1}, [GOOD], {"a": {"x": 2}}, {"children": [{"children": [{}]}]})
+    for candidate in candidates:
         assert jsonschema.Draft202012Validator(tidied).is_valid(candidate) == validator.is_valid(candidate)
 
 

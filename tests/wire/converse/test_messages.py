@@ -2,6 +2,7 @@
 
 import base64
 from contextlib import suppress
+from typing import Any
 
 import msgspec
 import pytest
@@ -20,8 +21,10 @@ from awsllm.types import (
     CachePoint,
     Citation,
     Citations,
+    ContentBlock,
     ConverseRequest,
     ConverseResponse,
+    CountTokensRequest,
     Document,
     DocumentContent,
     DocumentLocation,
@@ -72,7 +75,7 @@ def over_http(wire):
     return msgspec.json.decode(msgspec.json.encode(wire))
 
 
-BLOCKS = [
+BLOCKS: list[tuple[ContentBlock, Any]] = [
     (Text("Grüße, 世界 🌍"), {"text": "Grüße, 世界 🌍"}),
     (Text(""), {"text": ""}),
     (Image("png", Bytes(RAW)), {"image": {"format": "png", "source": {"bytes": RAW}}}),
@@ -232,7 +235,7 @@ TOOL_WIRE = {
 }
 USER = Message.user("Hi")
 USER_WIRE = {"role": "user", "content": [{"text": "Hi"}]}
-REQUESTS = [
+REQUESTS: list[tuple[ConverseRequest, Any]] = [
     (ConverseRequest(model="m"), {}),
     (ConverseRequest(model="m", messages=(USER,)), {"messages": [USER_WIRE]}),
     (
@@ -396,14 +399,14 @@ def test_stream_processing_mode_belongs_to_the_stream_only():
 
 def test_counting_takes_the_prompt_and_nothing_else():
     full, wire = REQUESTS[2]
-    counted = converse.encode_count_tokens(full)
+    counted = converse.encode_count_tokens(CountTokensRequest(model="m", converse=full))
     prompt = {name: wire[name] for name in ("messages", "system", "toolConfig", "additionalModelRequestFields")}
     assert counted == {"input": {"converse": prompt}}
     validate("CountTokens", counted)
     again = converse.decode_count_tokens_request("m", over_http(counted))
     assert converse.encode_count_tokens(again) == counted
-    assert again.tools == full.tools
-    assert converse.decode_count_tokens({"inputTokens": 12}) == 12
+    assert (again.model, again.converse.model, again.converse.tools) == ("m", "m", full.tools)
+    assert converse.decode_count_tokens(converse.encode_count_tokens_response(12)) == 12
 
 
 def test_counting_a_native_body_is_not_converses_affair():
@@ -432,7 +435,7 @@ def test_counting_a_native_body_is_not_converses_affair():
     ],
 )
 def test_unknown_members_of_known_blocks_are_sent_back(wire):
-    block = converse.decode_block(wire)
+    block: Any = converse.decode_block(wire)
     assert "addedTomorrow" in block.extra
     assert converse.encode_block(block) == wire
 
@@ -520,8 +523,8 @@ def content(block):
 @pytest.mark.parametrize(
     ("wire", "message"),
     [
-        ([], "the request body must be a JSON object"),
-        (None, "the request body must be a JSON object"),
+        ([], "the body must be a JSON object"),
+        (None, "the body must be a JSON object"),
         ({"messages": {}}, "messages: must be a list"),
         ({"messages": ["hi"]}, "messages.0: must be an object"),
         ({"messages": [{"content": []}]}, "messages.0.role: is required"),

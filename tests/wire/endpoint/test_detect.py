@@ -10,12 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from awsllm.errors import AccessDeniedError, ModelNotReadyError, ServerError, ValidationError
-from awsllm.server.account.containers import Container
 from awsllm.types import ConverseRequest, ConverseResponse, InferenceConfig, Message, Text
-from awsllm.wire.body import Payload, Settings
-from awsllm.wire.endpoint import detect, formats
+from awsllm.wire import endpoint
+from awsllm.wire.body import Context, Payload, Settings
+from awsllm.wire.endpoint import Detected, detect
 from awsllm.wire.endpoint.errors import decode_error
-from awsllm.wire.endpoint.format import Detected, ReplyContext
 
 ECR = "763104351884.dkr.ecr.us-east-1.amazonaws.com/"
 PACKAGE = "arn:aws:sagemaker:us-east-1:111122223333:model-package/"
@@ -99,7 +98,7 @@ def test_an_example_that_tells_nothing(example: Any) -> None:
 
 
 def test_messages_go_before_a_prompt() -> None:
-    document = {
+    document: dict[str, dict[str, Any]] = {
         "prompt": {"Body": PROMPT, "OutputKeys": {"generated_text": "generated_text"}},
         "chat": {"Body": {"messages": []}},
     }
@@ -172,7 +171,7 @@ def test_image_and_environment_show_the_format(
     assert found.evidence
 
 
-ROUTED = (
+ROUTED: tuple[tuple[str, Any, str], ...] = (
     ("djl-inference:0.34.0-lmi16.0.0-cu128", {"inputs": "x"}, "lmi"),
     ("djl-inference:0.34.0-lmi16.0.0-cu128", {"messages": []}, "openai"),
     ("djl-inference:0.27.0-lmi", {"messages": []}, "lmi"),
@@ -190,20 +189,9 @@ def test_newer_containers_choose_their_format_by_the_body(image: str, body: Any,
     assert (answers.format, answers.settings) == (name, found.settings)
 
 
-def test_an_offline_container_answers_each_body_in_its_own_format() -> None:
-    image = ECR + "djl-inference:0.34.0-lmi16.0.0-cu128"
-    found = detect.from_container(image, {})
-    assert found is not None
-    container = Container(found, image=image)
-    assert container.asked(b'{"inputs": "x"}').format.name == "lmi"
-    assert container.asked(b'{"messages": []}') == container
-    assert container.asked(b"not JSON") == container
-    assert Container(found).asked(b'{"inputs": "x"}').format.name == "openai"
-
-
 def test_every_name_found_is_a_format() -> None:
     rows = (*(row[1] for row in detect._PAYLOAD_ROWS), *(row[1] for row in detect._REPLY_ROWS))
-    assert {*rows, *(row.format for row in detect._CONTAINER_ROWS)} <= set(formats.FORMATS)
+    assert {*rows, *(row.format for row in detect._CONTAINER_ROWS)} <= set(endpoint.BODIES)
 
 
 # --- replies and probes ----------------------------------------------------------------------------------------------
@@ -266,29 +254,29 @@ JSON = st.recursive(
 @given(JSON)
 def test_nothing_that_a_container_or_a_document_says_breaks_detection(value: Any) -> None:
     for found in (detect.from_reply(value), detect.from_payloads({"a": value, "b": {"Body": value}})):
-        assert found is None or found.format in formats.FORMATS
+        assert found is None or found.format in endpoint.BODIES
 
 
-def ask(name: str, probe: detect.Probe) -> Payload | None:
+def reply_to(name: str, probe: detect.Probe) -> Payload | None:
     """What a container of the format answers to a probe; None where it refuses."""
-    container = formats.get(name)
+    body = endpoint.get(name)
     try:
         sent = msgspec.structs.replace(probe.payload, attributes="accept_eula=true")
-        asked, _ = container.decode_request("ep", sent, Settings())
+        request, _ = body.read("ep", sent, Settings())
     except ValidationError:
         return None
-    if not isinstance(asked, ConverseRequest):
+    if not isinstance(request, ConverseRequest) or body.chat is None:
         return None
     message = Message("assistant", (Text("x"),))
     response = ConverseResponse(message=message, stop_reason="max_tokens", messages=(message,))
-    return container.encode_converse_response(response, ReplyContext(request=asked))
+    return body.chat.encode_response(response, Context(request=request))
 
 
 @pytest.mark.parametrize(
     "name", ["tgi", "lmi", "mms", "dialogs", "openai", "jurassic", "cohere-command", "cohere-chat"]
 )
 def test_the_probes_find_a_container_that_nothing_is_known_of(name: str) -> None:
-    judged = ((probe, ask(name, probe)) for probe in detect.probes())
+    judged = ((probe, reply_to(name, probe)) for probe in detect.probes())
     found = next(one for probe, reply in judged if reply and (one := probe.judge(reply)))
     assert (found.format, found.source) == (name, "probe")
     assert found.evidence.startswith("the probe ")
@@ -356,9 +344,9 @@ def test_a_style_seen_in_an_example_reaches_the_prompt() -> None:
     example = {"Body": {"inputs": "<|im_start|>user\nx<|im_end|>\n", "parameters": {"stop": ["x"]}}}
     found = detect.from_payloads({"hello": example})
     assert found is not None
-    asked = ConverseRequest(
+    request = ConverseRequest(
         model="ep", messages=(Message.user("Hi"),), inference_config=InferenceConfig(1), system=(Text("S"),)
     )
-    sent = formats.get(found.format).encode_converse(asked, found.settings, stream=False).json()
+    sent = endpoint.get(found.format).codec(ConverseRequest).encode_request(request, found.settings).json()
     assert sent["inputs"].startswith("<|im_start|>system\nS<|im_end|>")
     assert sent["parameters"]["stop"] == ["<|im_end|>"]

@@ -7,7 +7,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from awsllm.errors import ConfigurationError, UnsupportedError, ValidationError
-from awsllm.types import CachePoint, Citations, Message, Reasoning, SystemContentBlock, Text, Unknown
+from awsllm.types import (
+    CachePoint,
+    Citations,
+    Document,
+    DocumentText,
+    Message,
+    Reasoning,
+    SystemContentBlock,
+    Text,
+    Unknown,
+)
 from awsllm.wire.text import prompts
 
 STYLED = tuple(name for name, style in prompts.STYLES.items() if style is not None)
@@ -55,7 +65,7 @@ def turns(*texts: str) -> tuple[Message, ...]:
     return tuple(Message(("user", "assistant")[i % 2], (Text(text),)) for i, text in enumerate(texts))
 
 
-def told(system: str) -> tuple[SystemContentBlock, ...]:
+def system_of(system: str) -> tuple[SystemContentBlock, ...]:
     return (Text(system),) if system else ()
 
 
@@ -63,7 +73,7 @@ def told(system: str) -> tuple[SystemContentBlock, ...]:
 def test_a_conversation_is_written_as_its_model_was_trained(
     style: str, system: str, texts: tuple[str, ...], expected: str
 ) -> None:
-    text, _ = prompts.render(style, told(system), turns(*texts))
+    text, _ = prompts.render(style, system_of(system), turns(*texts))
     assert text == expected
 
 
@@ -86,8 +96,8 @@ WORDS = st.text(st.sampled_from("ab \nß你:#[]<>|"), min_size=1, max_size=8).ma
 )
 def test_what_is_written_is_read_back(style: str, system: str, texts: list[str]) -> None:
     messages = turns(*texts)
-    text, _ = prompts.render(style, told(system), messages)
-    assert prompts.parse(style, text) == (told(system), messages)
+    text, _ = prompts.render(style, system_of(system), messages)
+    assert prompts.parse(style, text) == (system_of(system), messages)
 
 
 @given(st.sampled_from(list(prompts.STYLES)), st.text(max_size=200))
@@ -122,6 +132,8 @@ def test_styles_whose_models_go_on_name_where_to_stop() -> None:
 def test_what_is_no_text_is_refused_and_what_only_tunes_is_not() -> None:
     kept = Message.assistant(Reasoning("hm"), CachePoint(), Citations(content=(Text("x"),)), "y")
     assert prompts.text_of(kept.content) == "xy"
+    named = Message.user(Document("d", DocumentText("x")), "y")
+    assert prompts.text_of(named.content) == '<document name="d">\nx\n</document>\n\ny'
     with pytest.raises(UnsupportedError, match="newer"):
         prompts.text_of((Unknown("newer"),))
     with pytest.raises(ValidationError):

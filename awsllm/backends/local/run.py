@@ -1,0 +1,125 @@
+"""The next turn of a conversation as a local model makes it: the scheduler's steps in, events out.
+
+Nothing here waits: who drives a run waits for the steps, in a thread or on an event loop.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from awsllm.backends.local.models import ChatModel
+from awsllm.backends.local.output import OutputReader
+from awsllm.backends.local.prompt import specs
+from awsllm.errors import (
+    UnsupportedError,
+    ValidationError,
+)
+from awsllm.types import (
+    ConverseRequest,
+    Document,
+    MessageStart,
+    MessageStop,
+    Metadata,
+    SearchResult,
+    StreamEvent,
+    Usage,
+)
+
+if TYPE_CHECKING:
+    from awsllm.engine.scheduler import Generation, TokenEvent
+
+
+class ConverseRun:
+    """One conversation's next turn as it is made: the scheduler's steps in, events out. It waits for nothing.
+
+    Making one does all that can go wrong before anything is computed. ``ended``: ``finish`` is due.
+    """
+
+    def __init__(self, model: ChatModel, request: ConverseRequest, started: float) -> None:
+        self.ended = False
+        self._model = model
+        self._started = started
+        self._warnings = tuple(_unheeded(request))
+        self._prompt = model.encode(request)
+        self._sampling, self._squeezed = model.sampling(request, len(self._prompt))
+        self._matcher = model.matcher(request)
+        self._decoder = model.text_decoder()
+        self._reader = OutputReader(_stop_sequences(request), tools=bool(specs(request)))
+        self._generation: Generation | None = None
+        self._output_tokens = 0
+        self._begun = False
+
+    def submit(self, on_step: Callable[[TokenEvent], None] | None) -> Generation:
+        self._generation = self._model.scheduler.submit(self._prompt, self._sampling, self._matcher, on_step)
+        return self._generation
+
+    def push(self, step: TokenEvent) -> list[StreamEvent]:
+        """The events that this step completes. Raises what ended the generation, where that was an error."""
+        if step.error is not None:
+            raise step.error
+        events: list[StreamEvent] = [] if self._begun else [MessageStart("assistant")]
+        self._begun = True
+        if step.token is None:
+            self.ended = True
+            return events
+        self._output_tokens += 1
+        events += self._reader.push(self._decoder.feed(step.token))
+        self.ended = self._reader.stopped is not None
+        return events
+
+    def finish(self) -> list[StreamEvent]:
+        """What was held back, why the answer ended, and what it used."""
+        events = self._reader.push(self._decoder.flush()) + self._reader.finish()
+        latency = round((time.monotonic() - self._started) * 1000)
+        stop = MessageStop(self._stop_reason())
+        return [*events, stop, Metadata(self._usage(), latency_ms=latency, warnings=self._warnings)]
+
+    def _stop_reason(self) -> str:
+        whole = self._matcher is not None and self._matcher.finished
+        if self._reader.stopped is not None:
+            return "stop_sequence"
+        if self._generation is not None and self._generation.finish_reason == "length" and not whole:
+            return "model_context_window_exceeded" if self._squeezed else "max_tokens"
+        return "tool_use" if self._reader.calls else "end_turn"
+
+    def _usage(self) -> Usage:
+        cached = self._generation.cached_tokens if self._generation else 0
+        total = len(self._prompt) + self._output_tokens
+        return Usage(len(self._prompt) - cached, self._output_tokens, total, cache_read_input_tokens=cached)
+
+
+# --- what a request asks of the model --------------------------------------------------------------------------------
+
+
+def refuse_what_changes_meaning(request: ConverseRequest) -> None:
+    if request.guardrail_config is not None:
+        raise UnsupportedError("local models apply no guardrail; use a Bedrock model, or leave guardrail_config out")
+    if request.prompt_variables:
+        raise UnsupportedError("prompt variables fill a prompt kept in Bedrock; local models take messages")
+
+
+def _unheeded(request: ConverseRequest) -> Iterator[str]:
+    """The knobs that change nothing here, one line each."""
+    for name in sorted((request.extra or {}).keys() - {"seed", "top_k"}):
+        yield f"extra {name!r} is not known to local models; seed and top_k are"
+    if request.performance_config and request.performance_config.latency not in (None, "standard"):
+        yield f"performance_config latency {request.performance_config.latency!r} has no effect on local models"
+    if request.service_tier and request.service_tier.type != "default":
+        yield f"service_tier {request.service_tier.type!r} has no effect on local models"
+    if request.output_config and request.output_config.effort:
+        yield f"output_config effort {request.output_config.effort!r} has no effect on local models"
+    if request.additional_model_response_field_paths:
+        yield "additional_model_response_field_paths has no effect: local models have no further response fields"
+    if request.request_metadata:
+        yield "request_metadata has no effect: local models keep no invocation log"
+    if any(isinstance(b, Document | SearchResult) and b.citations for m in request.messages for b in m.content):
+        yield "citations are not given by local models"
+
+
+def _stop_sequences(request: ConverseRequest) -> tuple[str, ...]:
+    stops = request.inference_config.stop_sequences
+    if "" in stops:
+        raise ValidationError("a stop sequence is empty")
+    return stops

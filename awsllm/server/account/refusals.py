@@ -1,0 +1,39 @@
+"""How SageMaker says no: its error codes, all of them with status 400, and its words where several operations share
+them.
+
+The texts are AWS's where they are publicly known; nothing here was compared with a real account. The control plane and
+the runtime name the same kind of refusal differently: ``ValidationException`` there, ``ValidationError`` here.
+"""
+
+from __future__ import annotations
+
+from awsllm.errors import ModelNotFoundError, RequestError, ValidationError
+
+
+def refused(code: str, message: str) -> RequestError:
+    return RequestError(message, code=code, status=400)
+
+
+def invalid(message: str) -> ValidationError:
+    """The control plane's ValidationException."""
+    return ValidationError(message, code="ValidationException", status=400)
+
+
+def could_not_find(noun: str, what: str) -> ValidationError:
+    """What SageMaker says of a name it does not know, in most operations: a 400, not a 404."""
+    return invalid(f'Could not find {noun} "{what}".')
+
+
+def not_found(message: str) -> ModelNotFoundError:
+    """What the operations of hubs say instead."""
+    return ModelNotFoundError(message, code="ResourceNotFound", status=400)
+
+
+def invalid_invocation(message: str) -> ValidationError:
+    """The runtime's ValidationError."""
+    return ValidationError(message, code="ValidationError", status=400)
+
+
+def no_endpoint(name: str, account_id: str) -> ModelNotFoundError:
+    """What the runtime says of an endpoint that is not there, or not in service."""
+    return ModelNotFoundError(f"Endpoint {name} of account {account_id} not found.", code="ValidationError", status=400)

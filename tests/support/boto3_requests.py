@@ -1,0 +1,28 @@
+"""What boto3 puts on the wire: the judge of the calls that the backends make."""
+
+from functools import cache
+from types import SimpleNamespace
+from typing import Any
+
+import boto3
+from botocore.awsrequest import AWSResponse
+
+
+@cache
+def boto3_session() -> boto3.Session:
+    return boto3.Session("AKID", "secret", region_name="us-east-1")
+
+
+def sent_by_boto3(service: str, operation: str, **members: object) -> Any:
+    """The request that boto3 would send: validated and serialised by botocore."""
+    client = boto3_session().client(service)
+    sent: list[Any] = []
+
+    def answer(request: Any, **_: object) -> AWSResponse:
+        sent.append(request)
+        raw = SimpleNamespace(stream=lambda: iter([b"{}"]), read=lambda *_: b"{}")
+        return AWSResponse(request.url, 200, {}, raw)
+
+    client.meta.events.register(f"before-send.{service}", answer)
+    getattr(client, operation)(**members)
+    return sent[0]
