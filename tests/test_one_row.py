@@ -13,15 +13,15 @@ import msgspec
 import pytest
 
 import awsllm
-from awsllm.aws.call import Call, HttpRequest
+from awsllm.aws.call import Call, HttpRequest, StreamCall
 from awsllm.backends import bedrock
 from awsllm.backends.local import backend as local
 from awsllm.models.references import parse_reference
 from awsllm.server import running
 from awsllm.server.surfaces import bedrock as surface
-from awsllm.server.work import Ask, Incoming, Reply
+from awsllm.server.work import Ask, Incoming, Reply, Stream
 from awsllm.testing import AsyncScriptedBackend, mock_aws
-from awsllm.types import Request
+from awsllm.types import Request, Streamed
 from awsllm.wire import endpoint
 
 MODEL = "bedrock:amazon.nova-lite-v1:0"
@@ -125,6 +125,88 @@ def test_policy_retries_the_operation(rows: None) -> None:
     policy = awsllm.Policy(sleep=lambda seconds: None)
     with mock_aws(reply=reply), Client(region="us-east-1", policy=policy) as client:
         assert client.shout(MODEL, "hey") == "HEY"
+
+
+# --- a streamed operation --------------------------------------------------------------------------------------------
+
+
+class CountdownRequest(Streamed[int, int], frozen=True, kw_only=True):
+    """Counts down, an event a number; its whole response is how many there were."""
+
+    operation: ClassVar[str] = "countdown"
+    served_by: ClassVar[str] = "bedrock: and local: models"
+
+    start: int
+
+
+class Numbers:
+    """The codec of its events, both halves: a byte each."""
+
+    def feed(self, data: bytes) -> Iterator[int]:
+        yield from data
+
+    def close(self) -> None:
+        """Nothing can be cut."""
+
+    def event(self, event: int) -> bytes:
+        return bytes((event,))
+
+    def end(self) -> bytes:
+        return b""
+
+    def failure(self, error: Exception) -> bytes:
+        return b""
+
+
+def countdown_call(request: CountdownRequest) -> StreamCall[int]:
+    body = msgspec.json.encode(request.start)
+    http = HttpRequest("bedrock-runtime", "POST", f"/model/{request.model}/countdown", {}, body)
+    return StreamCall(http, lambda head: Numbers(), bedrock.read_error)
+
+
+def serve_countdown(model: str, incoming: Incoming) -> Stream[int]:
+    request = CountdownRequest(model=model, start=msgspec.json.decode(incoming.body))
+    return Stream(request, {"Content-Type": "application/octet-stream"}, Numbers())
+
+
+def countdown(request: CountdownRequest) -> Any:
+    return iter(range(request.start, 0, -1))
+
+
+@pytest.fixture
+def streamed_rows(rows: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(bedrock.STREAMS, CountdownRequest, countdown_call)  # type: ignore[misc]
+    monkeypatch.setitem(local.STREAMS, CountdownRequest, lambda backend, request, attempt: countdown(request))  # type: ignore[misc]
+    monkeypatch.setitem(surface.OPERATIONS, "countdown", serve_countdown)
+
+
+def counted(model: str, **options: Any) -> list[list[int]]:
+    """By the client and by its asynchronous twin."""
+    reference = parse_reference(model)
+    request = CountdownRequest(model=reference.model, start=3)
+
+    async def awaited() -> list[int]:
+        async with awsllm.AsyncClient(region="us-east-1", **options) as client:
+            return [number async for number in client._stream(reference, request, None)]
+
+    with awsllm.Client(region="us-east-1", **options) as client:
+        return [list(client._stream(reference, request, None)), asyncio.run(awaited())]
+
+
+def test_the_client_and_the_server_stream_the_operation(streamed_rows: None) -> None:
+    with running(AsyncScriptedBackend(countdown)) as url:
+        assert counted("bedrock:any", endpoint_url=url) == [[3, 2, 1]] * 2
+
+
+def test_mock_aws_and_the_local_place_stream_the_operation(streamed_rows: None) -> None:
+    assert counted("local:any") == [[3, 2, 1]] * 2
+    with mock_aws(reply=countdown):
+        assert counted("bedrock:any") == [[3, 2, 1]] * 2
+
+
+def test_a_place_without_the_stream_s_row_names_those_that_have_it(streamed_rows: None) -> None:
+    with pytest.raises(awsllm.UnsupportedError, match="countdown is not possible with sagemaker: models"):
+        counted("sagemaker:ep")
 
 
 # --- a body ----------------------------------------------------------------------------------------------------------

@@ -12,6 +12,9 @@ import pytest
 
 import awsllm
 from awsllm import types as t
+from awsllm.backends import bedrock
+from awsllm.backends.local import backend as local
+from awsllm.backends.sagemaker import backend as sagemaker
 from awsllm.server import running
 from awsllm.testing import AsyncScriptedBackend
 
@@ -103,3 +106,16 @@ def test_bedrock_and_sagemaker_carry_the_same_answer(case: str, server: str, cre
     assert sagemaker.message == bedrock.message
     assert sagemaker.stop_reason == bedrock.stop_reason
     assert sagemaker.usage.output_tokens == bedrock.usage.output_tokens
+
+
+def test_what_a_request_says_of_its_places_is_what_their_tables_hold() -> None:
+    kinds: list[type[t.Request[Any]]] = [
+        kind for kind in vars(t).values() if isinstance(kind, type) and issubclass(kind, t.Request)
+    ]
+    tables: dict[str, Any] = {"bedrock": bedrock.CALLS, "sagemaker": sagemaker.CALLS, "local": local.OPERATIONS}
+    for kind in kinds:
+        if hasattr(kind, "operation"):
+            named = {place for place in tables if f"{place}:" in kind.served_by}
+            assert named == {place for place, table in tables.items() if kind in table}, kind
+            assert hasattr(awsllm.Client, kind.operation)
+            assert hasattr(awsllm.AsyncClient, kind.operation)

@@ -192,10 +192,21 @@ class AsyncLocalBackend:
         return await asyncio.to_thread(self._backend.ask, request, attempt)
 
     def stream(self, request: Streamed[R, E], attempt: Attempt = UNLIMITED) -> AsyncIterator[E]:
-        if not isinstance(request, ConverseRequest):
-            raise unsupported(request, PLACE)
-        events: AsyncIterator[Any] = self._converse_stream(request, attempt)
-        return events
+        if isinstance(request, ConverseRequest):
+            return cast("AsyncIterator[E]", self._converse_stream(request, attempt))
+        return self._threaded(self._backend.stream(request, attempt))
+
+    async def _threaded(self, events: Iterator[E]) -> AsyncIterator[E]:
+        """A stream that knows no event loop, a step at a time in a thread."""
+        import asyncio
+
+        end = object()
+        try:
+            while (event := await asyncio.to_thread(next, events, end)) is not end:
+                yield cast("E", event)
+        finally:
+            if close := getattr(events, "close", None):
+                await asyncio.to_thread(close)
 
     async def _converse_stream(self, request: ConverseRequest, attempt: Attempt) -> AsyncIterator[StreamEvent]:
         import asyncio

@@ -256,12 +256,6 @@ def _make(request: Request[R]) -> Callable[[Request[R], Detected], Call[R]]:
     return make
 
 
-def _streamed(request: Streamed[Any, Any]) -> ConverseRequest:
-    if not isinstance(request, ConverseRequest):
-        raise unsupported(request, PLACE)
-    return request
-
-
 class SageMakerBackend(_Base):
     """A ``Backend`` over SageMaker endpoints. Safe to share between threads if its transport is."""
 
@@ -277,8 +271,10 @@ class SageMakerBackend(_Base):
 
     def stream(self, request: Streamed[R, E], attempt: Attempt = UNLIMITED) -> Iterator[E]:
         """Everything happens when iteration begins, the search for the format included."""
-        events: Iterator[Any] = self._converse_stream(_streamed(request), attempt)
-        return events
+        stream = STREAMS.get(type(request))
+        if stream is None:
+            raise unsupported(request, PLACE)
+        return stream(self, request, attempt)
 
     def _converse_stream(self, request: ConverseRequest, attempt: Attempt) -> Iterator[StreamEvent]:
         with self._watched(request):
@@ -326,8 +322,10 @@ class AsyncSageMakerBackend(_Base):
 
     def stream(self, request: Streamed[R, E], attempt: Attempt = UNLIMITED) -> AsyncIterator[E]:
         """Everything happens when iteration begins, the search for the format included."""
-        events: AsyncIterator[Any] = self._converse_stream(_streamed(request), attempt)
-        return events
+        stream = ASYNC_STREAMS.get(type(request))
+        if stream is None:
+            raise unsupported(request, PLACE)
+        return stream(self, request, attempt)
 
     async def _converse_stream(self, request: ConverseRequest, attempt: Attempt) -> AsyncIterator[StreamEvent]:
         with self._watched(request):
@@ -367,6 +365,14 @@ class AsyncSageMakerBackend(_Base):
     async def close(self) -> None:
         self._searches.clear()
         await self._transport.close()
+
+
+STREAMS: dict[type[Request[Any]], Callable[[SageMakerBackend, Any, Attempt], Iterator[Any]]] = {
+    ConverseRequest: SageMakerBackend._converse_stream,
+}
+ASYNC_STREAMS: dict[type[Request[Any]], Callable[[AsyncSageMakerBackend, Any, Attempt], AsyncIterator[Any]]] = {
+    ConverseRequest: AsyncSageMakerBackend._converse_stream,
+}
 
 
 def _late() -> ModelTimeoutError:
