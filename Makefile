@@ -3,10 +3,14 @@
 # make lint   ruff and mypy alone
 # make bench  the benchmarks, side by side with what people use today
 #
-# Everything goes into .venv; delete it to start over. PYTHON chooses another interpreter (3.11 or later).
+# Everything goes into .venv; delete it to start over. PYTHON chooses another interpreter (3.11 or later). On Linux a plain
+# install of PyTorch brings gigabytes of CUDA; its CPU build, which is all that is needed, comes from PyTorch's own index:
+#
+#     make demo TORCH_INDEX=https://download.pytorch.org/whl/cpu
 
 PYTHON ?= python3
 VENV   := .venv
+TORCH_INDEX ?=
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
 
@@ -31,13 +35,18 @@ $(VENV)/bin/python:
 	  echo "awsllm needs Python 3.11 or later; this is $$($(PYTHON) --version). Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
+# With an index of its own, PyTorch is there before anything asks for it.
+TORCH = $(if $(TORCH_INDEX),$(PIP) torch --index-url $(TORCH_INDEX),echo "  (PyTorch is the large part; its CPU build alone: make TORCH_INDEX=https://download.pytorch.org/whl/cpu)")
+
 $(VENV)/.all: pyproject.toml constraints.txt | $(VENV)/bin/python
-	@echo "Installing awsllm and what it needs into $(VENV) (PyTorch is the large part) ..."
+	@echo "Installing awsllm and what it needs into $(VENV) ..."
+	@$(TORCH)
 	@$(PIP) --editable '.[all]'
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
-	@echo "Installing awsllm and its development tools into $(VENV) (PyTorch is the large part) ..."
+	@echo "Installing awsllm and its development tools into $(VENV) ..."
+	@$(TORCH)
 	@$(PIP) --editable '.[dev]'
 	@touch $@ $(VENV)/.all
 
