@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 import typer
 
-from awsllm.cli import terminal
+from awsllm.cli import rendering, terminal
 from awsllm.cli.options import CHAT_MODEL, EndpointUrl, Json, Profile, Region, make_client
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from awsllm.calls.options import ConverseOptions
-    from awsllm.stream import ConverseStream
     from awsllm.types import ContentBlock, ConverseResponse
 
 
@@ -38,6 +37,13 @@ def chat(
     max_tokens: Annotated[int, typer.Option(min=1, help="The longest answer, in tokens.")] = 1024,
     temperature: Annotated[float | None, typer.Option(min=0.0, max=1.0, help="0 is the least random.")] = None,
     as_json: Json = False,
+    schema: Annotated[
+        str | None, typer.Option(help="A JSON schema, or a file that holds one: the answer is JSON that satisfies it.")
+    ] = None,
+    tool: Annotated[
+        list[str] | None, typer.Option(help="MODULE:FUNCTION that the model may call; it runs here. Repeatable.")
+    ] = None,
+    plain: Annotated[bool, typer.Option("--plain", help="Leave Markdown as it is.")] = False,
     no_stream: Annotated[bool, typer.Option("--no-stream", help="Print the answer when it is whole.")] = False,
     region: Region = None,
     profile: Profile = None,
@@ -45,8 +51,8 @@ def chat(
 ) -> None:
     """Chat with a model.
 
-    With a PROMPT or piped text, the answer goes to standard output as it comes. Without, a conversation begins: Ctrl-C
-    stops an answer, Ctrl-D leaves.
+    With a PROMPT or piped text, the answer goes to standard output as it comes: Markdown on a terminal, plain text into
+    a pipe. Without, a conversation begins: /help lists its commands, Ctrl-C stops an answer, Ctrl-D leaves.
     """
     from awsllm.types import Message
 
@@ -55,22 +61,32 @@ def chat(
         raise typer.BadParameter("nothing to ask: give a PROMPT or pipe text in")
     attached = attachments(image or (), document or ())
     options: ConverseOptions = {"system": system, "max_tokens": max_tokens, "temperature": temperature}
+    if tool:
+        options["tools"] = [load_tool(name) for name in tool]
+    if schema:
+        options["output_type"] = load_schema(schema)
     with make_client(region, profile, endpoint_url) as client:
         if not text:
             from awsllm.cli.conversation import Conversation
 
-            Conversation(client, model, options, attached).run()
+            Conversation(client, model, options, attached, plain=plain).run()
             return
         turn = Message.user(*attached, text)
         if as_json:
             terminal.write_json(describe(*_timed(lambda: client.converse(model, turn, **options))))
             return
-        if no_stream:
+        if schema:
             response = client.converse(model, turn, **options)
-            terminal.write(f"{response.text}\n")
+            terminal.write_json(response.output)
+        elif no_stream:
+            response = client.converse(model, turn, **options)
+            with rendering.view(plain=plain) as whole:
+                whole.write(response.text)
         else:
-            with client.converse_stream(model, turn, **options) as stream:
-                response = show(stream)
+            with rendering.view(plain=plain) as view, client.converse_stream(model, turn, **options) as stream:
+                for piece in stream.text_stream:
+                    view.write(piece)
+                response = stream.response
         terminal.remark(response)
 
 
@@ -80,13 +96,16 @@ def _timed(call: Callable[[], ConverseResponse]) -> tuple[ConverseResponse, int]
     return call(), round(1000 * (time.monotonic() - began))
 
 
-def attachments(images: Iterable[Path], documents: Iterable[Path]) -> list[ContentBlock]:
-    """Files as content blocks; documents get names that differ, as the service wants them."""
+def attachments(
+    images: Iterable[Path], documents: Iterable[Path], beside: Iterable[ContentBlock] = ()
+) -> list[ContentBlock]:
+    """Files as blocks; documents get names that differ, from those ``beside`` them too, as the service wants."""
     from awsllm.calls.media import document, image
+    from awsllm.types import Document
     from awsllm.wire.converse.rules import document_named
 
     blocks: list[ContentBlock] = [image(path) for path in images]
-    taken: set[str] = set()
+    taken = {block.name for block in beside if isinstance(block, Document)}
     for path in documents:
         block = document_named(document(path), taken)
         taken.add(block.name)
@@ -94,16 +113,34 @@ def attachments(images: Iterable[Path], documents: Iterable[Path]) -> list[Conte
     return blocks
 
 
-def show(stream: ConverseStream) -> ConverseResponse:
-    """Write an answer as it comes, and end its last line however it ends."""
-    text = ""
+def load_tool(name: str) -> Callable[..., Any]:
+    """A function by MODULE:FUNCTION; modules of the current directory are found, too."""
+    import importlib
+
+    module, _, function = name.partition(":")
+    if not module or not function:
+        raise typer.BadParameter(f"{name!r} is no MODULE:FUNCTION", param_hint="--tool")
+    if "" not in sys.path:
+        sys.path.insert(0, "")
     try:
-        for text in stream.text_stream:
-            terminal.write(text)
-    finally:
-        if text and not text.endswith("\n"):
-            terminal.write("\n")
-    return stream.response
+        found = getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError) as error:
+        raise typer.BadParameter(f"{name!r} cannot be loaded: {error}", param_hint="--tool") from error
+    if not callable(found):
+        raise typer.BadParameter(f"{name!r} is no function", param_hint="--tool")
+    loaded: Callable[..., Any] = found
+    return loaded
+
+
+def load_schema(text: str) -> dict[str, Any]:
+    """A JSON schema, or the one that a file holds."""
+    path = Path(text)
+    try:
+        source = text if text.lstrip().startswith("{") else path.read_text(encoding="utf-8")
+        schema: dict[str, Any] = msgspec.json.decode(source, type=dict[str, Any])
+    except (OSError, ValueError) as error:
+        raise typer.BadParameter(f"no JSON schema: {error}", param_hint="--schema") from error
+    return schema
 
 
 def describe(response: ConverseResponse, elapsed_ms: int) -> dict[str, Any]:

@@ -18,15 +18,19 @@ del _STEERING[0x09], _STEERING[0x0A]
 _REMEDIES = {"max_tokens": ": it was cut; give --max-tokens more"}
 
 
+def without_steering(text: str) -> str:
+    return text.translate(_STEERING)
+
+
 def write(text: str) -> None:
     """Write to standard output at once."""
-    sys.stdout.write(text.translate(_STEERING) if sys.stdout.isatty() else text)
+    sys.stdout.write(without_steering(text) if sys.stdout.isatty() else text)
     sys.stdout.flush()
 
 
 def note(text: str) -> None:
     """A line beside the answer, on standard error."""
-    print(text.translate(_STEERING), file=sys.stderr)
+    print(without_steering(text), file=sys.stderr)
 
 
 def remark(response: ConverseResponse) -> None:

@@ -17,7 +17,7 @@ import msgspec
 import pytest
 
 import awsllm
-from awsllm.cli import doctor, main, terminal
+from awsllm.cli import doctor, main, prompting, rendering, terminal
 from awsllm.errors import AwsllmError, ConfigurationError, ThrottlingError
 from awsllm.store import File, Model, Store, Wheel
 from awsllm.testing.scripted import Broken, ScriptedBackend
@@ -30,6 +30,7 @@ from awsllm.types import (
     Image,
     Message,
     Text,
+    ToolUse,
     Usage,
 )
 from tests.support.command_line import Run, runner
@@ -571,6 +572,22 @@ class Pty:
     def send(self, text: str) -> None:
         os.write(self.fd, text.encode())
 
+    def ended(self, nudge: str | None = None) -> int:
+        """Read to the end, for a program may wait until it is read, and give the exit code. ``nudge`` is typed in each
+        silence: what is typed before the line editor listens is lost."""
+        for _ in range(30):
+            ready, _, _ = select.select([self.fd], [], [], 2)
+            try:
+                data = os.read(self.fd, 4096) if ready else None
+            except OSError:  # Linux: the other side is closed
+                break
+            if data == b"":
+                break
+            self.seen += (data or b"").decode()
+            if data is None and nudge:
+                self.send(nudge)
+        return self.process.wait(60)
+
     def ask(self, text: str) -> None:
         self.expect("> $")
         self.send(f"{text}\r")
@@ -582,11 +599,12 @@ def on_terminal(tmp_path: Path) -> Iterator[Callable[..., Pty]]:
     if sys.platform == "win32":
         pytest.skip("no pty")
     environment = os.environ | {"AWSLLM_CACHE": str(tmp_path / "cache"), "TERM": "dumb", "PYTHONIOENCODING": "utf-8"}
+    environment["PROMPT_TOOLKIT_NO_CPR"] = "1"  # nobody here says where the cursor is
     environment.pop("AWSLLM_MODEL", None)
     programs: list[Pty] = []
 
-    def start(*arguments: str) -> Pty:
-        programs.append(Pty(PROGRAM, list(arguments), environment))
+    def start(*arguments: str, **variables: str) -> Pty:
+        programs.append(Pty(PROGRAM, list(arguments), environment | variables))
         return programs[-1]
 
     yield start
@@ -606,7 +624,7 @@ def test_ctrl_c_ends_the_answer_to_a_prompt(on_terminal: Callable[..., Pty]) -> 
     program = on_terminal("chat", "endless")
     program.expect("word2 ")
     program.send("\x03")
-    assert program.process.wait(60) == 130
+    assert program.ended() == 130
     assert "Traceback" not in program.seen
 
 
@@ -619,7 +637,7 @@ def test_ctrl_c_stops_the_answer_and_not_the_program(talk: Pty) -> None:
     talk.expect(r"turns: 3, last answer: word0 word1 word2")
     talk.expect("> $")
     talk.send("\x04")
-    assert talk.process.wait(60) == 0
+    assert talk.ended("\x04") == 0
 
 
 def test_ctrl_c_at_the_prompt_drops_the_line(talk: Pty) -> None:
@@ -632,7 +650,7 @@ def test_ctrl_c_at_the_prompt_drops_the_line(talk: Pty) -> None:
     talk.ask("whole")
     talk.expect("turns: 1")
     talk.ask("/exit")
-    assert talk.process.wait(60) == 0
+    assert talk.ended() == 0
 
 
 def test_an_error_leaves_the_conversation_as_it_was(talk: Pty) -> None:
@@ -680,36 +698,181 @@ def test_commands_help_and_forgive(talk: Pty, tmp_path: Path) -> None:
 
 
 def test_what_was_asked_is_remembered_for_the_next_time(talk: Pty, tmp_path: Path) -> None:
-    pytest.importorskip("readline")
     talk.ask("first question")
     talk.expect("turns: 1")
     talk.expect("> $")
     talk.send("\x04")
-    talk.process.wait(60)
+    talk.ended("\x04")
     history = tmp_path / "cache" / "chat_history"
     assert "first question" in history.read_text()
     assert history.stat().st_mode & 0o077 == 0
 
 
-def test_files_go_into_the_first_turn(script: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_go_into_the_first_turn(script: Any) -> None:
     from awsllm.cli.conversation import Conversation
 
     backend = script("one", "two")
-    lines = iter(["look", "again"])
-
-    def read(_prompt: str) -> str:
-        if line := next(lines, None):
-            return line
-        raise EOFError
-
-    monkeypatch.setattr("builtins.input", read)
     client = awsllm.Client(backends={"local": backend})
-    Conversation(client, "local:x", {}, [Image("png", Bytes(PNG))]).run()
+    Conversation(client, "local:x", {}, [Image("png", Bytes(PNG))], read=typed("look", "again")).run()
     assert sent(backend).messages == (
         Message.user(Image("png", Bytes(PNG)), "look"),
         Message.assistant("one"),
         Message.user("again"),
     )
+
+
+def typed(*texts: str) -> Callable[[], str]:
+    """What reads these texts, and then finds that the user has left."""
+    left = iter(texts)
+
+    def read() -> str:
+        if text := next(left, None):
+            return text
+        raise EOFError
+
+    return read
+
+
+def converse(backend: ScriptedBackend, *texts: str) -> Any:
+    from awsllm.cli.conversation import Conversation
+
+    talk = Conversation(awsllm.Client(backends={"local": backend}), "local:x", {}, read=typed(*texts))
+    talk.run()
+    return talk
+
+
+def test_pasted_lines_are_one_message(on_terminal: Callable[..., Pty]) -> None:
+    talk = on_terminal("chat", TERM="xterm")
+    talk.expect(">")
+    talk.send("\x1b[200~one\ntwo\x1b[201~")
+    talk.expect("two")
+    talk.send("\r")
+    talk.expect("turns: 1")
+    talk.send("second\x1b\rline")
+    talk.expect("line")
+    talk.send("\r")
+    talk.expect("turns: 3")
+    talk.send('"""a\r')
+    talk.expect("a")
+    talk.send('b"""\r')
+    talk.expect("turns: 5")
+    talk.send("\x04")
+    assert talk.ended("\x04") == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "open_", "inner"),
+    [
+        ("plain", False, "plain"),
+        ('"""', True, ""),
+        ('"""one', True, "one"),
+        ('"""one\ntwo"""', False, "one\ntwo"),
+        ('"""\n  kept\n"""\n', False, "  kept"),
+        ('say """this""" now', False, 'say """this""" now'),
+    ],
+)
+def test_quotes_hold_several_lines(text: str, open_: bool, inner: str) -> None:
+    assert prompting.is_open(text) is open_
+    assert prompting.unquoted(text) == inner
+
+
+@pytest.mark.parametrize(
+    ("text", "whole"),
+    [
+        ("", ""),
+        ("one line", ""),
+        ("one\n\ntwo", "one\n\n"),
+        ("a\n\nb\n\n", "a\n\nb\n\n"),
+        ("```\ncode\n\nmore", ""),
+        ("```\ncode\n\n```\n\nafter", "```\ncode\n\n```\n\n"),
+        ("text\n\n~~~py\nx\n\n", "text\n\n"),
+        ("half a blank line\n ", ""),
+    ],
+)
+def test_a_block_of_markdown_is_whole_at_a_blank_line_outside_code(text: str, whole: str) -> None:
+    assert text[: rendering.finished(text)] == whole
+
+
+def test_markdown_is_rendered_and_wrapped_at_words() -> None:
+    from rich.console import Console
+
+    screen = io.StringIO()
+    console = Console(file=screen, width=24, force_terminal=True, color_system=None, force_interactive=False)
+    with rendering.MarkdownView(console) as view:
+        for piece in (
+            "# A he",
+            "ad\n\nwords that are many and wrap, ",
+            "**bold**\n\n",
+            "[a link](https://x.test/y)\x1b]0;",
+        ):
+            view.write(piece)
+    text = screen.getvalue()
+    assert "**" not in text
+    assert "#" not in text
+    assert all(len(re.sub(r"\x1b\[[^a-zA-Z]*[a-zA-Z]", "", line)) <= 24 for line in text.splitlines())
+    assert "\x1b]" not in text  # neither a title nor a hyperlink
+    assert "https://x.test/y" in text.replace("\n", "")
+
+
+def test_the_model_and_the_system_prompt_change_on_the_way(script: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    backend = script("one", "two", "three")
+    talk = converse(backend, "a", "/model local:other", "/system Be brief.", "b", "/model nonsense", "/system -", "c")
+    assert [sent(backend, n).model for n in range(3)] == ["x", "other", "other"]
+    assert [sent(backend, n).system for n in range(3)] == [(), (Text("Be brief."),), ()]
+    assert len(talk.messages) == 6
+    assert "say where it runs" in capsys.readouterr().err
+
+
+def test_files_join_the_next_turn(script: Any, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "notes.txt").write_text(name)
+    (tmp_path / "a.png").write_bytes(PNG)
+    backend = script("one", "two")
+    files = [f"/document {tmp_path}/a/notes.txt", f"/document {tmp_path}/b/notes.txt", f"/image {tmp_path}/a.png"]
+    converse(backend, *files, "/image absent.png", "look", "again")
+    first, second, image, text = sent(backend, 0).messages[0].content
+    assert isinstance(first, Document)
+    assert isinstance(second, Document)
+    assert first.name != second.name
+    assert (image, text) == (Image("png", Bytes(PNG)), Text("look"))
+    assert sent(backend, 1).messages[-1] == Message.user("again")
+
+
+def test_the_last_question_is_asked_again(script: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    refused = ThrottlingError("slow down", retryable=False)
+    backend = script("first", "second", refused)
+    talk = converse(backend, "/retry", "hi", "/retry", "/retry")
+    assert talk.messages == [Message.user("hi"), Message.assistant("second")]
+    assert [len(request.messages) for request in backend.requests] == [1, 1, 1]
+    assert "nothing was asked yet" in capsys.readouterr().err
+
+
+def test_what_was_used_is_told(script: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    converse(script("one two", "three"), "hi", "there", "/usage")
+    assert "(5 tokens in, 3 out; 4 messages)" in capsys.readouterr().err
+
+
+def test_a_tool_of_the_users_runs(run: Run, script: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my_tools.py").write_text('def double(n: int) -> int:\n    """Twice n."""\n    return 2 * n\n')
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    backend = script(ToolUse("t1", "double", {"n": 21}), "It is 42.")
+    assert run("chat", "--tool", "my_tools:double", "Double 21") == (0, "It is 42.\n", "")
+    assert "42" in str(sent(backend).messages[-1].content)
+    for wrong in ("my_tools", "my_tools:absent", "absent_module:f", "my_tools:__doc__"):
+        assert run("chat", "--tool", wrong, "hi").code == 2
+
+
+def test_an_answer_that_satisfies_a_schema(run: Run, script: Any, tmp_path: Path) -> None:
+    schema = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
+    (tmp_path / "schema.json").write_text(json.dumps(schema))
+    for given in (json.dumps(schema), str(tmp_path / "schema.json")):
+        script('{"n": 3}')
+        result = run("chat", "--schema", given, "How many?")
+        assert (result.code, json.loads(result.out)) == (0, {"n": 3})
+    assert run("chat", "--schema", "absent.json", "hi").code == 2
+    assert run("chat", "--schema", "{", "hi").code == 2
 
 
 def test_piped_bytes_that_are_not_text_do_not_stop_it() -> None:
