@@ -4,7 +4,8 @@
 >>> client = awsllm.Client()
 >>> client.converse("local:smollm2-135m-instruct", "Hello").text
 
-The public names are resolved at first use (PEP 562), so that ``import awsllm`` itself loads nothing.
+The public names are resolved at first use (PEP 562), so that ``import awsllm`` itself loads nothing. What awsllm has to
+say of its work goes to ``logging.getLogger("awsllm")``; ``awsllm.log`` says what there is.
 """
 
 from __future__ import annotations
@@ -94,7 +95,10 @@ if TYPE_CHECKING:
         TextDelta,
         Tool,
         ToolChoice,
+        ToolError,
         ToolResult,
+        ToolResultDelta,
+        ToolResultStart,
         ToolSpec,
         ToolUse,
         ToolUseDelta,
@@ -176,7 +180,10 @@ _HOME = {
     "ThrottlingError": "errors",
     "Tool": "types",
     "ToolChoice": "types",
+    "ToolError": "types",
     "ToolResult": "types",
+    "ToolResultDelta": "types",
+    "ToolResultStart": "types",
     "ToolSpec": "types",
     "ToolUse": "types",
     "ToolUseDelta": "types",
@@ -268,7 +275,10 @@ __all__ = [
     "ThrottlingError",
     "Tool",
     "ToolChoice",
+    "ToolError",
     "ToolResult",
+    "ToolResultDelta",
+    "ToolResultStart",
     "ToolSpec",
     "ToolUse",
     "ToolUseDelta",

@@ -27,7 +27,7 @@ from awsllm.calls.prepare import (
 from awsllm.errors import AwsllmError, ConfigurationError
 from awsllm.models.references import Reference, parse_reference
 from awsllm.policy.attempts import Policy, deadline_after, remaining
-from awsllm.stream import AsyncConverseStream, ConverseStream, Fold
+from awsllm.stream import AsyncConverseStream, ConverseStream, Fold, result_events
 from awsllm.types import (
     ConverseRequest,
     ConverseResponse,
@@ -240,7 +240,8 @@ class Client:
     def converse_stream(self, model: str, messages: Prompt, **options: Unpack[ConverseOptions]) -> ConverseStream:
         """The same, as a stream of events: iterate it or its ``text_stream``, then read ``response``.
 
-        With functions as tools, the events of every turn follow one another.
+        With functions as tools, the events of every turn follow one another: an answer's, then those of a user turn
+        with the results, and so on.
         """
         call = prepare(model, messages, options, self._settings.prices)
         if call.loop is None:
@@ -252,10 +253,13 @@ class Client:
         from awsllm.tools.loop import run_tools
 
         deadline = deadline_after(self._policy.limit(call.timeout))
-        step = next(loop)
+        step, running = next(loop), False
         while True:
             answer: LoopInput
             if isinstance(step, ConverseRequest):
+                if running:
+                    yield from result_events(step.messages[-1])
+                running = True
                 answer = yield from self._turn_stream(call, step, deadline)
             else:
                 answer = run_tools(step)
@@ -430,12 +434,14 @@ class AsyncClient:
         self, call: Prepared, loop: Loop, result: list[ConverseResponse]
     ) -> AsyncIterator[StreamEvent]:
         deadline = deadline_after(self._policy.limit(call.timeout))
-        step = next(loop)
+        step, running = next(loop), False
         sent = call.request
         while True:
             answer: LoopInput
             if isinstance(step, ConverseRequest):
-                sent = step
+                for event in result_events(step.messages[-1]) if running else ():
+                    yield event
+                sent, running = step, True
                 fold = Fold()
                 async with aclosing(self._turn_stream(call, step, deadline, fold)) as events:
                     async for event in events:

@@ -62,10 +62,13 @@ class AwsllmError(Exception):
         if retryable is not None:
             self.retryable = retryable
 
-    def annotate(self, *, backend: str | None = None, model: str | None = None) -> AwsllmError:
-        """Say where the error happened, unless that is known already."""
+    def annotate(
+        self, *, backend: str | None = None, model: str | None = None, request_id: str | None = None
+    ) -> AwsllmError:
+        """Say where the error happened and in which call, unless that is known already."""
         self.backend = self.backend or backend
         self.model = self.model or model
+        self.request_id = self.request_id or request_id
         return self
 
     def __str__(self) -> str:

@@ -10,7 +10,8 @@
 - a block or delta newer than this version is an ``Unknown`` whose value lists what came.
 
 A stream may carry several messages, one after the other, where a tool loop runs behind it: the response's ``message``
-is the last, its ``messages`` are all of them.
+is the last answer, its ``messages`` are all of them. Between two answers stands the user turn with the tools' results:
+it starts and has blocks, and no ``MessageStop``, since that says why a model stopped.
 
 Once a caller has seen an event, whatever goes wrong is a ``StreamError`` that carries the partial response.
 """
@@ -52,6 +53,7 @@ from awsllm.types import (
     Text,
     TextDelta,
     ToolResult,
+    ToolResultContent,
     ToolResultDelta,
     ToolResultStart,
     ToolUse,
@@ -109,7 +111,7 @@ class _ToolUse:
 class _ToolResult:
     def __init__(self, start: ToolResultStart) -> None:
         self.start = start
-        self.content: list[Text | Json | Unknown] = []
+        self.content: list[ToolResultContent] = []
 
     def build(self) -> ContentBlock:
         return ToolResult(self.start.tool_use_id, tuple(self.content), self.start.status, self.start.type)
@@ -171,6 +173,7 @@ class Fold:
         self._request_id = request_id
         self._earlier: list[Message] = []
         self._role = "assistant"
+        self._between_answers = False
         self._blocks: dict[int, list[_Open]] = {}
         self._stop: MessageStop | None = None
         self._metadata = Metadata()
@@ -181,8 +184,8 @@ class Fold:
                 self._grow(index, delta)
             case ContentBlockStart(index, start):
                 self._blocks.setdefault(index, []).append(_open(start))
-            case MessageStart(role):
-                self._begin(role)
+            case MessageStart():
+                self._begin(event)
             case MessageStop():
                 self._stop = event
             case Metadata():
@@ -194,10 +197,10 @@ class Fold:
 
     def partial(self) -> ConverseResponse:
         """The response so far; ``stop_reason`` is None until the message has stopped."""
-        message = self._message()
+        turn = self._message()
         stop, metadata = self._stop, self._metadata
         return ConverseResponse(
-            message=message,
+            message=self._earlier[-1] if self._between_answers else turn,
             stop_reason=stop.stop_reason if stop else None,
             usage=metadata.usage,
             latency_ms=metadata.latency_ms,
@@ -208,7 +211,7 @@ class Fold:
             model=self._model,
             request_id=self._request_id,
             warnings=metadata.warnings,
-            messages=(*self._earlier, message),
+            messages=(*self._earlier, turn),
         )
 
     def finish(self) -> ConverseResponse:
@@ -223,11 +226,15 @@ class Fold:
         indices = sorted(self._blocks)
         return Message(self._role, tuple(block.build() for index in indices for block in self._blocks[index]))
 
-    def _begin(self, role: str) -> None:
+    def _begin(self, start: MessageStart) -> None:
         if self._stop is not None:  # a tool loop's next turn
             self._earlier.append(self._message())
-            self._blocks, self._stop = {}, None
-        self._role = role
+            self._blocks = {}
+            self._between_answers = start.role == "user"
+            if not self._between_answers:
+                self._stop = None
+        self._role = start.role
+        self._request_id = start.request_id or self._request_id
 
     def _grow(self, index: int, delta: BlockDelta) -> None:
         match delta:
@@ -298,7 +305,7 @@ def fold(events: Iterable[StreamEvent], *, model: str | None = None, request_id:
 def replay(response: ConverseResponse) -> Iterator[StreamEvent]:
     """The events that fold to the response; one without a stop reason is replayed as it was: cut. Raises
     ``UnsupportedError`` where a stream has no event for a block."""
-    yield MessageStart(response.message.role)
+    yield MessageStart(response.message.role, response.request_id)
     for index, block in enumerate(response.message.content):
         yield from _replay_block(index, block)
         yield ContentBlockStop(index)
@@ -313,6 +320,17 @@ def replay(response: ConverseResponse) -> Iterator[StreamEvent]:
         response.service_tier,
         response.warnings,
     )
+
+
+def result_events(turn: Message) -> Iterator[StreamEvent]:
+    """The events of the user turn with which a tool loop goes on: its tools' results, if it has any."""
+    results = [block for block in turn.content if isinstance(block, ToolResult)]
+    if results:
+        yield MessageStart(turn.role)
+    for index, result in enumerate(results):
+        yield ContentBlockStart(index, ToolResultStart(result.tool_use_id, result.type, result.status))
+        yield ContentBlockDelta(index, ToolResultDelta(result.content))
+        yield ContentBlockStop(index)
 
 
 def _replay_block(index: int, block: ContentBlock) -> Iterator[StreamEvent]:

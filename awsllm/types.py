@@ -2,9 +2,10 @@
 
 The vocabulary is Bedrock's Converse API (bedrock-runtime, service model of botocore 1.44) in Python case, so whoever
 knows Converse knows these names. Every value is a frozen ``msgspec.Struct``: make a changed one with
-``msgspec.structs.replace``. Sequences are tuples. ``msgspec.json.encode`` saves any of them and
-``msgspec.json.decode(data, type=...)`` loads it back equal, binary content and thinking signatures included; the member
-``kind`` tells the variants of a union apart.
+``msgspec.structs.replace``. Sequences are tuples. ``to_dict`` makes plain JSON of any of them and ``from_dict`` loads
+it back equal, binary content and thinking signatures included, as ``msgspec.json.encode`` and
+``msgspec.json.decode(data, type=...)`` do; the member ``kind`` tells the variants of a union apart. In pydantic models
+and FastAPI they are validated, written and described as such dicts.
 
 Unions are open for reading: a variant newer than this version arrives as ``Unknown(tag, value)``, and a member newer
 than this version of a known block is kept in that block's ``extra``. Enumerations are plain strings for the same
@@ -13,12 +14,16 @@ reason.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeAlias, TypeVar
 
 import msgspec
 
 from awsllm.errors import ValidationError
+
+if TYPE_CHECKING:
+    from pydantic import GetCoreSchemaHandler
+    from pydantic_core import CoreSchema
 
 JsonValue: TypeAlias = Any
 JsonObject: TypeAlias = dict[str, Any]
@@ -28,7 +33,35 @@ E = TypeVar("E")
 
 
 class Value(msgspec.Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True):
-    """Base of all neutral values: immutable, compared by content."""
+    """Base of all neutral values: immutable, compared by content. They can be members of pydantic models."""
+
+    def to_dict(self) -> JsonObject:
+        """The value as plain JSON: dicts, lists, texts and numbers, binary content in base64. What is at its default is
+        left out."""
+        plain: JsonObject = msgspec.json.decode(msgspec.json.encode(self, enc_hook=_jsonable))
+        return plain
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """The value that ``to_dict`` gave, equal to what it was; a typed ``output`` stays the JSON it was made of.
+        ``ValidationError`` says where ``data`` is something else."""
+        try:
+            return msgspec.convert(data, cls)
+        except msgspec.ValidationError as error:
+            raise ValidationError(f"not the dict of a {cls.__name__}: {error}") from error
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        from awsllm.pydantic_schema import core_schema_of
+
+        return core_schema_of(cls, handler)
+
+
+def _jsonable(value: Any) -> Any:
+    """What is no value of awsllm's: a typed output."""
+    from pydantic_core import to_jsonable_python
+
+    return to_jsonable_python(value, serialize_as_any=True)
 
 
 class Tagged(Value, frozen=True, tag_field="kind"):
@@ -125,6 +158,10 @@ class Audio(Block, frozen=True, tag="audio"):
     format: str
     source: MediaSource
     error: str | None = None
+
+
+SERVER_TOOL_USE = "server_tool_use"
+"""The type of tool uses that the service itself answers."""
 
 
 class ToolUse(Block, frozen=True, tag="tool_use"):
@@ -333,6 +370,13 @@ class Request(Value, Generic[R], frozen=True, kw_only=True):
 
     model: str
 
+    def __repr__(self) -> str:
+        """Without its content: a traceback with the variables of its frames must not tell a prompt."""
+        return f"{type(self).__name__}(model={self.model!r}, …)"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("model", self.model)]
+
 
 class Streamed(Request[R], Generic[R, E], frozen=True, kw_only=True):
     """A request whose answer can also come as events of type E; folded, they are the R."""
@@ -531,23 +575,35 @@ class Usage(Value, frozen=True):
     extra: JsonObject | None = None
 
 
+class ToolError(Value, frozen=True, kw_only=True):
+    """What a tool raised while ``converse`` ran it: the exception's type, message and traceback, as text."""
+
+    tool_use_id: str
+    name: str
+    type: str
+    message: str
+    traceback: str
+
+
 class ConverseResponse(Value, frozen=True, kw_only=True):
     """What a chat model answered.
 
     ``stop_reason`` is end_turn, tool_use, max_tokens, stop_sequence, guardrail_intervened, content_filtered,
     malformed_model_output, malformed_tool_use, model_context_window_exceeded, or newer; None where the answer was cut.
-    ``extra`` is the wire's ``additionalModelResponseFields``. ``trace`` is kept as it came. ``cost`` is in US dollars,
-    None when unknown. ``warnings`` name tuning knobs that could not be honoured. ``raw`` is the provider's reply.
-    ``messages`` is all that the call added to the conversation: one message, or with a tool loop every assistant and
-    tool-result turn. ``output`` is the typed output where ``output_type`` was given.
+    ``extra`` is the wire's ``additionalModelResponseFields`` and ``trace`` its trace, both as they came. ``cost`` is in
+    US dollars, None when unknown. ``warnings`` name tuning knobs that could not be honoured, what was changed of a
+    conversation so that it can be sent, and what of an answer could not be read. ``raw`` is the provider's reply.
+    ``message`` is what the model answered; ``messages`` is all that the call adds to the conversation, such as it can
+    be sent: one turn, or with a tool loop every assistant and tool-result turn. ``output`` is the typed output where
+    ``output_type`` was given, ``tool_errors`` what tools raised.
     """
 
     message: Message
     stop_reason: str | None
     usage: Usage = Usage()
     latency_ms: int | None = None
-    extra: JsonObject | None = None
-    trace: JsonObject | None = None
+    extra: JsonValue = None
+    trace: JsonValue = None
     performance_config: PerformanceConfig | None = None
     service_tier: ServiceTier | None = None
     model: str | None = None
@@ -557,6 +613,7 @@ class ConverseResponse(Value, frozen=True, kw_only=True):
     raw: JsonObject | None = None
     messages: tuple[Message, ...] = ()
     output: Any = None
+    tool_errors: tuple[ToolError, ...] = ()
 
     @property
     def text(self) -> str:
@@ -644,7 +701,10 @@ class ToolUseDelta(Tagged, frozen=True, tag="tool_use_delta"):
 
 
 class ToolResultDelta(Tagged, frozen=True, tag="tool_result_delta"):
-    content: tuple[Text | Json | Unknown, ...]
+    """A part of a tool result. The service sends text and JSON; of the functions that ``converse_stream`` runs it is
+    the whole content."""
+
+    content: tuple[ToolResultContent, ...]
 
 
 class ReasoningDelta(Tagged, frozen=True, tag="reasoning_delta"):
@@ -670,7 +730,12 @@ BlockDelta: TypeAlias = (
 
 
 class MessageStart(Tagged, frozen=True, tag="message_start"):
+    """A message begins. One of the user's holds the results of the tools that ran for the answer before it; it has no
+    ``MessageStop``. ``request_id`` is what the service calls the request; it stands in the reply's head, which comes
+    first."""
+
     role: str
+    request_id: str | None = None
 
 
 class ContentBlockStart(Tagged, frozen=True, tag="content_block_start"):
@@ -693,7 +758,7 @@ class MessageStop(Tagged, frozen=True, tag="message_stop"):
     """Without this event the stream was cut."""
 
     stop_reason: str
-    extra: JsonObject | None = None
+    extra: JsonValue = None
 
 
 class Metadata(Tagged, frozen=True, tag="metadata"):
@@ -701,7 +766,7 @@ class Metadata(Tagged, frozen=True, tag="metadata"):
 
     usage: Usage = Usage()
     latency_ms: int | None = None
-    trace: JsonObject | None = None
+    trace: JsonValue = None
     performance_config: PerformanceConfig | None = None
     service_tier: ServiceTier | None = None
     warnings: tuple[str, ...] = ()

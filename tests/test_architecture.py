@@ -14,7 +14,7 @@ PACKAGE = Path(awsllm.__file__).parent
 # The lowest level first. A module stands on the level of the longest prefix that names it; it imports its own room and
 # the levels below.
 LEVELS: list[list[str]] = [
-    ["_version", "types", "errors"],
+    ["_version", "log", "pydantic_schema", "types", "errors"],
     ["backend", "stream", "models", "wire", "engine"],
     ["aws", "policy", "tools", "store"],
     ["backends", "calls", "jumpstart"],
@@ -27,6 +27,7 @@ LEVELS: list[list[str]] = [
 NEIGHBOURS = {
     ("errors", "types"): "errors carry the partial response",
     ("types", "errors"): "a value that cannot be made says so",
+    ("types", "pydantic_schema"): "values are members of pydantic models",
     ("stream", "wire"): "tool arguments that are read as they stream",
     ("wire", "models"): "which model takes which body",
     ("store", "aws"): "models kept in S3",

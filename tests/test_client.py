@@ -161,6 +161,122 @@ def test_what_a_model_left_blank_beside_its_calls_can_be_sent_back() -> None:
     assert request.messages[1].content == (thought, use)
 
 
+def test_a_history_is_mended_with_a_warning_and_the_callers_own_stays() -> None:
+    client, backend = client_of("Hi.")
+    jpeg = t.Bytes(b"\xff\xd8\xff\xe0 rest")
+    seen = t.ToolResult("call_1|fc", (t.Image("png", jpeg), t.Text(" ")))
+    turns = [t.Message.user("a", " "), asks(("call_1|fc", "f", {})), t.Message("user", (seen,))]
+    before = list(turns)
+    reply = client.converse(MODEL, turns, tools=[t.ToolSpec("f", {"type": "object"})])
+    request: Any = backend.requests[0]
+    assert request.messages == (
+        t.Message.user("a"),
+        asks(("call_1_fc", "f", {})),
+        t.Message("user", (t.ToolResult("call_1_fc", (t.Image("jpeg", jpeg),)),)),
+    )
+    assert turns == before
+    assert [warning.partition(":")[0] for warning in reply.warnings] == [
+        "ids of tool calls that Bedrock does not take, or that another call has, were changed",
+        "blank text was left out",
+        "an image labelled png holds jpeg and was sent as that",
+    ]
+
+
+@pytest.mark.parametrize("said", [t.Message("assistant", ()), t.Message.assistant(" "), t.Message.assistant("Well.")])
+@pytest.mark.parametrize("stream", [False, True])
+def test_what_an_answer_adds_can_be_sent_as_it_is(said: t.Message, stream: bool) -> None:
+    client, backend = client_of([said, "Yes."])
+    history = [t.Message.user("Hi")]
+    reply = client.converse_stream(MODEL, history).response if stream else client.converse(MODEL, history)
+    assert reply.text == said.text
+    history += reply.messages
+    reply = client.converse(MODEL, [*history, t.Message.user("Are you there?")])
+    request: Any = backend.requests[1]
+    assert request.messages[1] == t.Message.assistant(said.text.strip() or "(no output)")
+    assert reply.warnings == ()
+
+
+SPEC = t.ToolSpec("f", {"type": "object", "properties": {}})
+PICTURE = t.Image("png", t.Bytes(b"\x89PNG\r\n\x1a\n"))
+PAPER = t.Document("a", t.DocumentText("x"))
+
+
+@pytest.mark.parametrize(
+    ("model", "content", "options", "says"),
+    [
+        ("us.amazon.nova-micro-v1:0", [PICTURE], {}, r"reads no images, and messages\[0\].content\[1\] is one"),
+        ("amazon.nova-micro-v1:0", [PAPER], {}, "reads no documents: pass their text"),
+        (
+            "amazon.titan-text-express-v1",
+            [],
+            {"system": "Be brief."},
+            "takes no system prompt: say it in the first user",
+        ),
+        ("amazon.titan-text-express-v1", [], {"tools": [SPEC]}, "has no tools: leave tools"),
+        ("amazon.titan-text-premier-v1:0", [PAPER], {}, "reads no documents"),
+        ("meta.llama2-13b-chat-v1", [], {"tools": [add]}, "has no tools"),
+        ("mistral.mistral-7b-instruct-v0:2", [], {"system": "Be brief."}, "takes no system prompt"),
+        ("openai.gpt-oss-120b-1:0", [PICTURE], {}, "reads no images"),
+        ("openai.gpt-oss-safeguard-20b", [PICTURE], {}, "reads no images"),
+        ("us.writer.palmyra-x5-v1:0", [PICTURE], {}, "reads no images"),
+        ("zai.glm-4.7", [PICTURE], {}, "reads no images"),
+        ("amazon.titan-embed-text-v2:0", [], {}, "is no chat model"),
+        ("stability.sd3-5-large-v1:0", [], {}, "is no chat model"),
+    ],
+)
+def test_what_a_model_cannot_do_is_refused_before_anything_is_sent(
+    model: str, content: list[Any], options: dict[str, Any], says: str
+) -> None:
+    client, backend = client_of("Hi.")
+    for call in (client.converse, client.converse_stream, client.count_tokens):
+        with pytest.raises(awsllm.UnsupportedError, match=says):
+            call(f"bedrock:{model}", ["Look.", *content], **options)
+    assert backend.requests == []
+
+
+def test_an_image_in_a_tools_result_is_an_image() -> None:
+    client, _ = client_of("Hi.")
+    turns = [t.Message.user("a"), asks(("1", "f", {})), t.Message("user", (t.ToolResult("1", (PICTURE,)),))]
+    with pytest.raises(awsllm.UnsupportedError, match=r"messages\[2\].content\[0\] is one"):
+        client.converse("bedrock:qwen.qwen3-coder-480b-a35b-v1:0", turns, tools=[SPEC])
+
+
+@pytest.mark.parametrize(
+    "model", ["qwen.qwen3-vl-235b-a22b", "google.gemma-3-12b-it", "moonshotai.kimi-k2.5", "acme.new-v1"]
+)
+def test_who_reads_images_or_is_not_known_is_sent_them(model: str) -> None:
+    client, backend = client_of("Hi.")
+    client.converse(f"bedrock:{model}", ["Look.", PICTURE], system="Be brief.", tools=[SPEC])
+    assert len(backend.requests) == 1
+
+
+BETWEEN = [t.Message.user("a"), t.Message("system", (t.Text("Be brief."),)), t.Message.user("b")]
+
+
+@pytest.mark.parametrize(
+    ("model", "turns", "says"),
+    [
+        ("us.anthropic.claude-sonnet-4-5-20250929-v1:0", [t.Message.assistant("x"), t.Message.user("a")], None),
+        (
+            "anthropic.claude-3-haiku-20240307-v1:0",
+            [t.Message.assistant("x"), t.Message.user("a")],
+            "begins with a user",
+        ),
+        ("us.amazon.nova-lite-v1:0", BETWEEN, None),
+        ("anthropic.claude-3-haiku-20240307-v1:0", BETWEEN, "make one turn of them"),
+        ("acme.new-v1", BETWEEN, None),
+    ],
+)
+def test_whose_turn_it_is_depends_on_the_model(model: str, turns: Any, says: str | None) -> None:
+    client, backend = client_of("Hi.")
+    if says is None:
+        client.converse(f"bedrock:{model}", turns)
+        assert len(backend.requests) == 1
+    else:
+        with pytest.raises(awsllm.ValidationError, match=says):
+            client.converse(f"bedrock:{model}", turns)
+
+
 def test_a_component_is_part_of_the_endpoint() -> None:
     client, backend = client_of("Hi.")
     client.converse("sagemaker:endpoint/component", "Hello")
@@ -271,7 +387,45 @@ def test_the_loop_streams() -> None:
     with client.converse_stream(MODEL, "Go", tools=[add]) as stream:
         events = list(stream)
     check_loop(stream.response, backend.requests)
-    assert sum(isinstance(event, t.MessageStart) for event in events) == 2
+    assert [event.role for event in events if isinstance(event, t.MessageStart)] == ["assistant", "user", "assistant"]
+    check_result_events(events, stream.response)
+
+
+def check_result_events(events: list[t.StreamEvent], response: awsllm.ConverseResponse) -> None:
+    """They stand between two answers, and fold to the turn that the response has."""
+    begins = [n for n, event in enumerate(events) if isinstance(event, t.MessageStart)]
+    results = events[begins[1] : begins[2]]
+    assert [e.start.status for e in results if isinstance(e, t.ContentBlockStart)] == ["success", "error"]
+    assert not any(isinstance(event, t.MessageStop | t.Metadata) for event in results)
+    assert awsllm.fold(events).messages == response.messages
+    so_far = awsllm.fold(events[: begins[2]])
+    assert (so_far.message, so_far.messages) == (response.messages[0], response.messages[:2])
+
+
+def test_what_breaks_after_the_results_leaves_them_to_be_seen() -> None:
+    client, _ = client_of([PARALLEL, awsllm.ValidationError("no")])
+    with pytest.raises(awsllm.StreamError) as caught, client.converse_stream(MODEL, "Go", tools=[add]) as stream:
+        list(stream)
+    partial = caught.value.partial
+    assert (partial.stop_reason, len(partial.tool_uses)) == ("tool_use", 2)
+    assert [message.role for message in partial.messages] == ["assistant", "user"]
+
+
+def test_results_of_any_kind_are_seen_in_a_stream() -> None:
+    def draw() -> t.Image:
+        return t.Image("png", t.Bytes(b"\x89PNG\r\n\x1a\n"))
+
+    client, _ = client_of([asks(("1", "draw", {})), "Done."])
+    with client.converse_stream(MODEL, "Go", tools=[draw]) as stream:
+        (delta,) = [e.delta for e in stream if isinstance(getattr(e, "delta", None), t.ToolResultDelta)]
+    assert delta.content == (draw(),)
+
+
+def test_a_callers_own_results_are_not_taken_for_the_loops() -> None:
+    client, _ = client_of(["Done."])
+    turns = [t.Message.user("Go"), PARALLEL, t.Message.user(*(t.ToolResult(n, (t.Text("3"),)) for n in "12"))]
+    with client.converse_stream(MODEL, turns, tools=[add]) as stream:
+        assert [event.role for event in stream if isinstance(event, t.MessageStart)] == ["assistant"]
 
 
 def test_the_loop_streams_async() -> None:
@@ -279,10 +433,97 @@ def test_the_loop_streams_async() -> None:
         async with client.converse_stream(MODEL, "Go", tools=[add]) as stream:
             texts = [text async for text in stream.text_stream]
         assert "".join(texts) == "Done."
+        async with client.converse_stream(MODEL, "Go", tools=[add]) as stream:
+            check_result_events([event async for event in stream], await stream.response)
         return await stream.response
 
-    reply = run([PARALLEL, "Done."], use)
+    reply = run([PARALLEL, "Done."] * 2, use)
     assert [m.role for m in reply.messages] == ["assistant", "user", "assistant"]
+
+
+SECRET = "no such path: /home/ann"
+
+
+def leak(a: int) -> int:
+    """Fails."""
+    raise OSError(SECRET)
+
+
+async def leak_async(a: int) -> int:
+    """Fails."""
+    raise OSError(SECRET)
+
+
+LEAK = asks(("1", "leak", {"a": 1}), ("2", "leak", {"a": "x"}))
+
+
+def texts_of(reply: Any) -> list[str]:
+    return [result.content[0].text for result in reply.messages[1].content]
+
+
+@pytest.mark.parametrize(
+    ("choice", "read"),
+    [
+        (None, f"OSError: {SECRET}"),
+        ("message", f"OSError: {SECRET}"),
+        ("type", "OSError"),
+        (lambda call, error: f"{call.name} is out of order ({type(error).__name__})", "leak is out of order (OSError)"),
+    ],
+    ids=["default", "message", "type", "function"],
+)
+@pytest.mark.parametrize("how", ["sync", "async", "coroutine"])
+def test_what_a_tool_raises_is_logged_kept_and_told_as_the_caller_wishes(
+    choice: Any, read: str, how: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    if how == "sync":
+        client, _ = client_of([LEAK, "Done."])
+        reply = client.converse(MODEL, "Go", tools=[leak], on_tool_error=choice)
+    else:
+        tools = [leak if how == "async" else awsllm.function_tool(leak_async, name="leak")]
+        reply = run([LEAK, "Done."], lambda client: client.converse(MODEL, "Go", tools=tools, on_tool_error=choice))
+    told, bad_arguments = texts_of(reply)
+    assert told == read
+    assert bad_arguments.startswith("invalid arguments: a: ")
+    (error,) = reply.tool_errors
+    assert (error.tool_use_id, error.name, error.type, error.message) == ("1", "leak", "OSError", SECRET)
+    assert error.traceback.rstrip().endswith(f"OSError: {SECRET}")
+    assert "raise OSError(SECRET)" in error.traceback
+    (record,) = caplog.records
+    assert (record.name, record.levelname, record.message) == ("awsllm.tools", "WARNING", "the tool leak raised")
+    assert isinstance(record.exc_info and record.exc_info[1], OSError)
+
+
+def test_a_tools_exception_can_end_the_call() -> None:
+    client, backend = client_of([LEAK, "unused"])
+    with pytest.raises(OSError, match=SECRET):
+        client.converse(MODEL, "Go", tools=[leak], on_tool_error="raise")
+    assert len(backend.requests) == 1
+
+    def refuse(call: t.ToolUse, error: Exception) -> str:
+        raise RuntimeError(call.name) from error
+
+    with pytest.raises(RuntimeError, match="leak"):
+        client_of([LEAK])[0].converse(MODEL, "Go", tools=[leak], on_tool_error=refuse)
+
+
+def test_a_tools_exception_ends_the_tools_beside_it() -> None:
+    ended = []
+
+    async def slow() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append(True)
+
+    script = [asks(("1", "slow", {}), ("2", "leak_async", {"a": 1}))]
+    with pytest.raises(OSError, match=SECRET):
+        run(script, lambda c: c.converse(MODEL, "Go", tools=[slow, leak_async], on_tool_error="raise"))
+    assert ended == [True]
+
+
+def test_an_unknown_choice_is_named() -> None:
+    with pytest.raises(awsllm.ValidationError, match="on_tool_error is 'hide'"):
+        client_of([])[0].converse(MODEL, "Go", tools=[leak], on_tool_error="hide")  # type: ignore[arg-type]
 
 
 def test_one_plain_step() -> None:

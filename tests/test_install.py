@@ -1,7 +1,9 @@
 """The core alone, in a new environment, holds all that it promises; a missing extra names its command."""
 
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -38,6 +40,13 @@ try:
 except SystemExit as end:
     assert "pip install 'awsllm[cli]'" in str(end.code), end.code
 """
+
+
+def test_tests_need_no_torch() -> None:
+    """The extra for tests takes no other with it: scripts answer without models."""
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    names = {re.split(r"[<>=\[]", requirement)[0] for requirement in extras["test"]}
+    assert names == {"moto", "pytest"}
 
 
 @pytest.mark.slow

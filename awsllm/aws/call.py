@@ -11,6 +11,9 @@ from typing import Generic, Protocol, TypeVar
 
 from awsllm.errors import AwsllmError
 
+REQUEST_ID = "x-amzn-requestid"
+"""The header with the service's id of a call, in lower case."""
+
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
@@ -26,6 +29,9 @@ class HttpRequest:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
 
+    def __repr__(self) -> str:  # the body is a prompt
+        return f"HttpRequest({self.service} {self.method} {self.path}, {len(self.body)} bytes)"
+
 
 @dataclass(frozen=True, slots=True)
 class HttpResponse:
@@ -35,9 +41,12 @@ class HttpResponse:
     headers: Mapping[str, str]
     body: bytes = b""
 
+    def __repr__(self) -> str:  # the body is a model's words
+        return f"HttpResponse({self.status}, {self.headers.get('content-type')}, {len(self.body)} bytes)"
+
     @property
     def request_id(self) -> str | None:
-        return self.headers.get("x-amzn-requestid")
+        return self.headers.get(REQUEST_ID)
 
 
 @dataclass(frozen=True, slots=True)

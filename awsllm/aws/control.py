@@ -12,11 +12,12 @@ from contextlib import contextmanager
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from awsllm.aws import chain
+from awsllm.aws.failures import forget_locals
 from awsllm.aws.session import AwsSession
 from awsllm.errors import (
     AccessDeniedError,
     AwsllmError,
-    ConfigurationError,
     ConnectError,
     ModelNotFoundError,
     ModelTimeoutError,
@@ -76,15 +77,38 @@ def translated() -> Iterator[None]:
     except (HTTPClientError, IncompleteReadError, Unconnected) as error:
         raise ConnectError(str(error)) from error
     except BotoCoreError as error:
-        raise ConfigurationError(str(error)) from error
+        raise _of_chain(error) from error
+    except AwsllmError:
+        raise
+    except Exception as error:
+        if not chain.is_of_chain(error):
+            raise
+        raise _of_chain(error) from error
 
 
-# The JSON protocols send these with HTTP 400 too.
+def _of_chain(error: Exception) -> AwsllmError:
+    """boto3 signs when it calls, so an error of a call may be one of the keys that it needs."""
+    failure = chain.translate(error, topic="")
+    forget_locals(error)
+    return failure
+
+
+# The JSON protocols send these with HTTP 400 too. Each service has its own word for throttling: those that botocore
+# retries (``botocore.retries.standard``, 1.44), without those that also say that an account has too much of something.
+_THROTTLED = (
+    *("Throttling", "ThrottlingException", "ThrottledException", "RequestThrottled", "RequestThrottledException"),
+    *("TooManyRequestsException", "RequestLimitExceeded", "BandwidthLimitExceeded", "SlowDown"),
+)
 _BY_CODE: dict[str, type[AwsllmError]] = {
     "AccessDeniedException": AccessDeniedError,
-    "ThrottlingException": ThrottlingError,
+    **dict.fromkeys(_THROTTLED, ThrottlingError),
 }
-_BY_STATUS: dict[int, type[AwsllmError]] = {401: AccessDeniedError, 403: AccessDeniedError, 404: ModelNotFoundError}
+_BY_STATUS: dict[int, type[AwsllmError]] = {
+    401: AccessDeniedError,
+    403: AccessDeniedError,
+    404: ModelNotFoundError,
+    429: ThrottlingError,
+}
 
 
 def _service_error(response: Any) -> AwsllmError:

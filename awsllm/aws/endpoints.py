@@ -92,12 +92,24 @@ def resolve_url(service: str, variant: RegionVariant, custom: str | None = None,
 
 
 def _custom_url(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or not url.isprintable():
+    if not _is_base_url(url):
+        shown = re.sub("//[^/@]*@", "//***@", url)
         raise ConfigurationError(
-            f"invalid endpoint URL {url!r}: it needs a scheme and a host, as in 'https://host:port'"
+            f"invalid endpoint URL {shown!r}: it needs a scheme and a host, as in 'https://host:port', in ASCII "
+            "(xn--… for other letters in the host, percent-encoded in the path)"
         )
     return url.rstrip("/")
+
+
+def _is_base_url(url: str) -> bool:
+    """Whether it can be called, and all of it can stand in the head of a request."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:  # a port out of range, a bracket that is not closed
+        return False
+    written = url.isascii() and url.isprintable() and " " not in url
+    return written and parts.scheme in ("http", "https") and bool(parts.hostname) and port != 0
 
 
 def _by_rule_set(service: str, variant: RegionVariant, loader: Any) -> str:

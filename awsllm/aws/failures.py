@@ -8,11 +8,15 @@ from __future__ import annotations
 import re
 import ssl
 import time
+from contextlib import suppress
 
 import msgspec
 
 from awsllm.backend import UNLIMITED, Attempt
 from awsllm.errors import ConnectError, ModelTimeoutError, ServerError, StreamError
+
+MAX_REPLY = 64 << 20
+"""Bytes of a reply that comes whole; the largest in the service models is InvokeModel's, of 25,000,000 bytes."""
 
 _CLOCK_TICK = 0.001  # a wait that was cut to the deadline may end this much before it
 _USERINFO = re.compile(r"//[^/@]*@")
@@ -123,6 +127,27 @@ def broken_stream(place: object, error: ModelTimeoutError | ServerError, *, deli
     """What ``error`` means once a stream has begun. ``delivered``: an event was handed over, so nothing is sent
     again."""
     return StreamError(f"the stream from {place} broke off: {error.message}", retryable=not delivered)
+
+
+def too_large(place: object) -> ServerError:
+    return ServerError(
+        f"{place} sent more than {MAX_REPLY >> 20} MiB, beyond what any answer of AWS has, and was cut off",
+        retryable=False,
+    )
+
+
+def forget_locals(error: BaseException | None) -> None:
+    """Empty the frames that ``error`` and its causes have passed, but those still at work: what reports errors keeps
+    their variables, and in them stand keys, tokens, prompts and answers."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        step = error.__traceback__
+        while step is not None:
+            with suppress(RuntimeError):  # it is at work, or a generator that is
+                step.tb_frame.clear()
+            step = step.tb_next
+        error = error.__cause__ or error.__context__
 
 
 def describe(error: BaseException) -> str:

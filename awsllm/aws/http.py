@@ -9,19 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TypeVar
 
 from awsllm.aws import failures
-from awsllm.aws.call import Call, HttpRequest, HttpResponse, StreamCall
+from awsllm.aws.call import REQUEST_ID, Call, HttpRequest, HttpResponse, StreamCall
+from awsllm.aws.errand import within
 from awsllm.aws.failures import Limits
 from awsllm.aws.intercept import InterceptedResponse, intercept
 from awsllm.aws.pool import Exchange, Pool
 from awsllm.aws.session import AwsSession
-from awsllm.aws.signing import sign
+from awsllm.aws.signing import SignedRequest, sign
 from awsllm.aws.tls import Routes
 from awsllm.backend import UNLIMITED, Attempt
-from awsllm.errors import ModelTimeoutError, ServerError
+from awsllm.errors import AwsllmError, ModelTimeoutError, ServerError
 
 T = TypeVar("T")
 
@@ -61,10 +62,14 @@ class HttpTransport:
         """
         limits = Limits(self._connect_timeout, self._read_timeout or UNARY_READ_TIMEOUT, attempt)
         with closing(self._open(call.request, limits, stream=False)) as exchange:
-            response = HttpResponse(exchange.status, exchange.headers, exchange.read())
-        if 200 <= response.status < 300:
-            return call.decode(response)
-        raise call.error(response)
+            try:
+                response = HttpResponse(exchange.status, exchange.headers, exchange.read())
+                if 200 <= response.status < 300:
+                    return call.decode(response)
+                raise call.error(response)
+            except AwsllmError as error:
+                error.annotate(request_id=exchange.headers.get(REQUEST_ID))
+                raise
 
     def stream(self, call: StreamCall[T], attempt: Attempt = UNLIMITED) -> Iterator[T]:
         """Events as they arrive. Closing the iterator closes the connection, unless the stream is finished.
@@ -77,17 +82,21 @@ class HttpTransport:
         timed = limits.time_events()
         with closing(self._open(call.request, limits, stream=True)) as exchange:
             head = HttpResponse(exchange.status, exchange.headers)
-            if not 200 <= head.status < 300:
-                raise call.error(HttpResponse(head.status, head.headers, exchange.read()))
-            decoder = call.decoder(head)
-            pieces, delivered = iter(exchange), False
-            while piece := _next(pieces, call.request.service, limits, delivered=delivered):
-                for event in decoder.feed(piece):
-                    delivered = True
-                    yield event
-                    if timed:  # only now, as what the caller does with an event is not the model's silence
-                        limits.await_event(first=False)
-            decoder.close()
+            try:
+                if not 200 <= head.status < 300:
+                    raise call.error(HttpResponse(head.status, head.headers, exchange.read()))
+                decoder = call.decoder(head)
+                pieces, delivered = iter(exchange), False
+                while piece := _next(pieces, call.request.service, limits, delivered=delivered):
+                    for event in decoder.feed(piece):
+                        delivered = True
+                        yield event
+                        if timed:  # only now, as what the caller does with an event is not the model's silence
+                            limits.await_event(first=False)
+                decoder.close()
+            except AwsllmError as error:
+                error.annotate(request_id=head.request_id)
+                raise
 
     def close(self) -> None:
         """Close idle connections. The transport may be used again, on new ones."""
@@ -96,8 +105,20 @@ class HttpTransport:
 
     def _open(self, request: HttpRequest, limits: Limits, *, stream: bool) -> Exchange | InterceptedResponse:
         """Send, and get the head of the response, from the service or from whoever responds in its place."""
-        signed = sign(request, self._session)
+        signed = self._sign(request, limits)
         return intercept(signed, request.service, self._session, stream=stream) or self._pool.send(signed, limits)
+
+    def _sign(self, request: HttpRequest, limits: Limits) -> SignedRequest:
+        """Where there is a deadline, it is not credentials that outlive it."""
+        session, service = self._session, request.service
+        left = limits.left(service)
+        if left is None or session.botocore is None or session.is_ready(service):
+            return sign(request, session)
+        try:
+            keys = within(partial(session.get_ready, service), left, key=(id(session), service))
+        except TimeoutError as error:
+            raise limits.timed_out(service) from error
+        return sign(request, session, keys)
 
 
 def _next(pieces: Iterator[bytes], service: str, limits: Limits, *, delivered: bool) -> bytes | None:

@@ -40,7 +40,12 @@ def dns_suffix(region: str) -> str:
 
 
 def _of_region(region: str) -> tuple[str, str]:
-    return next((found for prefix, found in _PARTITIONS.items() if region.startswith(prefix)), _COMMERCIAL)
+    """Of ``aws-iso-global``, too, as the region of what is everywhere in a partition is called, and of names that ask
+    for FIPS."""
+    for prefix, found in _PARTITIONS.items():
+        if region.removeprefix("fips-").startswith(prefix) or region == f"{found[0]}-global":
+            return found
+    return _COMMERCIAL
 
 
 class Arns(NamedTuple):
@@ -92,6 +97,10 @@ def region_of(arn: str) -> str:
 
 
 _ROLE = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:role/?[a-zA-Z0-9+=,.@_/-]+")  # SageMaker's service model, ``RoleArn``
+
+
+ROLE_VARIABLE = "AWSLLM_SAGEMAKER_ROLE"
+"""The environment variable that names SageMaker's execution role, where the caller does not."""
 
 
 def check_role(role: str) -> str:

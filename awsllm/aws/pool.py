@@ -2,8 +2,11 @@
 
 urllib3 would do, but for two things. Importing it takes a third of the time that a process needs to its first reply.
 And its timeouts bound one receive each, so that a server which sends a byte a second holds a caller far beyond a
-deadline: here *every* wait of an exchange, in connecting, the handshake, sending, headers, chunk sizes and bodies,
-passes through ``Wire``, which shortens it to what is left. Parsing is ``http.client.HTTPResponse``'s.
+deadline: here *every* wait of an exchange, in connecting, a proxy's tunnel, the handshake, sending, headers, chunk
+sizes and bodies, passes through ``Wire``, which shortens it to what is left; only a name is looked up elsewhere, as
+nothing can stop that (``errand``). Parsing is ``http.client.HTTPResponse``'s.
+
+No function keeps what is sent in a variable: a traceback would carry it to whoever collects errors.
 
 The pool keeps up to ``max_idle`` idle connections per origin, last in first out, and opens more when they are needed,
 as botocore's does. A connection is checked for an end of file before it is used again. A forked child starts with an
@@ -19,11 +22,14 @@ import socket
 import ssl
 from collections import deque
 from collections.abc import Iterator
-from http.client import HTTPException, HTTPResponse, RemoteDisconnected
+from functools import partial
+from http.client import HTTPException, HTTPResponse, IncompleteRead, RemoteDisconnected
 from typing import TYPE_CHECKING, Any
 
 from awsllm.aws import failures
-from awsllm.aws.failures import Limits
+from awsllm.aws.errand import within
+from awsllm.aws.failures import MAX_REPLY, Limits
+from awsllm.errors import ServerError
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -36,6 +42,7 @@ _KEEP_ALIVE = (
     (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),  # NAT gateways forget a connection that is silent while a model thinks
 )
+_SWITCHING = 101  # the one status below 200 that ends an exchange
 
 
 class Wire:
@@ -47,9 +54,24 @@ class Wire:
         self.limits = limits
         self.ended = False  # the server has closed its side
 
-    def send(self, data: bytes) -> None:
+    def send(self, request: SignedRequest, route: Route) -> None:
         self._arm()
-        self._socket.sendall(data)
+        self._socket.sendall(encode(request, route))
+
+    def open_tunnel(self, route: Route) -> None:
+        self._arm()
+        self._socket.sendall(_connect_request(route))
+
+    def wrap(self, context: ssl.SSLContext, host: str) -> None:
+        """Speak TLS from here on; within TLS, where that is spoken already."""
+        if isinstance(self._socket, ssl.SSLSocket):  # which the ssl module does not do by itself
+            from urllib3.util.ssltransport import SSLTransport
+
+            carrier: Any = _Carrier(self, self._socket)
+            self._socket = SSLTransport(carrier, context, server_hostname=host)
+            return
+        self._arm()
+        self._socket = context.wrap_socket(self._socket, server_hostname=host)
 
     def receive_into(self, buffer: WriteableBuffer) -> int:
         self._arm()
@@ -65,14 +87,43 @@ class Wire:
 
     def is_stale(self) -> bool:
         """Whether an idle connection was closed by the server, or holds bytes that no request asked for."""
-        if not hasattr(select, "poll"):  # Windows
-            return bool(select.select([self._socket], [], [], 0)[0])
-        poll = select.poll()
-        poll.register(self._socket, select.POLLIN | select.POLLHUP | select.POLLERR)
-        return bool(poll.poll(0))
+        return has_unread(self._socket)
 
     def _arm(self) -> None:
-        self._socket.settimeout(self.limits.seconds(self.limits.read, self._origin))
+        self._socket.settimeout(self.patience())
+
+    def patience(self) -> float:
+        """Seconds that the next wait may take."""
+        return self.limits.seconds(self.limits.read, self._origin)
+
+
+def has_unread(sock: Any) -> bool:
+    """Whether a socket was closed by the other side, or holds bytes."""
+    if not hasattr(select, "poll"):  # Windows
+        return bool(select.select([sock], [], [], 0)[0])
+    poll = select.poll()
+    poll.register(sock, select.POLLIN | select.POLLHUP | select.POLLERR)
+    return bool(poll.poll(0))
+
+
+class _Carrier:
+    """The TLS that carries TLS, as ``SSLTransport`` wants a socket: one record may come in many pieces, and each of
+    them is waited for as long as the wire's limits say."""
+
+    def __init__(self, wire: Wire, sock: ssl.SSLSocket) -> None:
+        self._wire = wire
+        self._socket = sock
+
+    def recv(self, size: int) -> bytes:
+        self._socket.settimeout(self._wire.patience())
+        return self._socket.recv(size)
+
+    def sendall(self, data: bytes) -> None:
+        self._socket.settimeout(self._wire.patience())
+        self._socket.sendall(data)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._socket, name)
 
 
 class _WireReader(io.RawIOBase):
@@ -106,13 +157,13 @@ class Pool:
         wire = self._take(request.origin) or connect(route, limits)
         wire.limits = limits
         try:
-            response = _converse(wire, encode(request, route), request.method)
+            response = _converse(wire, request, route)
         except TimeoutError as error:
             wire.close()
             raise limits.timed_out(request.origin) from error
         except (OSError, HTTPException) as error:
             wire.close()
-            raise failures.broken(request.origin, error) from error
+            raise _broken(request.origin, error) from error
         except BaseException:
             wire.close()
             raise
@@ -161,8 +212,16 @@ class Exchange:
         self.headers = {name.lower(): value for name, value in response.getheaders()}
 
     def read(self) -> bytes:
-        """The whole body. Raises ModelTimeoutError, and ServerError where it is shorter than announced."""
-        return b"".join(self)
+        """The whole body. Raises ModelTimeoutError, and ServerError where it is shorter than announced or has no end
+        in sight."""
+        pieces: list[bytes] = []
+        size = 0
+        for piece in self:
+            size += len(piece)
+            if size > MAX_REPLY:
+                raise failures.too_large(self._origin)
+            pieces.append(piece)
+        return b"".join(pieces)
 
     def __iter__(self) -> Iterator[bytes]:
         """The body in pieces as they arrive; the connection is kept if the body ends where it should."""
@@ -179,7 +238,7 @@ class Exchange:
         except TimeoutError as error:
             raise limits.timed_out(self._origin) from error
         except (OSError, HTTPException) as error:
-            raise failures.broken(self._origin, error) from error
+            raise _broken(self._origin, error) from error
         finally:
             self.close()
 
@@ -200,8 +259,16 @@ class Exchange:
 def connect(route: Route, limits: Limits) -> Wire:
     """A new connection to the route's origin, through its proxy if it has one. Raises ConnectError or
     ModelTimeoutError."""
+    patience = Limits(limits.connect, limits.connect, limits.attempt)
+    patience.until = limits.until
     try:
-        return Wire(_secure(route, _dial(route.first_hop, limits), limits), route.origin, limits)
+        wire = Wire(_dial(route.first_hop, patience), route.origin, patience)
+        try:
+            _secure(wire, route)
+        except BaseException:
+            wire.close()
+            raise
+        return wire
     except (OSError, HTTPException) as error:
         if isinstance(error, TimeoutError):
             limits.left(route.origin)  # raises, if it was the deadline that cut the wait short
@@ -211,8 +278,7 @@ def connect(route: Route, limits: Limits) -> Wire:
 def _dial(place: Origin, limits: Limits) -> socket.socket:
     """Try each address of ``place``; the connect timeout is for each, the deadline for all."""
     last: OSError = OSError("the name has no address")
-    # getaddrinfo takes no timeout: in it the limits of the system's resolver apply, not the call's
-    for family, kind, protocol, _, address in socket.getaddrinfo(place.host, place.port, type=socket.SOCK_STREAM):
+    for family, kind, protocol, _, address in _addresses(place, limits):
         sock = socket.socket(family, kind, protocol)
         try:
             for option in _KEEP_ALIVE:
@@ -229,65 +295,93 @@ def _dial(place: Origin, limits: Limits) -> socket.socket:
     raise last
 
 
-def _secure(route: Route, sock: Any, limits: Limits) -> Any:
+def _addresses(place: Origin, limits: Limits) -> list[Any]:
+    """What ``getaddrinfo`` gives, which takes no timeout: where there is a deadline, a thread waits for it, unless the
+    name is an address, for which nobody is asked."""
+    look_up = partial(socket.getaddrinfo, place.host, place.port, type=socket.SOCK_STREAM)
+    left = limits.left(place)
+    if left is None or is_address(place.host):
+        return look_up()
+    return within(look_up, left, key=("name", place.host, place.port))
+
+
+def is_address(host: str) -> bool:
+    """Whether ``host`` is an IP address; a name has a letter in its last label, and no colon."""
+    return ":" in host or host.rpartition(".")[2].isdigit()
+
+
+def _secure(wire: Wire, route: Route) -> None:
     """Speak TLS to the proxy, ask it for a tunnel and speak TLS through that, as far as the route wants it."""
-    try:
-        sock.settimeout(limits.seconds(limits.connect, route.origin))
-        if route.proxy is not None and route.proxy.scheme == "https":
-            sock = route.proxy_context().wrap_socket(sock, server_hostname=route.proxy.host)
-        if route.tunnel:
-            _open_tunnel(route, sock)
-        if route.origin.scheme == "https" and not route.forwarded:
-            sock = _wrap(sock, route.context(), route.origin.host)
-        return sock
-    except BaseException:
-        sock.close()
-        raise
+    if route.proxy is not None and route.proxy.scheme == "https":
+        wire.wrap(route.proxy_context(), route.proxy.host)
+    if route.tunnel:
+        wire.open_tunnel(route)
+        response = _read_head(wire, "CONNECT")
+        response.close()
+        if response.status != 200:
+            raise failures.proxy_refused(route.origin, route.proxy_url or "", response.status)
+    if route.origin.scheme == "https" and not route.forwarded:
+        wire.wrap(route.context(), route.origin.host)
 
 
-def _wrap(sock: Any, context: ssl.SSLContext, host: str) -> Any:
-    if isinstance(sock, ssl.SSLSocket):  # TLS inside TLS, which the ssl module does not do by itself
-        from urllib3.util.ssltransport import SSLTransport
-
-        return SSLTransport(sock, context, server_hostname=host)
-    return context.wrap_socket(sock, server_hostname=host)
-
-
-def _open_tunnel(route: Route, sock: Any) -> None:
+def _connect_request(route: Route) -> bytes:
     authority = f"{route.origin.authority.removesuffix(f':{route.origin.port}')}:{route.origin.port}"
     lines = [
         f"CONNECT {authority} HTTP/1.1",
         f"Host: {authority}",
         *(f"{k}: {v}" for k, v in route.proxy_headers.items()),
     ]
-    sock.sendall("\r\n".join((*lines, "", "")).encode("latin-1"))
-    response = HTTPResponse(sock, method="CONNECT")
-    try:
-        response.begin()
-    finally:
-        response.close()
-    if response.status != 200:
-        raise failures.proxy_refused(route.origin, route.proxy_url or "", response.status)
+    return "\r\n".join((*lines, "", "")).encode("latin-1")
 
 
-def _converse(wire: Wire, data: bytes, method: str) -> HTTPResponse:
+def _converse(wire: Wire, request: SignedRequest, route: Route) -> HTTPResponse:
     """Send, and read the head of the response."""
     refused: OSError | None = None
     try:
-        wire.send(data)
+        wire.send(request, route)
     except (BrokenPipeError, ConnectionResetError) as error:
         refused = error  # a server that refuses a large body may have sent the reason before it closed
-    response = HTTPResponse(wire, method=method)  # type: ignore[arg-type]  # a Wire has the one method that is called
     try:
-        response.begin()
-        if wire.ended:  # within the head, which HTTPResponse takes for its end
-            raise RemoteDisconnected("the connection ended in the headers")
+        return _read_head(wire, request.method)
     except (OSError, HTTPException) as error:
-        response.close()
         if refused is not None:
             raise refused from error
         raise
-    return response
+
+
+class _Source:
+    """What ``HTTPResponse`` reads from: the one reader of an exchange, however many heads come in it."""
+
+    def __init__(self, reader: io.BufferedReader) -> None:
+        self._reader = reader
+
+    def makefile(self, mode: str) -> io.BufferedReader:
+        return self._reader
+
+
+def _read_head(wire: Wire, method: str) -> HTTPResponse:
+    """The head of the response; those that only announce it (``103 Early Hints``) are skipped."""
+    source: Any = _Source(wire.makefile("rb"))
+    while True:
+        response = HTTPResponse(source, method=method)
+        try:
+            response.begin()
+        except BaseException:
+            response.close()
+            raise
+        if wire.ended:  # within the head, which HTTPResponse takes for its end
+            response.close()
+            raise RemoteDisconnected("the connection ended in the headers")
+        if not 100 <= response.status < 200 or response.status == _SWITCHING:
+            return response
+        response.fp = None  # type: ignore[assignment]  # or it would close the reader, when it is dropped
+
+
+def _broken(origin: Origin, error: OSError | HTTPException) -> ServerError:
+    """``error`` came once something was sent; an error of HTTP itself quotes what was received, so it is not shown."""
+    if isinstance(error, OSError | IncompleteRead):
+        return failures.broken(origin, error)
+    return failures.not_http(origin)
 
 
 def encode(request: SignedRequest, route: Route) -> bytes:

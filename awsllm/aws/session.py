@@ -19,28 +19,22 @@ import os
 import threading
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
 from awsllm.aws import endpoints
+from awsllm.aws.chain import BEARER_VARIABLE, NO_CREDENTIALS, NO_REGION, translated
 from awsllm.aws.endpoints import Endpoint
-from awsllm.errors import AccessDeniedError, ConfigurationError
+from awsllm.errors import ConfigurationError
 
-BEARER_VARIABLE = "AWS_BEARER_TOKEN_BEDROCK"
-
-_NO_CREDENTIALS = (
-    "no AWS credentials found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, choose a profile (profile= or "
-    f"AWS_PROFILE), run 'aws configure' or 'aws sso login', or for Bedrock set {BEARER_VARIABLE}"
-)
-_NO_REGION = (
-    "no AWS region; pass region= (--region on the command line), set AWS_REGION or AWS_DEFAULT_REGION, "
-    "or put 'region' into the profile of ~/.aws/config"
-)
+# Around a key, as files and Kubernetes secrets leave it: white space, control characters, a byte order mark.
+_EDGES = "".join(map(chr, range(0x21))) + "\x7f\x85\xa0\ufeff"
 
 
-class Credentials(NamedTuple):
-    """One consistent set of keys, good for one signature. Its repr does not show the secrets."""
+class Credentials(msgspec.Struct, frozen=True):
+    """One consistent set of keys, good for one signature. Its repr does not show the secrets, and it is no tuple, for
+    what reports errors shows the items of those."""
 
     access_key: str
     secret_key: str
@@ -48,6 +42,33 @@ class Credentials(NamedTuple):
 
     def __repr__(self) -> str:
         return f"Credentials(access_key={self.access_key[:4]}…)"
+
+    def checked(self) -> Credentials:
+        """These, if each can stand in a header; else ConfigurationError. A line break would begin another header."""
+        for name, variable in _VARIABLES.items():
+            if not _is_plain(getattr(self, name) or ""):
+                raise ConfigurationError(
+                    f"the AWS {name.replace('_', ' ')} has a line break or another character inside that no key has; "
+                    f"copy it again into {variable} or the profile"
+                )
+        return self
+
+
+_VARIABLES = {
+    "access_key": "AWS_ACCESS_KEY_ID",
+    "secret_key": "AWS_SECRET_ACCESS_KEY",
+    "token": "AWS_SESSION_TOKEN",
+}
+
+
+def _is_plain(value: str) -> bool:
+    return value.isascii() and value.isprintable()
+
+
+def _stripped(keys: Any) -> Credentials:
+    """``keys`` without what surrounds them; they may be botocore's."""
+    token = (keys.token or "").strip(_EDGES)
+    return Credentials(keys.access_key.strip(_EDGES), keys.secret_key.strip(_EDGES), token or None)
 
 
 class SessionConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,7 +134,10 @@ class AwsSession:
         over the session's own."""
         region, url = self._region_or_none(), self._endpoint_url
         with self._lock:  # making clients is not thread-safe in boto3, using them is
-            return self.boto3().client(service, region_name=region, endpoint_url=url, config=config)
+            make = self.boto3().client
+            made = translated(lambda: make(service, region_name=region, endpoint_url=url, config=config))
+        made.meta.events.register_first("before-send", _refuse_headers)
+        return made
 
     def boto3(self) -> Any:
         """A ``boto3.Session`` with the same credentials: the caller's, or one that is made once, since boto3 registers
@@ -124,19 +148,25 @@ class AwsSession:
             return self._given
         with self._lock:
             if self._boto3 is None:
-                self._boto3 = Session(botocore_session=self.botocore or _new_botocore_session(None))
+                core = self.botocore
+                if core is None:
+                    core = _new_botocore_session(None)
+                    if os.environ.get("AWS_ACCESS_KEY_ID"):  # else there is a bearer token
+                        keys = self.credentials()
+                        core.set_credentials(keys.access_key, keys.secret_key, keys.token)
+                self._boto3 = Session(botocore_session=core)
             return self._boto3
 
     @cached_property
     def config(self) -> SessionConfig:
-        return _environment_config() if self.botocore is None else _session_config(self.botocore)
+        return _environment_config() if self.botocore is None else translated(lambda: _session_config(self.botocore))
 
     @property
     def region(self) -> str:
         """The region to call; ConfigurationError where none is configured. There is no default on purpose."""
         region = self._region_or_none()
         if not region:
-            raise ConfigurationError(_NO_REGION)
+            raise ConfigurationError(NO_REGION)
         return region
 
     def _region_or_none(self) -> str | None:
@@ -183,10 +213,13 @@ class AwsSession:
 
     def bearer_token(self) -> str:
         """The API key of Bedrock, read anew as it may be short-lived."""
-        token = os.environ.get(BEARER_VARIABLE)
-        if not token:
-            raise ConfigurationError(f"{BEARER_VARIABLE} is not set any more")
-        return token
+        if not _bearer():  # never in a variable here: what reports errors shows those
+            raise ConfigurationError(f"{BEARER_VARIABLE} is not set any more, or to nothing")
+        if not _is_plain(_bearer()):
+            raise ConfigurationError(
+                f"{BEARER_VARIABLE} has a line break or another character inside that no key has; copy it again"
+            )
+        return _bearer()
 
     def credentials(self) -> Credentials:
         """Keys for one signature. May read files or ask a credential service, when first called and to refresh.
@@ -196,10 +229,15 @@ class AwsSession:
         source = self._credential_source()
         if isinstance(source, Credentials):
             return source
-        keys = _translated(source.get_frozen_credentials)
+        keys = translated(lambda: _stripped(source.get_frozen_credentials()))
         if not keys.access_key or not keys.secret_key:
-            raise ConfigurationError(_NO_CREDENTIALS)
-        return Credentials(keys.access_key, keys.secret_key, keys.token)
+            raise ConfigurationError(NO_CREDENTIALS)
+        return keys.checked()
+
+    def get_ready(self, service: str) -> Credentials | None:
+        """Resolve all that a call of ``service`` needs, which may take as long as credentials take to come; the keys to
+        sign it with, or None where it takes a bearer token."""
+        return None if self.endpoint(service).auth == "bearer" else self.credentials()
 
     def is_ready(self, service: str) -> bool:
         """Whether a call of ``service`` can be signed at once; if not, an event loop should not wait for it."""
@@ -224,9 +262,9 @@ class AwsSession:
         """``Credentials`` that never change, or botocore's object that refreshes itself."""
         if self.botocore is None:
             return _environment_credentials()
-        source = _translated(self.botocore.get_credentials)
+        source = translated(self.botocore.get_credentials)
         if source is None:
-            raise ConfigurationError(_NO_CREDENTIALS)
+            raise ConfigurationError(NO_CREDENTIALS)
         return source
 
 
@@ -255,25 +293,41 @@ def _environment_config() -> SessionConfig:
 
 
 def _environment_credentials() -> Credentials:
-    access_key, secret_key = os.environ.get("AWS_ACCESS_KEY_ID"), os.environ.get("AWS_SECRET_ACCESS_KEY")
-    if not access_key:
-        raise ConfigurationError(_NO_CREDENTIALS)
-    if not secret_key:
+    get = os.environ.get
+    # The order of the last two names is botocore's.
+    keys = _stripped(
+        Credentials(
+            get("AWS_ACCESS_KEY_ID") or "",
+            get("AWS_SECRET_ACCESS_KEY") or "",
+            get("AWS_SECURITY_TOKEN") or get("AWS_SESSION_TOKEN"),
+        )
+    )
+    if not keys.access_key:
+        raise ConfigurationError(NO_CREDENTIALS)
+    if not keys.secret_key:
         raise ConfigurationError("AWS_ACCESS_KEY_ID is set but AWS_SECRET_ACCESS_KEY is not: set both")
-    # The order of the two names is botocore's.
-    token = os.environ.get("AWS_SECURITY_TOKEN") or os.environ.get("AWS_SESSION_TOKEN") or None
-    return Credentials(access_key, secret_key, token)
+    return keys.checked()
+
+
+def _bearer() -> str:
+    return (os.environ.get(BEARER_VARIABLE) or "").strip(_EDGES)
+
+
+def _refuse_headers(request: Any, **_: Any) -> None:
+    """What http.client would refuse while quoting it: a header of boto3's that is more than one line."""
+    for name, value in request.headers.items():
+        text = value.decode("latin-1") if isinstance(value, bytes) else str(value)
+        if not text.isprintable():
+            raise ConfigurationError(
+                f"the header {name} would hold a line break or control character: check the AWS keys and tokens"
+            )
 
 
 def _new_botocore_session(profile: str | None) -> Any:
-    from botocore.exceptions import ProfileNotFound
     from botocore.session import Session
 
     session = Session(profile=profile)
-    try:
-        session.get_scoped_config()
-    except ProfileNotFound as error:
-        raise ConfigurationError(f"{error}; 'aws configure list-profiles' shows those there are") from error
+    translated(session.get_scoped_config)
     return session
 
 
@@ -282,7 +336,7 @@ def _session_config(session: Any) -> SessionConfig:
     default = session.get_default_client_config()
 
     def variable(name: str) -> Any:
-        return _translated(lambda: session.get_config_variable(name))
+        return session.get_config_variable(name)
 
     return SessionConfig(
         region=getattr(default, "region_name", None) or variable("region"),
@@ -330,30 +384,3 @@ def _ca_bundle(configured: str | None) -> str | bool:
             "the CA bundle (ca_bundle, AWS_CA_BUNDLE or REQUESTS_CA_BUNDLE) is set to nothing: give a path, or unset it"
         )
     return chosen
-
-
-def _translated(read: Any) -> Any:
-    """Call botocore, with its errors as awsllm's, each naming the fix."""
-    from botocore import exceptions
-
-    try:
-        return read()
-    except (exceptions.NoCredentialsError, exceptions.PartialCredentialsError) as error:
-        raise ConfigurationError(f"{error}. {_NO_CREDENTIALS}") from error
-    except _expired(exceptions) as error:
-        raise AccessDeniedError(f"the AWS credentials expired and could not be renewed: {error}") from error
-    except exceptions.CredentialRetrievalError as error:
-        raise AccessDeniedError(f"the AWS credentials could not be renewed: {error}; log in again") from error
-    except (exceptions.BotoCoreError, ValueError) as error:
-        raise ConfigurationError(f"AWS configuration: {error}") from error
-    except exceptions.ClientError as error:  # from STS or SSO
-        raise AccessDeniedError(f"AWS refused to issue credentials: {error}") from error
-
-
-def _expired(exceptions: Any) -> tuple[type[Exception], ...]:
-    return (
-        exceptions.UnauthorizedSSOTokenError,
-        exceptions.SSOTokenLoadError,
-        exceptions.TokenRetrievalError,
-        exceptions.RefreshWithMFAUnsupportedError,
-    )

@@ -9,6 +9,7 @@ costs a tenth.
 from __future__ import annotations
 
 import hmac
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -22,8 +23,9 @@ import msgspec
 
 from awsllm._version import __version__
 from awsllm.aws.call import HttpRequest
+from awsllm.aws.chain import BEARER_VARIABLE
 from awsllm.aws.endpoints import Endpoint
-from awsllm.aws.session import BEARER_VARIABLE, AwsSession, Credentials
+from awsllm.aws.session import AwsSession, Credentials
 from awsllm.errors import ConfigurationError, ValidationError
 
 ALGORITHM = "AWS4-HMAC-SHA256"
@@ -98,12 +100,25 @@ class SignedRequest(msgspec.Struct, frozen=True):
         return f"SignedRequest({self.method} {self.url}, {len(self.body)} bytes)"
 
 
-def sign(request: HttpRequest, session: AwsSession, *, clock: Callable[[], float] = time.time) -> SignedRequest:
-    """Complete and sign ``request`` for now. Raises what ``AwsSession`` raises, and ConfigurationError for a bearer
-    token that would go over plain HTTP."""
+def sign(
+    request: HttpRequest,
+    session: AwsSession,
+    keys: Credentials | None = None,
+    *,
+    clock: Callable[[], float] = time.time,
+) -> SignedRequest:
+    """Complete and sign ``request`` for now, by ``keys`` or the session's. Raises what ``AwsSession`` raises,
+    ValidationError for what would not be one line of a head, and ConfigurationError for a bearer token that would go
+    over plain HTTP."""
     endpoint = session.endpoint(request.service)
     origin, base = split_url(endpoint.url)
-    headers = {name: _checked(name, value) for name, value in request.headers.items()}
+    headers = dict(request.headers)
+    for name in headers:
+        if not _is_header_name(name) or not (headers[name].isascii() and headers[name].isprintable()):
+            # A line break in it would begin a header of the caller's making.
+            raise ValidationError(f"the header {name!r} may hold printable ASCII only, on one line")
+    if not _is_target(request.method, request.path):
+        raise ValidationError(f"{request.method!r} {request.path!r} is no method and percent-encoded path")
     headers["Host"] = origin.authority
     headers["User-Agent"] = USER_AGENT
     headers["amz-sdk-invocation-id"] = str(uuid4())
@@ -111,15 +126,18 @@ def sign(request: HttpRequest, session: AwsSession, *, clock: Callable[[], float
     if endpoint.auth == "bearer":
         _add_bearer(signed, session)
     else:
-        add_sigv4(signed, session.credentials(), endpoint, clock())
+        add_sigv4(signed, keys or session.credentials(), endpoint, clock())
     return signed
 
 
-def _checked(name: str, value: str) -> str:
-    """The value, if it is one header line's: a line break in it would begin a header of the caller's making."""
-    if not value.isascii() or not value.isprintable():
-        raise ValidationError(f"the header {name} may hold printable ASCII only")
-    return value
+@lru_cache(maxsize=256)
+def _is_header_name(name: str) -> bool:
+    return re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", name) is not None  # RFC 9110, token
+
+
+@lru_cache(maxsize=256)
+def _is_target(method: str, path: str) -> bool:
+    return method.isascii() and method.isalpha() and re.fullmatch(r"/[!-~]*", path) is not None
 
 
 def add_sigv4(request: SignedRequest, credentials: Credentials, endpoint: Endpoint, now: float) -> None:

@@ -101,8 +101,22 @@ def _proxy_url(origin: Origin, configured: Mapping[str, str] | None) -> str | No
     if not url:
         return None
     if url.startswith("//"):
-        return f"http:{url}"
-    return url if url.startswith(("http:", "https:")) else f"http://{url}"
+        url = f"http:{url}"
+    url = url if url.startswith(("http:", "https:")) else f"http://{url}"
+    if not _can_be_reached(url):
+        raise ConfigurationError(
+            f"invalid proxy for {origin.scheme}: it needs a host and a port, as in 'http://host:port'; check "
+            "HTTP_PROXY, HTTPS_PROXY and the session's proxies"
+        )
+    return url
+
+
+def _can_be_reached(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is no number, a bracket that is not closed
+        return False
 
 
 def environment_proxies(origin: Origin) -> Mapping[str, str]:

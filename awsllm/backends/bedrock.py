@@ -23,6 +23,7 @@ from awsllm.backends.remote import (
     AsyncTransport,
     Transport,
     closed_after,
+    event_stream,
     located,
     read_by,
     read_object,
@@ -73,9 +74,8 @@ def converse_call(request: ConverseRequest) -> Call[ConverseResponse]:
 
 def converse_stream_call(request: ConverseRequest) -> StreamCall[StreamEvent]:
     body = write_json(converse.encode_request(request, stream=True))
-    return StreamCall(
-        _post(request.model, "converse-stream", body), lambda head: converse.EventDecoder(head.request_id), read_error
-    )
+    decoder = event_stream(lambda head: converse.EventDecoder(head.request_id))
+    return StreamCall(_post(request.model, "converse-stream", body), decoder, read_error)
 
 
 def count_tokens_call(request: CountTokensRequest) -> Call[int]:

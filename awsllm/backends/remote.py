@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager, aclosing, contextmanager
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, Generic, Protocol, TypeVar, cast
 
 import msgspec
 from msgspec.structs import replace
 
-from awsllm.aws.call import Call, HttpResponse, StreamCall
+from awsllm.aws.call import Call, HttpResponse, StreamCall, StreamDecoder
+from awsllm.aws.failures import forget_locals
 from awsllm.backend import UNLIMITED, Attempt
-from awsllm.errors import AwsllmError, ServerError, ValidationError
-from awsllm.types import JsonObject, JsonValue
+from awsllm.errors import AwsllmError, ConfigurationError, ServerError, StreamError, ValidationError
+from awsllm.types import JsonObject, JsonValue, MessageStart
 from awsllm.wire.body import JSON, Codec, Context, Payload
+from awsllm.wire.eventstream import EVENT_STREAM
 
+E = TypeVar("E")
 R = TypeVar("R")
 T = TypeVar("T")
 
@@ -45,8 +48,8 @@ def closed_after(stream: AsyncIterator[T]) -> AbstractAsyncContextManager[AsyncI
 
 
 class located:  # noqa: N801  # read as the statement that it makes: ``with located(…)``
-    """Errors that pass say where they come from. A class, for every call enters one and a generator costs three times
-    as much."""
+    """Errors that pass say where they come from, and no more: what the frames below held (keys, prompts, answers) is
+    gone. A class, for every call enters one and a generator costs three times as much."""
 
     __slots__ = ("_backend", "_model")
 
@@ -59,6 +62,7 @@ class located:  # noqa: N801  # read as the statement that it makes: ``with loca
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         if isinstance(error, AwsllmError):
             error.annotate(backend=self._backend, model=self._model)
+            forget_locals(error)
 
 
 @contextmanager
@@ -81,10 +85,62 @@ def read_object(response: HttpResponse) -> JsonObject:
     try:
         return msgspec.json.decode(response.body, type=dict[str, Any])
     except (ValueError, RecursionError) as cause:
-        start = response.body[:60]
-        raise ServerError(
-            f"the reply is not a JSON object: {start!r}", status=response.status, request_id=response.request_id
-        ) from cause
+        message = f"the reply is not a JSON object but {_described(response)}"
+        raise ServerError(message, status=response.status, request_id=response.request_id) from cause
+
+
+def _described(response: HttpResponse) -> str:
+    """What came in another form than expected: never its words, which may be a model's."""
+    kind = response.headers.get("content-type") or "something of no content type"
+    return f"{kind[:100]}, {len(response.body):,} bytes of it" if response.body else kind[:100]
+
+
+def event_stream(make: Callable[[HttpResponse], StreamDecoder[E]]) -> Callable[[HttpResponse], StreamDecoder[E]]:
+    """What makes the decoder of an AWS event stream, with the beginning looked after: see ``_Beginning``."""
+    return lambda head: _Beginning(make(head), head)
+
+
+class _Beginning(Generic[E]):
+    """A decoder of an event stream until its first event, which is given the id of the call; from then on the decoder
+    itself is fed. What cannot be read before that, and is not labelled as an event stream, says what it is."""
+
+    def __init__(self, decoder: StreamDecoder[E], head: HttpResponse) -> None:
+        self._decoder = decoder
+        self._head = head
+        self._begun = False
+        self.feed: Callable[[bytes], Iterable[E]] = self._feed
+
+    def _feed(self, data: bytes) -> Iterator[E]:
+        with self._named():
+            for event in self._decoder.feed(data):
+                if not self._begun:
+                    self._begun = True
+                    self.feed = self._decoder.feed
+                    if isinstance(event, MessageStart):
+                        event = replace(event, request_id=self._head.request_id)
+                yield event
+
+    def close(self) -> None:
+        with self._named():
+            self._decoder.close()
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        try:
+            yield
+        except StreamError as error:
+            kind = self._head.headers.get("content-type", EVENT_STREAM)
+            if self._begun or kind.partition(";")[0].strip().lower() == EVENT_STREAM:
+                raise
+            raise _no_event_stream(self._head) from error
+
+
+def _no_event_stream(head: HttpResponse) -> ConfigurationError | ServerError:
+    message = f"the reply is no event stream but {_described(head)}"
+    if "html" in head.headers.get("content-type", ""):
+        message += ": not AWS but a proxy, a firewall or another server answered; check the endpoint URL and proxies"
+        return ConfigurationError(message, status=head.status, request_id=head.request_id)
+    return ServerError(message, status=head.status, request_id=head.request_id, retryable=False)
 
 
 def read_payload(response: HttpResponse) -> Payload:

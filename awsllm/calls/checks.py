@@ -2,20 +2,21 @@
 
 ``check_request`` names what the service would refuse of a request and how to mend it: the rules of a conversation
 (``wire.converse.rules``), and of the service model what callers get wrong most: roles, formats, bounds and names.
-``fit_to_profile`` is the place where a model's profile is held against a request. A model that no rule names is sent
-what the caller wrote.
+``check_profile`` and ``fit_to_profile`` are the place where a model's profile is held against a request: what the model
+cannot do is refused, what it can do in another way is adapted. A model that no rule names is sent what the caller
+wrote. ``check_as_service`` holds both against a request as the service does: the server's half.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from types import UnionType
 
 from msgspec.structs import replace
 
 from awsllm.calls.media import FORMATS, IMAGE_FIX, sniff
-from awsllm.errors import ValidationError
-from awsllm.models.profiles import profile
+from awsllm.errors import UnsupportedError, ValidationError
+from awsllm.models.profiles import Profile, profile
 from awsllm.models.references import Reference
 from awsllm.types import (
     Bytes,
@@ -28,16 +29,18 @@ from awsllm.types import (
     ToolChoice,
     ToolResult,
     ToolSpec,
+    ToolUse,
 )
-from awsllm.wire.converse.rules import Violation, violations
+from awsllm.wire.converse.rules import Violation, check_conversation, documents, is_tool_name, refusal, violations
 
 _ROLES = frozenset(("user", "assistant", "system"))
-_TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
-# Containers and local models take calls without their tools or results.
-_BEDROCK_ALONE = frozenset(("tool-config", "tool-results"))
-# Left to others: some models of Bedrock's take neighbouring turns of one role, and each dialect's codec says what it
-# has in place of an unknown block.
-_NOT_OURS = frozenset(("alternating-turns", "known-block"))
+# Containers and local models take calls without their tools or results, arguments that are no object, and turns of any
+# order.
+_BEDROCK_ALONE = frozenset(
+    ("alternating-turns", "distinct-tool-uses", "result-json", "tool-config", "tool-input", "tool-results")
+)
+# Each dialect's codec says what it has in place of an unknown block.
+_NOT_OURS = frozenset(("known-block",))
 
 
 def check_request(request: ConverseRequest, scheme: str = "bedrock", *, typed: bool = False) -> None:
@@ -57,9 +60,28 @@ def check_request(request: ConverseRequest, scheme: str = "bedrock", *, typed: b
             raise ValidationError(violation.fix)
 
 
+def check_as_service(request: ConverseRequest) -> None:
+    """Raise what Bedrock answers to the request where it breaks a rule, or asks for what its model cannot do."""
+    can = profile("bedrock", request.model)
+    check_conversation(request, _waived(can))
+    for lack in _lacks(can, request):
+        raise refusal(lack)
+
+
+def _waived(can: Profile) -> tuple[str, ...]:
+    """The rules that the service does not hold this model's callers to."""
+    waived = (("alternating-turns", can.neighbouring_turns), ("first-turn", can.assistant_first))
+    return tuple(rule for rule, is_waived in waived if is_waived)
+
+
 def _matters(violation: Violation, request: ConverseRequest, scheme: str, *, typed: bool) -> bool:
+    can = profile(scheme, request.model)
     match violation.rule:
-        case "first-turn":  # a managed prompt brings its own
+        case rule if scheme == "bedrock" and rule in _waived(can):
+            return False
+        case "alternating-turns" if not can.known:
+            return False
+        case "no-turn":  # a managed prompt brings its own
             return bool(request.messages) or request.prompt_variables is None
         case rule if rule in _NOT_OURS:
             return False
@@ -93,8 +115,6 @@ def _check_image(image: Image, where: str) -> None:
     found = sniff(image.source.data, "image")
     if found is None:
         raise ValidationError(f"{where} holds bytes that are no image of a known format; {IMAGE_FIX}")
-    if found != image.format:
-        raise ValidationError(f"{where} says {image.format} and holds a {found} image: write format={found!r}")
 
 
 def _check_inference(config: InferenceConfig) -> None:
@@ -111,12 +131,72 @@ def _check_tools(tools: Iterable[Tool], choice: ToolChoice | None) -> None:
     for tool in tools:
         if not isinstance(tool, ToolSpec):
             continue
-        if not _TOOL_NAME.fullmatch(tool.name):
+        if not is_tool_name(tool.name):
             raise ValidationError(
                 f"tool name {tool.name!r} is not taken: 1 to 64 letters, digits, '_', '-'; rename it: @tool(name=...)"
             )
         if tool.description is not None and not tool.description.strip():
             raise ValidationError(f"tool {tool.name!r} has a blank description: say what it does, or leave it out")
+
+
+# --- what the model can do -------------------------------------------------------------------------------------------
+
+
+def check_profile(reference: Reference, request: ConverseRequest) -> None:
+    """``UnsupportedError`` for what the model is known not to do: chat at all, system prompts, tools, images,
+    documents."""
+    can = profile(reference.scheme, reference.model)
+    if not can.converse:
+        raise UnsupportedError(
+            f"{reference} is no chat model; converse needs one, and embed, rerank and the like theirs"
+        )
+    for lack in _lacks(can, request):
+        raise UnsupportedError(f"{reference} {lack.fix}")
+
+
+def _lacks(can: Profile, request: ConverseRequest) -> Iterator[Violation]:
+    """What the request asks for and the model has not. The service's words were seen in Mintplex-Labs/anything-llm 2486
+    (system), langchain-ai/langchain-aws 447 (tools) and anomalyco/opencode 49443 (images; those on documents follow
+    them)."""
+    if not can.system_prompt and (request.system or any(message.role == "system" for message in request.messages)):
+        yield Violation(
+            "system-prompt",
+            "system",
+            "This model doesn't support system messages. "
+            "Try again without a system message or use a model that supports system messages.",
+            "takes no system prompt: say it in the first user turn, or choose another model",
+        )
+    if not can.tool_choices and (request.tools or _first(request, ToolUse | ToolResult)):
+        yield Violation(
+            "tools",
+            "toolConfig",
+            "This model doesn't support tool use.",
+            "has no tools: leave tools, calls and their results out, or choose another model",
+        )
+    if not can.images and (path := _first(request, Image)):
+        yield Violation(
+            "images",
+            path,
+            "This model doesn't support the image field for user messages. Remove image and try again.",
+            f"reads no images, and {path} is one: leave it out, or choose another model",
+        )
+    if not can.documents and next(documents(request.messages), None):
+        yield Violation(
+            "documents",
+            "messages",
+            "This model doesn't support the document field for user messages. Remove document and try again.",
+            "reads no documents: pass their text, or choose another model",
+        )
+
+
+def _first(request: ConverseRequest, kind: type | UnionType) -> str | None:
+    """Where the first block of a kind stands, those in tool results too."""
+    for number, message in enumerate(request.messages):
+        for index, block in enumerate(message.content):
+            inner = block.content if isinstance(block, ToolResult) else ()
+            if isinstance(block, kind) or any(isinstance(item, kind) for item in inner):
+                return f"messages[{number}].content[{index}]"
+    return None
 
 
 def fit_to_profile(reference: Reference, request: ConverseRequest) -> tuple[ConverseRequest, tuple[str, ...]]:

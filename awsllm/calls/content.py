@@ -38,7 +38,7 @@ from awsllm.wire.converse import (
     decode_tool_choice,
     encode_request,
 )
-from awsllm.wire.converse.rules import document_named, without_blank_text
+from awsllm.wire.converse.rules import document_named
 
 if TYPE_CHECKING:
     from awsllm.tools.function import ToolFunction
@@ -62,9 +62,8 @@ def messages(value: Prompt) -> tuple[Message, ...]:
     """A conversation from a text, one message or block, a list of turns, or a list of pieces that make one user turn.
 
     Turns are ``Message`` values or boto3's dicts, mixed as they come; neighbours of the same role become one turn,
-    since the service wants them to alternate. Blank texts beside other blocks of an assistant's turn are left out: some
-    models leave such beside their calls, and the service takes none back. Pieces are texts, blocks, paths of files,
-    bytes of an image (or of another medium that its first bytes tell), or boto3's block dicts.
+    since the service wants them to alternate. Pieces are texts, blocks, paths of files, bytes of an image (or of
+    another medium that its first bytes tell), or boto3's block dicts.
     """
     if isinstance(value, str):
         return (Message("user", (Text(value),)),)
@@ -110,8 +109,7 @@ def _is_turn(value: object) -> bool:
 
 
 def _turn(value: Any, index: int) -> Message:
-    message = value if isinstance(value, Message) else _turn_of_dict(value, f"messages[{index}]")
-    return without_blank_text(message) if message.role == "assistant" else message
+    return value if isinstance(value, Message) else _turn_of_dict(value, f"messages[{index}]")
 
 
 def _turn_of_dict(value: Mapping[str, Any], where: str) -> Message:

@@ -1,20 +1,24 @@
 """What a file is, or bytes are: an image, a document, a video or a sound, and of which format.
 
 Names tell by their suffix, bytes by how they begin. The first bytes decide the format of an image, since the service
-compares them with the format that the request gives.
+compares them with the format that the request gives: an image with another's label gets its own.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
+
+from msgspec.structs import replace
 
 from awsllm.errors import ValidationError
-from awsllm.types import Audio, Bytes, Document, Image, S3Location, Video
+from awsllm.types import Audio, Bytes, Document, Image, Message, S3Location, ToolResult, Video
+from awsllm.wire.converse.history import Notes
 from awsllm.wire.converse.rules import clean_document_name
 
 FilePath: TypeAlias = os.PathLike[str]
+B = TypeVar("B")
 
 # Bedrock's formats by file suffix (ImageFormat, DocumentFormat, VideoFormat and AudioFormat of bedrock-runtime).
 # Containers that hold either are taken for video.
@@ -101,6 +105,30 @@ def audio(source: str | FilePath | bytes, *, format: str | None = None) -> Audio
     """A sound from a file, an ``s3://`` address or bytes."""
     location, data, suffix = _source(source)
     return Audio(_format_of("audio", source, format or sniff(data, "audio"), suffix), location)
+
+
+def relabelled(messages: tuple[Message, ...], notes: Notes) -> tuple[Message, ...]:
+    """The conversation with each image under the format that its bytes have, in tool results too."""
+    if not any(isinstance(block, (Image, ToolResult)) for message in messages for block in message.content):
+        return messages
+    turns: list[Message] = []
+    for index, message in enumerate(messages):
+        content = tuple(_relabelled(block, f"messages[{index}]", notes) for block in message.content)
+        turns.append(message if content == message.content else replace(message, content=content))
+    return tuple(turns)
+
+
+def _relabelled(block: B, place: str, notes: Notes) -> B:
+    if isinstance(block, ToolResult):
+        content = tuple(_relabelled(item, place, notes) for item in block.content)
+        return block if content == block.content else replace(block, content=content)
+    if not isinstance(block, Image) or not isinstance(block.source, Bytes):
+        return block
+    found = sniff(block.source.data, "image")
+    if found in (None, block.format) or block.format not in FORMATS["image"]:
+        return block
+    notes.add(f"an image labelled {block.format} holds {found} and was sent as that", place)
+    return replace(block, format=found)
 
 
 def document_name(text: str | None) -> str:

@@ -15,6 +15,7 @@ from awsllm.errors import ValidationError
 
 if TYPE_CHECKING:
     from awsllm.calls.content import SystemPrompt, ToolChoiceLike, ToolLike
+    from awsllm.tools.failures import OnToolError
     from awsllm.types import (
         EndpointOptions,
         GuardrailConfig,
@@ -58,6 +59,9 @@ class ConverseOptions(CallOptions, total=False):
         dicts, pydantic models), which it hands over without running anything.
     tool_choice: "auto", "any" (some tool must be used), or the one tool that must: its name, function or specification.
     max_turns: the most model calls while tools run, 10 by default; 1 is one plain step.
+    on_tool_error: what the model reads of a function that raises: "message" (the exception's type and message, the
+        default), "type" (its type alone), nothing ("raise": it ends the call), or what a function returns that is given
+        the ToolUse and the exception. All of it is logged, and kept in response.tool_errors.
     output_type: what the answer shall be: a pydantic model, dataclass, TypedDict, other type or JSON schema. The
         validated object is response.output.
     guardrail_config: the guardrail that reads along: a GuardrailConfig or Converse's dict.
@@ -78,6 +82,7 @@ class ConverseOptions(CallOptions, total=False):
     tools: Sequence[ToolLike] | None
     tool_choice: ToolChoiceLike | None
     max_turns: int | None
+    on_tool_error: OnToolError | None
     output_type: Any
     guardrail_config: GuardrailConfig | Mapping[str, Any] | None
     prompt_variables: Mapping[str, str] | None

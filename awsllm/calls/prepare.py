@@ -15,7 +15,8 @@ import msgspec
 from msgspec.structs import replace
 
 from awsllm.calls import content
-from awsllm.calls.checks import check_request, fit_to_profile
+from awsllm.calls.checks import check_profile, check_request, fit_to_profile
+from awsllm.calls.media import relabelled
 from awsllm.calls.options import ConverseOptions, EmbedOptions, ImageOptions, RerankOptions, check_names
 from awsllm.errors import AwsllmError, ValidationError
 from awsllm.models.prices import Price, cost
@@ -35,9 +36,11 @@ from awsllm.types import (
     RerankRequest,
     ServiceTier,
 )
+from awsllm.wire.converse.history import Notes, is_plain, mended, sendable_answer
 
 if TYPE_CHECKING:
     from awsllm.calls.content import Prompt
+    from awsllm.tools.failures import ToolErrors
     from awsllm.tools.function import ToolFunction
     from awsllm.tools.loop import Loop
 
@@ -71,16 +74,18 @@ class Prepared(msgspec.Struct, frozen=True):
     timeout: float | None
     prices: Mapping[str, Price]
     warnings: tuple[str, ...] = ()
+    tool_errors: ToolErrors | None = None
 
     def finish(self, response: ConverseResponse) -> ConverseResponse:
-        """``finish``, and what the preparation has to say of the call."""
+        """``finish``, with turns that can be sent, and what the preparation has to say of the call."""
         model = str(self.reference)
+        response = sendable_answer(response)
         return replace(
             response,
             model=model,
             cost=cost(self.reference, response.usage, self.prices.get(model)),
-            messages=response.messages or (response.message,),
             warnings=self.warnings + response.warnings,
+            tool_errors=self.tool_errors.kept if self.tool_errors else (),
         )
 
 
@@ -95,10 +100,28 @@ def prepare(model: str, messages: Prompt, options: ConverseOptions, prices: Mapp
         request = replace(request, tools=specs, tool_choice=content.tool_choice(options.get("tool_choice")))
     elif options.get("tool_choice") is not None:
         raise ValidationError("tool_choice needs tools: pass tools=[...] or leave tool_choice out")
+    check_profile(reference, request)
+    request, notes = _mended(reference, request)
     check_request(request, reference.scheme, typed=options.get("output_type") is not None)
     request, warnings = fit_to_profile(reference, request)
+    errors = None
+    if functions:
+        from awsllm.tools.failures import ToolErrors
+
+        errors = ToolErrors(options.get("on_tool_error"))
+        functions = errors.watch(functions)
     loop = _loop(reference, request, functions, options)
-    return Prepared(reference, request, loop, options.get("timeout"), prices, warnings)
+    return Prepared(reference, request, loop, options.get("timeout"), prices, notes + warnings, errors)
+
+
+def _mended(reference: Reference, request: ConverseRequest) -> tuple[ConverseRequest, tuple[str, ...]]:
+    """The request with a conversation that can be sent, and what was changed of the caller's."""
+    if is_plain(request.messages) and request.messages and request.messages[-1].role == "user":
+        return request, ()
+    notes = Notes()
+    turns = mended(request.messages, notes, for_bedrock=reference.scheme == "bedrock")
+    turns = relabelled(turns, notes)
+    return (request if turns is request.messages else replace(request, messages=turns)), notes.lines()
 
 
 def _request(reference: Reference, messages: Prompt, options: ConverseOptions) -> ConverseRequest:

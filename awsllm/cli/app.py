@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from awsllm.cli import chat, demo, deploy, doctor, embed, endpoints, jumpstart, models, serve, terminal
+from awsllm.cli import chat, demo, deploy, doctor, embed, endpoints, flags, jumpstart, models, serve, terminal
 from awsllm.errors import AwsllmError
 
 app = typer.Typer(
@@ -66,7 +66,7 @@ def run(arguments: Sequence[str]) -> None:
     except AwsllmError as error:
         if debug:
             raise
-        print(f"awsllm: {terminal.one_line(error)}", file=sys.stderr)
+        print(f"awsllm: {flags.spoken(terminal.one_line(error))}", file=sys.stderr)
         sys.exit(1)
 
 

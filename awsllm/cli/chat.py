@@ -11,13 +11,14 @@ import msgspec
 import typer
 
 from awsllm.cli import rendering, terminal
+from awsllm.cli.attachments import attachments
 from awsllm.cli.options import CHAT_MODEL, EndpointUrl, Json, Profile, Region, make_client
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from awsllm.calls.options import ConverseOptions
-    from awsllm.types import ContentBlock, ConverseResponse
+    from awsllm.types import ConverseResponse
 
 
 def chat(
@@ -94,23 +95,6 @@ def _timed(call: Callable[[], ConverseResponse]) -> tuple[ConverseResponse, int]
     """What the call gives, and how many milliseconds it took."""
     began = time.monotonic()
     return call(), round(1000 * (time.monotonic() - began))
-
-
-def attachments(
-    images: Iterable[Path], documents: Iterable[Path], beside: Iterable[ContentBlock] = ()
-) -> list[ContentBlock]:
-    """Files as blocks; documents get names that differ, from those ``beside`` them too, as the service wants."""
-    from awsllm.calls.media import document, image
-    from awsllm.types import Document
-    from awsllm.wire.converse.rules import document_named
-
-    blocks: list[ContentBlock] = [image(path) for path in images]
-    taken = {block.name for block in beside if isinstance(block, Document)}
-    for path in documents:
-        block = document_named(document(path), taken)
-        taken.add(block.name)
-        blocks.append(block)
-    return blocks
 
 
 def load_tool(name: str) -> Callable[..., Any]:

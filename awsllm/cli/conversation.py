@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from awsllm.cli import rendering, terminal
+from awsllm.cli.attachments import attachments
 from awsllm.errors import AwsllmError, ContextWindowError
 from awsllm.types import ContentBlock, ConverseResponse, Message
 
@@ -152,14 +153,10 @@ class Conversation:
 
     def _document(self, argument: str) -> None:
         """/document FILE   put a document into the next turn"""
-        from awsllm.cli.chat import attachments
-
         self._attach(argument, lambda path: attachments((), [path], self._attached))
 
     def _image(self, argument: str) -> None:
         """/image FILE      put an image into the next turn"""
-        from awsllm.cli.chat import attachments
-
         self._attach(argument, lambda path: attachments([path], (), self._attached))
 
     def _attach(self, argument: str, load: Callable[[Path], list[ContentBlock]]) -> None:
@@ -171,7 +168,7 @@ class Conversation:
 
     def _retry(self, _argument: str) -> None:
         """/retry           ask the last question again"""
-        asked = next(
+        at = next(
             (
                 i
                 for i in reversed(range(len(self.messages)))
@@ -179,13 +176,13 @@ class Conversation:
             ),
             None,
         )
-        if asked is None:
+        if at is None:
             terminal.note("nothing was asked yet")
             return
-        question, before = self.messages[asked], self.messages
-        self.messages = before[:asked]
+        question, before = self.messages[at], self.messages
+        self.messages = before[:at]
         self._turn(question)
-        if len(self.messages) == asked:  # it failed: what was there stays
+        if len(self.messages) == at:  # it failed: what was there stays
             self.messages = before
 
     def _usage(self, _argument: str) -> None:

@@ -1,9 +1,9 @@
 """`awsllm demo`: one program, one real model, three places, no account.
 
 It searches a real document for the paragraph that answers a question (embeddings), asks the question over that
-paragraph in each of the three places with the same lines of code (`ask`), has a tool called and a typed answer given,
-and reports what really happened. Bedrock and SageMaker are the server that it starts on loopback; nothing leaves the
-machine.
+paragraph in each of the three places with the same lines of code (`ask`), reports what really happened, and ends with
+what a model is good for in a program: a function that it calls, and mails that become objects. Bedrock and SageMaker
+are the server that it starts on loopback; nothing leaves the machine.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ import os
 import re
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import typer
 
-from awsllm.types import ConverseResponse, Json, ToolResult, ToolUse
+from awsllm.types import ConverseResponse, Json, Message, ToolResult, ToolUse
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -77,10 +77,10 @@ def demo(
         passage = find(console, client, paragraphs(document), question)
         prompt = f"Paragraph:\n{passage}\n\nQuestion: {question}"
         runs = [ask(console, client, place, prompt) for place in PLACES]
+        console.print(report(runs))
+        console.print("[dim]One run each, in this order: what the first had read of the prompt, the others shared.[/]")
         call_tool(console, client)
         answer_typed(console, client)
-    console.print(report(runs))
-    console.print("[dim]One run each, in this order: the later ones found the prompt's first blocks in the cache.[/]")
 
 
 def aws_client(url: str) -> Client:
@@ -147,23 +147,18 @@ def get_weather(city: str, unit: Literal["celsius", "fahrenheit"] = "celsius") -
 
 
 def call_tool(console: Console, client: Client) -> None:
-    """A tool call by the model, its arguments validated, the function run, its result handed back."""
-    reply = client.converse(
-        PLACES["bedrock"],
-        "What is the weather in Paris?",
-        tools=[get_weather],
-        tool_choice=get_weather,
-        max_tokens=60,
-        temperature=0,
-    )
-    console.rule("A tool call", align="left")
+    """A tool call by the model, its arguments validated, the function run, its result handed back and put in words."""
+    question = "What is the weather in Paris?"
+    reply = client.converse(PLACES["bedrock"], question, tools=[get_weather], tool_choice="any", max_tokens=60)
+    console.rule(f"A Python function as a tool: {question}", align="left")
     for block in (block for message in reply.messages for block in message.content):
         if isinstance(block, ToolUse):
-            console.print(f"the model asks for  {block.name}({json.dumps(block.input)})", markup=False)
+            arguments = ", ".join(f"{name}={value!r}" for name, value in dict(block.input or {}).items())
+            console.print(f"the model calls      {block.name}({arguments})", markup=False, soft_wrap=True)
         elif isinstance(block, ToolResult):
             values = [content.value for content in block.content if isinstance(content, Json)]
-            console.print(f"the function says   {block.status}: {json.dumps(values[0])}", markup=False)
-    console.print(f"the model answers   {reply.text}", markup=False)
+            console.print(f"the function returns {json.dumps(values[0])}", markup=False, soft_wrap=True)
+    console.print(f"the model answers    {reply.text}", markup=False)
 
 
 @dataclass
@@ -172,23 +167,33 @@ class Ticket:
 
     product: str
     severity: Literal["low", "medium", "high"]
-    office_offline: bool
 
 
-MAIL = "Since this morning the Falcon-3 router drops every connection. Our whole office is offline!"
+EXAMPLES = {
+    "The lamp of our Orion projector flickers now and then.": Ticket("Orion projector", "low"),
+    "Help, the Vega server is dead and nobody can work!": Ticket("Vega server", "high"),
+    "The Lyra display is a little dark.": Ticket("Lyra display", "low"),
+}
+MAILS = (
+    "Since this morning the Falcon-3 router drops every connection. Our whole office is offline!",
+    "The coffee machine in the kitchen leaks a little, no hurry.",
+)
 
 
 def answer_typed(console: Console, client: Client) -> None:
-    """An answer as a validated object: the model can generate nothing else."""
-    reply = client.converse(
-        PLACES["sagemaker"],
-        f"Make a support ticket of this mail: {MAIL}",
-        output_type=Ticket,
-        max_tokens=80,
-        temperature=0,
-    )
-    console.rule("A typed answer", align="left")
-    console.print(repr(reply.output), markup=False)
+    """Answers as validated objects: the model can generate nothing else. Examples show it what is meant."""
+    console.rule("Typed answers: mails that become tickets", align="left")
+    asked = "Make a support ticket of this mail: {}".format
+    examples = [
+        message
+        for mail, ticket in EXAMPLES.items()
+        for message in (Message.user(asked(mail)), Message.assistant(json.dumps(asdict(ticket))))
+    ]
+    for mail in MAILS:
+        messages = [*examples, Message.user(asked(mail))]
+        reply = client.converse(PLACES["sagemaker"], messages, output_type=Ticket, max_tokens=80, temperature=0)
+        console.print(mail, style="italic", markup=False)
+        console.print(f"  {reply.output!r}", markup=False)
 
 
 def report(runs: Sequence[PlaceRun]) -> Table:
@@ -196,13 +201,13 @@ def report(runs: Sequence[PlaceRun]) -> Table:
     from rich import box
     from rich.table import Table
 
-    columns = ("place", "first token", "tokens/s", "in", "cached", "out", "stopped by")
+    columns = ("place", "first token", "tokens/s", "in", "out", "stopped by")
     table = Table(box=box.SIMPLE_HEAD, title="The same question in three places", title_justify="left")
     for name in columns:
         table.add_column(name, no_wrap=True, justify="left" if name in ("place", "stopped by") else "right")
     for run in runs:
         usage = run.response.usage
-        counts = (usage.input_tokens, usage.cache_read_input_tokens or 0, usage.output_tokens)
+        counts = (usage.input_tokens, usage.output_tokens)
         cells = (run.place, f"{run.first:.2f} s", f"{run.speed:.0f}", *map(str, counts), str(run.response.stop_reason))
         table.add_row(*cells)
     return table

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
 
-from awsllm.cli import tables, terminal
+from awsllm.aws.iam import ROLE_VARIABLE
+from awsllm.cli import flags, tables, terminal
 from awsllm.cli.options import EndpointUrl, Hub, Json, Profile, Region, make_client
 from awsllm.cli.progress import deployment_progress
 from awsllm.errors import ValidationError
@@ -19,8 +21,10 @@ if TYPE_CHECKING:
 
 
 def deploy(
+    context: typer.Context,
     model: Annotated[str, typer.Argument(help="A JumpStart model id, or a plan saved with --plan --json (FILE.json).")],
     plan_only: Annotated[bool, typer.Option("--plan", help="Show what would be done and do nothing.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask; off a terminal nothing is asked.")] = False,
     accept_eula: Annotated[bool, typer.Option("--accept-eula", help="Accept the model's licence, this once.")] = False,
     name: Annotated[str | None, typer.Option(help="The endpoint's name.")] = None,
     version: Annotated[str | None, typer.Option(help="The model's version, or a pattern such as 1.*.")] = None,
@@ -31,10 +35,11 @@ def deploy(
     min_copies: Annotated[int | None, typer.Option("--min", help="Autoscale from; 0 scales to zero.")] = None,
     max_copies: Annotated[int | None, typer.Option("--max", help="Autoscale up to.")] = None,
     async_output: Annotated[str | None, typer.Option(help="Asynchronous inference with answers under s3://...")] = None,
-    role: Annotated[str | None, typer.Option(help="ARN of the execution role.", envvar="AWSLLM_SAGEMAKER_ROLE")] = None,
+    role: Annotated[str | None, typer.Option(help="ARN of the execution role.", envvar=ROLE_VARIABLE)] = None,
     ttl: Annotated[float | None, typer.Option(help="Hours until `awsllm endpoints reap` may delete it.")] = None,
     tag: Annotated[list[str] | None, typer.Option(help="KEY=VALUE; may be repeated.")] = None,
     env: Annotated[list[str] | None, typer.Option(help="KEY=VALUE for the container; may be repeated.")] = None,
+    format: Annotated[str | None, typer.Option(help="What the container speaks, where nothing tells.")] = None,
     hub: Hub = None,
     keep: Annotated[bool, typer.Option("--keep-on-failure", help="Leave what was made when it fails.")] = False,
     as_json: Json = False,
@@ -43,11 +48,12 @@ def deploy(
     endpoint_url: EndpointUrl = None,
 ) -> None:
     """Deploy a model, or with --plan show what that would do, cost and need."""
-    jumpstart = make_client(region, profile, endpoint_url).jumpstart
     if model.endswith(".json"):
-        if name or version or instance_type or config or components or tag or env or hub or async_output or ttl:
-            raise typer.BadParameter("a saved plan is applied as it is: leave the other options out, or plan again")
+        _refuse_options(context)
         plan = _saved(model)
+        if region not in (None, plan.region):
+            raise typer.BadParameter(f"the plan is for {plan.region}: leave --region out, or plan again")
+        jumpstart = make_client(plan.region, profile, endpoint_url).jumpstart
     else:
         options: dict[str, Any] = {
             "accept_eula": accept_eula,
@@ -63,20 +69,56 @@ def deploy(
             "ttl": None if ttl is None else ttl * 3600,
             "tags": _pairs("--tag", tag),
             "env": _pairs("--env", env),
+            "format": format,
             "hub": hub,
         }
+        jumpstart = make_client(region, profile, endpoint_url).jumpstart
         plan = jumpstart.plan(model, **{key: value for key, value in options.items() if value is not None})
     if plan_only:
         _show(plan, as_json)
         return
+    _confirm(plan, yes=yes)
     _apply(jumpstart, plan, keep, as_json)
 
 
+# What says how a plan is applied, and changes nothing of it.
+_OF_ANY_PLAN = {"model", "plan_only", "yes", "keep", "as_json", "region", "profile", "endpoint_url"}
+
+
+def _refuse_options(context: typer.Context) -> None:
+    """A saved plan is applied as it is. What the environment says counts for plans that are made here only."""
+    given = [
+        parameter.opts[0]
+        for parameter in context.command.params
+        if parameter.name not in _OF_ANY_PLAN
+        and getattr(context.get_parameter_source(parameter.name or ""), "name", "") == "COMMANDLINE"
+    ]
+    if given:
+        raise typer.BadParameter(f"a saved plan is applied as it is: leave {', '.join(given)} out, or plan again")
+
+
+def _confirm(plan: Plan, *, yes: bool) -> None:
+    """Show what will be made and what it costs, and on a terminal ask. What is missing is refused first."""
+    from awsllm.jumpstart.deploy.preflight import refuse_missing
+
+    refuse_missing(plan)
+    terminal.note(flags.spoken(str(plan)))
+    if yes or not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return
+    cost = tables.span(plan.cost.per_hour, plan.cost.per_hour_max)
+    if not typer.confirm(f"Make it, for {cost}?", err=True):
+        terminal.note("awsllm: nothing was made")
+        raise typer.Exit(1)
+
+
 def _apply(jumpstart: JumpStart, plan: Plan, keep: bool, as_json: bool) -> None:
-    for warning in plan.warnings:
-        terminal.note(f"awsllm: {warning}")
-    with deployment_progress(plan) as on_progress:
-        deployed = jumpstart.apply(plan, on_progress=on_progress, keep_on_failure=keep)
+    try:
+        with deployment_progress(plan) as on_progress:
+            deployed = jumpstart.apply(plan, on_progress=on_progress, keep_on_failure=keep)
+    except BaseException as error:  # what was removed again, or is left and costs money, Ctrl-C included
+        for note in getattr(error, "__notes__", ()):
+            terminal.note(f"awsllm: {flags.spoken(note)}")
+        raise
     if as_json:
         terminal.write_json(msgspec.to_builtins(deployed.deployment))
         return
@@ -89,7 +131,7 @@ def _show(plan: Plan, as_json: bool) -> None:
     if as_json:
         terminal.write_json(msgspec.to_builtins(plan))
         return
-    terminal.write(f"{plan}\n")
+    terminal.write(f"{flags.spoken(str(plan))}\n")
 
 
 def _saved(path: str) -> Plan:

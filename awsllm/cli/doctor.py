@@ -129,7 +129,8 @@ def _version(package: str) -> str | None:
 
 
 def _aws(region: str | None, profile: str | None) -> Iterator[Check]:
-    from awsllm.aws.session import BEARER_VARIABLE, AwsSession
+    from awsllm.aws.chain import BEARER_VARIABLE
+    from awsllm.aws.session import AwsSession
 
     session = AwsSession(region=region, profile=profile)
     yield _check("AWS region", lambda: session.region)

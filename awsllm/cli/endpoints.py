@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
 
-from awsllm.cli import tables, terminal
+from awsllm.cli import flags, tables, terminal
 from awsllm.cli.options import EndpointUrl, Json, Profile, Region, make_client
 from awsllm.cli.progress import Lines
+from awsllm.errors import AwsllmError
 
 if TYPE_CHECKING:
-    from awsllm.jumpstart.deploy.endpoints import Endpoints
+    from awsllm.jumpstart.deploy.endpoints import Endpoints, Reaped
     from awsllm.jumpstart.deploy.inspection import ContainerDescription, EndpointDescription
     from awsllm.jumpstart.deploy.logs import LogLine
+    from awsllm.jumpstart.deploy.teardown import Deletion
 
 app = typer.Typer(no_args_is_help=True, help="List, describe, scale and delete SageMaker endpoints.")
 
@@ -79,9 +82,9 @@ def describe(
 
 
 def _describe(found: EndpointDescription) -> None:
-    summary, write = found.summary, terminal.write
-    write(f"{summary.name}  {summary.status}\n")
+    summary = found.summary
     facts = [
+        ("endpoint", f"{summary.name}  {summary.status}"),
         ("why", found.failure),
         ("model", " ".join(filter(None, (summary.model_id, summary.model_version)))),
         ("instances", ", ".join(f"{count} x {kind}" for kind, count in summary.instances)),
@@ -91,36 +94,49 @@ def _describe(found: EndpointDescription) -> None:
         ("configuration", found.config),
         ("could not read", ", ".join(found.unseen)),
     ]
-    for title, value in facts:
-        if value:
-            write(f"  {title:14} {value}\n")
-    for container in found.containers:
-        _describe_container(container)
-    for target in found.autoscaling:
-        write(f"  autoscaling    {msgspec.json.encode(target, enc_hook=str).decode()}\n")
-    for key, value in sorted(found.tags.items()):
-        write(f"  tag            {key}={value}\n")
-
-
-def _describe_container(container: ContainerDescription) -> None:
-    write = terminal.write
-    write(
-        f"  {'component' if container.component else 'variant':14} {container.name} {container.status or ''}".rstrip()
-        + "\n"
+    tables.show((), [fact for fact in facts if fact[1]])
+    _section(
+        ("MODEL", "HOSTED AS", "STATUS", "COPIES", "FORMAT", "KNOWN FROM", "IMAGE"),
+        [_container_row(container) for container in found.containers],
     )
-    facts: list[tuple[str, Any]] = [
-        ("model", container.model),
-        ("image", container.image or container.model_package),
-        ("artifact", container.artifact),
-        ("copies", "{} wanted, {} running".format(*container.copies) if container.copies else None),
-        ("base", container.base),
-    ]
-    if container.format is not None:
-        facts.append(("format", f"{container.format.format} ({container.format.source}: {container.format.evidence})"))
-    facts += [("env", f"{key}={value}") for key, value in sorted(container.env.items())]
-    for title, value in facts:
-        if value:
-            write(f"    {title:12} {value}\n")
+    _section(
+        ("ADAPTER", "OF", "ARTIFACT"), [(one.name, one.base, one.artifact) for one in found.containers if one.base]
+    )
+    _section(
+        ("SCALES", "MIN", "MAX", "POLICIES"),
+        [
+            (
+                target["ResourceId"],
+                target["MinCapacity"],
+                target["MaxCapacity"],
+                ", ".join(policy["PolicyName"] for policy in target["Policies"]),
+            )
+            for target in found.autoscaling
+        ],
+    )
+    variables = [(one.name, name, value) for one in found.containers for name, value in sorted(one.env.items())]
+    _section(("VARIABLE OF", "NAME", "VALUE"), variables)
+    _section(("TAG", "VALUE"), sorted(found.tags.items()))
+
+
+def _container_row(container: ContainerDescription) -> tuple[object, ...]:
+    running = "{1} of {0}".format(*container.copies) if container.copies else None
+    form = container.format
+    return (
+        container.model,
+        f"{'component' if container.component else 'variant'} {container.name}",
+        container.status,
+        running,
+        form and form.format,
+        form and f"{form.source}: {form.evidence}",
+        container.image or container.model_package,
+    )
+
+
+def _section(headings: tuple[str, ...], rows: Sequence[tuple[object, ...]]) -> None:
+    if rows:
+        terminal.write("\n")
+        tables.show(headings, rows)
 
 
 @app.command()
@@ -189,17 +205,42 @@ def delete(
 ) -> None:
     """Delete endpoints with all that belongs to them: components, scaling, alarms, configurations, models."""
     endpoints = _endpoints(region, profile, endpoint_url)
-    gone = [endpoints.delete(name, foreign=foreign, on_progress=Lines()) for name in names]
+    done = [_delete(endpoints, name, foreign=foreign) for name in names]
+    found = [deletion for deletion in done if deletion is not None]
     if as_json:
-        terminal.write_json([msgspec.to_builtins(deletion) for deletion in gone])
-        return
-    for deletion in gone:
-        removed = ", ".join(deletion.deleted)
-        terminal.write(
-            f"{deletion.endpoint}: " + (f"removed {removed}\n" if removed else "there is no such endpoint\n")
-        )
-    if not all(deletion.deleted for deletion in gone):
+        terminal.write_json([msgspec.to_builtins(deletion) for deletion in found])
+    elif found:
+        tables.show(("RESOURCE", "OUTCOME", "WHY"), [row for deletion in found for row in _outcomes(deletion)])
+    if any(deletion is None or not deletion.deleted or _is_incomplete(deletion) for deletion in done):
         raise typer.Exit(1)
+
+
+def _delete(endpoints: Endpoints, name: str, *, foreign: bool) -> Deletion | None:
+    """One of several; None where it did not begin, whose reason is a line of its own."""
+    from awsllm.jumpstart.deploy.teardown import IncompleteDeletionError
+
+    try:
+        return endpoints.delete(name, foreign=foreign, on_progress=Lines())
+    except IncompleteDeletionError as error:
+        return error.deletion
+    except AwsllmError as error:
+        terminal.note(f"awsllm: {flags.spoken(terminal.one_line(error))}")
+        return None
+
+
+def _is_incomplete(deletion: Deletion) -> bool:
+    return bool(deletion.failed or deletion.skipped or deletion.unseen)
+
+
+def _outcomes(deletion: Deletion) -> Iterator[tuple[str, str, str]]:
+    """A row for everything that a deletion found or could not see."""
+    yield from ((what, "deleted", "") for what in deletion.deleted)
+    left = (("failed", deletion.failed), ("skipped", deletion.skipped), ("not seen", deletion.unseen))
+    for outcome, reasons in left:
+        for what, _, why in (text.partition(": ") for text in reasons):
+            yield what, outcome, why
+    if not deletion.deleted and not _is_incomplete(deletion):
+        yield f"endpoint {deletion.endpoint}", "not there", ""
 
 
 @app.command()
@@ -217,8 +258,13 @@ def reap(
     elif not reaped:
         terminal.note("awsllm: nothing has expired")
     else:
-        for one in reaped:
-            done = "would be deleted" if dry_run else f"failed: {one.error}" if one.error else "deleted"
-            terminal.write(f"{one.endpoint}  expired {one.expires}  {done}\n")
-    if any(one.error for one in reaped):
+        tables.show(("ENDPOINT", "EXPIRED", "OUTCOME", "WHY"), [_reaped_row(one, dry_run=dry_run) for one in reaped])
+    if any(one.error or (one.deletion and _is_incomplete(one.deletion)) for one in reaped):
         raise typer.Exit(1)
+
+
+def _reaped_row(one: Reaped, *, dry_run: bool) -> tuple[str, ...]:
+    if one.error:
+        return one.endpoint, one.expires, "failed", flags.spoken(one.error)
+    unseen = "; ".join(one.deletion.unseen) if one.deletion else ""
+    return one.endpoint, one.expires, "would be deleted" if dry_run else "deleted", unseen and f"not seen: {unseen}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,8 @@ import typer
 
 from awsllm.cli import terminal
 from awsllm.cli.options import CHAT_MODEL, EMBED_MODEL
+
+_KEY = "AWSLLM_API_KEY"
 
 
 def serve(
@@ -22,7 +25,7 @@ def serve(
     tls_key: Annotated[Path | None, typer.Option(help="Its key (PEM, PKCS#8).")] = None,
     api_key: Annotated[
         str | None,
-        typer.Option(envvar="AWSLLM_API_KEY", help="What callers must show; better given in AWSLLM_API_KEY."),
+        typer.Option(envvar=_KEY, help=f"What callers must show; better given in {_KEY}."),
     ] = None,
 ) -> None:
     """Answer Bedrock's and SageMaker's protocols with local models, until Ctrl-C."""
@@ -35,13 +38,15 @@ def serve(
         embed_model=embed_model,
         tls_cert=tls_cert,
         tls_key=tls_key,
-        api_key=api_key,
-        ready=_announce,
+        # An empty variable is no option to Typer, and might be a secret that was not filled in: the server refuses it.
+        api_key=os.environ.get(_KEY) if api_key is None else api_key,
+        ready=lambda url: _announce(url, locked=api_key is not None),
     )
 
 
-def _announce(url: str) -> None:
+def _announce(url: str, *, locked: bool) -> None:
     terminal.note(f"awsllm serves at {url} (Ctrl-C stops it). For any AWS SDK:")
     for service in ("BEDROCK_RUNTIME", "SAGEMAKER_RUNTIME"):
         terminal.note(f"  export AWS_ENDPOINT_URL_{service}={url}")
-    terminal.note("  any keys will do; a region must be set: export AWS_REGION=us-east-1 AWS_DEFAULT_REGION=us-east-1")
+    keys = f"the secret access key is the API key ({_KEY})" if locked else "any keys will do"
+    terminal.note(f"  {keys}; a region must be set: export AWS_REGION=us-east-1 AWS_DEFAULT_REGION=us-east-1")

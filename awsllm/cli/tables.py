@@ -8,9 +8,10 @@ from awsllm.cli.terminal import write
 
 
 def show(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Columns as wide as their longest cell; a program reads ``--json`` instead."""
-    cells = [[str(cell) if cell is not None else "-" for cell in row] for row in [headings, *rows]]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(headings))]
+    """Columns as wide as their longest cell; a program reads ``--json`` instead. Without headings, the rows alone."""
+    lines = [headings, *rows] if headings else rows
+    cells = [[str(cell) if cell is not None else "-" for cell in row] for row in lines]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     for row in cells:
         write("  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() + "\n")
 

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from awsllm.engine.tokenizer import Tokenizer
+from awsllm.engine.tokenizer import Tokenizer, TokenizerError, ids_of
 
 _BATCH = 32  # texts computed at once; they are sorted by length first, so little of a batch is padding
 _APPROXIMATION = {
@@ -111,14 +111,26 @@ class Encoder:
             config = EncoderConfig.from_directory(directory)
             tokenizer = Tokenizer.from_file(directory / "tokenizer.json")
             weights = {name: value.to(device, dtype) for name, value in _read_weights(directory).items()}
-            return cls(config, tokenizer, weights)
+            encoder = cls(config, tokenizer, weights)
+            encoder._check(directory)
+            return encoder
+        except (EncoderError, TokenizerError):
+            raise
         except KeyError as error:
             raise EncoderError(f"{directory} lacks {error}") from error
+        except (TypeError, ValueError, AttributeError, LookupError, StopIteration, RuntimeError) as error:
+            raise EncoderError(f"{directory} holds what does not fit together: {error}") from error
+
+    def _check(self, directory: Path) -> None:
+        """What was read fits together: two texts, one of them padded, have vectors."""
+        if len(self._positions) < self.max_tokens:
+            raise EncoderError(f"{directory} has {len(self._positions)} positions for {self.max_tokens} tokens")
+        self.embed_ids([[0, 0], [0]])
 
     def encode(self, text: str) -> list[int]:
         """All token ids of the text, [CLS] and [SEP] included; ``embed`` reads ``max_tokens`` of them."""
         text.encode()  # a lone surrogate: ValueError, not the library's TypeError
-        return list(self.tokenizer.hf.encode(text).ids)
+        return ids_of(self.tokenizer.hf, text, add_special_tokens=True)
 
     def embed(self, texts: Sequence[str]) -> Tensor:
         """Vectors ``(B, C)``, float32, in the order of the texts."""

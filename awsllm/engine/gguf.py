@@ -14,7 +14,7 @@ from __future__ import annotations
 import mmap
 import struct
 from dataclasses import dataclass
-from math import prod
+from math import isfinite, prod
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import numpy as np
@@ -22,6 +22,7 @@ import numpy as np
 from awsllm.engine.quant import TYPES, TensorType
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from os import PathLike
 
     from numpy.typing import NDArray
@@ -70,6 +71,69 @@ class GGUF:
         return np.frombuffer(self.buffer, np.uint8, info.nbytes, info.offset)
 
 
+# --- metadata, of the type that it should have ------------------------------------------------------------------------
+
+
+def whole_number(metadata: Mapping[str, Any], key: str, default: int | None = None) -> int:
+    """The number under the key; a key that is missing and has no default is an error, as is any other type."""
+    value = _entry(metadata, key, default)
+    if type(value) is not int:
+        raise _mistyped(key, value, "a whole number")
+    return value
+
+
+def number(metadata: Mapping[str, Any], key: str, default: float | None = None) -> float:
+    """A finite number."""
+    value = _entry(metadata, key, default)
+    if type(value) not in (int, float) or not isfinite(value):
+        raise _mistyped(key, value, "a number")
+    return float(value)
+
+
+def flag(metadata: Mapping[str, Any], key: str, default: bool) -> bool:
+    value = _entry(metadata, key, default)
+    if type(value) is not bool:
+        raise _mistyped(key, value, "true or false")
+    return value
+
+
+def text(metadata: Mapping[str, Any], key: str, default: str | None = None) -> str:
+    value = _entry(metadata, key, default)
+    if type(value) is not str:
+        raise _mistyped(key, value, "a text")
+    return value
+
+
+def texts(metadata: Mapping[str, Any], key: str) -> list[str]:
+    """A list of texts, empty where there is none."""
+    value = metadata.get(key, [])
+    if type(value) is not list or not all(type(item) is str for item in value):
+        raise _mistyped(key, value, "a list of texts")
+    return value
+
+
+def whole_numbers(metadata: Mapping[str, Any], key: str) -> list[int]:
+    """A list of whole numbers, empty where there is none."""
+    value = metadata.get(key, [])
+    if type(value) is not list or not all(type(item) is int for item in value):
+        raise _mistyped(key, value, "a list of whole numbers")
+    return value
+
+
+def _entry(metadata: Mapping[str, Any], key: str, default: Any) -> Any:
+    value = metadata.get(key, default)
+    if value is None:
+        raise GGUFError(f"the file's metadata has no {key}")
+    return value
+
+
+def _mistyped(key: str, value: Any, wanted: str) -> GGUFError:
+    return GGUFError(f"the metadata's {key} is {repr(value)[:60]}, not {wanted}; convert the model again")
+
+
+# --- reading ---------------------------------------------------------------------------------------------------------
+
+
 def read(path: str | PathLike[str]) -> GGUF:
     """Read the headers of a GGUF file. Raises ``GGUFError``, and ``OSError`` when it cannot be opened."""
     with open(path, "rb") as file:
@@ -95,7 +159,8 @@ class _HeaderReader:
 
     def read(self) -> GGUF:
         if (magic := bytes(self.take(4, "magic"))) != b"GGUF":
-            self.fail(f"not a GGUF file (it begins with {magic!r})")
+            pointer = "; it is a Git LFS pointer: run git lfs pull" if magic == b"vers" else ""
+            self.fail(f"not a GGUF file (it begins with {magic!r}){pointer}")
         if (version := self.u32("version")) not in VERSIONS:
             self.fail(f"GGUF version {version} is not supported, only {VERSIONS}; convert the model again")
         tensor_count = self.u64("tensor count")

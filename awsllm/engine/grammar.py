@@ -6,7 +6,7 @@ exactly where the grammar may end. JSON is written as ``json.dumps`` would write
 none elsewhere: a free choice of white space is a loop that small models do not leave.
 
 A schema with a keyword that cannot be expressed is refused rather than loosened, so an answer that was not cut off
-always validates.
+always validates. A format that is not known judges nothing, as JSON schema has it, and is left out.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ import torch
 
 from awsllm.engine.tokenizer import Tokenizer
 
-_JSON_STYLE: Any = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+# lenient: what cannot be expressed is a warning, which tells the kinds apart; all but formats are refused here.
+_JSON_STYLE: Any = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": ", "lenient": True}
+_NO_MATTER = "Unknown format"
 _CACHED = 64  # compiled grammars kept; a server sees the same tools again and again
 
 
@@ -96,8 +98,8 @@ class GrammarCompiler:
 
     def _compile(self, source: str, what: str) -> llguidance.LLMatcher:
         failed, messages = llguidance.LLMatcher.validate_grammar_with_warnings(source, self._tokenizer)
-        if failed:
-            raise GrammarError(f"{what} cannot be used for constrained decoding: {_first_line(messages[0])}")
+        if refused := messages if failed else [message for message in messages if not message.startswith(_NO_MATTER)]:
+            raise GrammarError(f"{what} cannot be used for constrained decoding: {_first_line(refused[0])}")
         matcher = llguidance.LLMatcher(self._tokenizer, source, log_level=0)
         if matcher.is_error():
             raise GrammarError(f"{what} cannot be compiled: {_first_line(matcher.get_error())}")

@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.linalg import vector_norm
 from torch.nn.functional import rms_norm, scaled_dot_product_attention, silu
 
-from awsllm.engine import weights
+from awsllm.engine import gguf, weights
 from awsllm.engine.quant import DTYPES, Linear, Precision, Stored, pack, pack_table
 
 if TYPE_CHECKING:
@@ -32,6 +32,10 @@ if TYPE_CHECKING:
 
 MAX_SIZE: Final = 1 << 24
 FAMILIES: Final = ("llama", "mistral", "qwen2", "qwen3")
+_GGUF_ROPE: Final = (  # what the metadata may say of rotary positions; original_context_length is yarn's, and llama3's
+    "dimension_count", "freq_base", "scale_linear", "scaling.attn_factor", "scaling.factor", "scaling.finetuned",
+    "scaling.original_context_length", "scaling.type",
+)  # fmt: skip
 _UNUSED: Final = ("rotary_emb.inv_freq",)  # written by old Hugging Face checkpoints, computed here
 
 
@@ -64,6 +68,11 @@ class Config:
         for name in sizes:
             if type(value := getattr(self, name)) is not int or not 1 <= value <= MAX_SIZE:
                 raise ModelError(f"the configuration's {name} is {value!r}, not a whole number from 1 to {MAX_SIZE}")
+        for name in ("norm_eps", "rope_theta"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ModelError(f"the configuration's {name} is {getattr(self, name)}, not a number above 0")
+        if self.sliding_window is not None and (type(self.sliding_window) is not int or self.sliding_window < 1):
+            raise ModelError(f"the configuration's sliding_window is {self.sliding_window!r}, not a number of tokens")
         if self.heads % self.kv_heads or self.head_dim % 2:
             raise ModelError(f"{self.heads} heads of {self.head_dim} channels do not go with {self.kv_heads} key heads")
 
@@ -79,43 +88,37 @@ class Config:
     def from_gguf(metadata: Mapping[str, Any], tensors: Mapping[str, Stored]) -> Config:
         family = _family(metadata.get("general.architecture"))
 
-        def key(name: str, default: Any = None) -> Any:
-            value = metadata.get(f"{family}.{name}", default)
-            if not isinstance(value, (int, float, str)):
-                raise ModelError(f"the metadata's {family}.{name} is {value!r}, not one number")
-            return value
+        def whole(name: str, default: int | None = None) -> int:
+            return gguf.whole_number(metadata, f"{family}.{name}", default)
 
-        heads, hidden = key("attention.head_count"), key("embedding_length")
-        scaling = key("rope.scaling.type", "none")
+        heads, hidden = whole("attention.head_count"), whole("embedding_length")
+        head_dim = whole("attention.key_length", hidden // max(heads, 1))
         return Config(
             family=family,
             vocab_size=weights.require(tensors, "model.embed_tokens.weight").shape[0],
             hidden_size=hidden,
-            intermediate_size=key("feed_forward_length"),
-            layers=key("block_count"),
+            intermediate_size=whole("feed_forward_length"),
+            layers=whole("block_count"),
             heads=heads,
-            kv_heads=key("attention.head_count_kv", heads),
-            head_dim=key("attention.key_length", hidden // max(heads, 1)),
-            context=key("context_length"),
-            norm_eps=key("attention.layer_norm_rms_epsilon"),
-            rope_theta=key("rope.freq_base", 10000.0),
-            rope={} if scaling == "none" else {"rope_type": scaling, "factor": float(key("rope.scaling.factor", 1))},
+            kv_heads=whole("attention.head_count_kv", heads),
+            head_dim=head_dim,
+            context=whole("context_length"),
+            norm_eps=gguf.number(metadata, f"{family}.attention.layer_norm_rms_epsilon"),
+            rope_theta=gguf.number(metadata, f"{family}.rope.freq_base", 10000.0),
+            rope=_gguf_rope(metadata, f"{family}.rope.", head_dim),
             tied="lm_head.weight" not in tensors,
-            sliding_window=key("attention.sliding_window", 0) or None,
+            sliding_window=whole("attention.sliding_window", 0) or None,
         )
 
     @staticmethod
     def from_huggingface(config: Mapping[str, Any]) -> Config:
         """From ``config.json``, as written by transformers 4 (``rope_scaling``) or 5 (``rope_parameters``)."""
         family = _family(config.get("model_type"))
-        rope = dict(config.get("rope_parameters") or config.get("rope_scaling") or {})
-        rope.setdefault("rope_type", rope.pop("type", "default"))
-        rope |= {"factor": float(rope["factor"])} if "factor" in rope else {}
-        theta = rope.pop("rope_theta", config.get("rope_theta", 10000.0))
         windowed = config.get("use_sliding_window", family == "mistral")
         if windowed and family != "mistral":
             raise ModelError(f"{family} with a sliding window in some layers is not supported")
         try:
+            rope, theta = _huggingface_rope(config)
             return Config(
                 family=family,
                 vocab_size=config["vocab_size"],
@@ -126,20 +129,52 @@ class Config:
                 kv_heads=config.get("num_key_value_heads") or heads,
                 head_dim=config.get("head_dim") or config["hidden_size"] // max(heads, 1),
                 context=config["max_position_embeddings"],
-                norm_eps=config["rms_norm_eps"],
+                norm_eps=float(config["rms_norm_eps"]),
                 rope_theta=theta,
                 rope=rope,
-                tied=config.get("tie_word_embeddings", False),
+                tied=bool(config.get("tie_word_embeddings", False)),
                 sliding_window=config.get("sliding_window") if windowed else None,
             )
         except KeyError as error:
             raise ModelError(f"config.json has no {error}") from None
+        except (TypeError, ValueError, AttributeError) as error:
+            if isinstance(error, ModelError):
+                raise
+            raise ModelError(f"config.json holds a value of a wrong type: {error}") from None
 
 
 def _family(name: Any) -> str:
     if name not in FAMILIES:
         raise ModelError(f"architecture {name!r} is not supported; supported are {', '.join(FAMILIES)}")
     return str(name)
+
+
+def _gguf_rope(metadata: Mapping[str, Any], prefix: str, head_dim: int) -> Mapping[str, Any]:
+    """The scaling, as llama.cpp reads it: a factor without a type is linear. What would change the rotation in a way
+    that is not computed here is refused."""
+    unknown = [key for key in metadata if key.startswith(prefix) and key.removeprefix(prefix) not in _GGUF_ROPE]
+    if unknown:
+        raise ModelError(f"{unknown[0]} is not supported: what it changes in the computation is not known")
+    turned = gguf.whole_number(metadata, f"{prefix}dimension_count", head_dim)
+    if turned != head_dim:
+        raise ModelError(f"{prefix}dimension_count is {turned} of {head_dim} channels; only whole heads can be rotated")
+    for name in ("scale_linear", "scaling.attn_factor"):
+        if (factor := gguf.number(metadata, prefix + name, 1.0)) != 1:
+            raise ModelError(f"{prefix}{name} is {factor}, which is not supported; convert the model again")
+    kind = gguf.text(metadata, f"{prefix}scaling.type", "linear")
+    factor = gguf.number(metadata, f"{prefix}scaling.factor", 1.0) or 1.0
+    return {} if kind == "none" or (kind == "linear" and factor == 1) else {"rope_type": kind, "factor": factor}
+
+
+def _huggingface_rope(config: Mapping[str, Any]) -> tuple[Mapping[str, Any], float]:
+    """The scaling, and the base of the frequencies."""
+    rope = dict(config.get("rope_parameters") or config.get("rope_scaling") or {})
+    rope.setdefault("rope_type", rope.pop("type", "default"))
+    rope |= {"factor": float(rope["factor"])} if "factor" in rope else {}
+    turned = rope.pop("partial_rotary_factor", config.get("partial_rotary_factor", 1.0))
+    if turned != 1:
+        raise ModelError(f"partial_rotary_factor is {turned}; only whole heads can be rotated")
+    return rope, float(rope.pop("rope_theta", config.get("rope_theta", 10000.0)))
 
 
 def rope_frequencies(config: Config) -> Tensor:
@@ -150,7 +185,7 @@ def rope_frequencies(config: Config) -> Tensor:
     match dict(config.rope) or {"rope_type": "default"}:
         case {"rope_type": "default"}:
             return frequency
-        case {"rope_type": "linear", "factor": float(factor)}:
+        case {"rope_type": "linear", "factor": float(factor)} if 0 < factor < math.inf:
             return frequency / factor
         case {"rope_type": "llama3"}:
             return _llama3_frequencies(frequency, config.rope)

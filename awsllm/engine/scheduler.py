@@ -2,7 +2,7 @@
 
 Continuous batching: each step appends one token to every sequence that is being generated and, beside them, computes a
 block of a prompt that is waiting. Sequences join and leave between steps. At most ``max_sequences`` are active; the
-others wait in line.
+others wait in line, ``max_waiting`` of them at most: who would wait for minutes is better told at once.
 
 Prompt prefixes are shared. Prompts are computed in blocks of BLOCK tokens, counted from the prompt's start; a new
 prompt that begins with the same whole blocks as an active or recent one copies their keys and values. Since the blocks'
@@ -36,7 +36,7 @@ from awsllm.engine.generate import Sampling, apply_mask, sample
 from awsllm.engine.model import Chunk, Decoder, KVCache
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from torch import Tensor
 
@@ -57,6 +57,10 @@ class ContextError(ValueError):
 
 class SchedulerError(RuntimeError):
     """The scheduler is closed, or belongs to another process."""
+
+
+class QueueFullError(SchedulerError):
+    """As many sequences wait in line as may."""
 
 
 class Constraint(Protocol):
@@ -188,14 +192,24 @@ class Scheduler:
     """Owns a model and shares it among generations. Safe to use from any thread."""
 
     def __init__(
-        self, model: Decoder, *, max_sequences: int = 8, max_context: int | None = None, prefix_bytes: int = 1 << 28
+        self,
+        model: Decoder,
+        *,
+        max_sequences: int = 8,
+        max_waiting: int = 256,
+        max_context: int | None = None,
+        prefix_bytes: int = 1 << 28,
+        never: Iterable[int] = (),
     ) -> None:
-        """``max_context``: tokens of a prompt and its answer together; ``prefix_bytes``: what old prompts may take."""
+        """``max_context``: tokens of a prompt and its answer together; ``prefix_bytes``: what old prompts may take;
+        ``never``: tokens that are not generated, whatever the model says."""
         if max_sequences < 1:
             raise ValueError(f"max_sequences is {max_sequences}, not 1 or more")
         self.max_sequences = max_sequences
+        self.max_waiting = max_waiting
         self.max_context = min(max_context or model.config.context, model.config.context)
         self._model = model
+        self._never = torch.tensor(sorted(never), dtype=torch.long, device=model.device)
         self._active: list[_Sequence] = []
         self._prefixes = _Prefixes(prefix_bytes)
         self._line: list[_Sequence] = []
@@ -212,7 +226,8 @@ class Scheduler:
         matcher: Constraint | None = None,
         on_token: Callable[[TokenEvent], None] | None = None,
     ) -> Generation:
-        """Start a generation. Raises ``ContextError``, ``ValueError`` for a bad prompt, ``SchedulerError``."""
+        """Start a generation. Raises ``ContextError``, ``ValueError`` for a bad prompt, ``QueueFullError``,
+        ``SchedulerError``."""
         tokens = list(prompt)
         self._check(tokens)
         limit = min(self.max_context, len(tokens) + (sampling.max_tokens or self.max_context))
@@ -221,6 +236,8 @@ class Scheduler:
         with self._changed:
             if self._closed:
                 raise SchedulerError("the scheduler is closed")
+            if len(self._arrived) + len(self._line) >= self.max_waiting:
+                raise QueueFullError(f"{self.max_waiting} requests wait for this model already")
             self._arrived.append(sequence)
             self._start()
             self._changed.notify()
@@ -310,6 +327,8 @@ class Scheduler:
             for sequence in batch:
                 self._end(sequence, TokenEvent(None, error=error))
             return
+        if len(self._never):
+            logits.index_fill_(-1, self._never, float("-inf"))
         for sequence, row in zip(batch, logits, strict=True):
             if sequence.computed == len(sequence.tokens):  # else its prompt goes on
                 self._continue(sequence, row)

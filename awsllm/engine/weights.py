@@ -70,14 +70,24 @@ class Checkpoint:
 
 
 def read(path: str | PathLike[str]) -> Checkpoint:
-    """Read a ``.gguf`` file, or a directory with ``config.json`` and safetensors. Nothing is dequantised yet."""
+    """Read a GGUF file, whatever its name, or a directory with ``config.json`` and safetensors. Nothing is dequantised
+    yet."""
     where = Path(path)
-    if where.suffix == ".gguf":
-        return _from_gguf(where)
+    if where.is_file():
+        return _from_gguf(where)  # judged by its first bytes: files of the Hugging Face cache have no suffix
     if where.is_dir() and (where / "config.json").is_file():
-        source = json.loads((where / "config.json").read_bytes())
-        return Checkpoint(source, False, _from_directory(where))
+        return Checkpoint(_read_object(where / "config.json"), False, _from_directory(where))
     raise WeightsError(f"{where}: give a .gguf file, or a directory that holds config.json and .safetensors files")
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise WeightsError(f"{path} is not JSON: {error}; download it again") from None
+    if not isinstance(value, dict):
+        raise WeightsError(f"{path} is not a JSON object; download it again")
+    return value
 
 
 def _from_gguf(path: Path) -> Checkpoint:
@@ -126,7 +136,10 @@ def _from_directory(directory: Path) -> dict[str, Stored]:
 def _shards(directory: Path) -> list[Path]:
     """The files that the index lists, else every safetensors file. A name in the index cannot lead elsewhere."""
     if (index := directory / INDEX).is_file():
-        names = sorted(set(json.loads(index.read_bytes()).get("weight_map", {}).values()))
+        listed = _read_object(index).get("weight_map", {})
+        if not isinstance(listed, dict) or not all(isinstance(name, str) for name in listed.values()):
+            raise WeightsError(f"{index}: weight_map does not map tensors to files; download it again")
+        names = sorted(set(listed.values()))
         files = [directory / name for name in names if Path(name).name == name]
         if len(files) != len(names) or not all(file.is_file() for file in files):
             raise WeightsError(f"{index}: a listed file is missing; download the model again")

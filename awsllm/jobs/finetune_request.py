@@ -1,9 +1,9 @@
 """What a fine-tuning asks of SageMaker: a document and a caller's options to the body of CreateTrainingJob.
 
 Pure. What the document decides: image, hyperparameters (checked), metrics, volume, longest run, network isolation,
-encryption between containers, and two channels beside the caller's data: ``code`` (the training script) and ``model``
-(the weights). For gated models the weights are the variant's ``GatedModelEnvVarUri``, and the licence is accepted on
-that channel only.
+encryption between containers, and two channels beside the caller's data: ``code`` (the training script, packed with
+what it imports where there is such) and ``model`` (the weights). For gated models the weights are the variant's
+``GatedModelEnvVarUri``, for older ones those of the region's package, and the licence is accepted on that channel only.
 
 The request is the one that the SageMaker SDK 2 made: container-scope hyperparameters and a ``code`` channel, which the
 image's own toolkit reads. The SDK 3 sends a driver of its own in place of them. That today's images still take this
@@ -21,7 +21,9 @@ from awsllm.aws import iam
 from awsllm.errors import UnsupportedError, ValidationError
 from awsllm.jobs import hyperparameters as hyper
 from awsllm.jobs.sagemaker import check_options, check_s3
+from awsllm.jumpstart.hub import members
 from awsllm.jumpstart.hub.document import ModelDocument
+from awsllm.jumpstart.hub.spec import OTHER_TRAINING_PACKAGES
 from awsllm.jumpstart.plan.options import Vpc
 from awsllm.jumpstart.plan.resolve import family, overlay, takes_volume
 from awsllm.types import JsonObject
@@ -72,20 +74,23 @@ class TrainingRequest:
 
     def __init__(self, document: ModelDocument, options: TrainingOptions) -> None:
         _check(options)
-        if not document.content.get("TrainingSupported", document.fine_tunable):
+        supported = members.flag(document.content, "TrainingSupported")
+        if not (document.fine_tunable if supported is None else supported):
             raise UnsupportedError(f"{document.model_id} {document.version} cannot be fine-tuned in JumpStart")
         self.document, self.options = document, options
         self.config, self.content = _configured(document.content, options.get("config"))
-        wanted = options.get("instance_type") or self.content.get("DefaultTrainingInstanceType")
+        wanted = options.get("instance_type") or members.text(self.content, "DefaultTrainingInstanceType")
         if not wanted:
             raise ValidationError("the document has no default training instance type: give instance_type=")
-        self.instance_type = str(wanted)
+        self.instance_type = wanted
         self.gated_by_eula = document.gated and bool(options.get("accept_eula"))
 
     def body(self) -> JsonObject:
         """Without the job's name and tags."""
         options, content = self.options, self.content
         isolation = options.get("enable_network_isolation")
+        if isolation is None:
+            isolation = members.flag(content, "TrainingEnableNetworkIsolation")
         request: JsonObject = {
             "RoleArn": options["role"],
             "AlgorithmSpecification": self._algorithm(),
@@ -94,20 +99,18 @@ class TrainingRequest:
             "OutputDataConfig": self._output(),
             "ResourceConfig": self._machines(),
             "StoppingCondition": self._limits(),
-            "EnableNetworkIsolation": bool(
-                content.get("TrainingEnableNetworkIsolation", False) if isolation is None else isolation
-            ),
-            "EnableInterContainerTrafficEncryption": bool(content.get("EncryptInterContainerTraffic", False)),
+            "EnableNetworkIsolation": bool(isolation),
+            "EnableInterContainerTrafficEncryption": bool(members.flag(content, "EncryptInterContainerTraffic")),
         }
         environment = {**self._environment(), **(options.get("env") or {})}
         return request | ({"Environment": environment} if environment else {}) | self._vpc() | self._spot()
 
     def warnings(self) -> Iterator[str]:
         document, options = self.document, self.options
-        supported = self.content.get("SupportedTrainingInstanceTypes") or ()
+        supported = members.texts(self.content, "SupportedTrainingInstanceTypes")
         if supported and self.instance_type not in supported:
             yield f"{self.instance_type} is not among the document's training instance types: {', '.join(supported)}"
-        if options.get("validation") and not self.content.get("ValidationSupported", True):
+        if options.get("validation") and members.flag(self.content, "ValidationSupported") is False:
             yield "the document says that the training script does not validate: the validation channel may be ignored"
         if options.get("spot") and not options.get("checkpoints"):
             yield "spot without checkpoints= starts over whenever the capacity is taken away"
@@ -124,33 +127,33 @@ class TrainingRequest:
         """The properties for the family, then for the exact type."""
         return tuple(filter(None, (self._variant(key) for key in (family(self.instance_type), self.instance_type))))
 
+    def _by_type(self, name: str) -> JsonObject:
+        return members.mapping(members.mapping(self.content, "TrainingInstanceTypeVariants"), name)
+
     def _variant(self, key: str) -> JsonObject:
-        variants = (self.content.get("TrainingInstanceTypeVariants") or {}).get("Variants") or {}
-        properties: JsonObject = (variants.get(key) or {}).get("Properties") or {}
-        return properties
+        return members.mapping(members.mapping(self._by_type("Variants"), key), "Properties")
 
     def _property(self, name: str, instance_type: str | None = None) -> str | None:
         """One value of a variant, the exact type's before the family's."""
         instance_type = instance_type or self.instance_type
-        found = (self._variant(key).get(name) for key in (instance_type, family(instance_type)))
-        return next((str(value) for value in found if value), None)
+        found = (members.text(self._variant(key), name) for key in (instance_type, family(instance_type)))
+        return next(filter(None, found), None)
 
     def _algorithm(self) -> JsonObject:
-        image = self._aliased(self._property("ImageUri")) or self.content.get("TrainingEcrUri")
+        image = self._aliased(self._property("ImageUri")) or members.text(self.content, "TrainingEcrUri")
         if not image:
             raise UnsupportedError(f"{self.document.model_id} names no training image for {self.instance_type}")
         metrics = [
-            {"Name": metric["Name"], "Regex": metric["Regex"]}
-            for metric in self.content.get("TrainingMetrics") or ()
-            if metric.get("Name") and metric.get("Regex")
+            {"Name": name, "Regex": regex}
+            for metric in members.rows(self.content, "TrainingMetrics")
+            if (name := members.text(metric, "Name")) and (regex := members.text(metric, "Regex"))
         ]
         algorithm: JsonObject = {"TrainingImage": image, "TrainingInputMode": "File"}
         return algorithm | ({"MetricDefinitions": metrics[:MAX_METRICS]} if metrics else {})
 
     def _aliased(self, uri: str | None) -> str | None:
         """``$NAME`` stands for one of the variants' aliases."""
-        aliases = (self.content.get("TrainingInstanceTypeVariants") or {}).get("Aliases") or {}
-        return aliases.get(uri[1:]) if uri and uri.startswith("$") else uri
+        return members.text(self._by_type("Aliases"), uri[1:]) if uri and uri.startswith("$") else uri
 
     def _hyperparameters(self) -> dict[str, str]:
         known = hyper.declared(self.content, self._variants())
@@ -164,7 +167,8 @@ class TrainingRequest:
         if taken := {"code", "model"} & given.keys():
             raise ValidationError(f"the channel {', '.join(sorted(taken))} is the document's own")
         channels = [_channel(name, source) for name, source in given.items()]
-        if script := self.content.get("TrainingScriptUri"):
+        script = members.text(self.content, "TrainingPrepackedScriptUri")
+        if script := script or members.text(self.content, "TrainingScriptUri"):
             channels.append(_channel("code", script))
         return [*channels, *self._model_channel()]
 
@@ -172,7 +176,8 @@ class TrainingRequest:
         uri = self._weights()
         if uri is None:
             return
-        source: JsonObject = {"S3Uri": uri, "S3DataType": self.content.get("TrainingArtifactS3DataType") or "S3Prefix"}
+        kind = members.text(self.content, "TrainingArtifactS3DataType") or "S3Prefix"
+        source: JsonObject = {"S3Uri": uri, "S3DataType": kind}
         if self.gated_by_eula:
             source["ModelAccessConfig"] = {"AcceptEula": True}
         if self.document.source == "private-hub" and self.document.hub_content_arn:
@@ -185,10 +190,10 @@ class TrainingRequest:
         name = "GatedModelEnvVarUri"
         if found := self._property(name):
             return found
-        types = self.content.get("SupportedTrainingInstanceTypes") or ()
-        variants = (self.content.get("TrainingInstanceTypeVariants") or {}).get("Variants") or {}
-        if not any((variant.get("Properties") or {}).get(name) for variant in variants.values()):
-            return self._property("TrainingArtifactUri") or self.content.get("TrainingArtifactUri")
+        types = members.texts(self.content, "SupportedTrainingInstanceTypes")
+        if not any(self._property(name, key) for key in self._by_type("Variants")):
+            own = self._property("TrainingArtifactUri") or members.text(self.content, "TrainingArtifactUri")
+            return self._packaged() or own
         places = {self._property(name, one) for one in types} - {None}
         if len(places) == 1:
             return places.pop()
@@ -197,23 +202,38 @@ class TrainingRequest:
             f"{self.document.model_id} has no weights to train on {self.instance_type}; it has for {', '.join(having)}"
         )
 
+    def _packaged(self) -> str | None:
+        """The weights of the region's package. A model that has them has no others: its training artifact is not for
+        jobs (``use_training_model_artifact`` of the SageMaker SDK's specs, 3.27)."""
+        if regions := members.mapping(self.content, OTHER_TRAINING_PACKAGES):
+            raise UnsupportedError(
+                f"{self.document.model_id} has no weights to train in {self.document.region}; it has in "
+                f"{', '.join(sorted(regions))}"
+            )
+        return members.text(self.content, "TrainingModelPackageArtifactUri")
+
     def _output(self) -> JsonObject:
-        compression = "NONE" if self.content.get("DisableOutputCompression") else "GZIP"
+        compression = "NONE" if members.flag(self.content, "DisableOutputCompression") else "GZIP"
         output: JsonObject = {"S3OutputPath": self.options["output"], "CompressionType": compression}
         return output | ({"KmsKeyId": key} if (key := self.options.get("kms")) else {})
 
     def _machines(self) -> JsonObject:
-        volume = self.options.get("volume_size_gb") or self.content.get("TrainingVolumeSize") or _DEFAULT_VOLUME_GB
+        """A machine with disks of its own is asked for the default volume, whatever the document says: so the SageMaker
+        SDK does (3.27)."""
+        documented = members.whole_amount(self.content, "TrainingVolumeSize")
+        if not takes_volume(self.instance_type):
+            documented = None
         machines: JsonObject = {
             "InstanceType": self.instance_type,
             "InstanceCount": self.options.get("instance_count", 1),
-            "VolumeSizeInGB": int(volume),
+            "VolumeSizeInGB": self.options.get("volume_size_gb") or documented or _DEFAULT_VOLUME_GB,
         }
         key = self.options.get("kms")
         return machines | ({"VolumeKmsKeyId": key} if key and takes_volume(self.instance_type) else {})
 
     def _limits(self) -> JsonObject:
-        runtime = int(self.options.get("max_runtime") or self.content.get("MaxRuntimeInSeconds") or DEFAULT_RUNTIME)
+        documented = members.whole_amount(self.content, "MaxRuntimeInSeconds")
+        runtime = self.options.get("max_runtime") or documented or DEFAULT_RUNTIME
         limits: JsonObject = {"MaxRuntimeInSeconds": runtime}
         if not self.options.get("spot"):
             return limits
@@ -223,8 +243,8 @@ class TrainingRequest:
         return limits | {"MaxWaitTimeInSeconds": wait}
 
     def _environment(self) -> dict[str, str]:
-        variants = (properties.get("EnvironmentVariables") or {} for properties in self._variants())
-        return {name: hyper.as_text(value) for variables in variants for name, value in variables.items()}
+        variants = (members.mapping(properties, "EnvironmentVariables") for properties in self._variants())
+        return {name: members.as_text(value) for variables in variants for name, value in variables.items()}
 
     def _vpc(self) -> JsonObject:
         given = self.options.get("vpc")
@@ -262,13 +282,14 @@ def _check(options: TrainingOptions) -> None:
 
 def _configured(content: JsonObject, wanted: str | None) -> tuple[str | None, JsonObject]:
     """The training configuration's name, and the document with its components laid over it, in order."""
-    configs: JsonObject = content.get("TrainingConfigs") or {}
+    configs = members.mapping(content, "TrainingConfigs")
     if wanted is None:
-        ranked = ((content.get("TrainingConfigRankings") or {}).get("overall") or {}).get("Rankings") or sorted(configs)
+        overall = members.mapping(members.mapping(content, "TrainingConfigRankings"), "overall")
+        ranked = members.texts(overall, "Rankings") or sorted(configs)
         wanted = next((name for name in ranked if name in configs), None)
     elif wanted not in configs:
         raise ValidationError(f"no training configuration {wanted!r}; the document has {', '.join(configs) or 'none'}")
     if wanted is None:
         return None, content
-    components = content.get("TrainingConfigComponents") or {}
-    return wanted, overlay(content, components, configs[wanted].get("ComponentNames") or ())
+    names = members.texts(members.mapping(configs, wanted), "ComponentNames")
+    return wanted, overlay(content, members.mapping(content, "TrainingConfigComponents"), names)

@@ -15,6 +15,8 @@ from collections.abc import Iterator, Mapping
 from typing import TypeAlias
 
 from awsllm.errors import ValidationError
+from awsllm.jumpstart.hub import members
+from awsllm.jumpstart.hub.members import as_text
 from awsllm.types import JsonObject, JsonValue, Value
 
 Given: TypeAlias = Mapping[str, str | int | float | bool]
@@ -38,40 +40,35 @@ class Hyperparameter(Value, frozen=True, kw_only=True):
 
 def declared(content: JsonObject, variants: Iterator[JsonObject] | tuple[JsonObject, ...]) -> dict[str, Hyperparameter]:
     """All declarations by name. ``variants`` are the properties that hold for the instance type, the family's first."""
-    lists = [content.get("Hyperparameters"), *(properties.get("Hyperparameters") for properties in variants)]
     found: dict[str, JsonObject] = {}
-    for entries in lists:
-        for entry in entries or ():
-            members = {str(key).replace("_", "").lower(): value for key, value in entry.items()}
-            if name := members.get("name"):
-                found[name] = {**found.get(name, {}), **members}
-    return {name: _declaration(name, members) for name, members in found.items()}
+    for place in (content, *variants):
+        for entry in members.rows(place, "Hyperparameters"):
+            lower = {str(key).replace("_", "").lower(): value for key, value in entry.items()}
+            if name := members.text(lower, "name"):
+                found[name] = {**found.get(name, {}), **lower}
+    return {name: _declaration(name, entry) for name, entry in found.items()}
 
 
-def _declaration(name: str, members: JsonObject) -> Hyperparameter:
+def _declaration(name: str, entry: JsonObject) -> Hyperparameter:
+    options = entry.get("options")
     return Hyperparameter(
         name=name,
-        type=str(members.get("type") or "text").lower(),
-        default=None if members.get("default") is None else as_text(members["default"]),
-        min=_bound(members.get("min")),
-        max=_bound(members.get("max")),
-        exclusive_min=_bound(members.get("exclusivemin")),
-        exclusive_max=_bound(members.get("exclusivemax")),
-        options=tuple(as_text(option) for option in members.get("options") or ()),
-        scope=str(members.get("scope") or "algorithm"),
+        type=str(entry.get("type") or "text").lower(),
+        default=None if entry.get("default") is None else as_text(entry["default"]),
+        min=_bound(entry.get("min")),
+        max=_bound(entry.get("max")),
+        exclusive_min=_bound(entry.get("exclusivemin")),
+        exclusive_max=_bound(entry.get("exclusivemax")),
+        options=tuple(map(as_text, options)) if isinstance(options, list) else (),
+        scope=str(entry.get("scope") or "algorithm"),
     )
 
 
 def _bound(value: JsonValue) -> float | None:
     try:
         return None if value is None else float(value)
-    except (TypeError, ValueError):  # a document's mistake is no reason to refuse the caller's value
+    except (TypeError, ValueError, OverflowError):  # a document's mistake is no reason to refuse the caller's value
         return None
-
-
-def as_text(value: JsonValue) -> str:
-    """A value as SageMaker takes it: ``True`` for true, as Python and the documents write it."""
-    return value if isinstance(value, str) else str(value)
 
 
 def resolve(known: Mapping[str, Hyperparameter], given: Given) -> dict[str, str]:

@@ -12,7 +12,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Unpack
 
 from awsllm.aws import control
-from awsllm.errors import ConfigurationError, ValidationError
+from awsllm.aws.iam import ROLE_VARIABLE
+from awsllm.errors import ValidationError
 from awsllm.jumpstart.deploy.handle import DeployedModel
 from awsllm.jumpstart.plan.options import PlanOptions
 
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
     from awsllm.jumpstart.hub.document import ModelDocument
     from awsllm.jumpstart.plan.plan import Plan, PlanContext
     from awsllm.jumpstart.prices import Prices
-
-ROLE_VARIABLE = "AWSLLM_SAGEMAKER_ROLE"
 
 
 class JumpStart:
@@ -112,7 +111,7 @@ class JumpStart:
             raise ValidationError(
                 f"this plan is for {plan.region}, the client is in {self._session.region}: plan again"
             )
-        return self._handle(apply(plan, self._clients, **how))
+        return self._handle(apply(plan, self._clients, **how), plan)
 
     def deploy(
         self,
@@ -135,10 +134,15 @@ class JumpStart:
 
         plan = self.plan(model, **unique_options(_model(model)[0], options))
         with deployed(plan, self._clients, on_progress=on_progress) as deployment:
-            yield self._handle(deployment)
+            yield self._handle(deployment, plan)
 
-    def _handle(self, deployment: Deployment) -> DeployedModel:
-        return DeployedModel(deployment, self._caller)
+    def _handle(self, deployment: Deployment, plan: Plan) -> DeployedModel:
+        return DeployedModel(
+            deployment,
+            self._caller,
+            clients=self._clients,
+            document=lambda: self.catalogue.get(plan.model_id, version=plan.model_version),
+        )
 
     def _context(self, role: str | None) -> PlanContext:
         from awsllm.jumpstart.plan.plan import PlanContext
@@ -171,11 +175,11 @@ class JumpStart:
 
     def role(self) -> str:
         """The ARN of the execution role that ``AWSLLM_SAGEMAKER_ROLE`` names."""
+        from awsllm.jumpstart.deploy.preflight import no_role
+
         role = os.environ.get(ROLE_VARIABLE)
         if not role:
-            raise ConfigurationError(
-                f"SageMaker needs an execution role: give role='arn:aws:iam::…:role/…' or set {ROLE_VARIABLE}"
-            )
+            raise no_role()
         return role
 
     def transform(

@@ -21,9 +21,10 @@ class Profile(Value, frozen=True):
     ``tool_choices`` is empty for a model without tools. ``thinking_forbids_forced_tools``: with extended thinking on,
     only tool choice auto is taken. ``native_json_schema``: ``outputConfig.textFormat`` is taken. ``strict_subset``: a
     native schema must keep to the service's subset (closed objects, no bounds, no recursion). ``cache_points`` says
-    where cache points may stand. ``converse``: it chats. ``invoke_body`` is the InvokeModel body it takes, by its name
-    in ``wire.invoke``. ``known`` is false for a model that no rule names. ``reasons`` says why it is what it
-    is.
+    where cache points may stand. ``neighbouring_turns``: the service takes several turns of one role in a row,
+    ``assistant_first``: and a conversation that the assistant begins. ``converse``: it chats. ``invoke_body`` is the
+    InvokeModel body it takes, by its name in ``wire.invoke``. ``known`` is false for a model that no rule names.
+    ``reasons`` says why it is what it is.
     """
 
     family: str = "unknown"
@@ -36,6 +37,8 @@ class Profile(Value, frozen=True):
     images: bool = True
     documents: bool = True
     cache_points: frozenset[str] = CACHE_ALL
+    neighbouring_turns: bool = False
+    assistant_first: bool = False
     converse: bool = True
     invoke_body: str | None = None
     known: bool = False

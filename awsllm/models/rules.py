@@ -29,8 +29,15 @@ _STRUCTURED = "docs.aws.amazon.com/bedrock/latest/userguide/structured-output.ht
 # The page's list of models, as others copied it from there.
 _STRUCTURED_LIST = "github.com/langchain-ai/langchain-aws/issues/883; github.com/anomalyco/models.dev/pull/1326"
 _CACHING = "docs.aws.amazon.com/bedrock/latest/userguide/prompt-caching.html"
+_CARDS = "docs.aws.amazon.com/bedrock/latest/userguide/model-cards.html"
+# What each card says of modalities, as others copied it from there.
+_MODALITIES = (
+    "github.com/anomalyco/models.dev providers/amazon-bedrock/models/*.toml; github.com/BerriAI/litellm 1.110.2"
+)
+_RECORDED = "replies of bedrock-runtime.*.amazonaws.com that others recorded in their tests"
 _TITAN_EMBED = "docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-titan-embed-text.html"
 _READ = "2026-11-23"
+_READ_LATER = "2026-11-26"
 
 RULES: tuple[Rule, ...] = (
     Rule(
@@ -123,6 +130,13 @@ RULES: tuple[Rule, ...] = (
         _READ,
     ),
     Rule(
+        ("bedrock:anthropic.claude-sonnet-4-5*",),
+        {"assistant_first": True},
+        "a conversation that began with the assistant was answered (one recording)",
+        _RECORDED,
+        _READ_LATER,
+    ),
+    Rule(
         (
             "bedrock:anthropic.claude-opus-4-8*",
             "bedrock:anthropic.claude-sonnet-5*",
@@ -168,6 +182,13 @@ RULES: tuple[Rule, ...] = (
         "Titan Text takes neither system prompts nor tools nor images",
         _FEATURES,
         _READ,
+    ),
+    Rule(
+        ("bedrock:amazon.nova-*", "bedrock:amazon.titan-text-*"),
+        {"neighbouring_turns": True},
+        "several user turns in a row were answered (three recordings, of Nova and of Titan Text)",
+        _RECORDED,
+        _READ_LATER,
     ),
     Rule(
         ("bedrock:amazon.titan-text-premier-*",),
@@ -226,6 +247,13 @@ RULES: tuple[Rule, ...] = (
         _READ,
     ),
     Rule(
+        ("bedrock:mistral.devstral-*", "bedrock:mistral.voxtral-*"),
+        {"images": False},
+        "Devstral reads text only, Voxtral text and sound",
+        _CARDS + "; " + _MODALITIES,
+        _READ_LATER,
+    ),
+    Rule(
         (
             "bedrock:mistral.devstral-*",
             "bedrock:mistral.magistral-*",
@@ -259,7 +287,27 @@ RULES: tuple[Rule, ...] = (
         _FEATURES,
         _READ,
     ),
-    Rule(("bedrock:ai21.jamba-instruct*",), {"tool_choices": NOTHING}, "Jamba-Instruct: no tools", _FEATURES, _READ),
+    Rule(
+        ("bedrock:ai21.jamba-instruct*",),
+        {"tool_choices": NOTHING, "documents": False},
+        "Jamba-Instruct: no tools, no documents",
+        _FEATURES,
+        _READ_LATER,
+    ),
+    Rule(
+        ("bedrock:cohere.command-text-*", "bedrock:cohere.command-light-text-*", "bedrock:ai21.j2-*"),
+        {"tool_choices": NOTHING, "system_prompt": False, "images": False, "cache_points": NOTHING},
+        "models of before Converse: neither system prompts nor tools nor images",
+        _FEATURES,
+        _READ_LATER,
+    ),
+    Rule(
+        ("bedrock:cohere.command-light-text-*", "bedrock:ai21.j2-*"),
+        {"documents": False},
+        "Command Light and Jurassic-2: no documents",
+        _FEATURES,
+        _READ_LATER,
+    ),
     Rule(
         ("bedrock:deepseek.*",),
         {
@@ -294,5 +342,31 @@ RULES: tuple[Rule, ...] = (
         "open-weight models listed for structured outputs on Converse",
         _STRUCTURED + "; " + _STRUCTURED_LIST,
         _READ,
+    ),
+    Rule(
+        ("bedrock:openai.gpt-oss-*",),
+        {"images": False},
+        "they take text input only",
+        "docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-openai.html",
+        _READ_LATER,
+    ),
+    Rule(
+        (
+            *("bedrock:minimax.minimax-m2", "bedrock:minimax.minimax-m2.1", "bedrock:minimax.minimax-m2.5"),
+            *("bedrock:moonshot.kimi-k2-thinking", "bedrock:moonshotai.kimi-k2-thinking"),
+            *(
+                "bedrock:nvidia.nemotron-nano-9b-*",
+                "bedrock:nvidia.nemotron-nano-3-*",
+                "bedrock:nvidia.nemotron-super-3-*",
+            ),
+            *("bedrock:qwen.qwen3-32b-*", "bedrock:qwen.qwen3-235b-a22b-2507*"),
+            *("bedrock:qwen.qwen3-coder-*", "bedrock:qwen.qwen3-next-*"),
+            *("bedrock:writer.palmyra-x4-*", "bedrock:writer.palmyra-x5-*"),
+            *("bedrock:zai.glm-4.7*", "bedrock:zai.glm-5", "bedrock:zai.glm-5.3"),
+        ),
+        {"images": False},
+        "they read text only",
+        _CARDS + "; " + _MODALITIES,
+        _READ_LATER,
     ),
 )

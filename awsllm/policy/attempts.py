@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
+from awsllm import log
 from awsllm.backend import UNLIMITED, Attempt
 from awsllm.errors import AwsllmError, ConfigurationError, ModelNotReadyError, ModelTimeoutError
 
@@ -326,7 +327,13 @@ class _Trial:
             raise first
 
     def _questions(self) -> dict[str, Any]:
-        return {"retry": self._is_worth_it, "wait": self._delay, "stop": self._must_stop, "reraise": True}
+        return {
+            "retry": self._is_worth_it,
+            "wait": self._delay,
+            "stop": self._must_stop,
+            "before_sleep": self._tell,
+            "reraise": True,
+        }
 
     def _is_worth_it(self, state: RetryCallState) -> bool:
         error = _error(state)
@@ -352,8 +359,22 @@ class _Trial:
             return True
         return self._deadline is not None and self._policy.clock() + state.upcoming_sleep >= self._deadline
 
+    def _tell(self, state: RetryCallState) -> None:
+        error = _error(state)
+        if error is not None:
+            log.logger("policy").info(
+                "%s:%s: attempt %d of at most %d failed (%s), the next in %.1f s",
+                *(error.backend, error.model, self._attempts, self._policy.max_attempts),
+                *(_kind(error), state.upcoming_sleep),
+            )
+
     def _note(self, error: AwsllmError) -> None:
         error.add_note(f"attempts made: {self._attempts} of at most {self._policy.max_attempts}")
+
+
+def _kind(error: AwsllmError) -> str:
+    """Which error it is, without its message, which may repeat what was sent."""
+    return ", ".join(str(part) for part in (type(error).__name__, error.code, error.status) if part is not None)
 
 
 def _error(state: RetryCallState) -> AwsllmError | None:

@@ -1,8 +1,8 @@
 """AWS's model-serving protocols over any backend: one address for every AWS SDK.
 
-``work`` has the values, ``surface`` the routes, ``bedrock`` and ``sagemaker`` a service each, ``shapes`` and
-``rules`` what they refuse, ``app`` the ASGI application, ``run`` the process. Everything but the last two is free of
-I/O and serves ``awsllm.testing`` as well.
+``work`` has the values, ``surfaces`` the routes and a protocol each, ``services`` whom a request was meant for that is
+not served, ``shapes`` what AWS's models refuse, ``http`` the ASGI application with its limits, ``run`` the process.
+Everything but the last two is free of I/O and serves ``awsllm.testing`` as well.
 """
 
 from __future__ import annotations

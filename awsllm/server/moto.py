@@ -1,10 +1,10 @@
 """All that is known here of moto's insides, in one place that checks itself.
 
 moto answers botocore through one object, ``botocore_stubber``, registered for the event ``before-send`` of every
-session made after its import. While at least one responder is installed, that object's ``__call__`` asks the
-innermost first, and what it does not answer goes on to moto. Besides that, moto's list of scalable dimensions gets the
-one of inference components for as long. Nothing else of moto is changed, so clients that moto answers are answered here
-too, whenever they were made, and a nested or foreign ``mock_aws`` changes nothing.
+session made after its import. While at least one responder is installed, that object's ``__call__`` asks the innermost
+first, and what it does not answer goes on to moto. Besides that, moto's list of scalable dimensions gets the one of
+inference components for as long, and its scalable targets get tags. Nothing else of moto is changed, so clients that
+moto answers are answered here too, whenever they were made, and a nested or foreign ``mock_aws`` changes nothing.
 
 ``Services`` and ``Objects`` read and write moto's backends: what an offline account asks of its neighbours.
 
@@ -14,6 +14,7 @@ too, whenever they were made, and a nested or foreign ``mock_aws`` changes nothi
 from __future__ import annotations
 
 import inspect
+import json
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -37,6 +38,9 @@ _responders: list[Responder] = []
 # Set by the first install and kept: a call on another thread may be on its way through ``_call`` during an uninstall.
 _original: Callable[..., Any] | None = None
 _dimensions: Any = None  # moto's own enumeration, while another stands in its place
+_replaced: dict[
+    str, Any
+] = {}  # moto's own methods of scalable targets, None where it has none, while others stand there
 
 
 def check() -> None:
@@ -66,6 +70,7 @@ def _expectations() -> dict[str, bool]:
 
     stubber = getattr(models, "botocore_stubber", None)
     scaling, scaling_responses = _autoscaling()
+    answering = getattr(scaling_responses, "ApplicationAutoScalingResponse", None)
     dimensions = getattr(scaling, "ScalableDimensionValueSet", None)
     parameters = list(inspect.signature(_original or BotocoreStubber.__call__).parameters)
     return {
@@ -76,6 +81,9 @@ def _expectations() -> dict[str, bool]:
         "moto.applicationautoscaling.models.ScalableDimensionValueSet": isinstance(dimensions, type)
         and issubclass(dimensions, Enum)
         and getattr(scaling_responses, "ScalableDimensionValueSet", None) is dimensions,
+        "ApplicationAutoScalingResponse.register_scalable_target": callable(
+            getattr(answering, "register_scalable_target", None)
+        ),
         "MockAWS._decorate_class": callable(getattr(models.MockAWS, "_decorate_class", None)),
     }
 
@@ -92,6 +100,7 @@ def install(responder: Responder) -> None:
         if len(_responders) == 1:
             BotocoreStubber.__call__ = _call  # type: ignore[method-assign,assignment]
             _allow_components()
+            _complete_targets()
 
 
 def uninstall(responder: Responder) -> None:
@@ -103,6 +112,7 @@ def uninstall(responder: Responder) -> None:
         if not _responders and _original is not None:
             BotocoreStubber.__call__ = _original  # type: ignore[method-assign]
             _forbid_components()
+            _restore_targets()
 
 
 def _allow_components() -> None:
@@ -120,6 +130,91 @@ def _allow_components() -> None:
 def _forbid_components() -> None:
     models, responses = _autoscaling()
     models.ScalableDimensionValueSet = responses.ScalableDimensionValueSet = _dimensions
+
+
+# What moto leaves out: the tags of a scalable target, which live on moto's record of it, and that its policies and
+# scheduled actions go with it.
+
+
+def _list_tags(response: Any) -> str:
+    return json.dumps({"Tags": _tags(response)})
+
+
+def _tag(response: Any) -> str:
+    _tags(response).update(json.loads(response.body)["Tags"])
+    return "{}"
+
+
+def _untag(response: Any) -> str:
+    tags = _tags(response)
+    for key in json.loads(response.body)["TagKeys"]:
+        tags.pop(key, None)
+    return "{}"
+
+
+def _register_with_tags(response: Any) -> str:
+    """Tags are taken when a target is made, and not when it is registered again."""
+    before = {target.arn for target in _targets(response)}
+    answer: str = _replaced["register_scalable_target"](response)
+    for target in _targets(response):
+        if target.arn not in before:
+            target.tags = dict(json.loads(response.body).get("Tags") or {})
+    return answer
+
+
+def _deregister_with_parts(response: Any) -> str:
+    answer: str = _replaced["deregister_scalable_target"](response)
+    backend, request = response.applicationautoscaling_backend, json.loads(response.body)
+    key = (request["ServiceNamespace"], request["ResourceId"], request["ScalableDimension"])
+    for policy in [each for each in backend.policies.values() if _key(each) == key]:
+        backend.delete_scaling_policy(policy.policy_name, *key)
+    backend.scheduled_actions = [each for each in backend.scheduled_actions if _key(each) != key]
+    return answer
+
+
+def _key(part: Any) -> tuple[str, str, str]:
+    return part.service_namespace, part.resource_id, part.scalable_dimension
+
+
+def _targets(response: Any) -> list[Any]:
+    kinds = response.applicationautoscaling_backend.targets.values()
+    return [target for targets in kinds for target in targets.values()]
+
+
+def _tags(response: Any) -> dict[str, str]:
+    arn = json.loads(response.body)["ResourceARN"]
+    for target in _targets(response):
+        if target.arn == arn:
+            found: dict[str, str] = vars(target).setdefault("tags", {})
+            return found
+    from moto.core.exceptions import JsonRESTError
+
+    raise JsonRESTError("ResourceNotFoundException", f"No scalable target found for ARN {arn}")
+
+
+_ADDED = {
+    "list_tags_for_resource": _list_tags,
+    "tag_resource": _tag,
+    "untag_resource": _untag,
+    "register_scalable_target": _register_with_tags,
+    "deregister_scalable_target": _deregister_with_parts,
+}
+
+
+def _complete_targets() -> None:
+    answering = _autoscaling()[1].ApplicationAutoScalingResponse
+    _replaced.update({name: vars(answering).get(name) for name in _ADDED})
+    for name, method in _ADDED.items():
+        setattr(answering, name, method)
+
+
+def _restore_targets() -> None:
+    answering = _autoscaling()[1].ApplicationAutoScalingResponse
+    for name, method in _replaced.items():
+        if method is None:
+            delattr(answering, name)
+        else:
+            setattr(answering, name, method)
 
 
 def _autoscaling() -> tuple[Any, Any]:

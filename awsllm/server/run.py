@@ -6,11 +6,16 @@ tells the application when a client has left (gunicorn does not). Its embedded f
 model's weights are in this process and signals are ours: the first SIGINT or SIGTERM lets requests end, for
 ``_GRACE`` seconds at most, the second does not. Leaving ``running``'s block gives them ``_BLOCK_GRACE`` seconds.
 
-Requests that are under way when the time is over are ended here, each at its place (``_Requests``), because granian
-waits for them without end and reports those that the closing event loop cancels as failures. granian's own threads
+What is not yet a whole request when the server stops is not waited for. Requests that are under way when the time is
+over are ended here, each at its place (``_Requests``), because granian waits for them without end and reports those
+that the closing event loop cancels as failures. granian's own threads
 outlive it by a moment in which they want the interpreter once more; one that exits in that moment is aborted ("panic in
 a function that cannot unwind", github.com/emmett-framework/granian/issues/693), so their end is awaited, where the
 system tells of it.
+
+A connection costs a client nothing, so thousands are taken: granian's default is 128, after which everyone waits for
+one to end. It ends a connection whose next head does not come within ``_HEAD_TIMEOUT``; one whose body does not come is
+ended by ``http.bodies``.
 """
 
 from __future__ import annotations
@@ -18,7 +23,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import ipaddress
 import os
 import signal
 import socket
@@ -30,7 +34,9 @@ from typing import TYPE_CHECKING, Any
 
 from awsllm.errors import ConfigurationError
 from awsllm.models.references import parse_reference
-from awsllm.server.http.app import App, Receive, Send, create_app
+from awsllm.server.http.app import App, Send, create_app
+from awsllm.server.http.auth import is_loopback, usable_key
+from awsllm.server.http.bodies import AsgiMessage, Receive
 from awsllm.server.work import Models
 from awsllm.types import ConverseRequest, CountTokensRequest, Message
 
@@ -43,6 +49,8 @@ _GRACE = 10.0  # seconds
 _BLOCK_GRACE = 1.0  # seconds; a test that forgot a stream should not wait long
 _START = 30.0  # seconds
 _LEAVE = 2.0  # seconds for what was ended, and for threads, to be gone
+_CONNECTIONS = 4096
+_HEAD_TIMEOUT = 30_000  # milliseconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +83,10 @@ def serve(
     """Serve ``backend``, or the local models named, until SIGINT or SIGTERM. ``ready`` is called with the URL once it
     answers. Raises ``ConfigurationError`` for an address that cannot be used: one that others can reach needs
     ``api_key``."""
-    _check_exposure(host, api_key)
+    key = usable_key(api_key)
+    _check_exposure(host, key)
     address = _address(host, port, tls_cert, tls_key)
-    app = _application(backend, model, embed_model, api_key)
+    app = _application(backend, model, embed_model, key)
     asyncio.run(_serve(app, address, ready, asyncio.Event(), signals=True))
 
 
@@ -93,7 +102,7 @@ def running(
 ) -> Iterator[str]:
     """A server on a free port of this machine while the block runs, on a thread of its own; gives its base URL. Over
     ``backend`` with the callers' own model ids, else over the local models named."""
-    app = _application(backend, model, embed_model, api_key)
+    app = _application(backend, model, embed_model, usable_key(api_key))
     thread = _ServerThread(app, _address("127.0.0.1", 0, tls_cert, tls_key))
     thread.start()
     try:
@@ -164,10 +173,12 @@ class _ServerThread(threading.Thread):
 
 @dataclass(slots=True)
 class _Requests:
-    """The application, and its requests under way, which can be ended."""
+    """The application, and its requests under way, which can be ended. ``unread`` are those that are not whole yet."""
 
     app: App
-    _tasks: set[asyncio.Task[Any]] = field(default_factory=set)
+    unread: set[asyncio.Task[Any]] = field(default_factory=set)
+    whole: set[asyncio.Task[Any]] = field(default_factory=set)
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
     _ending: bool = False
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
@@ -175,19 +186,38 @@ class _Requests:
         if scope["type"] != "http" or task is None:
             await self.app(scope, receive, send)
             return
-        self._tasks.add(task)
+
+        async def read() -> AsgiMessage:
+            message = await receive()
+            if task in self.unread and not message.get("more_body", False):
+                self.unread.discard(task)
+                self.whole.add(task)
+            return message
+
+        self.unread.add(task)
         try:
-            await self.app(scope, receive, send)
+            await self.app(scope, read, send)
         except asyncio.CancelledError:
             if not self._ending:
                 raise
         finally:
-            self._tasks.discard(task)
+            self.unread.discard(task)
+            self.whole.discard(task)
+            if self._ending and not self.whole:
+                self.ended.set()
+
+    def end_unread(self) -> None:
+        """Nothing more is read; what is whole may end by itself, and ``ended`` is set when all of it has."""
+        self._ending = True
+        for task in self.unread:
+            task.cancel()
+        if not self.whole:
+            self.ended.set()
 
     def end(self) -> None:
         """Their clients see a connection that closes early; nothing is computed for them any more."""
-        self._ending = True
-        for task in self._tasks:
+        self.end_unread()
+        for task in self.whole:
             task.cancel()
 
 
@@ -195,7 +225,7 @@ async def _serve(
     app: App, address: Address, ready: Callable[[str], None], halt: asyncio.Event, *, signals: bool = False
 ) -> None:
     requests, earlier = _Requests(app), _native_threads()
-    server = _granian(requests, address)
+    server = _granian(requests, address, _connections(raise_limit=signals))
     serving = asyncio.ensure_future(server.serve())
     if signals:
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -207,7 +237,9 @@ async def _serve(
     await asyncio.wait((serving, halted), return_when=asyncio.FIRST_COMPLETED)
     halted.cancel()
     server.stop()
-    await asyncio.wait((serving,), timeout=_GRACE if signals else _BLOCK_GRACE)
+    requests.end_unread()
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(requests.ended.wait(), _GRACE if signals else _BLOCK_GRACE)
     requests.end()
     await asyncio.wait((serving,), timeout=_LEAVE)
     serving.cancel()
@@ -255,9 +287,10 @@ async def _until_listening(address: Address, serving: asyncio.Future[Any]) -> No
         raise ConfigurationError(f"the server could not start at {address.url}")
 
 
-def _granian(app: App, address: Address) -> Any:
+def _granian(app: App, address: Address, connections: int) -> Any:
     try:
         from granian.constants import HTTPModes, Interfaces, SSLProtocols
+        from granian.http import HTTP1Settings
         from granian.log import LogLevels
         from granian.server.embed import Server
     except ImportError as error:
@@ -269,11 +302,31 @@ def _granian(app: App, address: Address) -> Any:
         interface=Interfaces.ASGI,
         http=HTTPModes.auto,
         websockets=False,
+        backlog=_CONNECTIONS,
+        backpressure=connections,
+        http1_settings=HTTP1Settings(header_read_timeout=_HEAD_TIMEOUT),
         log_level=LogLevels.error,
         ssl_cert=address.tls_cert,
         ssl_key=address.tls_key,
         ssl_protocol_min=SSLProtocols.tls12,
     )
+
+
+def _connections(*, raise_limit: bool = False) -> int:
+    """How many connections are taken at once: thousands, and at most half of the files that this process may open. Its
+    own limit is raised where the process is the server's."""
+    try:
+        from resource import RLIM_INFINITY, RLIMIT_NOFILE, getrlimit, setrlimit
+    except ImportError:  # Windows has no such limit
+        return _CONNECTIONS
+    soft, hard = getrlimit(RLIMIT_NOFILE)
+    wanted = 2 * _CONNECTIONS
+    if raise_limit and soft != RLIM_INFINITY and soft < wanted:
+        soft = wanted if hard == RLIM_INFINITY else min(wanted, hard)
+        with contextlib.suppress(OSError, ValueError):  # macOS has a further limit
+            setrlimit(RLIMIT_NOFILE, (soft, hard))
+    soft = getrlimit(RLIMIT_NOFILE)[0]
+    return _CONNECTIONS if soft == RLIM_INFINITY else max(64, min(_CONNECTIONS, soft // 2))
 
 
 def _address(host: str, port: int, tls_cert: str | Path | None, tls_key: str | Path | None) -> Address:
@@ -298,12 +351,5 @@ def _address(host: str, port: int, tls_cert: str | Path | None, tls_key: str | P
 
 
 def _check_exposure(host: str, api_key: str | None) -> None:
-    if api_key is None and not _is_loopback(host):
+    if api_key is None and not is_loopback(host):
         raise ConfigurationError(f"{host} can be reached from other machines: give an API key, or listen at 127.0.0.1")
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

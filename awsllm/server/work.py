@@ -34,7 +34,7 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, slots=True)
 class Incoming:
-    """A request as it arrived. ``path`` is the raw, percent-encoded path without the query; header names are in lower
+    """A request as it arrived. ``path`` is raw and percent-encoded, and so is the ``query``; header names are in lower
     case. ``container`` is what answers an endpoint's invocations; None: one that speaks OpenAI's format."""
 
     method: str
@@ -42,6 +42,7 @@ class Incoming:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
     container: Container | None = None
+    query: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -206,7 +206,7 @@ def _complete(directory: Path, model: Model) -> Path | None:
 
 def _own_path(name: str) -> Path | None:
     """The name read as a path: it has a separator or ends in ``.gguf``, so it is never taken for a model's name."""
-    if not (name.endswith(".gguf") or "/" in name or os.sep in name):
+    if not (name.lower().endswith(".gguf") or "/" in name or os.sep in name):
         return None
     path = Path(name).expanduser()
     if not path.exists():
@@ -224,7 +224,7 @@ def _in_directory(name: str, model: Model | None) -> Path | None:
         for candidate in (directory / name, directory):
             if found := _complete(candidate, model):
                 return found
-    own = (directory / f"{name}.gguf", directory / name) if model is None else (directory / f"{name}.gguf",)
+    own = [directory / f"{name}.gguf", directory / f"{name}.GGUF", *([directory / name] if model is None else [])]
     return next((path for path in own if path.exists()), None)
 
 

@@ -7,6 +7,9 @@ control plane is awsllm's own as far as it hosts models and runs jobs (``server.
 endpoints and inference components that become InService when a test says so. Everything else is moto's, and a Python
 exception raised by a script surfaces as itself.
 
+With a script, awsllm's own clients get its replies from ``local:`` models, too, without torch; so a program can be
+tested that names one.
+
     with mock_aws(reply="Hello") as aws:
         boto3.client("bedrock-runtime", "us-east-1").converse(modelId=…, messages=…)
         assert aws.requests[0].model == …
@@ -25,7 +28,7 @@ from __future__ import annotations
 import functools
 import inspect
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -34,7 +37,8 @@ from urllib.parse import unquote, urlsplit
 
 import msgspec
 
-from awsllm.backend import Backend
+from awsllm.backend import UNLIMITED, Attempt, Backend
+from awsllm.backends.local.backend import STAND_INS
 from awsllm.errors import AwsllmError, ConfigurationError
 from awsllm.models.references import parse_reference
 from awsllm.server import moto
@@ -48,11 +52,13 @@ from awsllm.server.surfaces.routes import find
 from awsllm.server.work import Incoming, Models, Reply, Work
 from awsllm.testing.replies import LazyReply, refuse, respond, whole
 from awsllm.testing.scripted import Script, ScriptedBackend
-from awsllm.types import JsonObject, Request
+from awsllm.types import JsonObject, Request, Streamed
 from awsllm.wire.endpoint.detect import FORMAT_TAG
 
 P = ParamSpec("P")
 T = TypeVar("T")
+E = TypeVar("E")
+R = TypeVar("R")
 
 _DOMAINS = r"(amazonaws\.com(\.cn)?|api\.aws)"
 _RUNTIME = "sagemakerruntime"
@@ -84,7 +90,7 @@ class Control(TypedDict, total=False):
 class MockAws(AbstractContextManager["MockAws"]):
     """What ``mock_aws`` returns: a context manager and a decorator of functions, coroutine functions and test classes.
 
-    ``requests`` has what the models were request, in order, with the ids that the caller used.
+    ``requests`` has what the models were asked, in order, with the ids that the caller used.
     """
 
     def __init__(
@@ -103,7 +109,7 @@ class MockAws(AbstractContextManager["MockAws"]):
         self._models = Models() if reply is not None else Models(_local_name(model), _local_name(embed_model))
         self._endpoints = frozenset([endpoints] if isinstance(endpoints, str) else endpoints)
         self._config = config
-        self._entered: list[tuple[Any, _Responder]] = []
+        self._entered: list[tuple[Any, _Responder, list[Backend]]] = []
 
     @property
     def plane(self) -> Account:
@@ -120,13 +126,19 @@ class MockAws(AbstractContextManager["MockAws"]):
         backend = self._backend()
         plane = _plane(self._control, backend, self._models)
         responder = _Responder(self, backend, self._models, self._endpoints, plane)
+        stand_ins: list[Backend] = (
+            [_LocalStandIn(backend, self.requests)] if isinstance(backend, ScriptedBackend) else []
+        )
         mock.start(reset=reset)
         moto.install(responder)
-        self._entered.append((mock, responder))
+        STAND_INS.extend(stand_ins)
+        self._entered.append((mock, responder, stand_ins))
 
     def stop(self, remove_data: bool = True) -> None:
         """Leave what ``start`` entered last."""
-        mock, responder = self._entered.pop()
+        mock, responder, stand_ins = self._entered.pop()
+        for stand_in in stand_ins:
+            STAND_INS.remove(stand_in)
         moto.uninstall(responder)
         mock.stop(remove_data=remove_data)
 
@@ -175,6 +187,24 @@ class MockAws(AbstractContextManager["MockAws"]):
         if hasattr(self._reply, "ask"):
             return cast("Backend", self._reply)
         return ScriptedBackend(self._reply)
+
+
+class _LocalStandIn:
+    """A script in place of local models."""
+
+    def __init__(self, backend: ScriptedBackend, requests: list[Request[Any]]) -> None:
+        self._backend, self._requests = backend, requests
+
+    def ask(self, request: Request[R], attempt: Attempt = UNLIMITED) -> R:
+        self._requests.append(request)
+        return self._backend.ask(request, attempt)
+
+    def stream(self, request: Streamed[R, E], attempt: Attempt = UNLIMITED) -> Iterator[E]:
+        self._requests.append(request)
+        return self._backend.stream(request, attempt)
+
+    def close(self) -> None:
+        """Nothing to free."""
 
 
 class _Responder:
@@ -242,7 +272,11 @@ class _Responder:
                 incoming = replace(incoming, container=self._container(incoming, found[1], region))
         except AwsllmError as error:
             return refuse(incoming, error)
-        return respond(incoming, self._backend, self._models, self._record)
+        try:
+            return respond(incoming, self._backend, self._models, self._record)
+        except ConfigurationError as error:
+            error.add_note("mock_aws answers by a local model unless it is given what to answer: mock_aws(reply=...)")
+            raise
 
     def _invoked_later(self, incoming: Incoming, region: str) -> LazyReply | None:
         name = unquote(incoming.path.removeprefix("/endpoints/").removesuffix(_ASYNC))

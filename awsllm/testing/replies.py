@@ -2,8 +2,8 @@
 
 The twin of ``server.http.app``. A stream is a generator of its body's pieces that computes as it is read; its first
 piece is made before the reply's head is, so that what fails at once has its own status. An exception that is not
-awsllm's own (a failed assertion in a scripted reply, a fault of a backend) passes through as itself: the test is the
-one to see it.
+awsllm's own (a failed assertion in a scripted reply, a fault of a backend) passes through as itself, and so does a
+``ConfigurationError``: the test is the one to see it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from awsllm.backend import Backend
-from awsllm.errors import AwsllmError
+from awsllm.errors import AwsllmError, ConfigurationError
 from awsllm.server.surfaces.routes import failure, plan, request_id
 from awsllm.server.work import Incoming, Models, Reply, Stream, StreamEncoder, Work
 
@@ -43,6 +43,8 @@ def respond(
         if isinstance(work, Reply):
             return whole(work)
         return whole(work.encode(backend.ask(models.rename(work.request))))
+    except ConfigurationError:
+        raise  # what is missing, such as torch, is missing on this side
     except AwsllmError as error:
         return refuse(incoming, error)
 

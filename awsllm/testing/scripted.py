@@ -5,7 +5,8 @@ run out raises ``ScriptExhaustedError`` (an assertion, not an error of any servi
 calls than it planned for is wrong. One reply is
 
     a str                       the whole text; cut after ``max_tokens`` words, as a model would be
-    a content block, or a tuple of them, or a Message
+    a content block, or a tuple of blocks and strings, or a Message
+    a list within the list      the same as a tuple: one turn, such as several tool uses at once
     a ConverseResponse          as it is; so is a dict in the shape of boto3's answer
     an exception                raised by the call; by a stream before its first event
     Broken(reply, after=n)      a stream that raises after n events; a plain call raises at once
@@ -94,7 +95,8 @@ class Broken:
 
 
 Events: TypeAlias = Iterator[StreamEvent] | AsyncIterator[StreamEvent]
-Content: TypeAlias = str | ContentBlock | tuple[ContentBlock, ...] | Message | ConverseResponse | JsonObject
+Turn: TypeAlias = tuple[str | ContentBlock, ...] | list[str | ContentBlock]
+Content: TypeAlias = str | ContentBlock | Turn | Message | ConverseResponse | JsonObject
 Made: TypeAlias = Content | BaseException | Broken | Events
 Reply: TypeAlias = Made | Callable[[Any], Made]
 Script: TypeAlias = Reply | list[Any]
@@ -244,7 +246,7 @@ def respond(content: Content, request: ConverseRequest) -> ConverseResponse:
             message = content
         case Block():
             message = Message.assistant(content)
-        case tuple():
+        case tuple() | list():
             message = Message.assistant(*content)
         case _:
             raise TypeError(

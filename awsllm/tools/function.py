@@ -16,8 +16,9 @@ import msgspec
 
 from awsllm.errors import UnsupportedError, ValidationError
 from awsllm.tools.docstrings import parse_docstring
-from awsllm.tools.schema.types import close, portable, schema_generator, tidy, type_schema
-from awsllm.types import JsonObject, JsonValue, ToolSpec
+from awsllm.tools.schema.tidy import close, tidy
+from awsllm.tools.schema.types import portable, schema_generator, type_schema
+from awsllm.types import JsonObject, JsonValue, ToolSpec, ToolUse
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -25,12 +26,14 @@ if TYPE_CHECKING:
 
 class ToolFunction(msgspec.Struct, frozen=True):
     """A tool that can be run. ``call`` is given the arguments as the model sent them and returns the result, or an
-    awaitable of it. Called itself, it is the plain function."""
+    awaitable of it. Called itself, it is the plain function. ``on_error`` is given what it raises, and returns what the
+    model reads of it; see ``tools.failures``."""
 
     spec: ToolSpec
     call: Callable[[JsonValue], Any]
     function: Callable[..., Any] | None = None
     unbound: bool = False
+    on_error: Callable[[ToolUse, Exception], str] | None = None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return (self.function or self.call)(*args, **kwargs)
@@ -191,7 +194,7 @@ def _inexpressible(name: str, parameters: Sequence[inspect.Parameter], error: Ex
             type_schema(parameter.annotation, name)
         except UnsupportedError as cause:
             return UnsupportedError(f"tool {name!r}, parameter {parameter.name!r}: {cause.message}")
-    return UnsupportedError(f"tool {name!r}: {error}")
+    return UnsupportedError(f"tool {name!r}: {str(error).partition(chr(10))[0]}")
 
 
 def _model_schema(model: type[BaseModel]) -> JsonObject:

@@ -9,7 +9,8 @@
 Results of parallel calls go back in one user turn, in the order of the calls. What the model does wrong (an unknown
 tool, arguments that do not validate) and what a function raises go back as error results, so that the model can mend
 it. A forced tool choice counts for the first turn only: kept, it would force a tool for ever. What the loop adds keeps
-to the rules of a conversation (``wire.converse.rules``): blank texts of the model go, documents get names that differ.
+to the rules of a conversation (``wire.converse.rules``): the model's turns are made such as can be sent back
+(``wire.converse.history``), each call has an id of its own and a result, documents get names that differ.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import msgspec
 from msgspec.structs import replace
 
 from awsllm.errors import ModelTimeoutError
+from awsllm.tools.failures import text_for_model
 from awsllm.tools.function import BadArguments, ToolFunction
 from awsllm.types import (
     CacheDetail,
@@ -40,15 +42,24 @@ from awsllm.types import (
     ToolUse,
     Usage,
 )
+from awsllm.wire.converse.history import (
+    NO_OUTPUT,
+    UNFINISHED,
+    ToolIds,
+    as_object,
+    sendable,
+    unanswered,
+    with_tool_ids,
+)
 from awsllm.wire.converse.rules import (
     clean_document_name,
     document_named,
     documents,
+    is_blank,
     is_document_name,
-    without_blank_text,
+    own_calls,
 )
 
-NO_OUTPUT = "(no output)"
 _RESULT_BLOCKS = get_args(ToolResultContent)
 
 
@@ -63,9 +74,11 @@ def result_content(value: Any) -> tuple[ToolResultContent, ...]:
         return (Text(NO_OUTPUT),)
     if isinstance(value, str):
         return (Text(value if value.strip() else NO_OUTPUT),)
+    if isinstance(value, Json) and not isinstance(value.value, dict):
+        return (replace(value, value={"result": value.value}),)
     if isinstance(value, _RESULT_BLOCKS):
         block: ToolResultContent = value
-        return (block,)
+        return (Text(NO_OUTPUT) if is_blank(block) else block,)
     if isinstance(value, list | tuple) and any(isinstance(item, _RESULT_BLOCKS) for item in value):
         return tuple(block for item in value for block in result_content(item))
     plain = _plain(value)
@@ -99,6 +112,13 @@ def _result(call: ToolUse, value: Any) -> ToolResult:
         return _failure(call, f"{call.name} returned a {type(value).__name__}, which cannot be handed over: {error}")
 
 
+def _raised(call: ToolUse, functions: Mapping[str, ToolFunction], error: Exception) -> ToolResult:
+    """The result of a call that failed. Arguments that do not fit are the model's own mistake, which it is told."""
+    if isinstance(error, BadArguments):
+        return _failure(call, str(error))
+    return _failure(call, text_for_model(call, error, functions[call.name].on_error))
+
+
 def _begin(call: ToolUse, functions: Mapping[str, ToolFunction]) -> Any:
     """Call the function; what it returns may be awaitable. A ``ToolResult`` says that it could not be called."""
     function = functions.get(call.name)
@@ -106,17 +126,14 @@ def _begin(call: ToolUse, functions: Mapping[str, ToolFunction]) -> Any:
         near = get_close_matches(call.name, functions, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         return _failure(call, f"There is no tool {call.name!r}.{hint} Known tools: {', '.join(sorted(functions))}.")
+    arguments = as_object(call.input)
+    if arguments is None:
+        message = f"The arguments of {call.name} are no JSON object: {call.input!r:.200}. Call it again with one."
+        return _failure(call, message)
     try:
-        return function.call(call.input)
+        return function.call(arguments)
     except Exception as error:
-        return _failure(call, describe_error(error))
-
-
-def describe_error(error: Exception) -> str:
-    """What the model is told of an exception: its type and message, never the traceback."""
-    if isinstance(error, BadArguments):
-        return str(error)
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        return _raised(call, functions, error)
 
 
 # --- running the calls of a turn -------------------------------------------------------------------------------------
@@ -166,11 +183,11 @@ def _run(call: ToolUse, functions: Mapping[str, ToolFunction]) -> ToolResult:
     if inspect.isawaitable(value):
         import asyncio
 
-        return asyncio.run(_finish(call, value))
+        return asyncio.run(_finish(call, value, functions))
     return _result(call, value)
 
 
-async def _finish(call: ToolUse, value: Any) -> ToolResult:
+async def _finish(call: ToolUse, value: Any, functions: Mapping[str, ToolFunction]) -> ToolResult:
     import asyncio
 
     try:
@@ -181,7 +198,7 @@ async def _finish(call: ToolUse, value: Any) -> ToolResult:
             raise
         return _failure(call, "CancelledError: something that the tool waited for was cancelled")
     except Exception as error:
-        return _failure(call, describe_error(error))
+        return _raised(call, functions, error)
 
 
 async def run_tools_async(step: RunTools, timeout: float | None = None) -> tuple[ToolResult, ...]:
@@ -193,7 +210,11 @@ async def run_tools_async(step: RunTools, timeout: float | None = None) -> tuple
 
     try:
         async with asyncio.timeout(timeout):
-            return tuple(await asyncio.gather(*(_run_async(call, step.functions) for call in step.calls)))
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(_run_async(call, step.functions)) for call in step.calls]
+        return tuple(task.result() for task in tasks)
+    except ExceptionGroup as errors:  # on_tool_error="raise": the others have been cancelled
+        raise errors.exceptions[0] from errors.exceptions[0].__cause__
     except TimeoutError as error:
         names = ", ".join(sorted({call.name for call in step.calls}))
         raise ModelTimeoutError(f"the deadline passed while tools ran: {names}") from error
@@ -209,21 +230,13 @@ async def _run_async(call: ToolUse, functions: Mapping[str, ToolFunction]) -> To
         value = await asyncio.to_thread(_begin, call, functions)
     if isinstance(value, ToolResult):
         return value
-    return await _finish(call, value) if inspect.isawaitable(value) else _result(call, value)
+    return await _finish(call, value, functions) if inspect.isawaitable(value) else _result(call, value)
 
 
 # --- the loop --------------------------------------------------------------------------------------------------------
 
 LoopInput: TypeAlias = ConverseResponse | tuple[ToolResult, ...]
 Loop: TypeAlias = Generator[ConverseRequest | RunTools, LoopInput, ConverseResponse]
-
-# After these the arguments may be cut or were taken back: such calls are not run.
-_UNFINISHED = frozenset(
-    (
-        *("max_tokens", "model_context_window_exceeded", "guardrail_intervened", "content_filtered"),
-        *("malformed_model_output", "malformed_tool_use"),
-    )
-)
 
 
 def tool_loop(
@@ -235,36 +248,27 @@ def tool_loop(
     ``request.tools`` without a function) and after ``max_turns`` model calls. ``then`` is the tool choice after the
     first turn.
     """
-    tally = Tally()
+    tally = Tally(request)
     kept = {tool.name for tool in request.tools if isinstance(tool, ToolSpec)} - functions.keys()
     while True:
-        response = cast("ConverseResponse", (yield request))
-        tally.add(response)
+        response = tally.add(cast("ConverseResponse", (yield request)))
         calls = runnable_calls(response)
         if not calls or any(call.name in kept for call in calls):
             return tally.finish()
         if tally.turns >= max_turns:
-            return tally.finish(_out_of_turns(calls, max_turns) if max_turns > 1 else None)
+            return tally.finish(tally.give_up(max_turns) if max_turns > 1 else None)
         results = cast("tuple[ToolResult, ...]", (yield RunTools(calls, functions)))
         turn = Message("user", _with_distinct_documents(results, request.messages))
         tally.messages.append(turn)
-        request = next_request(request, response, turn, then)
+        # What was forced once is not forced again.
+        request = replace(request, messages=(*request.messages, *tally.messages[-2:]), tool_choice=then)
 
 
 def runnable_calls(response: ConverseResponse) -> tuple[ToolUse, ...]:
     """The calls that are the client's to run: neither the service's own, nor ones that were cut."""
-    if response.stop_reason is None or response.stop_reason in _UNFINISHED:
+    if response.stop_reason is None or response.stop_reason in UNFINISHED:
         return ()
-    return tuple(call for call in response.tool_uses if call.type != "server_tool_use")
-
-
-def next_request(
-    request: ConverseRequest, response: ConverseResponse, turn: Message, choice: ToolChoice | None
-) -> ConverseRequest:
-    """The conversation so far, with another tool choice: what was forced once is not forced again."""
-    return replace(
-        request, messages=(*request.messages, without_blank_text(response.message), turn), tool_choice=choice
-    )
+    return own_calls(response.message)
 
 
 def _with_distinct_documents(results: tuple[ToolResult, ...], before: tuple[Message, ...]) -> tuple[ToolResult, ...]:
@@ -282,15 +286,11 @@ def _with_distinct_documents(results: tuple[ToolResult, ...], before: tuple[Mess
     return tuple(replace(result, content=tuple(map(distinct, result.content))) for result in results)
 
 
-def _out_of_turns(calls: Sequence[ToolUse], max_turns: int) -> str:
-    wanted = ", ".join(sorted({call.name for call in calls}))
-    return f"stopped after {max_turns} model calls (max_turns) while the model still wanted: {wanted}"
-
-
 class Tally:
     """What the turns of a loop add up to."""
 
-    def __init__(self) -> None:
+    def __init__(self, request: ConverseRequest) -> None:
+        self._ids = ToolIds(call.id for message in request.messages for call in message.tool_uses)
         self.turns = 0
         self.messages: list[Message] = []
         self.warnings: list[str] = []
@@ -298,13 +298,26 @@ class Tally:
         self._latencies: list[int | None] = []
         self._last = ConverseResponse(message=Message("assistant", ()), stop_reason=None)
 
-    def add(self, response: ConverseResponse) -> None:
+    def add(self, response: ConverseResponse) -> ConverseResponse:
+        """The response, each of its calls with an id that no other call of the conversation has. Its turn is taken down
+        as it can be sent back."""
+        message = with_tool_ids(response.message, self._ids)
+        response = response if message is response.message else replace(response, message=message)
+        turn, left_out = sendable(message, response.stop_reason)
         self.turns += 1
-        self.messages.append(without_blank_text(response.message))
-        self.warnings.extend(w for w in response.warnings if w not in self.warnings)
+        self.messages.append(turn)
+        self.warnings.extend(w for w in (*response.warnings, *left_out) if w not in self.warnings)
         self._usages.append(response.usage)
         self._latencies.append(response.latency_ms)
         self._last = response
+        return response
+
+    def give_up(self, max_turns: int) -> str:
+        """Answer the calls of the last turn, which will not be run, and say so."""
+        wanted = ", ".join(sorted({call.name for call in runnable_calls(self._last)}))
+        why = f"stopped after {max_turns} model calls (max_turns)"
+        self.messages.append(unanswered(self.messages[-1], f"not run: {why}"))
+        return f"{why} while the model still wanted: {wanted}"
 
     def finish(self, warning: str | None = None, **changes: Any) -> ConverseResponse:
         """The last response, with what all of them used and added."""

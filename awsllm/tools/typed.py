@@ -26,12 +26,14 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
+from awsllm import log
 from awsllm.errors import OutputValidationError, ValidationError
 from awsllm.models.profiles import Profile
 from awsllm.tools.function import ToolFunction, error_list
-from awsllm.tools.loop import NO_OUTPUT, Loop, add_usage, runnable_calls, tool_loop
-from awsllm.tools.schema.fit import Misfit, fit
+from awsllm.tools.loop import Loop, add_usage, runnable_calls, tool_loop
+from awsllm.tools.schema.fit import Misfit, fit, loosen
 from awsllm.tools.schema.judge import check_schema, violations
+from awsllm.tools.schema.tidy import close, tidy
 from awsllm.tools.schema.types import portable, type_schema
 from awsllm.types import (
     ConverseRequest,
@@ -85,6 +87,7 @@ def output_spec(output_type: Any) -> OutputSpec:
 
 
 def _schema_spec(schema: JsonObject) -> OutputSpec:
+    """The model is given the schema tidied and closed, as a type's is; what the caller wrote judges its answer."""
     check_schema(schema)
 
     def validate(value: JsonValue) -> JsonValue:
@@ -93,7 +96,7 @@ def _schema_spec(schema: JsonObject) -> OutputSpec:
             raise InvalidOutput("; ".join(errors))
         return value
 
-    return _spec(_tool_name(schema.get("title", DEFAULT_NAME)), schema, validate)
+    return _spec(_tool_name(schema.get("title", DEFAULT_NAME)), close(tidy(schema)), validate)
 
 
 def _type_spec(output_type: Any) -> OutputSpec:
@@ -122,8 +125,8 @@ def _spec(name: str, schema: JsonObject, validate: Callable[[JsonValue], Any]) -
     description = schema.get("description")
     if schema.get("type") == "object":
         return OutputSpec(name, schema, validate, description)
-    definitions: JsonObject = {key: schema[key] for key in ("$defs", "definitions") if key in schema}
-    inner = {key: value for key, value in schema.items() if key not in definitions and key != "$schema"}
+    definitions: JsonObject = {"$defs": schema["$defs"]} if "$defs" in schema else {}
+    inner = {key: value for key, value in schema.items() if key not in ("$defs", "$schema")}
     wrapper: JsonObject = {
         "type": "object",
         "properties": {"value": inner},
@@ -157,7 +160,7 @@ def typed_request(request: ConverseRequest, spec: OutputSpec, profile: Profile) 
     warning = None
     if profile.native_json_schema:
         try:
-            schema = fit(spec.schema) if profile.strict_subset else spec.schema
+            schema = fit(spec.schema) if profile.strict_subset else loosen(spec.schema)
         except Misfit as misfit:
             warning = f"structured output was asked for by a tool, since the schema is beyond the service: {misfit}"
         else:
@@ -239,10 +242,11 @@ def typed_loop(
     except InvalidOutput as error:
         first, message = response, str(error)
     _give_up_if_cut(first, typed)
+    log.logger("tools").info("the answer does not fit %s; it is asked for again", spec.name)
     turn = _objection(first, typed, message)
     again = replace(
         typed.request,
-        messages=(*typed.request.messages, *map(_with_content, first.messages), turn),
+        messages=(*typed.request.messages, *first.messages, turn),
         tool_choice=typed.then,
     )
     response = combine(first, turn, (yield from tool_loop(again, functions, max_turns, then=typed.then)))
@@ -273,12 +277,6 @@ def _give_up_if_cut(response: ConverseResponse, typed: TypedRequest) -> None:
         raise _failure(f"there is no whole answer: the model stopped with {reason}{hint}", response, typed)
     if runnable_calls(response) and not _answer_call(response, typed):
         raise _failure(f"there is no answer: {response.warnings[-1]}", response, typed)
-
-
-def _with_content(message: Message) -> Message:
-    """A turn that can be sent back: a model may answer nothing, and an empty turn is refused."""
-    blank = all(isinstance(block, Text) and not block.text.strip() for block in message.content)
-    return replace(message, content=(Text(NO_OUTPUT),)) if blank else message
 
 
 def _objection(response: ConverseResponse, typed: TypedRequest, message: str) -> Message:

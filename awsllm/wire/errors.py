@@ -257,11 +257,11 @@ def _seconds_until(date: str) -> float | None:
 
     try:
         instant = parsedate_to_datetime(date)
-    except ValueError:
+        if instant.tzinfo is None:
+            instant = instant.replace(tzinfo=UTC)
+        return max(0.0, (instant - datetime.now(UTC)).total_seconds())
+    except (ValueError, OverflowError):  # no date, or one beyond what Python counts
         return None
-    if instant.tzinfo is None:
-        instant = instant.replace(tzinfo=UTC)
-    return max(0.0, (instant - datetime.now(UTC)).total_seconds())
 
 
 def _seconds(value: str | None) -> float | None:

@@ -23,6 +23,9 @@ import msgspec
 
 from awsllm.errors import StreamError
 
+EVENT_STREAM = "application/vnd.amazon.eventstream"
+"""The content type of a body of frames."""
+
 MAX_HEADERS = 128 * 1024
 MAX_PAYLOAD = 24 * 1024 * 1024
 

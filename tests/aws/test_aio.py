@@ -201,18 +201,17 @@ def test_keys_are_refreshed_in_a_thread(monkeypatch: pytest.MonkeyPatch) -> None
     async def test() -> None:
         async with serving(Server(ANSWER)) as transport:
             transport._session = AwsSession(session=core, endpoint_url=transport._session._endpoint_url)
-            signed: list[str] = []
-            prepare = transport._prepare
+            looked_up: list[str] = []
+            get_ready = transport._get_ready
 
-            def spy(request: HttpRequest) -> Any:
-                signed.append(threading.current_thread().name)
-                return prepare(request)
+            def spy(service: str) -> Any:
+                looked_up.append(threading.current_thread().name)
+                return get_ready(service)
 
-            monkeypatch.setattr(transport, "_prepare", spy)
+            monkeypatch.setattr(transport, "_get_ready", spy)
             for _ in range(3):
                 await transport.send(CALL)
-            main = threading.main_thread().name
-            assert [name == main for name in signed] == [False, True, True]
+            assert [name == threading.main_thread().name for name in looked_up] == [False]
 
     run(test)
     assert [name == threading.main_thread().name for name in places] == [True, False]

@@ -961,6 +961,25 @@ def test_a_tunnel_through_a_tls_proxy(
         assert len(through.requests) == 1
 
 
+def test_the_deadline_holds_in_tls_within_tls(
+    connect: Connect, authority: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The record of the inner handshake comes a byte at a time."""
+
+    def behave(c: Connection) -> None:
+        c.send(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        c.socket.settimeout(10)
+        c.socket.recv(65536)  # the client's hello
+        c.send(bytes([22, 3, 3, 0x3F, 0xFF, 2, 0, 0x3F, 0xF0]))
+        c.drip(b"\0")
+
+    monkeypatch.setenv("AWS_CA_BUNDLE", authority[0])
+    with FaultServer(behave, context=server_context(authority)) as through:
+        monkeypatch.setenv("HTTPS_PROXY", through.url)
+        with pytest.raises(ModelTimeoutError, match="deadline"):
+            connect("https://model.example").send(deadline=soon(0.5))
+
+
 def test_no_proxy(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")

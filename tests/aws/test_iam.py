@@ -19,7 +19,8 @@ PARTITIONS: list[dict[str, Any]] = (
 def test_every_region_that_botocore_knows(told: dict[str, Any]) -> None:
     regions = [region for region in told["regions"] if re.fullmatch(told["regionRegex"], region)]
     assert regions
-    for region in regions:
+    fips = [f"fips-{regions[0]}", f"{regions[0]}-fips"]
+    for region in [*told["regions"], *fips]:
         assert iam.partition(region) == told["id"]
         assert iam.dns_suffix(region) == told["outputs"]["dnsSuffix"]
 

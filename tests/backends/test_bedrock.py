@@ -171,6 +171,45 @@ def test_errors_say_where(request_: Request[Any]) -> None:
         assert (caught.value.code, caught.value.request_id) == ("ThrottlingException", "r1")
 
 
+MISLABELLED = {
+    "a page": ("text/html; charset=utf-8", b"<html>the model's words</html>", errors.ConfigurationError),
+    "JSON": ("application/json", b'{"message": "the model\'s words"}', errors.ServerError),
+    "a short text": ("text/plain", b"words", errors.ServerError),
+    "nothing": ("text/plain", b"", errors.ServerError),
+}
+
+
+@pytest.mark.parametrize("name", MISLABELLED)
+def test_an_answer_that_is_no_event_stream_says_what_it_is(name: str) -> None:
+    kind, body, error = MISLABELLED[name]
+    reply = HttpResponse(200, {"x-amzn-requestid": "r1", "content-type": kind}, body)
+    for read in (
+        lambda: list(BedrockBackend(StubTransport(lambda _: reply)).stream(ASKED)),
+        lambda: collect(AsyncBedrockBackend(AsyncStubTransport(lambda _: reply)).stream(ASKED)),
+    ):
+        with pytest.raises(error, match=f"no event stream but {kind}") as caught:
+            read()
+        assert (caught.value.status, caught.value.request_id, caught.value.retryable) == (200, "r1", False)
+        assert "words" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", [None, "application/octet-stream", "application/vnd.amazon.eventstream"])
+def test_a_stream_is_judged_by_its_bytes_first(kind: str | None) -> None:
+    """A gateway may label it otherwise; what is damaged is that, if it is labelled as a stream or not at all."""
+    headers = {"x-amzn-requestid": "r1"} | ({"content-type": kind} if kind else {})
+    whole = HttpResponse(200, headers, b"".join(frames(ANSWER)))
+    assert fold(BedrockBackend(StubTransport(whole)).stream(ASKED)).request_id == "r1"
+    damaged = HttpResponse(200, headers, b"x" * 20)
+    with pytest.raises(errors.AwsllmError, match="octet-stream" if kind and "octet" in kind else "checksum"):
+        list(BedrockBackend(StubTransport(damaged)).stream(ASKED))
+
+
+def test_an_answer_that_is_no_json_does_not_show_the_models_words() -> None:
+    reply = HttpResponse(200, {"content-type": "text/plain"}, b"the model's words")
+    with pytest.raises(errors.ServerError, match=r"not a JSON object but text/plain, 17 bytes of it \(status 200\)"):
+        BedrockBackend(StubTransport(reply)).ask(ASKED)
+
+
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b'{"output":', b'"\xff"', b"[" * 5000])
 def test_answers_that_are_no_answers(body: bytes) -> None:
     for answer, _ in both(ASKED, lambda _: HttpResponse(200, {"x-amzn-requestid": "r1"}, body)):
@@ -186,12 +225,17 @@ def collect(stream: AsyncIterator[Any]) -> list[Any]:
     return asyncio.run(all_of_it())
 
 
+def identified(request_id: str) -> ConverseResponse:
+    """The answer, with the id that the service gave the request."""
+    return msgspec.structs.replace(ANSWER, request_id=request_id)
+
+
 def test_stream_folds_to_the_answer() -> None:
     def reply(_: HttpRequest) -> HttpResponse:
         return stream_reply(*frames(ANSWER))
 
-    assert fold(BedrockBackend(StubTransport(reply)).stream(ASKED)) == ANSWER
-    assert fold(collect(AsyncBedrockBackend(AsyncStubTransport(reply)).stream(ASKED))) == ANSWER
+    assert fold(BedrockBackend(StubTransport(reply)).stream(ASKED)) == identified("r1")
+    assert fold(collect(AsyncBedrockBackend(AsyncStubTransport(reply)).stream(ASKED))) == identified("r1")
 
 
 BROKEN = {
@@ -219,7 +263,7 @@ def test_broken_streams_say_where(reply: HttpResponse, kind: type[errors.AwsllmE
 def test_closing_a_stream_closes_the_transport_s() -> None:
     stub = StubTransport(lambda _: stream_reply(*frames(ANSWER)))
     stream = BedrockBackend(stub).stream(ASKED)
-    assert next(stream) == MessageStart("assistant")
+    assert next(stream) == MessageStart("assistant", "r1")
     assert stub.open_streams == 1
     stream.close()  # type: ignore[attr-defined]
     assert stub.open_streams == 0
@@ -230,7 +274,7 @@ def test_closing_an_async_stream_closes_the_transport_s() -> None:
 
     async def begin_and_close() -> None:
         stream = AsyncBedrockBackend(stub).stream(ASKED)
-        assert await anext(stream) == MessageStart("assistant")
+        assert await anext(stream) == MessageStart("assistant", "r1")
         assert stub.open_streams == 1
         await stream.aclose()  # type: ignore[attr-defined]
         assert stub.open_streams == 0
@@ -342,7 +386,7 @@ def test_over_sockets(session: AwsSession) -> None:
 
     backend = BedrockBackend(HttpTransport(session))
     assert backend.ask(ASKED).request_id == "r9"
-    assert fold(backend.stream(ASKED)) == ANSWER
+    assert fold(backend.stream(ASKED)) == identified("r9")
     with pytest.raises(errors.ModelNotFoundError, match="no such model"):
         backend.ask(COUNTED)
     backend.close()
@@ -355,7 +399,7 @@ def test_over_sockets_awaited(session: AwsSession) -> None:
     async def run() -> None:
         backend = AsyncBedrockBackend(AsyncHttpTransport(session))
         assert (await backend.ask(ASKED)).request_id == "r9"
-        assert fold([event async for event in backend.stream(ASKED)]) == ANSWER
+        assert fold([event async for event in backend.stream(ASKED)]) == identified("r9")
         with pytest.raises(errors.ModelNotFoundError, match="no such model"):
             await backend.ask(COUNTED)
         await backend.close()

@@ -62,6 +62,7 @@ def comparable(response: awsllm.ConverseResponse) -> awsllm.ConverseResponse:
         usage,
         input_tokens=(usage.input_tokens or 0) + (usage.cache_read_input_tokens or 0),
         cache_read_input_tokens=None,
+        extra=None,
     )
     content = tuple(
         msgspec.structs.replace(b, id="") if isinstance(b, t.ToolUse) else b for b in response.message.content

@@ -316,6 +316,13 @@ def test_an_unknown_model_is_an_error(run: Run) -> None:
 # --- serve -----------------------------------------------------------------------------------------------------------
 
 
+def test_an_empty_key_in_the_environment_does_not_open_the_server(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWSLLM_API_KEY", "")
+    result = run("serve", "--port", "0")
+    assert result.code != 0
+    assert "the API key is empty" in result.err
+
+
 def test_serve_hands_its_options_over(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     calls: list[tuple[Any, ...]] = []
 
@@ -712,8 +719,9 @@ def test_files_go_into_the_first_turn(script: Any) -> None:
     from awsllm.cli.conversation import Conversation
 
     backend = script("one", "two")
-    client = awsllm.Client(backends={"local": backend})
-    Conversation(client, "local:x", {}, [Image("png", Bytes(PNG))], read=typed("look", "again")).run()
+    client = awsllm.Client(backends={"bedrock": backend})
+    model = "bedrock:us.amazon.nova-lite-v1:0"
+    Conversation(client, model, {}, [Image("png", Bytes(PNG))], read=typed("look", "again")).run()
     assert sent(backend).messages == (
         Message.user(Image("png", Bytes(PNG)), "look"),
         Message.assistant("one"),
@@ -733,10 +741,11 @@ def typed(*texts: str) -> Callable[[], str]:
     return read
 
 
-def converse(backend: ScriptedBackend, *texts: str) -> Any:
+def converse(backend: ScriptedBackend, *texts: str, model: str = "local:x") -> Any:
     from awsllm.cli.conversation import Conversation
 
-    talk = Conversation(awsllm.Client(backends={"local": backend}), "local:x", {}, read=typed(*texts))
+    backends = dict.fromkeys(("local", "bedrock"), backend)
+    talk = Conversation(awsllm.Client(backends=backends), model, {}, read=typed(*texts))
     talk.run()
     return talk
 
@@ -830,7 +839,7 @@ def test_files_join_the_next_turn(script: Any, tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(PNG)
     backend = script("one", "two")
     files = [f"/document {tmp_path}/a/notes.txt", f"/document {tmp_path}/b/notes.txt", f"/image {tmp_path}/a.png"]
-    converse(backend, *files, "/image absent.png", "look", "again")
+    converse(backend, *files, "/image absent.png", "look", "again", model="bedrock:amazon.nova-lite-v1:0")
     first, second, image, text = sent(backend, 0).messages[0].content
     assert isinstance(first, Document)
     assert isinstance(second, Document)

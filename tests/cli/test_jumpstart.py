@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
+import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,22 +13,28 @@ from typing import Any
 import boto3
 import pytest
 
-from awsllm.testing import mock_aws
+from awsllm.testing import MockAws, mock_aws
 from tests.support.command_line import Run, runner
 from tests.support.data import DATA
 
 DOCUMENTS = DATA / "jumpstart"
+ROLE = "arn:aws:iam::123456789012:role/sagemaker"
 GATED, OPEN = "example-gated-lmi-chat", "example-open-tgi-instruct"
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Iterator[Run]:
+def aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[MockAws]:
     monkeypatch.setenv("AWSLLM_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("AWS_REGION", "us-east-1")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    monkeypatch.setenv("AWSLLM_SAGEMAKER_ROLE", "arn:aws:iam::123456789012:role/sagemaker")
-    with mock_aws(reply="Hello there.", documents=DOCUMENTS):
-        yield runner(monkeypatch, capsys)
+    monkeypatch.setenv("AWSLLM_SAGEMAKER_ROLE", ROLE)
+    with mock_aws(reply="Hello there.", documents=DOCUMENTS) as aws:
+        yield aws
+
+
+@pytest.fixture
+def run(aws: MockAws, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    return runner(monkeypatch, capsys)
 
 
 def remaining() -> dict[str, list[Any]]:
@@ -95,6 +104,120 @@ def test_a_saved_plan_is_applied(run: Run, tmp_path: Path) -> None:
     deployed = json.loads(run("deploy", str(plan), "--json").out)
     assert deployed["status"] == "InService"
     assert deployed["endpoint"] == json.loads(plan.read_text())["endpoint"]
+
+
+def test_a_saved_plan_refuses_every_option_that_would_change_it(run: Run, tmp_path: Path) -> None:
+    plan = tmp_path / "plan.json"
+    plan.write_text(run("deploy", OPEN, "--plan", "--json").out)
+    changing = (
+        ("--instance-count", "1"), ("--accept-eula",), ("--min", "1"), ("--max", "2"), ("--role", ROLE), ("--ttl", "1"),
+        ("--name", "other"), ("--format", "openai"), ("--hub", "mine"), ("--env", "A=B"), ("--async-output", "s3://b/o"),
+    )  # fmt: skip
+    for options in changing:
+        refused = run("deploy", str(plan), *options)
+        assert (refused.code, options[0] in refused.err) == (2, True)
+        assert "plan again" in " ".join(refused.err.replace("│", " ").split())
+    assert not any(remaining().values())
+
+
+def test_a_saved_plan_is_applied_in_its_own_region(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = tmp_path / "plan.json"
+    plan.write_text(run("deploy", OPEN, "--plan", "--json").out)
+    assert run("deploy", str(plan), "--region", "eu-west-1").code == 2
+    monkeypatch.setenv("AWS_REGION", "eu-west-1")
+    assert json.loads(run("deploy", str(plan), "--json", "--keep-on-failure").out)["region"] == "us-east-1"
+
+
+def test_a_plan_without_a_role_is_refused_before_anything_is_made(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWSLLM_SAGEMAKER_ROLE")
+    result = run("deploy", OPEN, "--yes")
+    assert (result.code, result.out, len(result.err.splitlines())) == (1, "", 1)
+    assert "give --role ARN or set AWSLLM_SAGEMAKER_ROLE" in result.err
+    assert not any(remaining().values())
+    assert run("deploy", OPEN, "--plan").code == 0
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("answer", "options", "made"), [("y", (), True), ("n", (), False), ("", (), False), ("", ("--yes",), True)]
+)
+def test_on_a_terminal_the_plan_is_shown_with_its_price_and_asked_about(
+    run: Run, monkeypatch: pytest.MonkeyPatch, answer: str, options: tuple[str, ...], made: bool
+) -> None:
+    monkeypatch.setattr("io.StringIO", lambda text: Terminal(f"{answer}\n"))
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    result = run("deploy", OPEN, *options)
+    assert (result.code == 0, bool(remaining()["endpoints"])) == (made, made)
+    assert "CreateEndpointConfig" in result.err
+    assert "an hour" in result.err
+    assert ("Make it, for $" in result.err) is (not options)
+
+
+def test_a_deployment_that_fails_says_what_became_of_it(run: Run) -> None:
+    aws = run("deploy", OPEN, "--instance-type", "ml.nothing", "--name", "chat")
+    assert aws.code == 1
+    assert "removed again: model chat-" in aws.err
+
+
+def test_an_endpoint_is_described_and_deleted_as_tables(run: Run, aws: MockAws) -> None:
+    run("deploy", OPEN, "--components", "--min", "0", "--max", "2", "--name", "chat", "--env", "A_SECRET=x")
+    described = run("endpoints", "describe", "chat").out
+    tables = [table.splitlines() for table in described.split("\n\n")]
+    assert [table[0].split()[0] for table in tables] == ["endpoint", "MODEL", "SCALES", "VARIABLE", "TAG"]
+    assert [line.split() for line in tables[2][1:]] == [
+        ["inference-component/chat", "0", "2", "chat-load,", "chat-wake"]
+    ]
+    assert ["chat", "A_SECRET", "****"] in [line.split() for line in tables[3]]
+
+    aws.plane.refuse("DeleteEndpoint", "AccessDeniedException", "not yours")
+    deleted = run("endpoints", "delete", "chat", "nothing")
+    assert deleted.code == 1
+    rows = [line.split() for line in deleted.out.splitlines()]
+    assert rows[0] == ["RESOURCE", "OUTCOME", "WHY"]
+    assert ["inference", "component", "chat", "deleted"] in rows
+    assert ["endpoint", "chat", "failed", "not", "yours"] in [row[:5] for row in rows]
+    assert {row[2] for row in rows if row[0] == "model"} == {"skipped"}
+    assert rows[-1] == ["endpoint", "nothing", "not", "there"]
+
+    aws.plane.refuse("ListModels", "AccessDeniedException", "not yours")
+    unseen = run("endpoints", "delete", "chat")
+    assert unseen.code == 1
+    assert "models of earlier versions" in unseen.out
+    assert run("endpoints", "delete", "chat").code == 0
+    assert not any(remaining().values())
+
+
+def test_one_that_cannot_be_deleted_keeps_no_other(run: Run) -> None:
+    sagemaker = boto3.client("sagemaker", region_name="us-east-1")
+    sagemaker.create_model(ModelName="theirs", PrimaryContainer={"Image": "i"}, ExecutionRoleArn=ROLE)
+    variant = {"VariantName": "v", "ModelName": "theirs", "InstanceType": "ml.m5.large", "InitialInstanceCount": 1}
+    sagemaker.create_endpoint_config(EndpointConfigName="theirs", ProductionVariants=[variant])
+    sagemaker.create_endpoint(EndpointName="theirs", EndpointConfigName="theirs")
+    run("deploy", OPEN, "--name", "chat")
+    result = run("endpoints", "delete", "theirs", "chat")
+    assert result.code == 1
+    assert "give --foreign" in result.err
+    assert [each["EndpointName"] for each in remaining()["endpoints"]] == ["theirs"]
+
+
+def test_messages_speak_of_the_flags_of_the_command_line(run: Run) -> None:
+    run("deploy", OPEN, "--name", "one", "--components", "--min", "0", "--max", "2")
+    refusals = [
+        (("deploy", GATED), "--accept-eula"),
+        (("deploy", OPEN, "--min", "0"), "give --components or --async-output, or --min 1"),
+        (("deploy", OPEN, "--role", "nonsense"), "--role 'nonsense'"),
+        (("deploy", OPEN, "--components", "--async-output", "s3://b/o"), "give --components or --async-output"),
+        (("endpoints", "scale", "one", "--copies", "9"), "give --min or --max"),
+    ]
+    for command, flag in refusals:
+        result = run(*command)
+        [line] = result.err.splitlines()
+        assert (result.code, flag in line) == (1, True), line
+        assert not re.search(r"\b[a-z]+_[a-z_]*|\b[a-z]+=", line.partition("https://")[0]), line
 
 
 def test_from_deployment_to_nothing_left(run: Run) -> None:

@@ -94,6 +94,36 @@ def test_another_shape_is_refused_by_name(copy, name, members, named):
         Encoder.load(copy(name, **members))
 
 
+@pytest.mark.parametrize(
+    ("name", "members"),
+    [
+        ("config.json", {"num_hidden_layers": "6"}),
+        ("config.json", {"num_attention_heads": 5}),
+        ("config.json", {"num_attention_heads": 0}),
+        ("config.json", {"hidden_size": [384]}),
+        ("config.json", {"hidden_act": ["gelu"]}),
+        ("config.json", {"max_position_embeddings": None}),
+        ("config.json", {"pad_token_id": "x"}),
+        ("sentence_bert_config.json", {"max_seq_length": None}),
+        ("sentence_bert_config.json", {"max_seq_length": {}}),
+    ],
+)
+def test_values_of_a_wrong_type_are_refused_when_loaded(copy, name, members):
+    try:
+        encoder = Encoder.load(copy(name, **members))
+    except EncoderError:
+        return
+    assert encoder.embed(["a", "a longer text"]).isfinite().all()
+
+
+def test_more_tokens_than_positions_are_refused(copy):
+    path = copy("config.json", max_position_embeddings=1024)
+    (path / "sentence_bert_config.json").unlink()
+    (path / "sentence_bert_config.json").write_text('{"max_seq_length": 1024}')
+    with pytest.raises(EncoderError, match="512 positions for 1024 tokens"):
+        Encoder.load(path)
+
+
 def test_cls_pooling_takes_the_first_token(copy):
     path = copy("1_Pooling/config.json", pooling_mode_mean_tokens=False, pooling_mode_cls_token=True)
     [vector] = Encoder.load(path).embed(["x"])

@@ -97,7 +97,7 @@ def test_matchers_of_one_grammar_do_not_share_their_state(compiler, tokenizer):
         ({"type": "array", "uniqueItems": True}, "uniqueItems"),
         ({"type": "object", "dependentRequired": {"a": ["b"]}}, "dependentRequired"),
         ({"oneOf": [{"type": "integer"}, {"type": "number"}]}, "oneOf"),
-        ({"type": "string", "format": "klingon"}, "klingon"),
+        ({"type": "array", "items": {"type": "string", "format": "klingon"}, "uniqueItems": True}, "uniqueItems"),
         ({"type": "string", "pattern": "^(?=a)b"}, "look-around"),
         ({"$ref": "#/$defs/Nowhere"}, "Nowhere"),
         ({"$ref": "https://example.com/schema"}, "example.com"),
@@ -109,6 +109,13 @@ def test_matchers_of_one_grammar_do_not_share_their_state(compiler, tokenizer):
 def test_a_schema_that_cannot_be_expressed_is_refused_by_name(compiler, schema, named):
     with pytest.raises(GrammarError, match=named):
         compiler.json_schema(schema)
+
+
+@pytest.mark.parametrize("format", ["klingon", "path", "binary", "password", "uri-reference", "regex"])
+def test_a_format_that_is_not_known_judges_nothing(compiler, tokenizer, format):
+    schema = {"type": "string", "format": format}
+    assert accepts(compiler.json_schema(schema), tokenizer, '"any text"')
+    assert accepts(compiler.lark(f"start: {json_rule(schema)}"), tokenizer, '"any text"')
 
 
 def test_a_broken_grammar_is_refused(compiler):

@@ -17,7 +17,15 @@ from torch import Tensor
 from awsllm.engine import model, quant, weights
 from awsllm.engine.generate import Sampling, sample
 from awsllm.engine.model import Chunk, Decoder, KVCache
-from awsllm.engine.scheduler import BLOCK, ContextError, Generation, Scheduler, SchedulerError, TokenEvent
+from awsllm.engine.scheduler import (
+    BLOCK,
+    ContextError,
+    Generation,
+    QueueFullError,
+    Scheduler,
+    SchedulerError,
+    TokenEvent,
+)
 
 VOCABULARY, HIDDEN, INNER, HEAD = 96, 64, 96, 16
 CONFIG = {
@@ -50,7 +58,7 @@ class Watched:
     """A model that records what it computes, and waits before each pass until it may."""
 
     def __init__(self, inner: Decoder, *, held: bool = False) -> None:
-        self.inner, self.config = inner, inner.config
+        self.inner, self.config, self.device = inner, inner.config, inner.device
         self.batches: list[list[int]] = []  # the lengths of the chunks, pass by pass
         self.turns: threading.Semaphore | None = threading.Semaphore(0) if held else None
         self.entered = threading.Semaphore(0)
@@ -187,6 +195,27 @@ def test_old_prefixes_are_forgotten(start: Start) -> None:
     assert last.cached_tokens == 0
     list(last := scheduler.submit(prompts[2], greedy(1)))
     assert last.cached_tokens == 3 * BLOCK
+
+
+def test_the_line_has_an_end(start: Start) -> None:
+    """The worker is in its first step, so nobody leaves the line meanwhile."""
+    in_step, go = threading.Event(), threading.Event()
+
+    def hold(event: TokenEvent) -> None:
+        in_step.set()
+        assert go.wait(20)
+
+    scheduler = start(tiny(), max_sequences=1, max_waiting=2)
+    try:
+        first = scheduler.submit([1, 2], greedy(2), on_token=hold)
+        assert in_step.wait(20)
+        waiting = [scheduler.submit([1, 2], greedy(2)) for _ in range(2)]
+        with pytest.raises(QueueFullError, match="2 requests wait for this model already"):
+            scheduler.submit([1, 2], greedy(2))
+    finally:
+        go.set()
+    assert [len(list(generation)) for generation in (first, *waiting)] == [2, 2, 2]
+    assert list(scheduler.submit([1, 2], greedy(2)))
 
 
 def test_stop_ids_end_and_are_left_out(start: Start) -> None:

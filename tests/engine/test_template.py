@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from awsllm.engine.template import ChatTemplate, TemplateError
+from tests.support import chat_templates
 
 CHATML = (
     "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}"
@@ -59,6 +60,43 @@ def test_renders_as_transformers_does(judge, source, tools, prompt):
         source, tools=tools, add_generation_prompt=prompt, bos_token="<s>", eos_token="</s>", extra="x", documents=None
     )
     assert ours.render(CHAT, tools=tools, add_generation_prompt=prompt, extra="x") == theirs
+
+
+@pytest.mark.parametrize("family", chat_templates.ALL)
+@pytest.mark.parametrize("tools", [None, TOOLS])
+def test_renders_the_families_as_transformers_does(judge, family, tools):
+    source, tokens = chat_templates.ALL[family], {"bos_token": "<s>", "eos_token": "</s>"}
+    expected = judge(source, tools=tools, add_generation_prompt=True, documents=None, **tokens)
+    assert ChatTemplate(source, **tokens).render(CHAT, tools=tools) == expected
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{{ messages | map(attribute='role') | unique | join(', ') }} {{ messages | length }}",
+        "{{ messages | selectattr('role', 'in', ['user']) | map(attribute='content') | map('upper') | list }}",
+        "{% for role, turns in messages | groupby('role') %}{{ role }} {{ turns | length }};{% endfor %}",
+        "{% for a in [3, 1, 2] | sort(reverse=true) %}{{ loop.revindex }}{{ a }}{{ loop.nextitem }}{% endfor %}",
+        "{% for k, v in {'b': 1, 'a': [2]} | dictsort %}{{ k ~ v }}{% endfor %}{{ {'a': 1}.get('b', 'none') }}",
+        "{% for n in [[1, [2]], 3] recursive %}{{ loop(n) if n is iterable else n }}{% endfor %}",
+        "{% for n in range(9) if n is odd %}{{ n }}{{ ',' if not loop.last }}{% else %}none{% endfor %}",
+        "{{ 'a,b,c'.split(',')[1:] }}{{ '%s: %05.1f' % ('x', 2) }}{{ 'In 2024: {:>6}|{}'.format('a', 1 == 1.0) }}",
+        "{{ 'x' * 3 ~ 7 // 2 ~ 2 ** 10 ~ -7 % 4 }}{{ 1 < 2 <= 2 }}{{ 'b' not in 'abc' }}{{ (1, 2) in [(1, 2)] }}",
+        "{% macro f(a, b=2) %}{{ a }}{{ b }}{{ caller(1) if caller }}{% endmacro %}{{ f(1) }}"
+        "{% call(x) f(3) %}<{{ x }}>{% endcall %}",
+        "{% set x %}a{% if true %}b{% endif %}{% endset %}{% filter upper %}{{ x }}{% endfilter %}{{ x | title }}",
+        "{% with a = 1, b = {'k': 2} %}{{ a + b.k }}{{ b | tojson(indent=2) }}{% endwith %}{{ 1.5 | round | int }}",
+        "{% set c = cycler('a', 'b') %}{{ c.next() }}{{ c.next() }}{{ c.next() }}{{ [1, 2, 3] | sum }}",
+        "{{ [1, 2, 3, 4, 5] | batch(2, 0) | list }}{{ [1, 2, 3] | slice(2) | list }}{{ 'ab' | list | reverse | list }}",
+        "{{ '<&>' | e }}{{ 'one two' | wordcount }}{{ 'a b' | urlencode }}{{ 'x' | center(5) }}|",
+        "{{ 'a\nb\n\nc' | indent(2, true) }}{{ 'one two three' | truncate(9) }}{{ [3, 1] | max }}",
+        "{{ messages[-1].content.replace('a', 'b', 1) | replace('n', 'm') }}{{ 'abc' | first }}{{ [1] | last }}",
+        "{% block a %}A{{ self.b() }}{% endblock %}{% block b %}B{% endblock %}{{ missing | default('d') }}",
+    ],
+)
+def test_renders_the_language_as_transformers_does(judge, source):
+    expected = judge(source, tools=None, add_generation_prompt=True, documents=None)
+    assert ChatTemplate(source).render(CHAT) == expected
 
 
 def test_says_which_variables_it_reads():

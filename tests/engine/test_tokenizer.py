@@ -1,11 +1,15 @@
 """Token ids equal transformers'; text is never taken for a control token; no character is ever torn."""
 
+import threading
+import unicodedata
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from awsllm.engine import tokenizer as tokenizers_module
 from awsllm.engine.gguf import read
-from awsllm.engine.tokenizer import BREAK, TextDecoder, Tokenizer, TokenizerError
+from awsllm.engine.tokenizer import BREAK, LengthError, TextDecoder, Tokenizer, TokenizerError, ids_of
 from awsllm.store import Store
 
 TEXTS = [
@@ -177,6 +181,80 @@ def test_a_tokenizer_json_gives_the_same_tokenizer(tokenizer, tmp_path):
     assert [loaded.encode(text) for text in TEXTS] == [tokenizer.encode(text) for text in TEXTS]
 
 
+@pytest.mark.parametrize("pre", ["default", "smollm", "llama-bpe", "tekken", "gpt-4o", "qwen2"])
+def test_a_long_text_in_parts_has_the_same_tokens(metadata, pre, monkeypatch):
+    tokenizer = Tokenizer.from_gguf({**metadata, "tokenizer.ggml.pre": pre})
+    text = " ".join(TEXTS * 3)
+    whole = tokenizer.encode(text)
+    monkeypatch.setattr(tokenizers_module, "_PART", 20)
+    assert len(list(tokenizer._parts(text))) > 10
+    assert tokenizer.encode(text) == whole
+    assert list(tokenizer._parts("nospace" * 9)) == ["nospace" * 9]
+
+
+def test_a_vocabulary_with_words_of_several_words_is_not_cut():
+    tokens = ["a", "b", "Ġ", "a b"]
+    assert Tokenizer.from_gguf(_described(tokens, types=[1, 1, 1, 4])).encode("a b" * 40_000) == [3] * 40_000
+
+
+@given(st.text(max_size=40))
+def test_the_least_number_of_tokens_is_never_more_than_there_are(text):
+    tokenizer = _small_tokenizer()
+    composing = Tokenizer.from_gguf({**_described(_bytes()), "tokenizer.ggml.pre": "qwen2"})
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return
+    for candidate in (tokenizer, composing):
+        for form in (text, unicodedata.normalize("NFD", text)):
+            assert candidate.least_tokens(form) <= len(candidate.encode(form, special=False))
+
+
+def test_a_text_that_cannot_fit_is_refused_before_it_is_tokenised(monkeypatch):
+    tokenizer = _small_tokenizer()
+    assert tokenizer.least_tokens("<|im_start|>" * 10) == 10
+    monkeypatch.setattr(tokenizers_module, "ids_of", lambda *_: pytest.fail("tokenised"))
+    with pytest.raises(LengthError, match="at least 101 tokens, and 100 are allowed"):
+        tokenizer.encode("a" * (100 * len("<|im_start|>") + 1), limit=100)
+    with pytest.raises(LengthError):
+        tokenizer.encode_prompt(lambda guard: guard("a" * 10_000), limit=100)
+
+
+def test_a_text_is_tokenised_no_further_than_the_limit(monkeypatch):
+    tokenizer, seen = _small_tokenizer(), []
+
+    def watched(hf, text):
+        seen.append(text)
+        return ids_of(hf, text)
+
+    monkeypatch.setattr(tokenizers_module, "_PART", 60)
+    monkeypatch.setattr(tokenizers_module, "ids_of", watched)
+    with pytest.raises(LengthError) as caught:
+        tokenizer.encode("some words " * 100, limit=100)
+    assert 100 < caught.value.least < 200
+    assert len(seen) == 2
+    assert len(tokenizer.encode("some words " * 9, limit=99)) == 99
+
+
+def test_other_threads_run_while_a_long_text_is_tokenised(tokenizer):
+    turns, done = [0], threading.Event()
+
+    def count():
+        while not done.wait(0):
+            turns[0] += 1
+
+    thread = threading.Thread(target=count)
+    thread.start()
+    try:
+        before = turns[0]
+        ids_of(tokenizer.hf, "one word after the other" * 20_000)
+        during = turns[0] - before
+    finally:
+        done.set()
+        thread.join()
+    assert during > 1000
+
+
 def _described(tokens, types=None, merges=()):
     return {
         "tokenizer.ggml.model": "gpt2",
@@ -187,10 +265,14 @@ def _described(tokens, types=None, merges=()):
     }
 
 
-def _small_tokenizer():
-    """All 256 bytes and a few control tokens."""
+def _bytes():
+    """All 256 bytes, as GPT-2 spells them."""
     printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
     rest = iter(range(0x100, 0x200))
-    alphabet = [chr(byte) if byte in printable else chr(next(rest)) for byte in range(256)]
+    return [chr(byte) if byte in printable else chr(next(rest)) for byte in range(256)]
+
+
+def _small_tokenizer():
+    """All 256 bytes and a few control tokens."""
     control = ["<|im_start|>", "<|im_end|>", "<repo_name>"]
-    return Tokenizer.from_gguf(_described(alphabet + control, types=[1] * 256 + [3] * 3))
+    return Tokenizer.from_gguf(_described(_bytes() + control, types=[1] * 256 + [3] * 3))

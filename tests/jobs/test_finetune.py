@@ -71,7 +71,7 @@ def test_the_request() -> None:
     assert made.request["ResourceConfig"] == {
         "InstanceType": "ml.g5.12xlarge",
         "InstanceCount": 1,
-        "VolumeSizeInGB": 256,
+        "VolumeSizeInGB": 30,  # the document's 256 are for machines that have no disks of their own
     }
     assert made.request["EnableNetworkIsolation"] is True
     assert made.request["Environment"] == {"NCCL_DEBUG": "WARN"}
@@ -206,14 +206,14 @@ def test_training_configurations() -> None:
         "TrainingConfigs": {"fast": {"ComponentNames": ["one"]}, "cheap": {"ComponentNames": ["two"]}},
         "TrainingConfigComponents": {
             "one": {"DefaultTrainingInstanceType": "ml.p4d.24xlarge", "TrainingSupported": False},
-            "two": {"TrainingVolumeSize": 99},
+            "two": {"MaxRuntimeInSeconds": 99},
         },
         "TrainingConfigRankings": {"overall": {"Rankings": ["fast", "cheap"]}},
     }
     first = plan(changed=changed)
     assert first.request["ResourceConfig"]["InstanceType"] == "ml.p4d.24xlarge"
     assert {"Key": "sagemaker-sdk:jumpstart-training-config-name", "Value": "fast"} in first.request["Tags"]
-    assert plan(changed=changed, config="cheap").request["ResourceConfig"]["VolumeSizeInGB"] == 99
+    assert plan(changed=changed, config="cheap").request["StoppingCondition"] == {"MaxRuntimeInSeconds": 99}
     with pytest.raises(ValidationError, match="fast, cheap"):
         plan(changed=changed, config="best")
 

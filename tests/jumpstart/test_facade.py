@@ -45,6 +45,16 @@ def test_a_model_is_deployed_for_the_length_of_a_block(client: awsllm.Client) ->
         assert endpoints() == []
 
 
+def test_a_deployed_model_is_invoked_with_a_body_of_its_own(client: awsllm.Client) -> None:
+    with mock_aws(reply="Bonjour."):
+        model = client.jumpstart.deploy(OPEN, role=ROLE)
+        answer = model.invoke({"inputs": "Hello", "parameters": {"max_new_tokens": 5}})
+        assert answer.json() == [{"generated_text": "Bonjour."}]
+        assert answer.content_type == "application/json"
+        with pytest.raises(awsllm.AwsllmError, match="inputs"):  # in the container's words
+            model.invoke({"text": "Hello"})
+
+
 def test_a_block_that_fails_leaves_nothing(client: awsllm.Client) -> None:
     with mock_aws(reply="Hi"):
         with pytest.raises(ZeroDivisionError), client.jumpstart.deployed(OPEN, role=ROLE):

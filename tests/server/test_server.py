@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 
 from awsllm.errors import ConfigurationError, ContextWindowError, ModelNotReadyError, ThrottlingError, ValidationError
 from awsllm.server import Models, running, serve
-from awsllm.server.run import _address
+from awsllm.server.run import _address, _Requests
 from awsllm.server.shapes import check, service_model
 from awsllm.server.surfaces.routes import plan
 from awsllm.server.surfaces.vectors import resize
@@ -462,7 +462,7 @@ def test_a_client_that_leaves_a_whole_answer_stops_it_too() -> None:
         host, port = url.removeprefix("http://").split(":")
         with socket.create_connection((host, int(port))) as connection:
             body = json.dumps(HELLO).encode()
-            head = f"POST /model/{CLAUDE}/converse HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+            head = f"POST /model/{CLAUDE}/converse HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
             connection.sendall(head.encode() + body)
             assert patient.began.wait(20)
         assert patient.ended.wait(20)
@@ -536,6 +536,14 @@ def test_an_exposed_address_needs_a_key() -> None:
         serve("0.0.0.0", 0)  # noqa: S104
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])  # noqa: S104
+def test_an_empty_key_is_not_taken_for_none(host: str) -> None:
+    with pytest.raises(ConfigurationError, match="the API key is empty"):
+        serve(host, 0, api_key="")
+    with pytest.raises(ConfigurationError, match="the API key is empty"), running(backend, api_key=" "):
+        pass
+
+
 def test_a_taken_port_is_told() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -577,6 +585,54 @@ def test_a_signal_ends_it_in_order(number: signal.Signals) -> None:
         process.send_signal(number)
         assert process.stdout.read() == "ended\n"
     assert process.returncode == 0
+
+
+async def never() -> Any:
+    await asyncio.Event().wait()
+
+
+async def whole() -> dict[str, Any]:
+    return {"type": "http.request", "body": b"{}", "more_body": False}
+
+
+async def dropped(message: Any) -> None:
+    """What is sent to nobody."""
+
+
+def test_what_is_not_yet_a_request_is_not_waited_for() -> None:
+    """At the end, a request whose body is unfinished is given up; one that is being answered is not."""
+
+    async def main() -> None:
+        go = asyncio.Event()
+        answered: list[str] = []
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await receive()
+            await go.wait()
+            answered.append(scope["path"])
+
+        requests = _Requests(app)
+        unread = asyncio.create_task(requests({"type": "http", "path": "unread"}, never, dropped))
+        under_way = asyncio.create_task(requests({"type": "http", "path": "under way"}, whole, dropped))
+        await asyncio.sleep(0)
+        requests.end_unread()
+        await unread
+        assert not requests.ended.is_set()
+        go.set()
+        await requests.ended.wait()
+        await under_way
+        assert answered == ["under way"]
+
+    asyncio.run(main())
+
+
+def test_with_nothing_under_way_the_end_is_at_once() -> None:
+    async def main() -> None:
+        requests = _Requests(never)  # type: ignore[arg-type]
+        requests.end_unread()
+        await requests.ended.wait()
+
+    asyncio.run(main())
 
 
 def test_an_answer_that_has_begun_is_finished_before_the_end() -> None:

@@ -152,6 +152,62 @@ def test_errors_are_those_of_the_service() -> None:
             client.converse(modelId="no.such-model-v9:9", messages=HELLO)
 
 
+PICTURE = {"image": {"format": "png", "source": {"bytes": b"\x89PNG\r\n\x1a\n"}}}
+TOOLS = {"tools": [{"toolSpec": {"name": "f", "inputSchema": {"json": {"type": "object"}}}}]}
+TWICE = [*HELLO, *HELLO]
+ASSISTANT_FIRST = [{"role": "assistant", "content": [{"text": "x"}]}, *HELLO]
+
+
+def looks(*blocks: Any) -> list[Any]:
+    return [{"role": "user", "content": [{"text": "Look."}, *blocks]}]
+
+
+@pytest.mark.parametrize(
+    ("model", "request_", "says"),
+    [
+        ("us.amazon.nova-micro-v1:0", {"messages": looks(PICTURE)}, "doesn't support the image field"),
+        ("openai.gpt-oss-20b-1:0", {"messages": looks(PICTURE)}, "doesn't support the image field"),
+        (
+            "amazon.titan-text-express-v1",
+            {"messages": HELLO, "system": [{"text": "x"}]},
+            "doesn't support system messages",
+        ),
+        ("meta.llama2-70b-chat-v1", {"messages": HELLO, "toolConfig": TOOLS}, "doesn't support tool use"),
+        (CLAUDE, {"messages": TWICE}, "must alternate"),
+    ],
+)
+def test_what_a_model_cannot_do_is_refused_in_the_services_words(model: str, request_: Any, says: str) -> None:
+    with mock_aws(reply="x"):
+        client = bedrock()
+        with pytest.raises(client.exceptions.ValidationException, match=says):
+            client.converse(modelId=model, **request_)
+        with pytest.raises(client.exceptions.ValidationException, match=says):
+            client.converse_stream(modelId=model, **request_)
+
+
+@pytest.mark.parametrize(
+    ("model", "messages"),
+    [
+        ("us.amazon.nova-lite-v1:0", TWICE),
+        ("amazon.titan-text-lite-v1", TWICE),
+        ("us.anthropic.claude-sonnet-4-5-20250929-v1:0", ASSISTANT_FIRST),
+        (CLAUDE, looks({"text": " "})),
+        (CLAUDE, looks({"document": {"name": "a_b", "format": "txt", "source": {"bytes": b"x"}}})),
+    ],
+)
+def test_what_the_service_was_seen_to_take_is_taken(model: str, messages: Any) -> None:
+    with mock_aws(reply="x"):
+        assert bedrock().converse(modelId=model, messages=messages)["stopReason"] == "end_turn"
+
+
+def test_a_tool_use_comes_back_with_the_type_that_the_model_gave_it() -> None:
+    use = {"toolUse": {"toolUseId": "t", "name": "f", "input": {}, "type": "tool_use"}}
+    result = {"toolResult": {"toolUseId": "t", "content": [{"text": ""}]}}
+    turns = [*HELLO, {"role": "assistant", "content": [use]}, {"role": "user", "content": [result]}]
+    with mock_aws(reply="x"):
+        assert bedrock().converse(modelId=CLAUDE, messages=turns, toolConfig=TOOLS)["stopReason"] == "end_turn"
+
+
 def test_counting_tokens() -> None:
     with mock_aws(reply="x"):
         reply = bedrock().count_tokens(modelId=CLAUDE, input={"converse": {"messages": HELLO}})
@@ -449,6 +505,99 @@ def test_awsllms_asynchronous_client_too() -> None:
 
     with mock_aws(reply="Hi there."):
         assert asyncio.run(run()) == ["Hi", " there."]
+
+
+def test_local_models_answer_from_the_script_too() -> None:
+    """Without being there at all: no model of this name is known."""
+    import awsllm
+
+    call = awsllm.ToolUse("1", "f", {})
+    with awsllm.Client() as client, mock_aws(reply=["Hi there.", [call], "Bye now."]) as aws:
+        assert client.converse("local:none-such", "Hello").text == "Hi there."
+        assert client.converse(
+            "local:none-such", "Hello", tools=[awsllm.ToolSpec("f", {"type": "object"})]
+        ).tool_uses == (call,)
+        with client.converse_stream("local:none-such", "Hello") as stream:
+            assert list(stream.text_stream) == ["Bye", " now."]
+        assert len(client.embed("local:none-such", "a").vectors) == 1
+        assert [request.model for request in aws.requests] == ["none-such"] * 4
+        with pytest.raises(AssertionError, match="script"):
+            client.converse("local:none-such", "Hello")
+    with pytest.raises(awsllm.ModelNotFoundError):
+        client.converse("local:none-such", "Hello")
+
+
+def test_local_models_of_the_asynchronous_client_too() -> None:
+    import awsllm
+
+    async def run() -> list[str]:
+        async with awsllm.AsyncClient() as client:
+            assert (await client.converse("local:none-such", "Hello")).text == "Hi there."
+            assert len((await client.embed("local:none-such", "a")).vectors) == 1
+            async with client.converse_stream("local:none-such", "Hello") as stream:
+                return [text async for text in stream.text_stream]
+
+    with mock_aws(reply="Outer."), mock_aws(reply="Hi there."):
+        assert asyncio.run(run()) == ["Hi", " there."]
+
+
+def test_a_list_in_a_script_is_one_turn() -> None:
+    import awsllm
+
+    def double(n: int) -> int:
+        return 2 * n
+
+    calls = [awsllm.ToolUse(str(n), "double", {"n": n}) for n in (1, 2)]
+    for model in ("bedrock:" + CLAUDE, "local:none-such"):
+        with mock_aws(reply=[["Both.", *calls], "Done."]) as aws:
+            reply = awsllm.Client(region="us-east-1").converse(model, "Go", tools=[double])
+        assert reply.messages[0] == awsllm.Message.assistant("Both.", *calls)
+        assert [result.content for result in reply.messages[1].content] == [
+            (awsllm.Json({"result": 2}),),
+            (awsllm.Json({"result": 4}),),
+        ]
+        assert len(aws.requests) == 2
+
+
+LEAN = """
+import sys
+
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in MISSING:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+MISSING = {"torch", "numpy", "safetensors", "tokenizers", "jinja2", "llguidance", "granian", "aiohttp", "typer", "rich"}
+sys.meta_path.insert(0, Missing())
+
+import awsllm, boto3
+from awsllm.testing import mock_aws
+
+turns = [{"role": "user", "content": [{"text": "Hello"}]}]
+
+def ask():
+    return boto3.client("bedrock-runtime", "us-east-1").converse(modelId="amazon.nova-lite-v1:0", messages=turns)
+
+with mock_aws(reply="Hi.", endpoints="*"):
+    assert ask()["output"]["message"]["content"] == [{"text": "Hi."}]
+    client = awsllm.Client(region="us-east-1")
+    for model in ("bedrock:amazon.nova-lite-v1:0", "sagemaker:mine", "local:smollm2-135m-instruct"):
+        assert client.converse(model, "Hello").text == "Hi."
+with mock_aws():
+    for call in (ask, lambda: client.converse("bedrock:amazon.nova-lite-v1:0", "Hello")):
+        try:
+            call()
+        except awsllm.ConfigurationError as error:
+            assert "pip install 'awsllm[local]'" in str(error), error
+            assert "mock_aws(reply=...)" in str(error.__notes__), error.__notes__
+        else:
+            raise SystemExit("nothing says what is missing")
+"""
+
+
+def test_a_script_answers_without_what_local_models_need() -> None:
+    environment = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"}
+    subprocess.run([sys.executable, "-c", LEAN], check=True, env={**os.environ, **environment})
 
 
 def test_a_generator_is_not_decorated() -> None:

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from awsllm.tools.function import ToolFunction, function_tool, tool
-from awsllm.tools.loop import NO_OUTPUT, RunTools, add_usage, result_content, run_tools, run_tools_async, tool_loop
+from awsllm.tools.loop import RunTools, add_usage, result_content, run_tools, run_tools_async, tool_loop
 from awsllm.types import (
     Bytes,
     CacheDetail,
@@ -33,6 +33,7 @@ from awsllm.types import (
     ToolUse,
     Usage,
 )
+from awsllm.wire.converse.history import NO_OUTPUT
 from awsllm.wire.converse.rules import documents, violations
 from tests.support.tools import Place, Point, Unit, call, drive, run, text_of, weather
 
@@ -326,15 +327,76 @@ def test_the_loop_stops_after_max_turns_and_says_so() -> None:
     assert response.usage.total_tokens == 36
 
 
+def test_the_calls_of_the_last_turn_are_answered_when_the_loop_gives_up() -> None:
+    response, _ = drive(tool_loop(REQUEST, FUNCTIONS, 2), [reply(call("weather", city="Oslo")) for _ in range(2)])
+    (last,) = response.messages[-1].content
+    assert isinstance(last, ToolResult)
+    assert last.tool_use_id == response.tool_uses[0].id
+    assert text_of(last) == "not run: stopped after 2 model calls (max_turns)"
+    assert not list(violations(msgspec.structs.replace(REQUEST, messages=REQUEST.messages + response.messages)))
+
+
+def test_what_bedrock_takes_no_longer_does_not_go_into_the_next_request() -> None:
+    first = reply(
+        *(call("weather", "a|b", city="Oslo"), call("weather", "a|b", city="Bergen")),
+        *(call("functions.get weather", ""), ToolUse("c", "weather", '{"city": "Os'), ToolUse("d", "weather", [1])),
+        ToolUse("e", "weather", '{"city": "Rome"}'),
+    )
+    response, sent = drive(tool_loop(REQUEST, FUNCTIONS, 10), [first, reply("Rain.")])
+    assert not list(violations(sent[1]))
+    turn, results = sent[1].messages[1:]
+    assert [(use.id, use.name) for use in turn.tool_uses] == [
+        *(("a_b", "weather"), ("a_b_2", "weather"), ("tool_use", "functions_get_weather")),
+        *(("c", "weather"), ("d", "weather"), ("e", "weather")),
+    ]
+    assert [use.input for use in turn.tool_uses[2:]] == [{}, {}, {}, {"city": "Rome"}]
+    answered = [result for result in results.content if isinstance(result, ToolResult)]
+    assert [(result.tool_use_id, result.status) for result in answered] == [
+        *(("a_b", "success"), ("a_b_2", "success"), ("tool_use", "error")),
+        *(("c", "error"), ("d", "error"), ("e", "success")),
+    ]
+    assert text_of(answered[2]).startswith("There is no tool 'functions.get weather'")
+    assert text_of(answered[3]).startswith('The arguments of weather are no JSON object: \'{"city": "Os\'.')
+    assert response.messages == (turn, results, Message.assistant("Rain."))
+
+
+def test_rubbish_never_reaches_a_function_that_takes_anything() -> None:
+    seen: list[Any] = []
+    made = ToolFunction(ToolSpec(name="raw", input_schema={"type": "object"}), call=seen.append)
+    (result,) = run_tools(RunTools((ToolUse("1", "raw", "{rubbish"),), {"raw": made}))
+    assert (result.status, seen) == ("error", [])
+
+
+def test_ids_of_a_conversation_stay_apart() -> None:
+    script = [reply(call("weather", "x", city="Oslo")), reply(call("weather", "x", city="Bergen")), reply("Rain.")]
+    before = (
+        Message.user("Hi"),
+        Message.assistant(call("weather", "x", city="Rome")),
+        Message.user(ToolResult("x", ())),
+    )
+    request = msgspec.structs.replace(REQUEST, messages=(*before, Message.assistant("Ok"), Message.user("Weather?")))
+    _, sent = drive(tool_loop(request, FUNCTIONS, 10), script)
+    assert [use.id for turn in sent[-1].messages for use in turn.tool_uses] == ["x", "x_2", "x_3"]
+
+
+@pytest.mark.parametrize(
+    ("value", "content"),
+    [(Text(" "), Text(NO_OUTPUT)), (Json([1]), Json({"result": [1]})), ([Text("")], Text(NO_OUTPUT))],
+)
+def test_blocks_of_a_tool_are_made_such_as_the_service_takes(value: Any, content: Any) -> None:
+    assert result_content(value) == (content,)
+
+
 def test_one_turn_is_the_plain_form() -> None:
     answer = reply(call("weather", city="Oslo"))
     response, _ = drive(tool_loop(REQUEST, FUNCTIONS, 1), [answer])
     assert response == msgspec.structs.replace(answer, messages=(answer.message,))
 
 
-def test_a_turn_that_is_blank_throughout_stays_as_it_came() -> None:
+def test_a_turn_that_says_nothing_can_be_sent_all_the_same() -> None:
     response, _ = drive(tool_loop(REQUEST, FUNCTIONS, 2), [reply(" ")])
-    assert response.messages == (Message.assistant(" "),)
+    assert response.message == Message.assistant(" ")
+    assert response.messages == (Message.assistant(NO_OUTPUT),)
 
 
 @tool

@@ -211,6 +211,39 @@ def test_a_local_model_decodes_under_the_schema_as_it_is() -> None:
     assert request.output_config.json_schema.schema == output_spec(Invoice).schema
 
 
+def test_a_callers_schema_is_asked_by_tidied_and_judged_by_as_it_was() -> None:
+    level = {"type": ["string", "null"], "enum": ["low", None], "title": "Level"}
+    schema = {
+        "type": "object",
+        "properties": {"sure": {"allOf": [{"$ref": "#/definitions/level"}]}},
+        "definitions": {"level": level},
+    }
+    response, (request,) = ask(schema, NATIVE, reply('{"sure": null}'))
+    assert response.output == {"sure": None}
+    sent = request.output_config.json_schema.schema
+    assert sent["properties"] == {"sure": {"anyOf": [{"type": "string", "enum": ["low"]}, {"type": "null"}]}}
+    _, (request,) = ask(schema, FORCED, reply(use("final_answer", {"sure": "low", "beside": 1})))
+    assert request.tools[0].input_schema == {
+        "type": "object",
+        "properties": sent["properties"],
+        "additionalProperties": False,
+    }
+
+
+def test_what_a_grammar_cannot_hold_to_is_validated_afterwards() -> None:
+    response, (first, _) = ask(set[int], LOCAL, reply('{"value": [1, "a"]}'), reply('{"value": [1, 1]}'))
+    assert response.output == {1}
+    assert first.output_config.json_schema.schema["properties"]["value"] == {
+        "type": "array",
+        "items": {"type": "integer"},
+        "description": "(uniqueItems true)",
+    }
+    distinct = {"type": "array", "items": {"type": "integer"}, "uniqueItems": True}
+    response, (_, second) = ask(distinct, LOCAL, reply('{"value": [1, 1]}'), reply('{"value": [1]}'))
+    assert response.output == [1]
+    assert "has equal items" in second.messages[-1].text
+
+
 def test_a_schema_beyond_the_service_goes_by_a_tool_and_says_so() -> None:
     response, (request,) = ask(Node, NATIVE, reply(use("final_answer", {"value": {"children": []}})))
     assert response.output == Node()
@@ -322,7 +355,8 @@ def test_a_second_bad_answer_is_an_error_with_the_response(can: Profile, bad: Co
     with pytest.raises(OutputValidationError, match="does not fit Invoice") as caught:
         ask(Invoice, can, bad, bad)
     assert caught.value.response is not None
-    assert caught.value.response.message == bad.message
+    assert caught.value.response.text == bad.text
+    assert [call.input for call in caught.value.response.tool_uses] == [call.input for call in bad.tool_uses]
     assert caught.value.response.usage.total_tokens == 24
 
 

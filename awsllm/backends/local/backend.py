@@ -6,9 +6,10 @@ come (``output``). Choices that the caller leaves open:
 
 - ``temperature`` is 0: the likeliest token, so the same request gives the same answer. Above 0, ``extra={"seed": n}``
   makes it repeatable and ``extra={"top_k": n}`` narrows it; without a seed each call draws its own.
-- ``max_tokens`` is 1024, or what the context has left if that is less.
-- The prompt cache needs no cache points: what a prompt shares with an earlier one is not computed again, and is counted
-  as ``cache_read_input_tokens``.
+- ``max_tokens`` is 512, or what the context has left if that is less; a warning says so.
+- ``extra={"parallel_tool_calls": …}`` says whether an answer may hold several calls (``calls``).
+- Cached tokens are counted as Bedrock counts them, by the request's cache points (``cache``). What a prompt shares with
+  an earlier one is not computed again in any case; ``usage.extra["sharedPrefixTokens"]`` says how much that was.
 
 A model is loaded at its first use, once in a process, whoever asks for it, and is freed when no backend holds it.
 Importing this module loads neither torch nor asyncio; a missing extra is a ``ConfigurationError``.
@@ -24,7 +25,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from awsllm.backend import UNLIMITED, Attempt, unsupported
+from awsllm import log
+from awsllm.backend import UNLIMITED, Attempt, Backend, unsupported
 from awsllm.backends.local.models import LOADED, ChatModel, EmbeddingModel, late, load_errors
 from awsllm.backends.local.run import ConverseRun, refuse_what_changes_meaning
 from awsllm.errors import (
@@ -59,6 +61,8 @@ E = TypeVar("E")
 R = TypeVar("R")
 
 PLACE = "local"
+STAND_INS: list[Backend] = []
+"""What answers in place of every local model in this process: the last of these, if there is one. For tests."""
 
 
 # --- backends --------------------------------------------------------------------------------------------------------
@@ -77,6 +81,8 @@ class LocalBackend:
         self._models: dict[Any, ChatModel | EmbeddingModel] = {}
 
     def ask(self, request: Request[R], attempt: Attempt = UNLIMITED) -> R:
+        if STAND_INS:
+            return STAND_INS[-1].ask(request, attempt)
         with _located(request.model):
             compute = OPERATIONS.get(type(request))
             if compute is None:
@@ -86,6 +92,8 @@ class LocalBackend:
 
     def stream(self, request: Streamed[R, E], attempt: Attempt = UNLIMITED) -> Iterator[E]:
         """Everything happens when iteration begins, loading the model included."""
+        if STAND_INS:
+            return STAND_INS[-1].stream(request, attempt)
         compute = STREAMS.get(type(request))
         if compute is None:
             raise unsupported(request, PLACE)
@@ -101,9 +109,8 @@ class LocalBackend:
             due = attempt.event_deadline(first=True)
             try:
                 while not run.ended:
-                    if events := run.push(_next_event(generation, due)):
-                        yield from events
-                        due = attempt.event_deadline(first=False)
+                    yield from run.push(_next_event(generation, due))
+                    due = attempt.event_deadline(first=False)  # of the next token: a call is held back while it grows
             finally:
                 generation.cancel()
             yield from run.finish()
@@ -120,7 +127,7 @@ class LocalBackend:
     def _count_tokens(self, request: CountTokensRequest, attempt: Attempt) -> int:
         """Exactly what ``converse`` would count as input, tokens read from the cache included."""
         refuse_what_changes_meaning(request.converse)
-        return len(self._chat_model(request.model).encode(request.converse))
+        return len(self._chat_model(request.model).encode(request.converse, any_length=True))
 
     def close(self) -> None:
         """Let the models go; a later call loads them again."""
@@ -159,7 +166,10 @@ class LocalBackend:
             import_torch()
             if path.is_dir():
                 return EmbeddingModel.load(name, path, self._device)
-            return ChatModel.load(name, path, self._device, self._max_sequences)
+            started = time.monotonic()
+            chat_model = ChatModel.load(name, path, self._device, self._max_sequences)
+            log.logger("local").info("%s was loaded in %.1f s", name, time.monotonic() - started)
+            return chat_model
 
 
 OPERATIONS: dict[type[Request[Any]], Callable[[LocalBackend, Any, Attempt], Any]] = {
@@ -182,6 +192,8 @@ class AsyncLocalBackend:
 
     async def ask(self, request: Request[R], attempt: Attempt = UNLIMITED) -> R:
         """A request that can be streamed is computed as its stream is, so that cancelling it stops the model."""
+        if STAND_INS:
+            return STAND_INS[-1].ask(request, attempt)
         if isinstance(request, ConverseRequest):
             state = Fold(model=request.model)
             async for event in self.stream(request, attempt):
@@ -211,6 +223,10 @@ class AsyncLocalBackend:
     async def _converse_stream(self, request: ConverseRequest, attempt: Attempt) -> AsyncIterator[StreamEvent]:
         import asyncio
 
+        if STAND_INS:
+            for event in STAND_INS[-1].stream(request, attempt):
+                yield event
+            return
         with _located(request.model):
             run = await asyncio.to_thread(self._backend._begin, request)
             loop = asyncio.get_running_loop()
@@ -224,10 +240,9 @@ class AsyncLocalBackend:
             due = attempt.event_deadline(first=True)
             try:
                 while not run.ended:
-                    if events := run.push(await _next_event_async(inbox, due)):
-                        for event in events:
-                            yield event
-                        due = attempt.event_deadline(first=False)
+                    for event in run.push(await _next_event_async(inbox, due)):
+                        yield event
+                    due = attempt.event_deadline(first=False)
             finally:
                 generation.cancel()
             for event in run.finish():

@@ -13,12 +13,14 @@ import time
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from awsllm.backends.local.prompt import CALL, answer_schema, chat, guarded, specs, tool_grammar
+from awsllm.backends.local.cache import Checkpoint, PromptCache, with_marks
+from awsllm.backends.local.calls import CALL, Training, answer_schema, closed, specs, tool_grammar
+from awsllm.backends.local.prompt import chat, guarded, without_system
 from awsllm.errors import (
     ConfigurationError,
     ContextWindowError,
@@ -42,23 +44,24 @@ if TYPE_CHECKING:
     from awsllm.engine.template import ChatTemplate
     from awsllm.engine.tokenizer import TextDecoder, Tokenizer
 
-DEFAULT_MAX_TOKENS = 1024
+DEFAULT_MAX_TOKENS = 512  # some seconds on a CPU; a small model that does not stop says nothing new by then
 _EMBED_AT_ONCE = 128  # texts between two looks at the deadline
 
 
 @dataclass(eq=False)
 class ChatModel:
-    """A loaded chat model. ``native_tools``: its template describes tools in the style that answers are read in."""
+    """A loaded chat model. ``training``: what its template says that it was taught of tools."""
 
     name: str
     tokenizer: Tokenizer
     template: ChatTemplate
     scheduler: Scheduler
-    native_tools: bool
+    training: Training
+    cache: PromptCache = field(default_factory=PromptCache)
 
     @classmethod
     def load(cls, name: str, path: Path, device: str, max_sequences: int) -> ChatModel:
-        from awsllm.engine import model, weights
+        from awsllm.engine import gguf, model, weights
         from awsllm.engine.scheduler import Scheduler
         from awsllm.engine.template import ChatTemplate
         from awsllm.engine.tokenizer import Tokenizer
@@ -66,16 +69,19 @@ class ChatModel:
         checkpoint = weights.read(path)
         metadata = checkpoint.source
         tokenizer = Tokenizer.from_gguf(metadata)
-        source = metadata.get("tokenizer.chat_template")
-        if not isinstance(source, str):
+        if not (source := gguf.text(metadata, "tokenizer.chat_template", "")):
             raise UnsupportedError(f"{name} has no chat template, so it is not a chat model")
         ends = {
-            key: _token_text(tokenizer, metadata.get(f"tokenizer.ggml.{key}_id")) for key in ("bos_token", "eos_token")
+            key: _token_text(tokenizer, gguf.whole_number(metadata, f"tokenizer.ggml.{key}_id", -1))
+            for key in ("bos_token", "eos_token")
         }
         template = ChatTemplate(source, **ends)
-        scheduler = Scheduler(model.load(checkpoint, device=device), max_sequences=max_sequences)
-        native = "tools" in template.variables and CALL in source
-        loaded = cls(name, tokenizer, template, scheduler, native)
+        decoder = model.load(checkpoint, device=device)
+        rows = range(decoder.config.vocab_size)  # often more than the vocabulary has tokens, for round numbers
+        never = [n for n in rows if n >= tokenizer.vocab_size or n in tokenizer.silent_ids]
+        scheduler = Scheduler(decoder, max_sequences=max_sequences, never=never)
+        training: Training = "none" if "tools" not in template.variables else "this" if CALL in source else "other"
+        loaded = cls(name, tokenizer, template, scheduler, training)
         weakref.finalize(loaded, scheduler.close)
         return loaded
 
@@ -85,19 +91,59 @@ class ChatModel:
 
         return GrammarCompiler(self.tokenizer)
 
-    def encode(self, request: ConverseRequest) -> list[int]:
-        """The request as the model's prompt. Raises what the template has to say against the conversation."""
+    @cached_property
+    def takes_system(self) -> bool:
+        """Whether the template writes a system prompt. Some refuse one (Gemma's), some leave it out."""
         from awsllm.engine.template import TemplateError
 
-        conversation = chat(request, native_tools=self.native_tools)
+        system, user = {"role": "system", "content": "awsllm asks"}, {"role": "user", "content": "x"}
+        try:
+            return system["content"] in self.template.render([system, user])
+        except TemplateError:
+            try:
+                self.template.render([user])
+            except TemplateError:
+                return True  # it refuses more than the system prompt, and says so when it is used
+            return False
+
+    def encode(self, request: ConverseRequest, *, any_length: bool = False) -> list[int]:
+        """The request as the model's prompt. Raises what the template has to say against the conversation, and unless
+        ``any_length`` a ``ContextWindowError`` for one that cannot fit, as soon as that is seen."""
+        limit = None if any_length else self.scheduler.max_context - 1
+        return self._encode(request, lambda text: text, limit)
+
+    def checkpoints(self, request: ConverseRequest, prompt: list[int]) -> list[Checkpoint]:
+        """Where in the prompt the request's cache points stand: as far as the text before each is the same tokens."""
+        found = []
+        mark = secrets.token_hex(16)
+        for marked, ttl in with_marks(request, mark):
+            before = self._encode(marked, lambda text: text.partition(mark)[0])
+            same = next((n for n, (a, b) in enumerate(zip(before, prompt, strict=False)) if a != b), None)
+            found.append(Checkpoint(min(len(before), len(prompt)) if same is None else same, ttl))
+        return found
+
+    def _encode(self, request: ConverseRequest, part: Callable[[str], str], limit: int | None = None) -> list[int]:
+        """The tokens of the part of the rendered request that ``part`` takes."""
+        from awsllm.engine.template import TemplateError
+        from awsllm.engine.tokenizer import LengthError
+
+        messages, tools = chat(request, self.training)
+        if not self.takes_system:
+            messages = without_system(messages)
 
         def render(guard: Callable[[str], str]) -> str:
-            return self.template.render(guarded(conversation.messages, guard), tools=guarded(conversation.tools, guard))
+            return part(self.template.render(guarded(messages, guard), tools=guarded(tools, guard)))
 
         try:
-            return self.tokenizer.encode_prompt(render)
+            return self.tokenizer.encode_prompt(render, limit=limit)
         except TemplateError as error:
             raise ValidationError(str(error)) from error
+        except LengthError as error:
+            raise self._too_long(f"at least {error.least}") from error
+
+    def _too_long(self, tokens: str) -> ContextWindowError:
+        window = f"{self.name} takes {self.scheduler.max_context}, at least one of them for the answer"
+        return ContextWindowError(f"the conversation has {tokens} tokens; {window}")
 
     def sampling(self, request: ConverseRequest, prompt_tokens: int) -> tuple[Sampling, bool]:
         """How to choose tokens, and whether the context leaves fewer of them than was asked for."""
@@ -106,8 +152,7 @@ class ChatModel:
         config, extra = request.inference_config, request.extra or {}
         room = self.scheduler.max_context - prompt_tokens
         if room < 1:
-            window = f"{self.name} takes {self.scheduler.max_context}, at least one of them for the answer"
-            raise ContextWindowError(f"the conversation has {prompt_tokens} tokens; {window}")
+            raise self._too_long(str(prompt_tokens))
         wanted = DEFAULT_MAX_TOKENS if config.max_tokens is None else config.max_tokens
         seed = _whole_number(extra, "seed", 0)
         try:
@@ -129,9 +174,9 @@ class ChatModel:
 
         schema = answer_schema(request)
         try:
-            if grammar := tool_grammar(request, json_rule):
+            if grammar := tool_grammar(request, json_rule, self.training):
                 return self.compiler.lark(grammar)
-            return self.compiler.json_schema(schema.schema) if schema else None
+            return self.compiler.json_schema(closed(schema.schema)) if schema else None
         except GrammarError as error:
             raise self._inexpressible(request, error) from error
 
@@ -218,7 +263,7 @@ def load_errors(name: str) -> Iterator[None]:
 
         cure = ""
         if isinstance(error, GGUFError | WeightsError):
-            known = not (os.sep in name or "/" in name or name.endswith(".gguf"))
+            known = not (os.sep in name or "/" in name or name.lower().endswith(".gguf"))
             again = f"awsllm models rm {name} && awsllm models pull {name}" if known else "fetch the file again"
             cure = f". If it is damaged: {again}"
         raise ConfigurationError(f"{name} cannot be loaded: {error}{cure}") from error
@@ -226,8 +271,9 @@ def load_errors(name: str) -> Iterator[None]:
         raise ConfigurationError(f"{name} cannot be read: {error}") from error
 
 
-def _token_text(tokenizer: Tokenizer, token_id: int | None) -> str:
-    return "" if token_id is None else tokenizer.token_bytes(token_id).decode("utf-8", "replace")
+def _token_text(tokenizer: Tokenizer, token_id: int) -> str:
+    known = 0 <= token_id < tokenizer.vocab_size and token_id not in tokenizer.silent_ids
+    return tokenizer.token_bytes(token_id).decode("utf-8", "replace") if known else ""
 
 
 def _whole_number(extra: JsonObject, name: str, least: int) -> int | None:

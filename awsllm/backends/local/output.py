@@ -1,14 +1,15 @@
 """The text that a local model writes, read as it comes into stream events. Pure.
 
 Three things are looked for in the text: stop sequences, calls of tools, and the end. What may yet turn out to be one of
-them is held back and nothing is ever dropped: a stop sequence split over tokens does not leak, and half a tag that
-stays half is text after all. A call is announced when its name is known and its arguments are passed on as they are
-written; one that does not follow the form
+them is held back and nothing but a cut call is ever dropped: a stop sequence split over tokens does not leak, and half
+a tag that stays half is text after all. A call is given whole, once its arguments are: in the pieces that they were
+written in. One that does not follow the form
 
     <tool_call> {"name": NAME, "arguments": {…}} </tool_call>
 
-is given as text. Stop sequences act on text, not inside the arguments of a call. White space between calls, and before
-the first, is no text block.
+is given as text. Where the tokens ran out in the middle of a call, nothing of it is given, so that nobody takes half
+its arguments, or its tags, for an answer. Stop sequences act on text, not inside the arguments of a call. White space
+between calls, and before the first, is no text block.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
-from awsllm.backends.local.prompt import CALL, CALL_END
+from awsllm.backends.local.calls import CALL, CALL_END
 from awsllm.types import (
     ContentBlockDelta,
     ContentBlockStart,
@@ -44,7 +45,7 @@ def new_tool_id() -> str:
 
 class OutputReader:
     """Pieces of text in, events out. ``stopped`` is the stop sequence that ended the text; ``calls`` counts whole
-    calls; ``open_call`` says that the answer is in the middle of one."""
+    calls."""
 
     def __init__(self, stops: tuple[str, ...], *, tools: bool, new_id: Callable[[], str] = new_tool_id) -> None:
         self.stopped: str | None = None
@@ -56,21 +57,26 @@ class OutputReader:
         self._index = -1
         self._in_text = False
         self._space = ""  # white space that will begin a text block, should one follow
+        self._name = ""
         self._arguments = _Nesting()
+        self._pieces: list[str] = []  # what precedes the arguments, then theirs
 
     @property
-    def open_call(self) -> bool:
-        return self._state == self._read_arguments
+    def call_closed(self) -> bool:
+        """The text ends in a call of which no more than its closing tags can be missing."""
+        return self._state == self._read_tail
 
     def push(self, text: str) -> list[StreamEvent]:
         """The events that this piece completes; none once ``stopped``."""
         self._held += text
         return list(self._run(final=False))
 
-    def finish(self) -> list[StreamEvent]:
-        """The events of what was held back, and the end of the block that is open."""
-        events = list(self._run(final=True))
-        if self._in_text or self.open_call:
+    def finish(self, *, cut: bool = False) -> list[StreamEvent]:
+        """The events of what was held back, and the end of the block that is open. ``cut``: there was to be more."""
+        if cut and CALL in self._marks:
+            self._drop_half_a_call()
+        events = [] if cut and self.call_closed else list(self._run(final=True))
+        if self._in_text:
             events.append(ContentBlockStop(self._index))
         return events
 
@@ -103,10 +109,9 @@ class OutputReader:
         head = _HEAD.match(self._held)
         name = _json_string(head[1]) if head else None
         if head and name is not None:
-            yield from self._close_text()
-            self._index += 1
+            self._name = name
+            self._pieces = [head[0]]
             self._held = self._held[head.end() :]
-            yield ContentBlockStart(self._index, ToolUseStart(self._new_id(), name))
             self._arguments = _Nesting()
             self._state = self._read_arguments
         elif head or final or len(self._held) > _LONGEST_HEAD or CALL_END in self._held:
@@ -115,13 +120,27 @@ class OutputReader:
 
     def _read_arguments(self, final: bool) -> Iterator[StreamEvent]:
         end = self._arguments.end(self._held)
-        text, self._held = self._held[:end], self._held[end:]
-        if text:
-            yield ContentBlockDelta(self._index, ToolUseDelta(text))
+        if end:
+            self._pieces.append(self._held[:end])
+            self._held = self._held[end:]
         if self._arguments.closed:
+            yield from self._close_text()
+            self._index += 1
+            yield ContentBlockStart(self._index, ToolUseStart(self._new_id(), self._name))
+            for piece in self._pieces[1:]:
+                yield ContentBlockDelta(self._index, ToolUseDelta(piece))
             yield ContentBlockStop(self._index)
             self.calls += 1
             self._state = self._read_tail
+        elif final:
+            self._state = self._read_text
+            yield from self._write(CALL + "".join(self._pieces), final=True)
+
+    def _drop_half_a_call(self) -> None:
+        if self._state in (self._read_head, self._read_arguments):
+            self._held, self._state = "", self._read_text
+        elif self._state == self._read_text and (half := half_mark(self._held, (CALL,))):
+            self._held = self._held[:-half]
 
     def _read_tail(self, final: bool) -> Iterator[StreamEvent]:
         if tail := _TAIL.match(self._held):

@@ -9,10 +9,13 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from awsllm.backends.local.models import ChatModel
+from msgspec.structs import replace
+
+from awsllm.backends.local.calls import PARALLEL, specs
+from awsllm.backends.local.models import DEFAULT_MAX_TOKENS, ChatModel
 from awsllm.backends.local.output import OutputReader
-from awsllm.backends.local.prompt import specs
 from awsllm.errors import (
+    ThrottlingError,
     UnsupportedError,
     ValidationError,
 )
@@ -30,6 +33,12 @@ from awsllm.types import (
 if TYPE_CHECKING:
     from awsllm.engine.scheduler import Generation, TokenEvent
 
+SHARED_PREFIX = "sharedPrefixTokens"
+"""The member of ``Usage.extra`` that says how many tokens of the prompt were not computed again, as another prompt
+began with them."""
+
+_EXTRA = frozenset(("seed", "top_k", PARALLEL))
+
 
 class ConverseRun:
     """One conversation's next turn as it is made: the scheduler's steps in, events out. It waits for nothing.
@@ -46,13 +55,19 @@ class ConverseRun:
         self._sampling, self._squeezed = model.sampling(request, len(self._prompt))
         self._matcher = model.matcher(request)
         self._decoder = model.text_decoder()
+        self._checkpoints = model.checkpoints(request, self._prompt)
         self._reader = OutputReader(_stop_sequences(request), tools=bool(specs(request)))
         self._generation: Generation | None = None
         self._output_tokens = 0
         self._begun = False
 
     def submit(self, on_step: Callable[[TokenEvent], None] | None) -> Generation:
-        self._generation = self._model.scheduler.submit(self._prompt, self._sampling, self._matcher, on_step)
+        from awsllm.engine.scheduler import QueueFullError
+
+        try:
+            self._generation = self._model.scheduler.submit(self._prompt, self._sampling, self._matcher, on_step)
+        except QueueFullError as error:
+            raise ThrottlingError(str(error), code="ThrottlingException", status=429) from error
         return self._generation
 
     def push(self, step: TokenEvent) -> list[StreamEvent]:
@@ -71,23 +86,32 @@ class ConverseRun:
 
     def finish(self) -> list[StreamEvent]:
         """What was held back, why the answer ended, and what it used."""
-        events = self._reader.push(self._decoder.flush()) + self._reader.finish()
+        events = self._reader.push(self._decoder.flush()) + self._reader.finish(cut=self._was_cut())
         latency = round((time.monotonic() - self._started) * 1000)
         stop = MessageStop(self._stop_reason())
         return [*events, stop, Metadata(self._usage(), latency_ms=latency, warnings=self._warnings)]
 
-    def _stop_reason(self) -> str:
+    def _was_cut(self) -> bool:
+        """Whether the tokens ran out before the answer was whole."""
         whole = self._matcher is not None and self._matcher.finished
+        return self._generation is not None and self._generation.finish_reason == "length" and not whole
+
+    def _stop_reason(self) -> str:
         if self._reader.stopped is not None:
             return "stop_sequence"
-        if self._generation is not None and self._generation.finish_reason == "length" and not whole:
+        if self._was_cut() and not self._reader.call_closed:
             return "model_context_window_exceeded" if self._squeezed else "max_tokens"
         return "tool_use" if self._reader.calls else "end_turn"
 
     def _usage(self) -> Usage:
-        cached = self._generation.cached_tokens if self._generation else 0
-        total = len(self._prompt) + self._output_tokens
-        return Usage(len(self._prompt) - cached, self._output_tokens, total, cache_read_input_tokens=cached)
+        """What prefixes shared with other prompts saved is in ``extra``: only cache points move the counters."""
+        shared = self._generation.cached_tokens if self._generation else 0
+        return replace(
+            self._model.cache.count(self._prompt, self._checkpoints),
+            output_tokens=self._output_tokens,
+            total_tokens=len(self._prompt) + self._output_tokens,
+            extra={SHARED_PREFIX: shared} if shared else None,
+        )
 
 
 # --- what a request asks of the model --------------------------------------------------------------------------------
@@ -102,8 +126,10 @@ def refuse_what_changes_meaning(request: ConverseRequest) -> None:
 
 def _unheeded(request: ConverseRequest) -> Iterator[str]:
     """The knobs that change nothing here, one line each."""
-    for name in sorted((request.extra or {}).keys() - {"seed", "top_k"}):
-        yield f"extra {name!r} is not known to local models; seed and top_k are"
+    for name in sorted((request.extra or {}).keys() - _EXTRA):
+        yield f"extra {name!r} is not known to local models; {', '.join(sorted(_EXTRA))} are"
+    if request.inference_config.max_tokens is None:
+        yield f"max_tokens: not set, so at most {DEFAULT_MAX_TOKENS} are written"
     if request.performance_config and request.performance_config.latency not in (None, "standard"):
         yield f"performance_config latency {request.performance_config.latency!r} has no effect on local models"
     if request.service_tier and request.service_tier.type != "default":

@@ -9,7 +9,8 @@ A stream is peeled in three layers: event-stream frames, whose ``PayloadPart`` c
 SSE or JSON lines in those bytes; the body's chunks in these. What cannot be streamed (a body without streams, a
 multi-model endpoint) is asked whole and replayed as events, with a warning.
 
-``request.model`` is an endpoint's name, or ENDPOINT/COMPONENT for an inference component behind it.
+``request.model`` is an endpoint's name, or ENDPOINT/COMPONENT for an inference component behind it. An endpoint alone
+means its only component: the runtime refuses the first call, the component is looked up, and named from then on.
 """
 
 from __future__ import annotations
@@ -24,10 +25,18 @@ from msgspec.structs import replace
 
 from awsllm.aws.call import Call, HttpResponse, StreamCall
 from awsllm.backend import UNLIMITED, Attempt, unsupported
-from awsllm.backends.remote import AsyncTransport, Transport, closed_after, located, read_by, writable
-from awsllm.backends.sagemaker.search import Known, drive, drive_async
+from awsllm.backends.remote import AsyncTransport, Transport, closed_after, event_stream, located, read_by, writable
+from awsllm.backends.sagemaker.search import Known, Steps, drive, drive_async
 from awsllm.backends.sagemaker.target import Target, invoke_request, read_error, read_target
-from awsllm.errors import AwsllmError, ModelTimeoutError, ServerError, StreamError, UnsupportedError
+from awsllm.errors import (
+    AwsllmError,
+    ModelNotFoundError,
+    ModelTimeoutError,
+    RequestError,
+    ServerError,
+    StreamError,
+    UnsupportedError,
+)
 from awsllm.stream import replay
 from awsllm.types import (
     ConverseRequest,
@@ -52,6 +61,8 @@ if TYPE_CHECKING:
 
 E = TypeVar("E")
 R = TypeVar("R")
+Q = TypeVar("Q", bound=Request[Any])
+T = TypeVar("T")
 
 PLACE = "sagemaker"
 _COSTLY = 5.0  # seconds of computing that nobody wants to pay for twice
@@ -96,7 +107,7 @@ def converse_stream_call(request: ConverseRequest, found: Detected) -> tuple[Str
     context = Context(request=request, settings=found.settings, warnings=chat.warnings(request, found.settings))
     decoder = PayloadDecoder(lambda request_id: chat.stream_decoder(replace(context, request_id=request_id)))
     http = invoke_request(read_target(request.model, request.endpoint), request.endpoint, payload, stream=True)
-    return StreamCall(http, decoder.begin, _read_error(found)), decoder
+    return StreamCall(http, event_stream(decoder.begin), _read_error(found)), decoder
 
 
 CALLS: dict[type[Request[Any]], Callable[[Any, Detected], Call[Any]]] = {
@@ -225,7 +236,19 @@ class _Base:
         self._known = Known(formats)
 
     def _target(self, request: Request[Any]) -> Target:
-        return read_target(request.model, options_of(request))
+        return self._known.place(read_target(request.model, options_of(request)))
+
+    def _placed(self, request: Q) -> Q:
+        """The request with the component that it means without naming it, once that is known."""
+        if not self._known.places:
+            return request
+        target = read_target(request.model, options_of(request))
+        placed = self._known.place(target)
+        return request if placed is target else replace(request, model=str(placed))
+
+    def _locate(self, request: Request[Any], error: AwsllmError) -> Steps[None]:
+        """Find the component that ``request`` means, if that is what ``error`` says is missing; else raise it."""
+        return self._known.locate(read_target(request.model, options_of(request)), error)
 
     def _recall(self, request: Request[Any]) -> Detected | None:
         options = options_of(request)
@@ -241,6 +264,8 @@ class _Base:
             try:
                 yield
             except AwsllmError as error:
+                if isinstance(error, ModelNotFoundError):
+                    self._known.unplace(self._target(request))
                 if is_undecodable(error):
                     self._known.forget(self._target(request))
                     error.retryable = error.retryable and monotonic() - began < _COSTLY
@@ -266,8 +291,13 @@ class SageMakerBackend(_Base):
 
     def ask(self, request: Request[R], attempt: Attempt = UNLIMITED) -> R:
         with self._watched(request):
-            make = _make(request)
-            return self._transport.send(make(request, self.format_of(request, attempt)), attempt)
+            make, request = _make(request), self._placed(request)
+            while True:
+                try:
+                    return self._transport.send(make(request, self.format_of(request, attempt)), attempt)
+                except RequestError as error:
+                    self._search(self._locate(request, error), attempt)
+                request = self._placed(request)
 
     def stream(self, request: Streamed[R, E], attempt: Attempt = UNLIMITED) -> Iterator[E]:
         """Everything happens when iteration begins, the search for the format included."""
@@ -278,13 +308,23 @@ class SageMakerBackend(_Base):
 
     def _converse_stream(self, request: ConverseRequest, attempt: Attempt) -> Iterator[StreamEvent]:
         with self._watched(request):
-            found = self.format_of(request, attempt)
-            if warning := unstreamed(request, found):
-                yield from _replayed(self._transport.send(converse_call(request, found), attempt), warning)
-                return
-            call, decoder = converse_stream_call(request, found)
-            yield from self._transport.stream(call, attempt)
+            request = self._placed(request)
+            while True:
+                try:
+                    found = self.format_of(request, attempt)
+                    if warning := unstreamed(request, found):
+                        yield from _replayed(self._transport.send(converse_call(request, found), attempt), warning)
+                        return
+                    call, decoder = converse_stream_call(request, found)
+                    yield from self._transport.stream(call, attempt)
+                    break
+                except RequestError as error:  # that a component is missing is said before the first event
+                    self._search(self._locate(request, error), attempt)
+                request = self._placed(request)
             yield from decoder.rest()
+
+    def _search(self, steps: Steps[T], attempt: Attempt) -> T:
+        return drive(steps, lambda call: self._transport.send(call, attempt))
 
     def format_of(self, request: Request[Any], attempt: Attempt = UNLIMITED) -> Detected:
         """What the container of the request's endpoint speaks, and how that is known."""
@@ -298,8 +338,7 @@ class SageMakerBackend(_Base):
         try:
             if found := self._recall(request):
                 return found
-            steps = self._known.search(target, options_of(request))
-            return drive(steps, lambda call: self._transport.send(call, attempt))
+            return self._search(self._known.search(target, options_of(request)), attempt)
         finally:
             search.release()
 
@@ -317,8 +356,13 @@ class AsyncSageMakerBackend(_Base):
 
     async def ask(self, request: Request[R], attempt: Attempt = UNLIMITED) -> R:
         with self._watched(request):
-            make = _make(request)
-            return await self._transport.send(make(request, await self.format_of(request, attempt)), attempt)
+            make, request = _make(request), self._placed(request)
+            while True:
+                try:
+                    return await self._transport.send(make(request, await self.format_of(request, attempt)), attempt)
+                except RequestError as error:
+                    await self._search(self._locate(request, error), attempt)
+                request = self._placed(request)
 
     def stream(self, request: Streamed[R, E], attempt: Attempt = UNLIMITED) -> AsyncIterator[E]:
         """Everything happens when iteration begins, the search for the format included."""
@@ -329,18 +373,28 @@ class AsyncSageMakerBackend(_Base):
 
     async def _converse_stream(self, request: ConverseRequest, attempt: Attempt) -> AsyncIterator[StreamEvent]:
         with self._watched(request):
-            found = await self.format_of(request, attempt)
-            if warning := unstreamed(request, found):
-                response = await self._transport.send(converse_call(request, found), attempt)
-                for event in _replayed(response, warning):
-                    yield event
-                return
-            call, decoder = converse_stream_call(request, found)
-            async with closed_after(self._transport.stream(call, attempt)) as stream:
-                async for event in stream:
-                    yield event
+            request = self._placed(request)
+            while True:
+                try:
+                    found = await self.format_of(request, attempt)
+                    if warning := unstreamed(request, found):
+                        response = await self._transport.send(converse_call(request, found), attempt)
+                        for event in _replayed(response, warning):
+                            yield event
+                        return
+                    call, decoder = converse_stream_call(request, found)
+                    async with closed_after(self._transport.stream(call, attempt)) as stream:
+                        async for event in stream:
+                            yield event
+                    break
+                except RequestError as error:  # that a component is missing is said before the first event
+                    await self._search(self._locate(request, error), attempt)
+                request = self._placed(request)
             for event in decoder.rest():
                 yield event
+
+    async def _search(self, steps: Steps[T], attempt: Attempt) -> T:
+        return await drive_async(steps, lambda call: self._transport.send(call, attempt))
 
     async def format_of(self, request: Request[Any], attempt: Attempt = UNLIMITED) -> Detected:
         """See ``SageMakerBackend.format_of``."""
@@ -357,8 +411,7 @@ class AsyncSageMakerBackend(_Base):
         try:
             if found := self._recall(request):
                 return found
-            steps = self._known.search(target, options_of(request))
-            return await drive_async(steps, lambda call: self._transport.send(call, attempt))
+            return await self._search(self._known.search(target, options_of(request)), attempt)
         finally:
             search.release()
 

@@ -36,11 +36,13 @@ from awsllm.errors import (
     ConnectError,
     ModelTimeoutError,
     ServiceError,
+    ValidationError,
 )
 from awsllm.types import EndpointOptions, JsonObject, JsonValue, Value
 from awsllm.wire import errors
 from awsllm.wire.body import Payload, Settings
 from awsllm.wire.endpoint import BODIES, Detected
+from awsllm.wire.endpoint.errors import needs_component
 
 T = TypeVar("T")
 Steps: TypeAlias = Generator[Call[Any], Any, T]
@@ -64,6 +66,7 @@ class Known:
         self._clock = clock
         self._found: dict[Target, _Kept] = {}
         self._missed: dict[Target, _Missed] = {}
+        self._components: dict[str, str] = {}
 
     def get(self, target: Target, format: str | None) -> Detected | None:
         """What the call says (``format``), else the client, else what was found; None where the search is due."""
@@ -107,6 +110,40 @@ class Known:
         if kept is not None and self._clock() - kept.since >= older:
             del self._found[target]
 
+    # --- the component that is meant ---------------------------------------------------------------------------------
+
+    def place(self, target: Target) -> Target:
+        """The target with the endpoint's only component, if it is known to have one; else as it is."""
+        component = self._components.get(target.endpoint) if target.component is None else None
+        return target if component is None else msgspec.structs.replace(target, component=component)
+
+    @property
+    def places(self) -> bool:
+        """Whether there is any target that ``place`` changes."""
+        return bool(self._components)
+
+    def locate(self, target: Target, error: AwsllmError) -> Steps[None]:
+        """Learn which component is meant by an endpoint alone. Raises ``error`` where that is not what was wrong, and
+        ``ValidationError`` where there is not one only."""
+        endpoint = target.endpoint
+        if target.component is not None or not needs_component(error):
+            raise error
+        if endpoint in self._components:  # learnt in between
+            return
+        try:
+            names = yield from _components_of(endpoint)
+        except AwsllmError as refusal:
+            raise _which(
+                f"{endpoint}/COMPONENT (which there are could not be looked up: {refusal.message})", error
+            ) from error
+        if len(names) != 1:
+            raise _which(" or ".join(f"{endpoint}/{name}" for name in names) or "but it has none yet", error) from error
+        self._components[endpoint] = names[0]
+
+    def unplace(self, target: Target) -> None:
+        """Look again for the component that an endpoint alone means."""
+        self._components.pop(target.endpoint, None)
+
 
 class _Kept(NamedTuple):
     """A outcome, when it was made, and for how many seconds it holds."""
@@ -129,6 +166,34 @@ def _named_format(text: str) -> Detected:
     return Detected(
         format=name, settings=Settings(prompt=prompt or None), source="caller", evidence=f"format={text!r} was given"
     )
+
+
+def _which(names: str, error: AwsllmError) -> ValidationError:
+    return ValidationError(
+        f"the endpoint hosts inference components, so name one: {names}",
+        code=error.code,
+        status=error.status,
+        request_id=error.request_id,
+    )
+
+
+_MAX_COMPONENTS = 20  # that are looked at to tell adapters from what they adapt
+
+
+def _components_of(endpoint: str) -> Steps[list[str]]:
+    """The components of an endpoint, without the adapters that run in them."""
+    members = {"EndpointNameEquals": endpoint, "MaxResults": _MAX_COMPONENTS}
+    response: JsonObject = yield control_call("ListInferenceComponents", members)
+    items = response.get("InferenceComponents")
+    names = [str(_at(item, "InferenceComponentName")) for item in (items if isinstance(items, list) else ())]
+    if len(names) < 2:
+        return names
+    found = []
+    for name in names:
+        described: JsonObject = yield control_call("DescribeInferenceComponent", {"InferenceComponentName": name})
+        if not _text(described, "Specification", "BaseInferenceComponentName"):
+            found.append(name)
+    return found
 
 
 # --- the search ------------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ import re
 from typing import Any
 
 from awsllm.errors import (
+    AccessDeniedError,
     AwsllmError,
     DeploymentError,
     RequestError,
@@ -23,33 +24,37 @@ from awsllm.errors import (
     ValidationError,
 )
 from awsllm.jumpstart.deploy import preflight
+from awsllm.jumpstart.deploy.belongings import components_of
 from awsllm.jumpstart.deploy.logs import LogLine, newest_stream, tail
 from awsllm.jumpstart.deploy.progress import Listener, Pace, Reporter, Watcher, group_of, wait_gone, wait_settled
 from awsllm.jumpstart.deploy.resources import (
     COMPONENT,
     CONFIG,
     ENDPOINT,
+    MODEL,
     SAGEMAKER,
     TARGET,
     Clients,
+    Resource,
     ResourceKind,
     call,
     is_missing,
     iso,
     kind_of,
+    named,
+    resource_of,
     seconds,
     snake_case,
     tags_of,
 )
-from awsllm.jumpstart.deploy.teardown import Resource, components_of, named, remove_all, remove_superfluous
-from awsllm.jumpstart.plan.plan import PLACEHOLDER, Cost, Plan, Step, licence_error
-from awsllm.jumpstart.tags import ENDPOINT_TAG, EXPIRES_TAG, FORMAT_TAG, PLAN_TAG, PROMPT_TAG, as_dict, as_list
+from awsllm.jumpstart.deploy.teardown import remove_all, remove_superfluous
+from awsllm.jumpstart.plan.plan import PLACEHOLDER, Cost, Plan, Step
+from awsllm.jumpstart.tags import ENDPOINT_TAG, EXPIRES_TAG, OPTIONAL, PLAN_TAG, as_dict, as_list
 from awsllm.types import JsonObject, JsonValue, Value
 
 _CONSISTENCY_SECONDS = 90.0  # CreateEndpoint reads configurations from an eventually consistent store
 _LOG_LINES = 12
 _SETTLING_LOOKS = 5  # an update may not show in the first descriptions after it
-_OPTIONAL_TAGS = (EXPIRES_TAG, FORMAT_TAG, PROMPT_TAG)  # a plan without one means that there is none
 _EXISTS = re.compile(r"already exist", re.IGNORECASE)
 
 
@@ -79,11 +84,11 @@ def apply(
     """Make ``plan`` real and wait until it serves. ``timeout`` is in seconds for the whole; None waits as long as AWS
     does. ``clients`` gives the boto3 client of a service.
 
-    Raises ``EulaNotAcceptedError`` before any call, ``ValidationError`` for an endpoint of somebody else's, and
-    ``DeploymentError`` with the reason, the log stream and the container's last lines. Failures remove what was made,
-    unless ``keep_on_failure``.
+    Raises what ``preflight.refuse_missing`` does before any call, ``ValidationError`` for an endpoint of somebody
+    else's, and ``DeploymentError`` with the reason, the log stream and the container's last lines. Failures remove what
+    was made, unless ``keep_on_failure``.
     """
-    check_licence(plan)
+    preflight.refuse_missing(plan)
     for step in plan.steps:
         kind_of(step.operation)
     pace = pace or Pace()
@@ -96,12 +101,6 @@ def apply(
     except BaseException as stop:
         stop.add_note(run.how_to_go_on())
         raise
-
-
-def check_licence(plan: Plan) -> None:
-    """Raises ``EulaNotAcceptedError`` for a gated model whose licence the caller has not accepted."""
-    if plan.licences and not plan.eula_accepted:
-        raise licence_error(plan.model_id, plan.licences)
 
 
 class _Run:
@@ -146,7 +145,7 @@ class _Run:
         except AwsllmError as error:
             self._reporter.tell("tidy", name, "warning", f"could not look for what the plan no longer has: {error}")
             return
-        for left in (*gone.failed, *gone.unseen):
+        for left in (*gone.failed, *gone.skipped, *gone.unseen):
             self._reporter.tell("tidy", name, "warning", f"left of an earlier plan: {left}")
 
     def _preflight(self) -> None:
@@ -189,22 +188,23 @@ class _Run:
         self._responses[step.id] = response
         if step.wait is not None:
             self._wait(step, kind, request)
-        made = Resource(kind, {member: request[member] for member in kind.identity})
-        if kind.status and made not in self._created:
-            self._retag(response.get(kind.arn), request)
+        if resource_of(kind, request) not in self._created:
+            self._retag(kind, response if kind.status else found or {}, request)
 
     def _request(self, step: Step) -> JsonObject:
         """The step's request with what earlier steps answered, when it expires, and whose it is."""
         request: JsonObject = _filled(step.request, self._responses)
-        if not isinstance(request.get("Tags"), list):
+        given = request.get("Tags")
+        if given is None:
             return request
-        kept = {key: value for key, value in as_dict(request["Tags"]).items() if key != EXPIRES_TAG}
-        expires = {} if self._expires is None else {EXPIRES_TAG: self._expires}
-        return {**request, "Tags": as_list({**kept, ENDPOINT_TAG: self._plan.endpoint, **expires})}
+        own = {ENDPOINT_TAG: self._plan.endpoint} | ({EXPIRES_TAG: self._expires} if self._expires else {})
+        if isinstance(given, dict):  # as Application Auto Scaling takes them
+            return {**request, "Tags": _retagged(given, own)}
+        return {**request, "Tags": as_list(_retagged(as_dict(given), own))}
 
     def _create(self, step: Step, kind: ResourceKind, request: JsonObject) -> JsonObject:
         self._reporter.tell(step.id, step.resource, "creating", step.note or kind.noun)
-        resource = Resource(kind, {member: request[member] for member in kind.identity})
+        resource = resource_of(kind, request)
         for _ in self._pace.ticks(_CONSISTENCY_SECONDS):
             try:
                 response = call(self._clients, step.service, snake_case(step.operation), **request)
@@ -244,7 +244,7 @@ class _Run:
     def _keep(self, step: Step, kind: ResourceKind, request: JsonObject, found: JsonObject) -> JsonObject:
         self._reporter.tell(step.id, step.resource, "exists", kind.noun)
         if tags_of(self._clients, found.get(kind.arn)).get(PLAN_TAG) == self._plan.digest:
-            self._resumed.append(Resource(kind, {member: request[member] for member in kind.identity}))
+            self._resumed.append(resource_of(kind, request))
         return found
 
     def _refuse_foreign(self, kind: ResourceKind, name: str, found: JsonObject) -> dict[str, str]:
@@ -283,9 +283,9 @@ class _Run:
         name = found["EndpointName"]
         self._reporter.tell(step.id, name, "removing", f"its status is {found['EndpointStatus']}")
         remains = [named(ENDPOINT, name)] if found["EndpointStatus"] == "Failed" else []
-        remains += [named(COMPONENT, item["InferenceComponentName"]) for item in components_of(self._clients, name)]
+        remains += [resource_of(COMPONENT, item) for item in components_of(self._clients, name)]
         done = remove_all(remains, self._clients, pace=self._pace, reporter=self._reporter, endpoint=name)
-        left = "; ".join(done.failed) or wait_gone(self._clients, ENDPOINT, name, pace=self._pace)
+        left = "; ".join((*done.failed, *done.skipped)) or wait_gone(self._clients, ENDPOINT, name, pace=self._pace)
         if left:
             raise _failure(f"the old endpoint {name} could not be removed: {left}", left)
         self._existing = False
@@ -312,18 +312,26 @@ class _Run:
             self._updating = before
             raise
 
-    def _retag(self, arn: str | None, request: JsonObject) -> None:
+    def _retag(self, kind: ResourceKind, found: JsonObject, request: JsonObject) -> None:
         """Bring the tags of what was there to the plan's, once it is known to be what the plan says: how it is called
-        follows from them, and when it ends. Tags of others stay."""
-        if arn is None or not isinstance(request.get("Tags"), list):
+        follows from them, and when it ends. Tags of others stay, and models and configurations of others, which a tag
+        would make awsllm's. Those of what scales only tell whose it is: who may not read or write them deploys all the
+        same."""
+        given, arn = request.get("Tags"), found.get(kind.arn)
+        if given is None or arn is None:
             return
-        wanted, found = as_dict(request["Tags"]), tags_of(self._clients, arn)
-        new = {key: value for key, value in wanted.items() if found.get(key) != value}
-        stale = [key for key in _OPTIONAL_TAGS if key in found and key not in wanted]
-        if new:
-            call(self._clients, SAGEMAKER, "add_tags", ResourceArn=arn, Tags=as_list(new))
-        if stale:
-            call(self._clients, SAGEMAKER, "delete_tags", ResourceArn=arn, TagKeys=stale)
+        wanted = given if isinstance(given, dict) else as_dict(given)
+        try:
+            there = kind.tags(self._clients, found)
+            if kind in (MODEL, CONFIG) and PLAN_TAG not in there:
+                return
+            new = {key: value for key, value in wanted.items() if there.get(key) != value}
+            stale = [key for key in OPTIONAL if key in there and key not in wanted]
+            kind.retag(self._clients, arn, new, stale)
+        except AccessDeniedError as error:
+            if kind.service == SAGEMAKER:
+                raise
+            self._reporter.tell("tags", kind.name(request), "warning", f"its tags stay as they are: {error}")
 
     # --- a component -------------------------------------------------------------------------------------------------
 
@@ -453,7 +461,7 @@ class _Run:
             raise
         error.add_note(f"removed again: {', '.join(done.deleted) or 'nothing'}")
         if done.failed:
-            error.add_note(f"could not be removed: {'; '.join(done.failed)}")
+            error.add_note(f"could not be removed: {'; '.join((*done.failed, *done.skipped))}")
         return bool(done.failed)
 
     def how_to_go_on(self) -> str:
@@ -484,6 +492,11 @@ def _filled(value: JsonValue, responses: dict[str, JsonObject]) -> JsonValue:
         return str(response[match[2]]) if match[2] in response else match[0]
 
     return PLACEHOLDER.sub(fill, value)
+
+
+def _retagged(given: dict[str, str], own: dict[str, str]) -> dict[str, str]:
+    """A plan's tags with those that only applying it knows."""
+    return {key: value for key, value in given.items() if key != EXPIRES_TAG} | own
 
 
 def _config_of(plan: Plan) -> str | None:

@@ -27,7 +27,8 @@ import msgspec
 
 from awsllm.errors import ValidationError
 from awsllm.jumpstart import names
-from awsllm.jumpstart.deploy.apply import Deployment, apply, check_licence
+from awsllm.jumpstart.deploy.apply import Deployment, apply
+from awsllm.jumpstart.deploy.preflight import refuse_missing
 from awsllm.jumpstart.deploy.progress import Listener, Pace, Reporter
 from awsllm.jumpstart.deploy.resources import ENDPOINT, Clients
 from awsllm.jumpstart.deploy.teardown import delete_endpoint
@@ -79,7 +80,7 @@ class _Deployed(AbstractContextManager[Deployment]):
         self._owner = os.getpid()
 
     def __enter__(self) -> Deployment:
-        check_licence(self._plan)
+        refuse_missing(self._plan)
         name = self._plan.endpoint
         if ENDPOINT.find(self._clients, {"EndpointName": name}) is not None:
             raise ValidationError(f"endpoint {name} exists: a block deletes what it deployed, so give another name=")
@@ -109,6 +110,7 @@ class _Deployed(AbstractContextManager[Deployment]):
                 name, self._plan.region, failure, name,
             )  # fmt: skip
             if error is None:
+                failure.add_note(f"it may still run and cost money: delete it with `awsllm endpoints delete {name}`")
                 raise
             error.add_note(f"endpoint {name} could not be deleted and may still cost money: {failure}")
         finally:
@@ -119,8 +121,10 @@ class _Deployed(AbstractContextManager[Deployment]):
         if not self._pending or os.getpid() != self._owner:
             return
         reporter = Reporter(self._on_progress, self._pace)
-        delete_endpoint(self._clients, self._plan.endpoint, pace=self._pace, reporter=reporter)
+        done = delete_endpoint(self._clients, self._plan.endpoint, pace=self._pace, reporter=reporter)
         self._pending = False
+        for what in done.unseen:
+            _logger.warning("of endpoint %s, this could not be looked for and may be left: %s", done.endpoint, what)
         atexit.unregister(self._at_exit)
 
     def _at_exit(self) -> None:

@@ -13,9 +13,11 @@ from typing import Any, Protocol
 from awsllm.errors import AccessDeniedError, AwsllmError, ModelNotFoundError, ValidationError
 from awsllm.jumpstart import names
 from awsllm.jumpstart.deploy.apply import Deployment, apply
+from awsllm.jumpstart.deploy.belongings import components_of, scaling_targets
 from awsllm.jumpstart.deploy.inspection import EndpointDescription, EndpointSummary, describe, summarize
 from awsllm.jumpstart.deploy.inspection import existing as existing_steps
 from awsllm.jumpstart.deploy.logs import LogLine, read
+from awsllm.jumpstart.deploy.patience import patient
 from awsllm.jumpstart.deploy.progress import Listener, Pace, Reporter, group_of, wait_settled
 from awsllm.jumpstart.deploy.resources import (
     COMPONENT,
@@ -25,12 +27,13 @@ from awsllm.jumpstart.deploy.resources import (
     SCHEDULE,
     Clients,
     ResourceKind,
+    base_of,
     call,
     pages,
     seconds,
     tags_of,
 )
-from awsllm.jumpstart.deploy.teardown import Deletion, base_of, components_of, delete_endpoint, scaling_targets
+from awsllm.jumpstart.deploy.teardown import Deletion, IncompleteDeletionError, delete_endpoint
 from awsllm.jumpstart.plan.options import Schedule
 from awsllm.jumpstart.plan.plan import Plan, Step
 from awsllm.jumpstart.plan.scaling import ScalableTarget, action_name, labels
@@ -47,7 +50,8 @@ class Priced(Protocol):
 
 
 class Reaped(Value, frozen=True, kw_only=True):
-    """An endpoint past its time. ``deletion`` is None in a dry run, and where ``error`` says why it failed."""
+    """An endpoint past its time. ``deletion`` is None in a dry run, and where it did not begin; ``error`` says why it
+    failed."""
 
     endpoint: str
     expires: str
@@ -208,11 +212,12 @@ class Endpoints:
 
     def delete(self, name: str, *, foreign: bool = False, on_progress: Listener | None = None) -> Deletion:
         """Delete an endpoint with everything that belongs to it, and wait until it is gone. Deleting what is gone, or
-        half gone, finishes the work. Raises ``ValidationError`` for an endpoint that awsllm did not make unless
-        ``foreign``, ``DeploymentError`` naming what is left."""
-        name = _bare(name)
-        found = ENDPOINT.find(self._clients, {"EndpointName": name})
-        if found is not None and not foreign and PLAN_TAG not in tags_of(self._clients, found.get("EndpointArn")):
+        half gone, finishes the work. What could not be looked for, and may exist, is told as ``unseen``. Raises
+        ``ValidationError`` for an endpoint that awsllm did not make unless ``foreign``, ``IncompleteDeletionError``
+        (a ``DeploymentError``) naming what is left."""
+        name, clients = _bare(name), patient(self._clients, self._pace)
+        found = ENDPOINT.find(clients, {"EndpointName": name})
+        if found is not None and not foreign and PLAN_TAG not in tags_of(clients, found.get("EndpointArn")):
             raise ValidationError(
                 f"endpoint {name} was not made by awsllm: give foreign=True to delete it all the same"
             )
@@ -229,6 +234,7 @@ class Endpoints:
                     deletion = self.delete(name, on_progress=on_progress)
                 except AwsllmError as failure:
                     error = str(failure)
+                    deletion = failure.deletion if isinstance(failure, IncompleteDeletionError) else None
             reaped.append(Reaped(endpoint=name, expires=expires, deletion=deletion, error=error))
         return tuple(reaped)
 

@@ -13,6 +13,13 @@ from typing import Any
 import msgspec
 
 from awsllm.errors import AccessDeniedError
+from awsllm.jumpstart.deploy.belongings import (
+    component_models,
+    components_of,
+    models_of_config,
+    scaling_of,
+    scaling_targets,
+)
 from awsllm.jumpstart.deploy.resources import (
     ALARM,
     COMPONENT,
@@ -26,18 +33,9 @@ from awsllm.jumpstart.deploy.resources import (
     TARGET,
     Clients,
     ResourceKind,
+    base_of,
     pages,
     seconds,
-    tags_of,
-    target_tags,
-)
-from awsllm.jumpstart.deploy.teardown import (
-    base_of,
-    component_models,
-    components_of,
-    models_of_config,
-    scaling_of,
-    scaling_targets,
 )
 from awsllm.jumpstart.plan.plan import Step
 from awsllm.jumpstart.tags import ENDPOINT_TAG, EXPIRES_TAG, MODEL_TAGS, PLAN_TAG, VERSION_TAGS, as_list
@@ -302,14 +300,21 @@ def _step(clients: Clients, kind: ResourceKind, request: JsonObject) -> Step | N
     operation = _OPERATIONS[kind]
     shape = clients(kind.service).meta.service_model.operation_model(operation).input_shape
     made = _projected(_renamed(kind, found), shape)
-    tags = {key: value for key, value in tags_of(clients, found.get(kind.arn)).items() if kind.arn}
-    kept = {key: value for key, value in tags.items() if key not in {EXPIRES_TAG, ENDPOINT_TAG}}
+    kept = {key: value for key, value in _tags(clients, kind, found).items() if key not in {EXPIRES_TAG, ENDPOINT_TAG}}
     if kept:
-        made["Tags"] = as_list(kept)
-    if kind is TARGET and (target := target_tags(clients, found.get("ScalableTargetARN"))):
-        made["Tags"] = target
+        made["Tags"] = kept if kind is TARGET else as_list(kept)
     name = kind.name(request)
     return Step(id=f"{kind.noun} {name}", service=kind.service, operation=operation, request=made, resource=name)
+
+
+def _tags(clients: Clients, kind: ResourceKind, found: JsonObject) -> dict[str, str]:
+    """Those of what scales may be hidden from who may read all else: they show as missing."""
+    try:
+        return kind.tags(clients, found)
+    except AccessDeniedError:
+        if kind.service == SAGEMAKER:
+            raise
+        return {}
 
 
 def _renamed(kind: ResourceKind, found: JsonObject) -> JsonObject:

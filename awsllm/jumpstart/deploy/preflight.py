@@ -1,4 +1,5 @@
-"""What can be known before anything is created: quotas, and instance types that are not offered.
+"""What can be known before anything is created: what the plan itself lacks, quotas, and instance types that are not
+offered.
 
 SageMaker has a quota per instance type, "<type> for endpoint usage", which starts at 0 for most accelerators. It is
 read from Service Quotas where the caller may (``servicequotas:ListServiceQuotas``). A region that does not offer a
@@ -10,9 +11,10 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from awsllm.errors import AccessDeniedError, AwsllmError, DeploymentError
+from awsllm.aws.iam import ROLE_VARIABLE
+from awsllm.errors import AccessDeniedError, AwsllmError, ConfigurationError, DeploymentError
 from awsllm.jumpstart.deploy.resources import SAGEMAKER, Clients, pages
-from awsllm.jumpstart.plan.plan import Plan
+from awsllm.jumpstart.plan.plan import Plan, licence_error
 from awsllm.types import Value
 
 QUOTAS = "service-quotas"
@@ -25,6 +27,21 @@ class PreflightIssue(Value, frozen=True, kw_only=True):
     resource: str
     text: str
     fatal: bool = False
+
+
+def refuse_missing(plan: Plan) -> None:
+    """What a plan can be read without and not applied, told before the first request: ``EulaNotAcceptedError`` for a
+    gated model whose licence is not accepted, ``ConfigurationError`` where no execution role is known."""
+    if plan.licences and not plan.eula_accepted:
+        raise licence_error(plan.model_id, plan.licences)
+    if any(step.operation == "CreateModel" and not step.request.get("ExecutionRoleArn") for step in plan.steps):
+        raise no_role()
+
+
+def no_role() -> ConfigurationError:
+    return ConfigurationError(
+        f"SageMaker needs an execution role: give role='arn:aws:iam::…:role/…' or set {ROLE_VARIABLE}"
+    )
 
 
 def wanted_instances(plan: Plan) -> Counter[str]:

@@ -27,8 +27,8 @@ _TOLERATED = 20  # failed looks in a row before waiting gives up: a deployment o
 
 class Progress(Value, frozen=True, kw_only=True):
     """What happens to one resource. ``step`` is the plan's step or preflight, delete; ``state`` one of checking,
-    warning, exists, creating, downloading, starting, in_service, updating, failed, removing, removed. ``elapsed`` is in
-    seconds since the beginning of ``apply``."""
+    warning, exists, creating, downloading, starting, in_service, updating, failed, removing, removed, skipped.
+    ``elapsed`` is in seconds since the beginning of ``apply``."""
 
     step: str
     resource: str

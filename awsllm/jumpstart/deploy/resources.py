@@ -17,9 +17,9 @@ from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
 from awsllm.aws.control import translated
-from awsllm.errors import AccessDeniedError, AwsllmError, ConfigurationError
+from awsllm.errors import AwsllmError, ConfigurationError
 from awsllm.jumpstart.plan import scaling
-from awsllm.jumpstart.tags import as_dict
+from awsllm.jumpstart.tags import as_dict, as_list
 from awsllm.types import JsonObject
 
 Clients: TypeAlias = Callable[[str], Any]
@@ -89,6 +89,17 @@ class ResourceKind:
     def name(self, request: JsonObject) -> str:
         return str(request[self.identity[-1]] if self.noun != "scalable target" else request["ResourceId"])
 
+    def tags(self, clients: Clients, found: JsonObject) -> dict[str, str]:
+        """The tags of what ``find`` gave, as its service keeps them; none where it has no ARN or is gone."""
+        return tags_of(clients, found.get(self.arn))
+
+    def retag(self, clients: Clients, arn: str, new: Mapping[str, str], stale: list[str]) -> None:
+        """Set tags, and take others away."""
+        if new:
+            call(clients, self.service, "add_tags", ResourceArn=arn, Tags=as_list(new))
+        if stale:
+            call(clients, self.service, "delete_tags", ResourceArn=arn, TagKeys=stale)
+
     def _key(self, request: JsonObject, *, listing: bool) -> JsonObject:
         renamed = _LISTING if listing else {}
         key = {member: request[member] for member in self.identity}
@@ -100,7 +111,29 @@ _LISTING = {"AlarmName": "AlarmNames", "PolicyName": "PolicyNames", "ScheduledAc
 _TARGET = ("ServiceNamespace", "ResourceId", "ScalableDimension")
 
 
-class _ScalableTargets(ResourceKind):
+class _Scaling(ResourceKind):
+    """A kind whose tags its own service keeps: as a mapping, or as pairs."""
+
+    def tags(self, clients: Clients, found: JsonObject) -> dict[str, str]:
+        if not (arn := found.get(self.arn)):
+            return {}
+        try:
+            listed = call(clients, self.service, "list_tags_for_resource", ResourceARN=arn).get("Tags") or {}
+        except AwsllmError as error:
+            if is_missing(error):
+                return {}
+            raise
+        return dict(listed) if isinstance(listed, dict) else as_dict(listed)
+
+    def retag(self, clients: Clients, arn: str, new: Mapping[str, str], stale: list[str]) -> None:
+        if new:
+            tags = dict(new) if self.service == SCALING else as_list(new)
+            call(clients, self.service, "tag_resource", ResourceARN=arn, Tags=tags)
+        if stale:
+            call(clients, self.service, "untag_resource", ResourceARN=arn, TagKeys=stale)
+
+
+class _ScalableTargets(_Scaling):
     def _key(self, request: JsonObject, *, listing: bool) -> JsonObject:
         key = {member: request[member] for member in ("ServiceNamespace", "ScalableDimension")}
         resource = request["ResourceId"]
@@ -128,7 +161,7 @@ COMPONENT = _named(
 )
 TARGET = _ScalableTargets(
     SCALING, "scalable target", _TARGET, "describe_scalable_targets", "deregister_scalable_target", 3,
-    upsert=True, listed="ScalableTargets",
+    upsert=True, listed="ScalableTargets", arn="ScalableTargetARN",
 )  # fmt: skip
 POLICY = ResourceKind(
     SCALING, "scaling policy", (*_TARGET, "PolicyName"), "describe_scaling_policies", "delete_scaling_policy", 2,
@@ -138,9 +171,43 @@ SCHEDULE = ResourceKind(
     SCALING, "scheduled action", (*_TARGET, "ScheduledActionName"), "describe_scheduled_actions",
     "delete_scheduled_action", 1, upsert=True, listed="ScheduledActions",
 )  # fmt: skip
-ALARM = ResourceKind(
-    CLOUDWATCH, "alarm", ("AlarmName",), "describe_alarms", "delete_alarms", 0, upsert=True, listed="MetricAlarms"
-)
+ALARM = _Scaling(
+    CLOUDWATCH, "alarm", ("AlarmName",), "describe_alarms", "delete_alarms", 0,
+    upsert=True, listed="MetricAlarms", arn="AlarmArn",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Resource:
+    """One resource: its kind and the members that name it. ``base`` is, of an adapter, the component that it adapts and
+    that cannot go before it."""
+
+    kind: ResourceKind
+    request: JsonObject
+    base: str | None = None
+
+    @property
+    def name(self) -> str:
+        return self.kind.name(self.request)
+
+    def __str__(self) -> str:
+        return f"{self.kind.noun} {self.name}"
+
+
+def named(kind: ResourceKind, name: str) -> Resource:
+    return Resource(kind, {kind.identity[0]: name})
+
+
+def resource_of(kind: ResourceKind, members: JsonObject) -> Resource:
+    """The resource that a request makes or a description shows."""
+    return Resource(kind, {member: members[member] for member in kind.identity}, base_of(members))
+
+
+def base_of(component: JsonObject) -> str | None:
+    """The component whose adapter this one is."""
+    base: str | None = (component.get("Specification") or {}).get("BaseInferenceComponentName")
+    return base
+
 
 KINDS: Mapping[str, ResourceKind] = {
     "CreateModel": MODEL,
@@ -210,17 +277,6 @@ def tags_of(clients: Clients, arn: str | None) -> dict[str, str]:
         if is_missing(error):
             return {}
         raise
-
-
-def target_tags(clients: Clients, arn: str | None) -> dict[str, str]:
-    """The tags of a scalable target; none where they may not be read."""
-    if not arn:
-        return {}
-    try:
-        response = call(clients, SCALING, "list_tags_for_resource", ResourceARN=arn)
-    except (AccessDeniedError, NotImplementedError):  # an emulator that keeps no tags
-        return {}
-    return dict(response.get("Tags") or {})
 
 
 def iso(moment: float) -> str:

@@ -5,311 +5,164 @@ adapters, components (until they are gone), the endpoint (until it is gone), and
 models: removing those early hides what runs and can block the clean-up. Whatever is gone already is fine, so a
 teardown that was interrupted is simply made again.
 
-What belongs to an endpoint: all its components, its configuration and the models that these refer to, and every
-configuration and model that carries the endpoint's name in the tag ``awsllm:endpoint``, which is how those of earlier
-versions, and of a deployment that never came to its endpoint, are found. What may not be looked at counts as somebody
-else's: it is left, and told as unseen.
+One that fails does not keep the others, but for those that need it gone: these are skipped, and told. What passes is
+waited for: a throttled call is made again (``patience``), a resource that is being created or updated is asked to go
+once it is settled. A settled one that is refused all the same is asked a few times more, since AWS's own view of what
+is still attached lags; how AWS words a refusal decides nothing.
 """
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Any
 
-from awsllm.errors import AccessDeniedError, AwsllmError, DeploymentError
-from awsllm.jumpstart import names
-from awsllm.jumpstart.deploy.progress import Pace, Reporter, wait_gone
+from awsllm.errors import AccessDeniedError, AwsllmError, DeploymentError, RequestError
+from awsllm.jumpstart.deploy.belongings import belongings, component_name, components_of, scaling_of
+from awsllm.jumpstart.deploy.patience import patient
+from awsllm.jumpstart.deploy.progress import SETTLED, Pace, Reporter, wait_gone
 from awsllm.jumpstart.deploy.resources import (
-    ALARM,
-    CLOUDWATCH,
     COMPONENT,
     CONFIG,
     ENDPOINT,
     MODEL,
-    POLICY,
-    SAGEMAKER,
-    SCALING,
-    SCHEDULE,
     TARGET,
     Clients,
-    ResourceKind,
+    Resource,
+    base_of,
     is_busy,
     kind_of,
-    pages,
+    named,
     tags_of,
-    target_tags,
 )
 from awsllm.jumpstart.plan import scaling
 from awsllm.jumpstart.plan.plan import Plan
-from awsllm.jumpstart.tags import ENDPOINT_TAG, PLAN_TAG
-from awsllm.types import JsonObject, Value
+from awsllm.jumpstart.tags import PLAN_TAG
+from awsllm.types import Value
 
 _BUSY_SECONDS = 1800.0  # how long a resource in transition is asked again to go
+_LAGGING_LOOKS = 12  # how often one that is in none: at the usual pace, two minutes
 
 
 class Deletion(Value, frozen=True, kw_only=True):
-    """What a teardown removed, as ``kind name``, in order. ``failed`` is what is left and why, ``unseen`` what could
-    not be looked for."""
+    """What a teardown removed, as ``kind name``, in order. ``failed`` is what is left and why, ``skipped`` what was not
+    tried since something that failed is in its way, ``unseen`` what could not be looked for and may exist."""
 
     endpoint: str
     deleted: tuple[str, ...] = ()
     failed: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()
     unseen: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Resource:
-    """One resource: its kind and the members that name it."""
+class IncompleteDeletionError(DeploymentError):
+    """Something of an endpoint could not be deleted. ``deletion`` says what was, and what is left."""
 
-    kind: ResourceKind
-    request: JsonObject
-
-    @property
-    def name(self) -> str:
-        return self.kind.name(self.request)
-
-    def __str__(self) -> str:
-        return f"{self.kind.noun} {self.name}"
-
-
-def named(kind: ResourceKind, name: str) -> Resource:
-    """A resource that its name alone identifies."""
-    return Resource(kind, {kind.identity[0]: name})
+    deletion: Deletion
 
 
 def remove_all(
     resources: Iterable[Resource], clients: Clients, *, pace: Pace, reporter: Reporter, endpoint: str
 ) -> Deletion:
-    """Remove ``resources`` in the order that AWS needs, whatever theirs. What fails does not keep the rest: it is told
-    at the end."""
+    """Remove ``resources`` in the order that AWS needs, whatever theirs. What fails, and what is skipped for it, is
+    told at the end."""
     deleted: list[str] = []
-    failed: list[str] = []
-    for resource in _ordered(clients, resources):
+    failed: list[tuple[Resource, str]] = []
+    skipped: list[tuple[Resource, str]] = []
+    # By kind, and adapters before the components that they adapt.
+    for resource in sorted(resources, key=lambda each: (each.kind.order, each.base is None)):
+        left = (each for each, _ in (*failed, *skipped))
+        if obstacle := next((each for each in left if _is_in_the_way(each, resource)), None):
+            skipped.append((resource, f"{obstacle} must be gone first"))
+            reporter.tell("delete", resource.name, "skipped", skipped[-1][1])
+            continue
         reporter.tell("delete", resource.name, "removing", resource.kind.noun)
-        try:
-            existed, left = _remove(resource, clients, pace)
-        except AwsllmError as error:
-            existed, left = True, str(error)
-        if left is not None:
-            failed.append(f"{resource}: {left}")
-            reporter.tell("delete", resource.name, "failed", left)
+        existed, why = _remove(resource, clients, pace, reporter)
+        if why is not None:
+            failed.append((resource, why))
+            reporter.tell("delete", resource.name, "failed", why)
         elif existed:
             deleted.append(str(resource))
             reporter.tell("delete", resource.name, "removed", resource.kind.noun)
-    return Deletion(endpoint=endpoint, deleted=tuple(deleted), failed=tuple(failed))
+            with_it = [str(each) for each, _ in failed if _goes_with(each, resource)]
+            deleted += with_it
+            failed = [(each, why) for each, why in failed if str(each) not in with_it]
+    return Deletion(
+        endpoint=endpoint,
+        deleted=tuple(deleted),
+        failed=tuple(f"{each}: {why}" for each, why in failed),
+        skipped=tuple(f"{each}: {why}" for each, why in skipped),
+    )
 
 
-def _ordered(clients: Clients, resources: Iterable[Resource]) -> list[Resource]:
-    """By kind, and adapters before the components that they adapt."""
-    ordered = sorted(resources, key=lambda resource: resource.kind.order)
-    if sum(resource.kind is COMPONENT for resource in ordered) < 2:
-        return ordered
-    return sorted(ordered, key=lambda resource: (resource.kind.order, not _is_adapter(clients, resource)))
+def _goes_with(part: Resource, target: Resource) -> bool:
+    """Whether Application Auto Scaling removed ``part``, a policy or schedule, with its target."""
+    return target.kind is TARGET and part.request.get("ResourceId") == target.request["ResourceId"]
 
 
-def _is_adapter(clients: Clients, resource: Resource) -> bool:
-    if resource.kind is not COMPONENT:
-        return False
-    try:
-        return base_of(COMPONENT.find(clients, resource.request) or {}) is not None
-    except AwsllmError:  # its removal will tell
-        return False
+def _is_in_the_way(left: Resource, resource: Resource) -> bool:
+    """Whether ``resource`` cannot go, or should not, while ``left`` is there. Both are of one endpoint."""
+    if resource.kind is COMPONENT:
+        return left.base == resource.name
+    if resource.kind is ENDPOINT:
+        return left.kind is COMPONENT
+    return resource.kind in (CONFIG, MODEL) and left.kind in (COMPONENT, ENDPOINT)
 
 
-def _remove(resource: Resource, clients: Clients, pace: Pace) -> tuple[bool, str | None]:
+def _remove(resource: Resource, clients: Clients, pace: Pace, reporter: Reporter) -> tuple[bool, str | None]:
     """Whether it existed, and why it is still there (None: it is gone)."""
-    existed = _ask_removal(resource, clients, pace)
-    if not existed or not resource.kind.status:
-        return existed, None
-    return True, wait_gone(clients, resource.kind, resource.name, pace=pace)
+    try:
+        existed = _ask_removal(resource, patient(clients, pace), pace, reporter)
+        if not existed or not resource.kind.status:
+            return existed, None
+        return True, wait_gone(clients, resource.kind, resource.name, pace=pace)
+    except AwsllmError as error:
+        return True, str(error)
 
 
-def _ask_removal(resource: Resource, clients: Clients, pace: Pace) -> bool:
-    """Ask again while the resource is in transition."""
+def _ask_removal(resource: Resource, clients: Clients, pace: Pace, reporter: Reporter) -> bool:
+    """Ask, and again while that helps. Whether there was something to remove."""
+    looks = 0
     for _ in pace.ticks(_BUSY_SECONDS):
         try:
             return resource.kind.remove(clients, resource.request)
-        except AwsllmError as error:
-            if not is_busy(error):
-                raise
+        except AccessDeniedError:
+            raise
+        except RequestError as error:
             last = error
-            found = resource.kind.find(clients, resource.request)
-            if found is None or found.get(resource.kind.status or "") == "Deleting":
-                return found is not None
+        exists, status = _look(resource, clients)
+        if not exists or status == "Deleting":
+            return exists
+        looks = looks + 1 if status is None or status in SETTLED else 0
+        if looks > _LAGGING_LOOKS or not (resource.kind.status or is_busy(last)):
+            raise last
+        reporter.tell("delete", resource.name, "removing", f"asked again: {last.message}")
     raise last
 
 
-def belongings(clients: Clients, endpoint: str, *, foreign: bool = False) -> tuple[list[Resource], tuple[str, ...]]:
-    """Everything that belongs to an endpoint, whether or not the endpoint itself exists, and what could not be seen.
-
-    ``foreign`` takes configurations and models that awsllm did not make, if the endpoint refers to them.
-    """
-    found: list[Resource] = []
-    search = _Search(clients, endpoint)
-    description = ENDPOINT.find(clients, {"EndpointName": endpoint})
-    components = components_of(clients, endpoint) if description else ()
-    configs = search.configs(description)
-    models = search.models(components, configs)
-    if description:
-        found.append(named(ENDPOINT, endpoint))
-    found += [named(COMPONENT, _name(component)) for component in components]
-    found += [named(CONFIG, name) for name, ours in configs.items() if ours or foreign]
-    found += [named(MODEL, name) for name, ours in models.items() if ours or foreign]
-    with search.instead("autoscaling"):
-        found += scaling_of(clients, endpoint, [_name(component) for component in components])
-    return found, tuple(search.unseen)
-
-
-def components_of(clients: Clients, endpoint: str) -> tuple[dict[str, Any], ...]:
-    """The descriptions of an endpoint's inference components."""
-    listed = pages(clients, SAGEMAKER, "list_inference_components", "InferenceComponents", EndpointNameEquals=endpoint)
-    described = [COMPONENT.find(clients, {"InferenceComponentName": item["InferenceComponentName"]}) for item in listed]
-    return tuple(component for component in described if component is not None)
-
-
-def models_of_config(clients: Clients, config: str) -> tuple[str, ...]:
-    """The names of the models that a configuration's variants host; a variant of components hosts none."""
-    description = CONFIG.find(clients, {"EndpointConfigName": config}) or {}
-    variants = [*(description.get("ProductionVariants") or []), *(description.get("ShadowProductionVariants") or [])]
-    return tuple(variant["ModelName"] for variant in variants if variant.get("ModelName"))
-
-
-def _name(component: dict[str, Any]) -> str:
-    return str(component["InferenceComponentName"])
-
-
-def base_of(component: dict[str, Any]) -> str | None:
-    """The component whose adapter this one is."""
-    return (component.get("Specification") or {}).get("BaseInferenceComponentName")
-
-
-def component_models(component: dict[str, Any]) -> tuple[str, ...]:
-    """The models that a component's description refers to."""
-    specifications = [component.get("Specification") or {}, *(component.get("Specifications") or [])]
-    return tuple(specification["ModelName"] for specification in specifications if specification.get("ModelName"))
-
-
-class _Search:
-    """Looking for an endpoint's configurations and models. What may not be seen goes to ``unseen``."""
-
-    def __init__(self, clients: Clients, endpoint: str) -> None:
-        self._clients, self._endpoint = clients, endpoint
-        self.unseen: list[str] = []
-
-    @contextlib.contextmanager
-    def instead(self, what: str) -> Iterator[None]:
-        """Note a refusal under ``what`` instead of raising it."""
-        try:
-            yield
-        except AccessDeniedError as error:
-            self.unseen.append(f"{what}: {error}")
-
-    def configs(self, description: dict[str, Any] | None) -> dict[str, bool]:
-        """The configurations that belong to the endpoint, and whether awsllm made each."""
-        ours = dict.fromkeys(self._tagged(CONFIG), True)
-        current = (description or {}).get("EndpointConfigName")
-        if current and current not in ours:
-            ours[str(current)] = self._is_ours(CONFIG, str(current))
-        return ours
-
-    def models(self, components: Iterable[dict[str, Any]], configs: Iterable[str]) -> dict[str, bool]:
-        """The models that belong to the endpoint, and whether awsllm made each."""
-        ours = dict.fromkeys(self._tagged(MODEL), True)
-        referred = [name for component in components for name in component_models(component)]
-        for config in configs:
-            with self.instead(f"{CONFIG.noun} {config}"):
-                referred += models_of_config(self._clients, config)
-        for name in referred:
-            if name not in ours:
-                ours[name] = self._is_ours(MODEL, name)
-        return ours
-
-    def _is_ours(self, kind: ResourceKind, name: str) -> bool:
-        tags: dict[str, str] = {}
-        with self.instead(f"{kind.noun} {name}"):
-            found = kind.find(self._clients, {kind.identity[0]: name}) or {}
-            tags = tags_of(self._clients, found.get(kind.arn))
-        return PLAN_TAG in tags
-
-    def _tagged(self, kind: ResourceKind) -> list[str]:
-        """The names of the models or configurations that carry the endpoint's name in their tag. Only those that are
-        named after it are asked: others' need not be readable."""
-        found: list[str] = []
-        with self.instead(f"{kind.noun}s of earlier versions"):
-            for item in self._named_after(kind):
-                name = str(item[kind.identity[0]])
-                with self.instead(f"{kind.noun} {name}"):
-                    if tags_of(self._clients, item.get(kind.arn)).get(ENDPOINT_TAG) == self._endpoint:
-                        found.append(name)
-        return found
-
-    def _named_after(self, kind: ResourceKind) -> list[dict[str, Any]]:
-        listing, member = ("list_models", "Models") if kind is MODEL else ("list_endpoint_configs", "EndpointConfigs")
-        stem = names.stem(self._endpoint)
-        listed = pages(self._clients, SAGEMAKER, listing, member, NameContains=stem)
-        return [item for item in listed if f"{item[kind.identity[0]]}-".startswith(f"{stem}-")]
-
-
-# --- autoscaling -----------------------------------------------------------------------------------------------------
-
-
-def scaling_of(clients: Clients, endpoint: str, components: Iterable[str]) -> list[Resource]:
-    """The alarms, schedules, policies and targets that scale an endpoint's components and variants."""
-    targets = scaling_targets(clients, endpoint, components)
-    found = [Resource(TARGET, _key(target)) for target in targets]
-    for target in targets:
-        resource = {"ServiceNamespace": SAGEMAKER, "ResourceId": target["ResourceId"]}
-        policies = list(pages(clients, SCALING, "describe_scaling_policies", "ScalingPolicies", **resource))
-        schedules = pages(clients, SCALING, "describe_scheduled_actions", "ScheduledActions", **resource)
-        found += [Resource(POLICY, {**_key(target), "PolicyName": policy["PolicyName"]}) for policy in policies]
-        found += [
-            Resource(SCHEDULE, {**_key(target), "ScheduledActionName": action["ScheduledActionName"]})
-            for action in schedules
-        ]
-    return found + _alarms(clients, endpoint, components)
-
-
-def scaling_targets(clients: Clients, endpoint: str, components: Iterable[str]) -> list[dict[str, Any]]:
-    """The scalable targets of an endpoint's variants and components."""
-    wanted = {f"inference-component/{name}" for name in components}
-    found = list(pages(clients, SCALING, "describe_scalable_targets", "ScalableTargets", ServiceNamespace=SAGEMAKER))
-    prefix = f"endpoint/{endpoint}/variant/"
-    return [target for target in found if target["ResourceId"] in wanted or target["ResourceId"].startswith(prefix)]
-
-
-def _key(target: dict[str, Any]) -> JsonObject:
-    dimension = target.get("ScalableDimension") or scaling.DIMENSIONS["component"]
-    return {"ServiceNamespace": SAGEMAKER, "ResourceId": target["ResourceId"], "ScalableDimension": dimension}
-
-
-def _alarms(clients: Clients, endpoint: str, components: Iterable[str]) -> list[Resource]:
-    """Alarms on the endpoint or its components whose action is a scaling policy. Those that Application Auto Scaling
-    made for target tracking go with their policy."""
-    owners = {endpoint, *components}
-    found: dict[str, Resource] = {}
-    for prefix in sorted(owners):
-        for alarm in pages(clients, CLOUDWATCH, "describe_alarms", "MetricAlarms", AlarmNamePrefix=prefix):
-            watched = {dimension["Value"] for dimension in alarm.get("Dimensions") or []}
-            scales = any(":scalingPolicy:" in action for action in alarm.get("AlarmActions") or [])
-            if scales and watched & owners:
-                found[alarm["AlarmName"]] = named(ALARM, alarm["AlarmName"])
-    return list(found.values())
+def _look(resource: Resource, clients: Clients) -> tuple[bool, str | None]:
+    """Whether it exists, and its status, where that can be told."""
+    try:
+        found = resource.kind.find(clients, resource.request)
+    except AwsllmError:
+        return True, None
+    return found is not None, (found or {}).get(resource.kind.status or "")
 
 
 def delete_endpoint(
     clients: Clients, endpoint: str, *, pace: Pace, reporter: Reporter, foreign: bool = False
 ) -> Deletion:
-    """Remove an endpoint with everything that belongs to it. Raises ``DeploymentError`` naming what is left."""
-    resources, unseen = belongings(clients, endpoint, foreign=foreign)
+    """Remove an endpoint with everything that belongs to it. Raises ``IncompleteDeletionError`` naming what is left."""
+    resources, unseen = belongings(patient(clients, pace), endpoint, foreign=foreign)
     done = remove_all(resources, clients, pace=pace, reporter=reporter, endpoint=endpoint)
-    if done.failed:
-        error = DeploymentError(f"endpoint {endpoint} could not be deleted completely: {'; '.join(done.failed)}")
-        error.reason = "; ".join(done.failed)
-        error.add_note(f"deleted: {', '.join(done.deleted) or 'nothing'}. Delete it again to go on.")
-        raise error
-    return Deletion(endpoint=endpoint, deleted=done.deleted, unseen=unseen)
+    done = Deletion(endpoint=endpoint, deleted=done.deleted, failed=done.failed, skipped=done.skipped, unseen=unseen)
+    for what in unseen:
+        reporter.tell("delete", endpoint, "warning", f"could not be looked for, and may be left: {what}")
+    if not done.failed:
+        return done
+    left = "; ".join((*done.failed, *done.skipped))
+    error = IncompleteDeletionError(f"endpoint {endpoint} could not be deleted completely: {left}")
+    error.reason, error.deletion = "; ".join(done.failed), done
+    error.add_note(f"deleted: {', '.join(done.deleted) or 'nothing'}. Delete it again to go on.")
+    raise error
 
 
 # --- what a plan no longer has ---------------------------------------------------------------------------------------
@@ -354,15 +207,19 @@ def _has_planned_name(part: Resource, owned: Iterable[str]) -> bool:
 
 
 def _is_tagged_target(clients: Clients, target: Resource) -> bool:
+    """One whose tags may not be read counts as somebody else's."""
     found = TARGET.find(clients, target.request) or {}
-    return PLAN_TAG in target_tags(clients, found.get("ScalableTargetARN"))
+    try:
+        return PLAN_TAG in TARGET.tags(clients, found)
+    except AccessDeniedError:
+        return False
 
 
 def _superfluous_adapters(plan: Plan, clients: Clients, wanted: set[tuple[str, ...]]) -> Iterator[Resource]:
     if plan.component is None:
         return
     for component in components_of(clients, plan.endpoint):
-        adapter = named(COMPONENT, _name(component))
+        adapter = named(COMPONENT, component_name(component))
         if base_of(component) != plan.component or _identity(adapter) in wanted:
             continue
         if PLAN_TAG in tags_of(clients, component.get(COMPONENT.arn)):

@@ -37,6 +37,7 @@ from awsllm.errors import (
     ModelTimeoutError,
     ServerError,
 )
+from awsllm.jumpstart.hub import tasks
 from awsllm.jumpstart.hub.cache import Cache, CachedSource, Facts
 from awsllm.jumpstart.hub.document import ModelDocument, keyword
 from awsllm.jumpstart.hub.sources import Directory, ListingEntry, S3Cache, SageMakerHub, Source, is_missing, is_model_id
@@ -391,9 +392,11 @@ def _summary(entry: ListingEntry, source: str) -> ModelSummary:
         display_name=entry.display_name,
         description=entry.description,
         provider=entry.provider or keyword(entry.keywords, "provider"),
-        task=keyword(entry.keywords, "task"),
-        framework=keyword(entry.keywords, "framework"),
-        license=keyword(entry.keywords, "license"),
+        task=entry.task or keyword(entry.keywords, "task"),
+        framework=entry.framework or keyword(entry.keywords, "framework"),
+        license=entry.license or keyword(entry.keywords, "license"),
+        gated=entry.gated,
+        trainable=entry.trainable,
         proprietary=entry.proprietary,
         support_status=entry.support_status,
         keywords=entry.keywords,
@@ -414,16 +417,20 @@ def _completed(one: ModelSummary, facts: Facts) -> ModelSummary:
 
 
 def _passes(one: ModelSummary, **filters: str | None) -> bool:
-    """Whether the listing's word holds the filter's, but for case and punctuation; where the listing has none, the
-    model's id is asked (``huggingface-llm-…``)."""
+    """Whether what the listing says holds the filter's word, but for case and punctuation, as such or among its plain
+    keywords; where the listing does not say, the model's id is asked (``huggingface-llm-…``). Tasks have more names
+    than one."""
+    plain = tuple(word for word in one.keywords if ":" not in word)
     for name, wanted in filters.items():
-        if wanted is not None and _bare(wanted) not in _bare(getattr(one, name) or one.model_id):
+        said: str | None = getattr(one, name)
+        words = (*((said,) if said else (one.model_id, *one.model_id.split("-"))), *plain)
+        if wanted is None:
+            continue
+        if name == "task" and not tasks.matches(wanted, words):
+            return False
+        if name != "task" and not any(tasks.bare(wanted) in tasks.bare(word) for word in words):
             return False
     return True
-
-
-def _bare(text: str) -> str:
-    return re.sub(r"[^a-z0-9]", "", text.casefold())
 
 
 def _ranked(found: list[ModelSummary], text: str) -> list[ModelSummary]:

@@ -14,12 +14,14 @@ from collections.abc import Iterator
 
 import msgspec
 
+from awsllm.jumpstart.hub.members import is_true
 from awsllm.jumpstart.hub.spec import Buckets, https_url, to_hub_form
 from awsllm.types import JsonObject, JsonValue, Value
 
 
 class ExamplePayload(Value, frozen=True, kw_only=True):
-    """One of ``DefaultPayloads``: a request that the model's container is known to take."""
+    """One of ``DefaultPayloads``: a request that the model's container is known to take. ``config`` is the hosting
+    configuration whose container takes it; None: the document's own."""
 
     name: str
     body: JsonObject | str
@@ -27,6 +29,7 @@ class ExamplePayload(Value, frozen=True, kw_only=True):
     prompt_key: str | None = None
     output_keys: dict[str, str] = msgspec.field(default_factory=dict)
     custom_attributes: str | None = None
+    config: str | None = None
 
 
 class HostingConfig(Value, frozen=True, kw_only=True):
@@ -43,7 +46,8 @@ class HostingConfig(Value, frozen=True, kw_only=True):
 class ModelDocument(Value, frozen=True, kw_only=True):
     """One version of one model. ``source`` is hub, cache, private-hub or directory. ``gated`` says that a licence has
     to be accepted; ``eula_url`` is where to read it. ``proprietary`` is a Marketplace model. ``keywords`` are the hub's
-    search keywords without their ``@``."""
+    search keywords without their ``@``. ``content_types`` and ``accept_types`` are what the container takes and gives,
+    the default first."""
 
     model_id: str
     version: str
@@ -77,6 +81,8 @@ class ModelDocument(Value, frozen=True, kw_only=True):
     training_instance_types: tuple[str, ...] = ()
     configs: tuple[HostingConfig, ...] = ()
     payloads: tuple[ExamplePayload, ...] = ()
+    content_types: tuple[str, ...] = ()
+    accept_types: tuple[str, ...] = ()
 
 
 # --- readers ---------------------------------------------------------------------------------------------------------
@@ -123,7 +129,7 @@ def read_spec(
         keywords=keywords,
     )
     return msgspec.structs.replace(
-        document, raw=spec, support_status="Deprecated" if spec.get("deprecated") else document.support_status
+        document, raw=spec, support_status="Deprecated" if is_true(spec.get("deprecated")) else document.support_status
     )
 
 
@@ -153,7 +159,7 @@ def read_content(
         eula_url=https_url(content.get("HostingEulaUri"), region) or https_url(_eula_link(content), region),
         capabilities=_strings(content.get("Capabilities")),
         fine_tunable=_is_fine_tunable(content),
-        components_supported=bool(content.get("DynamicContainerDeploymentSupported")),
+        components_supported=is_true(content.get("DynamicContainerDeploymentSupported")),
         default_instance_type=_text(content.get("DefaultInferenceInstanceType"))
         or next((one.default_instance_type for one in configs if one.default_instance_type), None),
         instance_types=_strings(content.get("SupportedInferenceInstanceTypes"))
@@ -161,13 +167,15 @@ def read_content(
         default_training_instance_type=_text(content.get("DefaultTrainingInstanceType")),
         training_instance_types=_strings(content.get("SupportedTrainingInstanceTypes")),
         configs=configs,
-        payloads=tuple(_payloads(content)),
+        payloads=tuple(_payloads(content, configs)),
+        content_types=_media_types(content, configs, "Content"),
+        accept_types=_media_types(content, configs, "Accept"),
     )
 
 
 def is_gated(content: JsonObject) -> bool:
     """Whether the model's weights stand behind a licence."""
-    return bool(content.get("GatedBucket") or content.get("HostingEulaUri"))
+    return is_true(content.get("GatedBucket")) or bool(content.get("HostingEulaUri"))
 
 
 def keyword(keywords: tuple[str, ...], name: str) -> str | None:
@@ -195,12 +203,12 @@ def _is_proprietary(content: JsonObject) -> bool:
 def _is_fine_tunable(content: JsonObject) -> bool:
     """The S3 cache knows only whether a model trains; the hub tells both."""
     own = content.get("FineTuningSupported")
-    return bool(content.get("TrainingSupported") if own is None else own)
+    return is_true(content.get("TrainingSupported") if own is None else own)
 
 
 def _eula_link(content: JsonObject) -> JsonValue:
     """Some documents give the licence's address beside, or instead of, its object."""
-    return content.get("HostingEulaExternalLink") if content.get("GatedBucket") else None
+    return content.get("HostingEulaExternalLink") if is_true(content.get("GatedBucket")) else None
 
 
 def _provider(content: JsonObject) -> str | None:
@@ -235,10 +243,24 @@ def _config(name: str, config: JsonObject, content: JsonObject, rank: int | None
     )
 
 
-def _payloads(content: JsonObject) -> Iterator[ExamplePayload]:
-    for name, payload in _mapping(content.get("DefaultPayloads")).items():
-        body = _mapping(payload).get("Body")
-        if isinstance(body, dict | str):
+def _layers(content: JsonObject, configs: tuple[HostingConfig, ...]) -> Iterator[tuple[str | None, JsonObject]]:
+    """The document, then the components of each configuration, by the configuration's name."""
+    yield None, content
+    every = _mapping(content.get("InferenceConfigComponents"))
+    for config in configs:
+        for component in config.components:
+            yield config.name, _mapping(every.get(component))
+
+
+def _payloads(content: JsonObject, configs: tuple[HostingConfig, ...]) -> Iterator[ExamplePayload]:
+    """Those of the document itself, then what configurations have beside or instead of them."""
+    seen: list[JsonObject] = []
+    for config, layer in _layers(content, configs):
+        for name, payload in _mapping(layer.get("DefaultPayloads")).items():
+            body = _mapping(payload).get("Body")
+            if not isinstance(body, dict | str) or payload in seen:
+                continue
+            seen.append(payload)
             yield ExamplePayload(
                 name=name,
                 body=body,
@@ -246,7 +268,19 @@ def _payloads(content: JsonObject) -> Iterator[ExamplePayload]:
                 prompt_key=_text(payload.get("PromptKey")),
                 output_keys={k: v for k, v in _mapping(payload.get("OutputKeys")).items() if isinstance(v, str)},
                 custom_attributes=_text(payload.get("CustomAttributes")),
+                config=config,
             )
+
+
+def _media_types(content: JsonObject, configs: tuple[HostingConfig, ...], what: str) -> tuple[str, ...]:
+    """``what`` is Content or Accept."""
+    for _, layer in _layers(content, configs):
+        specifications = _mapping(layer.get("SageMakerSdkPredictorSpecifications"))
+        default = _text(specifications.get(f"Default{what}Type"))
+        supported = _strings(specifications.get(f"Supported{what}Types"))
+        if found := tuple(dict.fromkeys([*([default] if default else []), *supported])):
+            return found
+    return ()
 
 
 def _text(value: JsonValue) -> str | None:

@@ -3,14 +3,15 @@
 Each source lists what it has (``ListingEntry``: one version of one model, as a listing tells it) and gives one document
 as it came, which it can also read. A source does I/O and knows nothing of caching; ``cache.py`` stands before it.
 
-The hub's listing holds each model's newest version, the S3 manifest and a directory every version. None of the listings
-says whether a model is gated or can be fine-tuned: that is in the documents.
+The hub's listing holds each model's newest version, the S3 manifest and a directory every version. Only a
+directory's says whether a model is gated or can be fine-tuned: that is in the documents.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -18,7 +19,8 @@ import msgspec
 
 from awsllm.aws.control import translated
 from awsllm.errors import AwsllmError, ConfigurationError, ModelNotFoundError
-from awsllm.jumpstart.hub.document import ModelDocument, keyword, read_content, read_description, read_spec
+from awsllm.jumpstart.hub import files
+from awsllm.jumpstart.hub.document import ModelDocument, keyword, read_description, read_spec
 from awsllm.jumpstart.hub.spec import Buckets
 from awsllm.types import JsonObject, JsonValue, Value
 from awsllm.wire.endpoint.detect import PUBLIC_HUB
@@ -31,17 +33,22 @@ MANIFESTS = {"models_manifest.json": False, "proprietary-sdk-manifest.json": Tru
 
 
 class ListingEntry(Value, frozen=True, kw_only=True):
-    """One version of one model as a listing tells it. ``locator`` is the document's key or file; ``proprietary`` is
-    None where the listing does not say."""
+    """One version of one model as a listing tells it: None is what the listing does not say. ``locator`` is the
+    document's key or file."""
 
     model_id: str
     version: str
     display_name: str | None = None
     description: str | None = None
     provider: str | None = None
+    task: str | None = None
+    framework: str | None = None
+    license: str | None = None
     keywords: tuple[str, ...] = ()
     support_status: str | None = None
     proprietary: bool | None = None
+    gated: bool | None = None
+    trainable: bool | None = None
     locator: str | None = None
 
     @property
@@ -50,20 +57,28 @@ class ListingEntry(Value, frozen=True, kw_only=True):
         return self.support_status != "Deprecated", version_key(self.version)
 
 
-class Listing(Value, frozen=True, kw_only=True):
+class Listing(Value, frozen=True, kw_only=True, dict=True):
     """``etag`` names this state of the listing, where the source has such a name."""
 
     entries: tuple[ListingEntry, ...]
     etag: str | None = None
 
+    @cached_property
+    def _by_model(self) -> dict[str, list[ListingEntry]]:
+        """Thousands of models are looked up one by one."""
+        found: dict[str, list[ListingEntry]] = {}
+        for entry in self.entries:
+            found.setdefault(entry.model_id, []).append(entry)
+        return found
+
     def versions(self, model_id: str) -> tuple[str, ...]:
         """Newest first."""
-        found = {entry.version for entry in self.entries if entry.model_id == model_id}
+        found = {entry.version for entry in self._by_model.get(model_id, ())}
         return tuple(sorted(found, key=version_key, reverse=True))
 
     def find(self, model_id: str, version: str | None) -> ListingEntry:
         """The entry of the version, or of the newest; ``ModelNotFoundError`` where there is none."""
-        found = [entry for entry in self.entries if entry.model_id == model_id and version in (None, entry.version)]
+        found = [entry for entry in self._by_model.get(model_id, ()) if version in (None, entry.version)]
         if not found:
             raise ModelNotFoundError(f"no model {model_id!r}" + (f" of version {version}" if version else ""))
         return max(found, key=lambda entry: entry.freshness)
@@ -297,10 +312,10 @@ def _manifest_entries(rows: JsonValue, *, proprietary: bool) -> Iterator[Listing
 
 
 class Directory:
-    """JSON files beneath a directory: answers of DescribeHubContent, documents of the S3 cache, or documents in the
-    hub's form, whose names are ``MODEL.json`` or ``MODEL@VERSION.json``. Other JSON is passed over.
+    """JSON files beneath a directory, in any of the forms of ``files``. Other JSON is passed over.
 
-    Where two files tell of one version, an answer goes before a bare document and this before the S3 form.
+    Where two files tell of one version, an answer goes before a bare document and this before the S3 form. Every file
+    is read once, and again when it has changed; what is kept of it is its line in the listing.
     """
 
     kind = "directory"
@@ -310,60 +325,66 @@ class Directory:
         self._path = Path(path).expanduser()
         self._region = region
         self.label = f"the directory {self._path}"
+        self._files: dict[str, _FileRecord] = {}
+        self._listed: dict[tuple[str, str], ListingEntry] = {}
 
     def listing(self, etag: str | None) -> Listing | None:
         if not self._path.is_dir():
             raise ConfigurationError(f"{self._path} is not a directory: AWSLLM_JUMPSTART_DIR or directory= names one")
-        found: dict[tuple[str, str], tuple[int, ListingEntry]] = {}
+        records: dict[str, _FileRecord] = {}
+        best: dict[tuple[str, str], _FileRecord] = {}
         for file in sorted(self._path.rglob("*.json")):
-            raw = _load(file)
-            rank = _form(raw)
-            if rank is None:
-                continue
-            document = self._read(file, raw)
-            key = (document.model_id, document.version)
-            if key not in found or rank < found[key][0]:
-                found[key] = (rank, _document_entry(document, file))
-        return Listing(entries=tuple(entry for _, entry in found.values()))
+            record = records[str(file)] = self._record(file)
+            if record.entry is not None:
+                key = (record.entry.model_id, record.entry.version)
+                if key not in best or record.form < best[key].form:
+                    best[key] = record
+        self._files = records
+        self._listed = {key: record.entry for key, record in best.items() if record.entry is not None}
+        return Listing(entries=tuple(self._listed.values()))
 
     def versions(self, model_id: str, listed: Listed) -> tuple[str, ...]:
         return listed().versions(model_id)
 
     def document(self, model_id: str, version: str | None, listed: Listed) -> JsonObject:
-        file = listed().find(model_id, version).locator or ""
-        return {"file": file, "value": _load(Path(file))}
+        """A version whose file is as it was when it was listed is read without listing the others again."""
+        entry = self._listed.get((model_id, version or ""))
+        if entry is None or self._files[entry.locator or ""].state != _state(Path(entry.locator or "")):
+            entry = listed().find(model_id, version)
+        return {"file": entry.locator, "value": files.load(Path(entry.locator or ""))}
 
     def read(self, raw: JsonObject, listed: Listed) -> ModelDocument:
-        return self._read(Path(raw["file"]), raw["value"])
+        file, form = Path(raw["file"]), files.form_of(raw["value"])
+        if form is None:
+            raise ConfigurationError(f"{file} holds no JumpStart document any more")
+        return files.named(raw["value"], form, file.stem).read(self._region, self.kind)
 
-    def _read(self, file: Path, raw: JsonObject) -> ModelDocument:
-        if "HubContentDocument" in raw:
-            return read_description(raw, region=self._region, source=self.kind)
-        if "model_id" in raw:
-            return read_spec(raw, region=self._region, source=self.kind)
-        model_id, _, version = file.stem.partition("@")
-        return read_content(raw, model_id=model_id, version=version or "1.0.0", region=self._region, source=self.kind)
-
-
-_CONTENT = ("HostingEcrUri", "HostingArtifactUri", "HostingModelPackageArn", "InferenceConfigs", "ModelTypes")
-
-
-def _form(raw: JsonValue) -> int | None:
-    """Which of the three forms, in the order in which they are preferred; None for none of them."""
-    if not isinstance(raw, dict):
-        return None
-    if raw.get("HubContentName") and raw.get("HubContentDocument"):
-        return 0
-    if any(name in raw for name in _CONTENT):
-        return 1
-    return 2 if raw.get("model_id") and raw.get("version") else None
+    def _record(self, file: Path) -> _FileRecord:
+        state, known = _state(file), self._files.get(str(file))
+        if known is not None and known.state == state is not None:
+            return known
+        raw = files.load(file)
+        form = files.form_of(raw)
+        if form is None or not isinstance(raw, dict):
+            return _FileRecord(state=state)
+        document = files.named(raw, form, file.stem).read(self._region, self.kind)
+        return _FileRecord(state=state, form=form, entry=_document_entry(document, file))
 
 
-def _load(file: Path) -> JsonValue:
+class _FileRecord(Value, frozen=True, kw_only=True):
+    """What is kept of a file; ``state`` is its time and size when it was read."""
+
+    state: tuple[int, int] | None
+    form: int = files.SPEC
+    entry: ListingEntry | None = None
+
+
+def _state(file: Path) -> tuple[int, int] | None:
     try:
-        return msgspec.json.decode(file.read_bytes())
-    except (OSError, msgspec.DecodeError) as error:
-        raise ConfigurationError(f"{file} cannot be read as JSON: {error}") from error
+        status = file.stat()
+    except OSError:  # whoever reads it says what is wrong
+        return None
+    return status.st_mtime_ns, status.st_size
 
 
 def _document_entry(document: ModelDocument, file: Path) -> ListingEntry:
@@ -373,9 +394,14 @@ def _document_entry(document: ModelDocument, file: Path) -> ListingEntry:
         display_name=document.display_name,
         description=document.description,
         provider=document.provider,
+        task=document.task,
+        framework=document.framework,
+        license=document.license,
         keywords=document.keywords,
         support_status=document.support_status,
         proprietary=document.proprietary,
+        gated=document.gated,
+        trainable=document.fine_tunable,
         locator=str(file),
     )
 

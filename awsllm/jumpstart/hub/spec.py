@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from awsllm.aws.iam import dns_suffix
+from awsllm.jumpstart.hub.members import is_true
 from awsllm.types import JsonObject, JsonValue, Value
 
 CONTENT_BUCKET = "jumpstart-cache-prod-"
@@ -40,7 +42,8 @@ class Buckets(Value, frozen=True, kw_only=True):
 
 def to_hub_form(spec: JsonObject, *, region: str, buckets: Buckets | None = None) -> JsonObject:
     """The hub document that says what this one says. Missing members stay missing, nulls are left out."""
-    return _Translation(region, buckets or Buckets.of(region), gated=bool(spec.get("gated_bucket"))).members(spec)
+    content = _Translation(region, buckets or Buckets.of(region), spec).members(spec)
+    return {"HostingUseScriptUri": True, **content}  # where the document does not say (SageMaker SDK 3.27)
 
 
 def https_url(uri: JsonValue, region: str) -> str | None:
@@ -80,6 +83,10 @@ _ARTIFACTS = {  # and in the bucket of the weights
     "gated_model_key_env_var_value": "GatedModelEnvVarUri",
 }
 _HOSTING_ARTIFACTS = ("hosting_artifact_key", "hosting_prepacked_artifact_key", "hosting_artifact_uri")
+OTHER_PACKAGES = "HostingModelPackageArns"
+"""Packages by region, kept where none is this region's."""
+OTHER_TRAINING_PACKAGES = "TrainingModelPackageArtifactUris"
+"""The weights of packages, likewise."""
 _KWARGS = ("model_kwargs", "deploy_kwargs", "estimator_kwargs", "fit_kwargs")
 _BY_REGION = {
     "hosting_model_package_arns": "HostingModelPackageArn",
@@ -91,10 +98,11 @@ _UPPER = ("model_types", "capabilities")
 class _Translation:
     """One document's: its region, its buckets, and which of them holds its weights."""
 
-    def __init__(self, region: str, buckets: Buckets, *, gated: bool) -> None:
+    def __init__(self, region: str, buckets: Buckets, spec: JsonObject) -> None:
         self._region = region
         self._buckets = buckets
-        self._weights = buckets.gated if gated else buckets.content
+        self._weights = buckets.gated if is_true(spec.get("gated_bucket")) else buckets.content
+        self._packed = _key(spec, "hosting_prepacked_artifact_key")
         self._nested: dict[str, Callable[[JsonValue], JsonValue]] = {
             "predictor_specs": cased,
             "hosting_ecr_specs": cased,
@@ -126,7 +134,8 @@ class _Translation:
             return self.members(_object(value))
         if name in _BY_REGION:
             found = _object(value).get(self._region)
-            return {_BY_REGION[name]: found} if found else {}
+            # Where there is none, the regions that have one are kept: the model is not for this one.
+            return {_BY_REGION[name]: found} if found else {pascal(name): value} if value else {}
         return {self._name(name): self._value(name, value)}
 
     def _name(self, name: str) -> str:
@@ -144,18 +153,21 @@ class _Translation:
         return value
 
     def _hosting_artifact(self, spec: JsonObject) -> JsonObject:
-        """The prepacked artifact goes first unless the model's script is used; a key that ends in a slash is a prefix
-        of plain objects, any other a compressed archive."""
-        prepacked = None if spec.get("hosting_use_script_uri") else spec.get("hosting_prepacked_artifact_key")
-        key = prepacked or spec.get("hosting_artifact_uri") or spec.get("hosting_artifact_key")
-        if not isinstance(key, str) or not key:
+        """Of the document or of one of its components. The packed artifact goes first in any case, also over the plain
+        one of a component; a key that ends in a slash is a prefix of plain objects, any other a compressed archive."""
+        own = _key(spec, "hosting_prepacked_artifact_key")
+        plain = _key(spec, "hosting_artifact_uri") or _key(spec, "hosting_artifact_key")
+        packed = own or (self._packed if plain else None)
+        key = packed or plain
+        if key is None:
             return {}
+        kind = ("S3Prefix", "None") if str(key).endswith("/") else ("S3Object", "Gzip")
         uri = _uri(self._weights, key)
-        kind = ("S3Prefix", "None") if key.endswith("/") else ("S3Object", "Gzip")
         return {
             "HostingArtifactUri": uri,
             "HostingArtifactS3DataType": kind[0],
             "HostingArtifactCompressionType": kind[1],
+            **({"HostingPrepackedArtifactUri": uri} if packed else {}),
         }
 
     def _component(self, component: JsonValue) -> JsonValue:
@@ -213,6 +225,11 @@ class _Translation:
             elif value is not None:
                 content.update(self._member(name, value))
         return content
+
+
+def _key(spec: JsonObject, name: str) -> Any:
+    """An artifact's key; what is none of text is kept for whoever plans, to be named then."""
+    return spec.get(name) or None
 
 
 def _object(value: JsonValue) -> JsonObject:

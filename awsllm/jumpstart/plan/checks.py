@@ -11,7 +11,9 @@ from collections.abc import Callable, Iterator
 from awsllm.aws import iam
 from awsllm.errors import ValidationError
 from awsllm.jumpstart import names
+from awsllm.jumpstart.hub import members
 from awsllm.jumpstart.hub.document import ModelDocument
+from awsllm.jumpstart.hub.spec import OTHER_PACKAGES
 from awsllm.jumpstart.plan import scaling
 from awsllm.jumpstart.plan.options import ResolvedOptions
 from awsllm.jumpstart.plan.plan import PlanContext
@@ -62,9 +64,8 @@ class PlanRequest(Value, frozen=True, kw_only=True):
 
 
 def _is_accelerated_only(request: PlanRequest) -> bool:
-    supported = request.placed[0].hosting.content.get("SupportedInferenceInstanceTypes") or [
-        request.placed[0].instance_type
-    ]
+    first = request.placed[0]
+    supported = members.texts(first.hosting.content, "SupportedInferenceInstanceTypes") or [first.instance_type]
     return all(accelerated(machine) for machine in supported if machine)
 
 
@@ -177,8 +178,19 @@ def _refuse_container(placed: Placed, request: PlanRequest) -> None:
             f"{document.model_id} has no Marketplace package{where}: choose one of "
             f"{', '.join(document.instance_types) or 'its instance types'} or give model_package_arn"
         )
+    if not hosting.package_arn and (regions := members.mapping(hosting.content, OTHER_PACKAGES)):
+        raise ValidationError(
+            f"{document.model_id} is a package that {document.region} does not have: it is in "
+            f"{', '.join(sorted(regions))}; deploy it there or give model_package_arn"
+        )
     if not hosting.package_arn and not hosting.image:
         raise ValidationError(f"{document.model_id} has no image{where}: choose another instance_type or config")
+    if hosting.script is not None and not hosting.package_arn:
+        raise ValidationError(
+            f"{document.model_id} runs the inference script {hosting.script}, which is not packed with its artifact: "
+            f"unpack {hosting.artifact.uri if hosting.artifact else 'the weights'} and the script's archive into the "
+            "folders . and code of one model.tar.gz, and give its S3 URI as model_data"
+        )
     if len(hosting.env) > MAX_ENVIRONMENT:
         raise ValidationError(f"the container's environment has {len(hosting.env)} entries, above {MAX_ENVIRONMENT}")
     if len(hosting.additional) > MAX_ADDITIONAL:

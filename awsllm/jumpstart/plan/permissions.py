@@ -84,7 +84,9 @@ _SCALING = (
     "PutScheduledAction",
     "RegisterScalableTarget",
     "TagResource",
+    "UntagResource",
 )
+_ALARMS = ("DeleteAlarms", "ListTagsForResource", "PutMetricAlarm", "TagResource", "UntagResource")
 
 
 def _sagemaker_arn(arns: Arns, kind: str, name: str) -> str:
@@ -112,8 +114,7 @@ def _lifecycle(plan_steps: Sequence[Step], endpoint: str, arns: Arns) -> Iterato
     used = dict.fromkeys(step.operation for step in plan_steps if step.operation in _CREATING)
     creating = [action for operation in used for action in _CREATING[operation][1]]
     yield statement("Deploy", actions("sagemaker", *creating, "AddTags", "ListTags"), every)
-    lasting = [arn for kind in ("endpoint", "inference-component") for arn in resources.get(kind, [])]
-    yield statement("Untag", "sagemaker:DeleteTags", lasting)
+    yield statement("Untag", "sagemaker:DeleteTags", every)
     yield statement("Delete", actions("sagemaker", *(_DELETING[kind] for kind in resources)), every)
 
 
@@ -152,6 +153,6 @@ def _scaling(plan_steps: Sequence[Step], arns: Arns) -> Iterator[JsonObject]:
     yield statement("Scale", actions(scaling.SERVICE, *_SCALING), targets)
     alarms = [step.resource for step in plan_steps if step.operation == "PutMetricAlarm"]
     watched = [arns.of("cloudwatch", f"alarm:{name}") for name in ["TargetTracking-*", *alarms]]
-    yield statement("Alarms", actions("cloudwatch", "DeleteAlarms", "PutMetricAlarm", "TagResource"), watched)
+    yield statement("Alarms", actions("cloudwatch", *_ALARMS), watched)
     condition = {"StringLike": {"iam:AWSServiceName": _SCALING_SERVICE}}
     yield statement("ScalingRole", "iam:CreateServiceLinkedRole", arns.iam(f"role/{_SCALING_ROLE}"), condition)

@@ -228,12 +228,19 @@ def _of(step: Step, before: Step | None, *, replaced: bool) -> Iterator[Change]:
 
 def _leaves(before: Step, after: Step) -> Iterator[tuple[str, JsonValue, JsonValue]]:
     name = _REPLACED.get(after.operation)
-    yield from _differences("", _without(before.request, name), _without(after.request, name))
+    others = (_tag_names(before.request) - _tag_names(after.request)).difference(tags.OPTIONAL)
+    yield from _differences("", _without(before.request, name, others), _without(after.request, name))
 
 
-def _without(request: JsonObject, name: str | None) -> JsonObject:
+def _without(request: JsonObject, name: str | None, others: Iterable[str] = ()) -> JsonObject:
+    """``others`` are tags that the plan does not know: applying it lets them be."""
     kept = {member: value for member, value in request.items() if member != name}
-    return _without_tags(kept, _OWN_TAGS)
+    return _without_tags(kept, (*_OWN_TAGS, *others))
+
+
+def _tag_names(request: JsonObject) -> set[str]:
+    given = request.get("Tags") or []
+    return set(given) if isinstance(given, dict) else {tag["Key"] for tag in given}
 
 
 def _differences(path: str, before: JsonValue, after: JsonValue) -> Iterator[tuple[str, JsonValue, JsonValue]]:

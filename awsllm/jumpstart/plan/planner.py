@@ -7,6 +7,7 @@ digest goes in: so a digest never depends on itself.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -144,6 +145,7 @@ def _overridden(hosting: Hosting, options: ResolvedOptions, variant: Variant) ->
         hosting,
         package_arn=package,
         artifact=_own_artifact(options.model_data) if options.model_data else hosting.artifact,
+        script=None if options.model_data else hosting.script,
         additional=() if package else hosting.additional,
         env={**hosting.env, **options.env, **variant.env},
         network_isolation=isolated,
@@ -154,13 +156,12 @@ def _overridden(hosting: Hosting, options: ResolvedOptions, variant: Variant) ->
 
 
 def _without_draft(hosting: Hosting) -> Hosting:
-    """Speculative decoding's data out, and what of the environment points at it."""
-    mounts = tuple(requests.MOUNT + (source.channel or "") for source in hosting.additional)
-    return msgspec.structs.replace(
-        hosting,
-        additional=(),
-        env={name: value for name, value in hosting.env.items() if not (mounts and value.startswith(mounts))},
-    )
+    """Speculative decoding's data out, and what of the environment points at it: a path, or JSON that holds one."""
+    mounts = [
+        re.compile(re.escape(requests.MOUNT + (each.channel or "")) + r"(?![\w-])") for each in hosting.additional
+    ]
+    kept = {name: value for name, value in hosting.env.items() if not any(one.search(value) for one in mounts)}
+    return msgspec.structs.replace(hosting, additional=(), env=kept)
 
 
 def _own_artifact(uri: str) -> DataSource:

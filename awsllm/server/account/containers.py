@@ -1,8 +1,9 @@
 """Which container answers an endpoint's invocation, and which format it speaks.
 
 The format follows from what was deployed, as a client has to find it out: the example payloads of the document whose
-artifact or image the model has, else the image and its environment, else the tags. A container that nothing is known
-of speaks OpenAI's format. A test that knows better says so (``Account.formats``).
+artifact or image the model has, else the image and its environment, else the tags. A container that is known to do
+something else (an image classifier) refuses, for no model here can stand in for it; one that nothing is known of speaks
+OpenAI's format. A test that knows better says so (``Account.formats``).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import msgspec
 
 from awsllm.server.account.account import Region
 from awsllm.server.account.components import scale, specification
-from awsllm.server.account.documents import texts
+from awsllm.server.account.documents import Content
 from awsllm.server.account.models import containers_of, sources
 from awsllm.server.account.refusals import invalid_invocation, no_endpoint
 from awsllm.server.account.resources import settle
@@ -31,7 +32,10 @@ _NO_COMPONENT = (
     "Inference Component Name header is required for endpoints to which you plan to deploy inference components. "
     "Please include Inference Component Name header or consider using SageMaker models."
 )
-_IDENTITIES = ("HostingArtifactUri", "HostingModelPackageArn", "ModelPackageArn")
+_IDENTITIES = (
+    "HostingArtifactUri", "HostingPrepackedArtifactUri", "ArtifactUri", "PrepackedArtifactUri",
+    "HostingModelPackageArn", "ModelPackageArn",
+)  # fmt: skip
 # A prompt under ``inputs``: which of them it is, the image and its environment tell better than an example.
 _ALIKE = frozenset(("tgi", "lmi", "djl"))
 
@@ -58,8 +62,7 @@ def find(region: Region, name: str, component: str | None = None, variant: str |
 def of_model(region: Region, model: str) -> Container:
     """The container of a model that no endpoint hosts, as a transform job starts one."""
     hosted = _hosted(region, model)
-    found = _detected(region, hosted, hosted.tags)
-    return Container(found or PLAIN.detected, image=hosted.container.get("Image"))
+    return Container(_detected(region, hosted, hosted.tags), image=hosted.container.get("Image"))
 
 
 def _choose_variant(endpoint: ResourceRecord, wanted: str | None) -> str:
@@ -122,38 +125,47 @@ def _container(region: Region, endpoint: ResourceRecord, hosted: _Hosted, varian
     if named is not None:
         return Container(Detected(format=named, source="caller", evidence="named by the test"), variant, account.cuts)
     found = _detected(region, hosted, {**hosted.tags, **region.state.tags.get(endpoint.arn, {})})
-    return Container(found or PLAIN.detected, variant, account.cuts, hosted.container.get("Image"))
+    return Container(found, variant, account.cuts, hosted.container.get("Image"))
 
 
-def _detected(region: Region, hosted: _Hosted, tags: dict[str, str]) -> Detected | None:
+def _detected(region: Region, hosted: _Hosted, tags: dict[str, str]) -> Detected:
+    """Raises the runtime's refusal for a container that does something else than any model here."""
     container = hosted.container
     image, environment = container.get("Image"), container.get("Environment") or {}
-    document = _document(region, container)
+    content = _content(region, container)
+    document = content.in_region(region.name) if content is not None else {}
     shown = detect.from_payloads(_payloads(document, image))
-    package = container.get("ModelPackageName")
-    seen = detect.from_container(image, environment, model_package_arn=package, task=document.get("Task"))
+    package, task = container.get("ModelPackageName"), content.task if content is not None else None
+    seen = detect.from_container(image, environment, model_package_arn=package, task=task)
     if shown and seen and {shown.format, seen.format} <= _ALIKE:
         shown = msgspec.structs.replace(shown, format=seen.format)
     # Clients believe tags first. A container does not know them: it speaks what it is, so that a wrong tag fails
     # here as it does on AWS. They only stand in for an image of which nothing is known.
-    return detect.settled(document=shown, container=seen) or detect.from_tags(tags)
+    found = detect.settled(document=shown, container=seen) or detect.from_tags(tags)
+    if found is None and (work := detect.other_work(image, task=task, from_document=content is not None)):
+        raise invalid_invocation(
+            f"The container does something else than the models here: {work}. Offline there is nothing to do it; "
+            "formats={ENDPOINT: FORMAT} of mock_aws says what it speaks, if it speaks a format."
+        )
+    return found or PLAIN.detected
 
 
-def _document(region: Region, container: JsonObject) -> JsonObject:
-    """The document that the container was deployed from, which names its artifact or package; empty if none does."""
+def _content(region: Region, container: JsonObject) -> Content | None:
+    """What the container was deployed from: its document names the artifact or the package."""
     wanted = [source["S3Uri"] for source in sources(container)] + [container.get("ModelPackageName")]
     names = {name.rstrip("/") for name in wanted if name}
     for content in region.account.contents:
-        document = content.in_region(region.name)
-        if any(text.rstrip("/") in names for text in texts(document, _IDENTITIES)):
-            return document
-    return {}
+        if any(text.rstrip("/") in names for text in content.texts(region.name, _IDENTITIES)):
+            return content
+    return None
 
 
 def _payloads(document: JsonObject, image: str | None) -> JsonObject:
     """The example payloads of the configuration whose image it is, else of the document."""
-    components = document.get("InferenceConfigComponents") or {}
-    for component in components.values():
-        if component.get("HostingEcrUri") == image and component.get("DefaultPayloads"):
-            return component["DefaultPayloads"]  # type: ignore[no-any-return]
-    return document.get("DefaultPayloads") or {}
+    components = document.get("InferenceConfigComponents")
+    for component in components.values() if isinstance(components, dict) else ():
+        examples = component.get("DefaultPayloads") if isinstance(component, dict) else None
+        if isinstance(examples, dict) and examples and component.get("HostingEcrUri") == image:
+            return examples
+    examples = document.get("DefaultPayloads")
+    return examples if isinstance(examples, dict) else {}

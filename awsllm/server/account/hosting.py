@@ -30,6 +30,11 @@ from awsllm.server.account.state import PendingChange, ResourceRecord
 from awsllm.server.account.tags import tags_of
 from awsllm.types import JsonObject
 
+# AWS's words, as users report them.
+_HAS_COMPONENTS = (
+    "Cannot delete endpoint with inference component associated. Please delete inference component and try it again."
+)
+
 
 def _create_endpoint(region: Region, request: JsonObject) -> JsonObject | None:
     name = request["EndpointName"]
@@ -215,8 +220,8 @@ def _delete_endpoint(region: Region, request: JsonObject) -> JsonObject | None:
         return None
     refuse_in_progress(endpoint)
     components = existing(region, "inference-component")
-    if names := ", ".join(one.name for one in components if one.request["EndpointName"] == endpoint.name):
-        raise invalid(f'Cannot delete endpoint "{endpoint.arn}" while it has inference components: {names}.')
+    if any(one.request["EndpointName"] == endpoint.name for one in components):
+        raise invalid(_HAS_COMPONENTS)
     begin(region, endpoint, PendingChange("Deleting", region.wait("endpoint-delete"), lambda reason: GONE))
     return {}
 

@@ -33,20 +33,30 @@ _SUMMARY = (
 # --- the contents of a hub -------------------------------------------------------------------------------------------
 
 
-def _public_content(region: Region, content: Content) -> JsonObject:
-    path = f"{PUBLIC_HUB}/{content.kind}/{content.name}/{content.version}"
-    return content.regional(region.name, PUBLIC_HUB, region.arn("hub-content", path, owner="aws"))
+def _public_arn(region: Region, content: Content) -> str:
+    return region.arn("hub-content", f"{PUBLIC_HUB}/{content.kind}/{content.name}/{content.version}", owner="aws")
 
 
-def _described(region: Region, request: JsonObject) -> list[JsonObject]:
-    """Every version of every content of the request's hub and type, newest version first."""
+def _summaries(region: Region, request: JsonObject) -> list[JsonObject]:
+    """Every version of every content of the request's hub and type, or of the one that it names, newest version first:
+    what Describe answers, but for the documents of the public hub."""
     hub = hub_name(request["HubName"])
     if hub == PUBLIC_HUB:
-        found = [_public_content(region, content) for content in region.account.contents]
+        found = [each.summary(PUBLIC_HUB, _public_arn(region, each)) for each in _wanted(region, request)]
     else:
         found = list(_hub(region, hub)["Contents"].values())
-    kept = [item for item in found if item["HubContentType"] == request["HubContentType"]]
+    name = request.get("HubContentName")
+    kept = [
+        each
+        for each in found
+        if each["HubContentType"] == request["HubContentType"] and name in (None, each["HubContentName"])
+    ]
     return sorted(kept, key=lambda item: version_key(item["HubContentVersion"]), reverse=True)
+
+
+def _wanted(region: Region, request: JsonObject) -> list[Content]:
+    name = request.get("HubContentName")
+    return [content for content in region.account.contents if name in (None, content.name)]
 
 
 def hub_name(name_or_arn: str) -> str:
@@ -67,7 +77,7 @@ def _summary(described: JsonObject) -> JsonObject:
 
 def _list_contents(region: Region, request: JsonObject) -> JsonObject:
     newest: dict[str, JsonObject] = {}
-    for item in _described(region, request):
+    for item in _summaries(region, request):
         newest.setdefault(item["HubContentName"], item)
     page, more = listed(request, map(_summary, newest.values()), name="HubContentName", status="HubContentStatus")
     return {"HubContentSummaries": page, **more}
@@ -84,7 +94,7 @@ def _list_versions(region: Region, request: JsonObject) -> JsonObject:
 
 
 def _named(region: Region, request: JsonObject) -> list[JsonObject]:
-    found = [i for i in _described(region, request) if i["HubContentName"] == request["HubContentName"]]
+    found = _summaries(region, request)
     if not found:
         where = f"{request['HubContentType']} in hub {hub_name(request['HubName'])}"
         raise not_found(f"HubContent {request['HubContentName']} of type {where} does not exist.")
@@ -94,10 +104,14 @@ def _named(region: Region, request: JsonObject) -> list[JsonObject]:
 def _describe_content(region: Region, request: JsonObject) -> JsonObject:
     found = _named(region, request)
     wanted = request.get("HubContentVersion")
-    for item in found:
-        if wanted in (None, item["HubContentVersion"]):
-            return item
-    raise not_found(f"HubContent {request['HubContentName']} has no version {wanted}.")
+    item = next((each for each in found if wanted in (None, each["HubContentVersion"])), None)
+    if item is None:
+        raise not_found(f"HubContent {request['HubContentName']} has no version {wanted}.")
+    if hub_name(request["HubName"]) != PUBLIC_HUB:
+        return item
+    key = (item["HubContentName"], item["HubContentVersion"], item["HubContentType"])
+    content = next(each for each in _wanted(region, request) if (each.name, each.version, each.kind) == key)
+    return content.regional(region.name, PUBLIC_HUB, item["HubContentArn"])
 
 
 # --- hubs ------------------------------------------------------------------------------------------------------------

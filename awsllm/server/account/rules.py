@@ -9,10 +9,8 @@ from collections.abc import Sequence
 
 from awsllm.errors import RequestError
 from awsllm.jumpstart.deploy.preflight import QUOTA_SUFFIX
-from awsllm.jumpstart.hub import document
 from awsllm.jumpstart.hub.spec import GATED_BUCKET
 from awsllm.server.account.account import Region
-from awsllm.server.account.documents import texts
 from awsllm.server.account.refusals import invalid, refused
 from awsllm.types import JsonObject
 
@@ -34,11 +32,8 @@ def is_gated(region: Region, uri: str) -> bool:
     """Whether it is in the bucket for what is gated, or an artifact of a document that has a licence."""
     if uri.removeprefix("s3://").startswith(GATED_BUCKET):
         return True
-    licensed = (
-        content.in_region(region.name) for content in region.account.contents if document.is_gated(content.document)
-    )
-    gated = {artifact.rstrip("/") for document in licensed for artifact in texts(document, _ARTIFACTS)}
-    return uri.rstrip("/") in gated
+    licensed = (content for content in region.account.contents if content.gated)
+    return any(uri.rstrip("/") == one.rstrip("/") for each in licensed for one in each.texts(region.name, _ARTIFACTS))
 
 
 def check_quotas(region: Region, config: JsonObject, live: Sequence[JsonObject]) -> None:

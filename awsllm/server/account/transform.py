@@ -48,7 +48,10 @@ def _transform(region: Region, job: JobRecord) -> None:
     found = read_under(region, uri)
     if not found:
         raise JobFailure(f"ClientError: No objects were found at {uri}")
-    container = containers.of_model(region, job.request["ModelName"])
+    try:
+        container = containers.of_model(region, job.request["ModelName"])
+    except AwsllmError as error:
+        raise JobFailure(f"AlgorithmError: {error.message}") from error
     output = job.request["TransformOutput"]
     glue = b"\n" if output.get("AssembleWith") == "Line" else b""
     failures = 0

@@ -6,8 +6,11 @@ leaving. The one that ends first ends the other: a response that nobody waits fo
 iterator is closed, and its place in the batch is free.
 
 A stream's first event is awaited before the 200 is sent, so that what fails at once has its own status. What fails
-later is told by an exception frame. Bodies above ``_OFFLOAD`` bytes are decoded and checked on a thread: the event
-loop serves others meanwhile.
+later is told by an exception frame. Bodies above ``_OFFLOAD`` bytes are decoded and checked on a thread, and so is what
+is not served looked for in botocore's models: the event loop serves others meanwhile.
+
+A request is judged by its head before its body is read: what is refused, or of a service that is not served, needs
+none.
 """
 
 from __future__ import annotations
@@ -20,38 +23,37 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
 from awsllm.backend import AsyncBackend
-from awsllm.errors import AccessDeniedError, AwsllmError
-from awsllm.server.http.auth import check_key
-from awsllm.server.surfaces.routes import HEALTH, MAX_BODY, failure, plan, request_id, too_large
+from awsllm.errors import AwsllmError, ValidationError
+from awsllm.server.http.auth import check_body, check_head, usable_key
+from awsllm.server.http.bodies import AsgiMessage, Bodies, IncompleteError, Limits, Receive
+from awsllm.server.surfaces.routes import HEALTH, failure, is_ours, needs_body, plan, request_id, without_model
 from awsllm.server.work import Incoming, Models, Reply, Stream, Work
 from awsllm.types import Request
 
 E = TypeVar("E")
 R = TypeVar("R")
 
-Message: TypeAlias = MutableMapping[str, Any]
-Receive: TypeAlias = Callable[[], Awaitable[Message]]
-Send: TypeAlias = Callable[[Message], Awaitable[None]]
+Send: TypeAlias = Callable[[AsgiMessage], Awaitable[None]]
 App: TypeAlias = Callable[[MutableMapping[str, Any], Receive, Send], Coroutine[Any, Any, None]]
 
 _OFFLOAD = 256 * 1024
-_MAX_DROPPED = 4 * MAX_BODY
 _ANY = Models()
+_LIMITS = Limits()
 _log = logging.getLogger(__name__)
 
 
-class _ClientLeftError(Exception):
-    """The client closed the connection before its request was whole."""
-
-
-def create_app(backend: AsyncBackend, models: Models = _ANY, *, api_key: str | None = None) -> App:
-    """The ASGI application. With ``api_key`` every call but ``/health`` must show it."""
+def create_app(
+    backend: AsyncBackend, models: Models = _ANY, *, api_key: str | None = None, limits: Limits = _LIMITS
+) -> App:
+    """The ASGI application. With ``api_key`` every call but ``/health`` must show it. Raises ``ConfigurationError`` for
+    a key that cannot be shown."""
+    shared = _Shared(backend, models, usable_key(api_key), Bodies(limits))
 
     async def app(scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await _lifespan(backend, receive, send)
         elif scope["type"] == "http":
-            await _HttpExchange(backend, models, api_key, receive, send).run(scope)
+            await _HttpExchange(shared, receive, send).run(scope)
 
     return app
 
@@ -67,47 +69,52 @@ async def _lifespan(backend: AsyncBackend, receive: Receive, send: Send) -> None
             return
 
 
-@dataclass(slots=True)
-class _HttpExchange:
-    """One request and its reply."""
+@dataclass(frozen=True, slots=True)
+class _Shared:
+    """What all requests have in common."""
 
     backend: AsyncBackend
     models: Models
     api_key: str | None
+    bodies: Bodies
+
+
+@dataclass(slots=True)
+class _HttpExchange:
+    """One request and its reply."""
+
+    shared: _Shared
     receive: Receive
     send: Send
 
     async def run(self, scope: Mapping[str, Any]) -> None:
-        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
-        path = (scope.get("raw_path") or scope["path"].encode()).decode("latin-1").partition("?")[0]
-        head = Incoming(scope["method"], path, headers)
-        try:
-            body = await self._body(headers)
-        except _ClientLeftError:
-            return
-        if body is None:
-            await self._reply(too_large(head))
-            return
-        incoming = Incoming(head.method, path, headers, body)
-        query = scope.get("query_string", b"").decode("latin-1")
-        await self._until_left(self._answer(incoming, query))
+        head, bodies = _head(scope), self.shared.bodies
+        unread: Mapping[str, str] = head.headers
+        with bodies.opened() as body:
+            try:
+                reply = await self._at_once(head, scope["http_version"])
+                if reply is None:
+                    data = await body.read(self.receive, head.headers)
+                    head = Incoming(head.method, head.path, head.headers, data, query=head.query)
+            except IncompleteError as error:
+                unread, reply = {}, failure(head, error)
+            except Exception as error:
+                reply = self._failed(head, error)
+            if reply is None:
+                await self._until_left(self._answer(head))
+                return
+        await bodies.drop(self.receive, unread)
+        await self._reply(reply)
 
-    async def _body(self, headers: Mapping[str, str]) -> bytes | None:
-        """The body, or None if it is too large. Most clients read no answer before they have sent everything, so what
-        is too large is read to its end, within reason, and dropped."""
-        if int(headers.get("content-length") or 0) > _MAX_DROPPED:
-            return None
-        parts: list[bytes] = []
-        size, more = 0, True
-        while more and size <= _MAX_DROPPED:
-            message = await self.receive()
-            if message["type"] == "http.disconnect":
-                raise _ClientLeftError
-            part, more = message.get("body", b""), message.get("more_body", False)
-            size += len(part)
-            if size <= MAX_BODY:
-                parts.append(part)
-        return b"".join(parts) if size <= MAX_BODY else None
+    async def _at_once(self, head: Incoming, version: str) -> Reply | None:
+        """The reply to what needs no body to be answered; None if the body decides. Raises what a head is refused
+        with."""
+        if not head.headers.get("host") and version == "1.1":
+            raise ValidationError("a request needs a Host header", code="ValidationError", status=400)
+        if head.path in HEALTH:
+            return without_model(head)
+        allowed = check_head(self.shared.api_key, head)
+        return await asyncio.to_thread(without_model, head) if allowed and not needs_body(head) else None
 
     async def _until_left(self, answer: Coroutine[Any, Any, None]) -> None:
         """Run ``answer`` until it ends or the client leaves, whichever comes first."""
@@ -126,9 +133,9 @@ class _HttpExchange:
         while (await self.receive())["type"] != "http.disconnect":
             pass
 
-    async def _answer(self, incoming: Incoming, query: str) -> None:
+    async def _answer(self, incoming: Incoming) -> None:
         try:
-            work = await self._plan(incoming, query)
+            work = await self._plan(incoming)
             if isinstance(work, Stream):
                 await self._stream(work)
                 return
@@ -137,27 +144,20 @@ class _HttpExchange:
             reply = self._failed(incoming, error)
         await self._reply(reply)
 
-    async def _plan(self, incoming: Incoming, query: str) -> Work:
-        if len(incoming.body) > _OFFLOAD:
-            return await asyncio.to_thread(self._admit, incoming, query)
-        return self._admit(incoming, query)
+    async def _plan(self, incoming: Incoming) -> Work:
+        if len(incoming.body) > _OFFLOAD or not is_ours(incoming):
+            return await asyncio.to_thread(self._admit, incoming)
+        return self._admit(incoming)
 
-    def _admit(self, incoming: Incoming, query: str) -> Work:
-        """What is asked, if it may be. Without a key whoever reaches the address may ask, but not a web page that
-        someone here looks at."""
-        if incoming.path in HEALTH:
-            return plan(incoming)
-        if self.api_key is not None:
-            check_key(self.api_key, incoming, query)
-        elif "origin" in incoming.headers:
-            raise AccessDeniedError("Calls from web pages are refused, unless the server has an API key.")
+    def _admit(self, incoming: Incoming) -> Work:
+        check_body(self.shared.api_key, incoming)
         return plan(incoming)
 
     async def _ask(self, request: Request[R]) -> R:
-        return await self.backend.ask(self.models.rename(request))
+        return await self.shared.backend.ask(self.shared.models.rename(request))
 
     async def _stream(self, work: Stream[E]) -> None:
-        events = self.backend.stream(self.models.rename(work.request))
+        events = self.shared.backend.stream(self.shared.models.rename(work.request))
         async with _closing(events):
             first = await anext(events, None)
             await self._start(200, work.headers)
@@ -190,6 +190,14 @@ class _HttpExchange:
     async def _more(self, data: bytes) -> None:
         if data:
             await self.send({"type": "http.response.body", "body": data, "more_body": True})
+
+
+def _head(scope: Mapping[str, Any]) -> Incoming:
+    """A request before its body. HTTP's text is bytes that mostly mean ASCII; Latin-1 keeps all of them."""
+    headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+    path = (scope.get("raw_path") or scope["path"].encode()).decode("latin-1").partition("?")[0]
+    query = scope.get("query_string", b"").decode("latin-1")
+    return Incoming(scope["method"], path, headers, query=query)
 
 
 @contextlib.asynccontextmanager

@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
+from awsllm.calls.checks import check_as_service
 from awsllm.errors import AwsllmError, ServerError, StreamError, ValidationError
 from awsllm.server.shapes import check
 from awsllm.server.surfaces.catalog import check_chat_model, invoke_body
@@ -42,7 +43,6 @@ from awsllm.wire.converse import (
     encode_event,
     encode_response,
 )
-from awsllm.wire.converse.rules import check_conversation
 from awsllm.wire.eventstream import encode_event_frame
 
 SERVICE = "bedrock-runtime"
@@ -91,7 +91,7 @@ def _count_tokens(model: str, incoming: Incoming) -> Work:
             status=400,
         )
     request = decode_count_tokens_request(model, wire)
-    check_conversation(request.converse)
+    check_as_service(request.converse)
     return Ask(request, lambda count: Reply(200, _JSON, msgspec.json.encode({"inputTokens": count})))
 
 
@@ -173,7 +173,7 @@ def read_json(body: bytes) -> JsonObject:
     """A request's body: one JSON object, not nested beyond reason. Raises ``ValidationError``."""
     try:
         wire = msgspec.json.decode(body or b"{}")
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # broken JSON, bytes that are no UTF-8, nested too deeply
         raise ValidationError(f"Malformed input request: {error}", code="ValidationException", status=400) from error
     if not isinstance(wire, dict):
         raise ValidationError("Malformed input request: a JSON object is expected", code="ValidationException")
@@ -198,7 +198,7 @@ def _conversation(operation: str, model: str, incoming: Incoming) -> ConverseReq
     check(SERVICE, operation, {**wire, "modelId": model})
     check_chat_model(model)
     request = decode_request(model, wire)
-    check_conversation(request)
+    check_as_service(request)
     return request
 
 

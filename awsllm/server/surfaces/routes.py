@@ -13,22 +13,16 @@ from types import ModuleType
 from typing import TypeAlias
 from urllib.parse import unquote
 
-import msgspec
-
-from awsllm.errors import AwsllmError, ServerError, ValidationError
-from awsllm.server.surfaces import bedrock, sagemaker
+from awsllm.errors import AwsllmError, ServerError
+from awsllm.server.services import reads_form
+from awsllm.server.surfaces import bedrock, elsewhere, sagemaker
 from awsllm.server.work import Incoming, Reply, Work
-from awsllm.types import JsonObject
 
 Operation: TypeAlias = Callable[[str, Incoming], Work]
 
-SERVED = (
-    "Converse, ConverseStream, CountTokens and InvokeModel (Titan text embeddings) of bedrock-runtime, "
-    "InvokeEndpoint and InvokeEndpointWithResponseStream of sagemaker-runtime"
-)
 HEALTH = ("/health", "/ping")  # the second is what SageMaker asks a container
-MAX_BODY = 25_000_000  # bytes, InvokeModel's own maximum; Converse takes as much
 _PREFIXES: dict[str, ModuleType] = {"/model/": bedrock, "/endpoints/": sagemaker}
+_OURS = tuple(_PREFIXES)
 
 
 def find(incoming: Incoming) -> tuple[Operation, str] | None:
@@ -41,34 +35,41 @@ def find(incoming: Incoming) -> tuple[Operation, str] | None:
     return None
 
 
+def is_ours(incoming: Incoming) -> bool:
+    """Whether the path is one of the services that are spoken here, if not of an operation of theirs."""
+    return incoming.path.startswith(_OURS)
+
+
+def needs_body(incoming: Incoming) -> bool:
+    """Whether it takes the body to tell what is asked."""
+    return is_ours(incoming) or reads_form(incoming)
+
+
 def plan(incoming: Incoming) -> Work:
     """What ``incoming`` asks for; a ``Reply`` where no model is needed. Raises the error to answer with."""
-    if incoming.method in ("GET", "HEAD") and incoming.path in HEALTH:
-        return Reply(200, {"Content-Type": "application/json"}, b'{"status":"ok"}')
     found = find(incoming)
     if found is None:
-        return unknown_operation(incoming)
+        return without_model(incoming)
     operation, label = found
     return operation(label, incoming)
+
+
+def without_model(incoming: Incoming) -> Reply:
+    """The reply to what no operation is meant by."""
+    if incoming.method in ("GET", "HEAD") and incoming.path in HEALTH:
+        return Reply(200, {"Content-Type": "application/json"}, b'{"status":"ok"}')
+    return elsewhere.unserved(incoming)
 
 
 def failure(incoming: Incoming, error: Exception) -> Reply:
     """The reply that tells the client of ``error`` in the words of the service it called. What is not awsllm's own
     error is a fault of the server and is told without its details."""
     known = error if isinstance(error, AwsllmError) else ServerError("internal failure of the server", status=500)
-    return sagemaker.failure(incoming, known) if incoming.path.startswith("/endpoints/") else bedrock.failure(known)
-
-
-def too_large(incoming: Incoming) -> Reply:
-    return failure(incoming, ValidationError(f"the request body has more than {MAX_BODY} bytes", status=413))
-
-
-def unknown_operation(incoming: Incoming) -> Reply:
-    """AWS's 404 for a route that no operation has."""
-    message = f"{incoming.method} {incoming.path} is not served here. Served are {SERVED}."
-    body: JsonObject = {"message": message, "__type": "UnknownOperationException"}
-    headers = {"Content-Type": "application/json", "x-amzn-ErrorType": "UnknownOperationException"}
-    return Reply(404, headers, msgspec.json.encode(body))
+    if incoming.path.startswith("/endpoints/"):
+        return sagemaker.failure(incoming, known)
+    if incoming.path.startswith("/model/"):
+        return bedrock.failure(known)
+    return elsewhere.failure(incoming, known)
 
 
 def request_id() -> str:

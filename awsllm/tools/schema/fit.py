@@ -1,15 +1,19 @@
-"""Making a schema acceptable to a service that decodes under it.
+"""Making a schema acceptable to what decodes under it; whoever validates the answer goes by the schema as it was.
 
-Bedrock's structured outputs take closed objects only, and refuse bounds on numbers, texts and lists, recursion, and
-some combinators (userguide/structured-output; the limits of 24 optional and 16 union-typed properties are the model
-provider's). A bound that is refused moves to the description, where the model still reads it; whoever validates the
-answer still checks it. What cannot be moved is named in a ``Misfit``.
+``fit`` is for Bedrock, ``loosen`` for decoders that take nearly all of JSON schema. Bedrock's structured outputs take
+closed objects only, and refuse bounds on numbers, texts and lists, recursion, and some combinators
+(userguide/structured-output; the limits of 24 optional and 16 union-typed properties are the model provider's). A bound
+that is refused moves to the description, where the model still reads it. What cannot be moved is named in a ``Misfit``.
+What grammars do not take is llguidance's list (1.9: "Unimplemented keys"), which local models decode by; vLLM's
+decoders take no more.
 """
 
 from __future__ import annotations
 
 import re
 from typing import Any
+
+import msgspec
 
 from awsllm.tools.schema.walk import rebuild, subschemas
 from awsllm.types import JsonObject
@@ -29,7 +33,10 @@ _MOVED = frozenset(
     )
 )
 _DROPPED = frozenset(
-    ("examples", "discriminator", "deprecated", "readOnly", "writeOnly", "contentMediaType", "$schema")
+    (
+        *("examples", "discriminator", "deprecated", "readOnly", "writeOnly", "contentMediaType", "contentEncoding"),
+        *("$schema", "$id", "$comment"),
+    )
 )
 _REFUSED = frozenset(
     (
@@ -49,8 +56,16 @@ _REFUSED = frozenset(
     )
 )
 _FORMATS = frozenset(("date-time", "time", "date", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid"))
-# Lookaround, back references and word boundaries are beyond a decoder's automaton.
-_HARD_PATTERN = re.compile(r"\(\?|\\[1-9bB]")
+# Beyond a decoder's automaton are lookaround, back references and word boundaries; of what only JavaScript writes so,
+# classes of Unicode and of everything, services say nothing.
+_BEYOND_AUTOMATA = re.compile(r"\(\?(?:[=!]|<[=!])|\\[1-9bBk]")
+_HARD_PATTERN = re.compile(r"\(\?|\\[1-9bBkpPu]|\[\^?\]")
+_UNHELD = frozenset(
+    (
+        *("uniqueItems", "not", "contains", "minContains", "maxContains", "if", "then", "else", "dependencies"),
+        *("dependentSchemas", "dependentRequired", "propertyNames", "unevaluatedItems", "unevaluatedProperties"),
+    )
+)
 
 
 def fit(schema: JsonObject) -> JsonObject:
@@ -68,6 +83,41 @@ def fit(schema: JsonObject) -> JsonObject:
     return fitted
 
 
+def loosen(schema: JsonObject) -> JsonObject:
+    """The schema without what no grammar holds to, which moves to the descriptions; otherwise the same."""
+    loosened: JsonObject = rebuild(schema, _loosen_part)
+    return loosened
+
+
+def _loosen_part(part: JsonObject) -> JsonObject:
+    kept: JsonObject = {}
+    moved: JsonObject = {}
+    optional = part.get("properties", {}).keys() - set(part.get("required", ()))
+    for keyword, value in part.items():
+        counts = keyword in ("minProperties", "maxProperties") and optional
+        if keyword in _UNHELD or counts or (keyword == "pattern" and _BEYOND_AUTOMATA.search(value)):
+            moved[keyword] = value
+        elif keyword == "oneOf" and "anyOf" not in part:
+            kept["anyOf"] = value
+        else:
+            kept[keyword] = value
+    return _noted(kept, {keyword: value for keyword, value in moved.items() if value is not False})
+
+
+def _noted(part: JsonObject, moved: JsonObject) -> JsonObject:
+    """The part with keywords that were taken out of it told in its description."""
+    if not moved:
+        return part
+    words = ", ".join(
+        f"{keyword} {value if isinstance(value, str) else _json(value)}" for keyword, value in moved.items()
+    )
+    return {**part, "description": " ".join(filter(None, (part.get("description"), f"({words})")))}
+
+
+def _json(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
+
+
 def _refuse(path: str, part: JsonObject) -> None:
     refused = sorted(_REFUSED & part.keys())
     if refused:
@@ -83,10 +133,10 @@ def _refuse(path: str, part: JsonObject) -> None:
 
 def _fit_part(part: JsonObject) -> JsonObject:
     kept: JsonObject = {}
-    moved: list[str] = []
+    moved: JsonObject = {}
     for keyword, value in part.items():
         if _is_refused_bound(keyword, value):
-            moved.append(f"{keyword} {value}")
+            moved[keyword] = value
         elif keyword == "oneOf":  # the answer is validated against the original, which tells the branches apart
             kept["anyOf"] = value
         elif keyword not in _DROPPED:
@@ -94,11 +144,7 @@ def _fit_part(part: JsonObject) -> JsonObject:
     if kept.get("type") == "object":
         kept["additionalProperties"] = False
         kept.setdefault("required", [])
-    if moved:
-        kept["description"] = " ".join(
-            [*([kept["description"]] if kept.get("description") else []), f"({', '.join(moved)})"]
-        )
-    return kept
+    return _noted(kept, moved)
 
 
 def _is_refused_bound(keyword: str, value: Any) -> bool:

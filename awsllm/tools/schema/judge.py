@@ -2,29 +2,21 @@
 
 ``violations`` says what of a JSON value breaks the schema: typed output asks it where the caller gives a schema instead
 of a type. Every keyword that it does not judge is refused up front by ``check_schema``, so that no answer passes for a
-rule nobody looked at. ``format`` and other annotations do not judge, as the draft has it.
+rule nobody looked at. ``format`` and other annotations do not judge, as the draft has it; a ``pattern`` is
+JavaScript's (``patterns``).
 """
 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from awsllm.errors import UnsupportedError
-from awsllm.tools.schema.walk import subschemas
+from awsllm.tools.schema.patterns import compiled, matches
+from awsllm.tools.schema.walk import ANNOTATIONS, JSON_TYPES, pointed, subschemas
 from awsllm.types import JsonObject, JsonValue
 
-_TYPES: dict[str, Callable[[Any], bool]] = {
-    "object": lambda v: isinstance(v, dict),
-    "array": lambda v: isinstance(v, list),
-    "string": lambda v: isinstance(v, str),
-    "boolean": lambda v: isinstance(v, bool),
-    "null": lambda v: v is None,
-    "number": lambda v: isinstance(v, int | float) and not isinstance(v, bool),
-    "integer": lambda v: (isinstance(v, int) and not isinstance(v, bool)) or (isinstance(v, float) and v.is_integer()),
-}
 # Keyword: which values it speaks of, what holds, and how its breach reads.
 _BOUNDS: dict[str, tuple[str, Callable[[Any, Any], bool], str]] = {
     "minimum": ("number", lambda v, n: v >= n, "is less than {}"),
@@ -34,7 +26,7 @@ _BOUNDS: dict[str, tuple[str, Callable[[Any, Any], bool], str]] = {
     "multipleOf": ("number", lambda v, n: _is_multiple(v, n), "is no multiple of {}"),
     "minLength": ("string", lambda v, n: len(v) >= n, "is shorter than {}"),
     "maxLength": ("string", lambda v, n: len(v) <= n, "is longer than {}"),
-    "pattern": ("string", lambda v, n: re.search(n, v) is not None, "does not match {!r}"),
+    "pattern": ("string", lambda v, n: matches(n, v), "does not match {!r}"),
     "minItems": ("array", lambda v, n: len(v) >= n, "has fewer than {} items"),
     "maxItems": ("array", lambda v, n: len(v) <= n, "has more than {} items"),
     "uniqueItems": ("array", lambda v, n: not n or _all_differ(v), "has equal items"),
@@ -47,26 +39,31 @@ _APPLICATORS = frozenset(
         *("items", "prefixItems", "anyOf", "oneOf", "allOf", "not", "$defs", "definitions"),
     )
 )
-_ANNOTATIONS = frozenset(
-    (
-        *("title", "description", "default", "examples", "deprecated", "readOnly", "writeOnly", "format", "$comment"),
-        *("$schema", "$id", "contentMediaType", "contentEncoding", "discriminator"),
-    )
-)
 
 
 def check_schema(schema: JsonObject) -> None:
     """``UnsupportedError`` for a schema that this module cannot judge by, naming the keyword and where it stands."""
     for path, part in subschemas(schema):
         where = f"the schema's {path}" if path else "the schema"
-        for keyword in part.keys() - _APPLICATORS - _ANNOTATIONS - _BOUNDS.keys():
+        for keyword in part.keys() - _APPLICATORS - ANNOTATIONS - _BOUNDS.keys():
             raise UnsupportedError(f"{where} says {keyword!r}, which is not checked here: leave it out, or give a type")
         names = part.get("type", [])
         for name in [names] if isinstance(names, str) else names:
-            if name not in _TYPES:
-                raise UnsupportedError(f"{where} has the type {name!r}; JSON has {', '.join(_TYPES)}")
+            if name not in JSON_TYPES:
+                raise UnsupportedError(f"{where} has the type {name!r}; JSON has {', '.join(JSON_TYPES)}")
         if "$ref" in part:
             _resolve(part["$ref"], schema, where)
+        for pattern in [*([part["pattern"]] if "pattern" in part else []), *part.get("patternProperties", ())]:
+            _check_pattern(pattern, where)
+
+
+def _check_pattern(pattern: Any, where: str) -> None:
+    if not isinstance(pattern, str):
+        raise UnsupportedError(f"{where} has the pattern {pattern!r}; a pattern is a text")
+    try:
+        compiled(pattern)
+    except ValueError as error:
+        raise UnsupportedError(f"{where} has the pattern {pattern!r}, which cannot be judged: {error}") from error
 
 
 def violations(value: JsonValue, schema: Any, root: JsonObject, path: str = "") -> Iterator[str]:
@@ -79,7 +76,9 @@ def violations(value: JsonValue, schema: Any, root: JsonObject, path: str = "") 
     if "$ref" in schema:
         yield from violations(value, _resolve(schema["$ref"], root, where), root, path)
     types = schema.get("type")
-    if types is not None and not any(_TYPES[name](value) for name in ([types] if isinstance(types, str) else types)):
+    if types is not None and not any(
+        JSON_TYPES[name](value) for name in ([types] if isinstance(types, str) else types)
+    ):
         yield f"{where}: is not of type {types if isinstance(types, str) else ' or '.join(types)}"
         return
     if "enum" in schema and not any(_equal(value, item) for item in schema["enum"]):
@@ -87,7 +86,7 @@ def violations(value: JsonValue, schema: Any, root: JsonObject, path: str = "") 
     if "const" in schema and not _equal(value, schema["const"]):
         yield f"{where}: is not {schema['const']!r}"
     for keyword, (kind, holds, text) in _BOUNDS.items():
-        if keyword in schema and _TYPES[kind](value) and not holds(value, schema[keyword]):
+        if keyword in schema and JSON_TYPES[kind](value) and not holds(value, schema[keyword]):
             yield f"{where}: {text.format(schema[keyword])}"
     yield from _combined(value, schema, root, path)
     if isinstance(value, dict):
@@ -122,7 +121,7 @@ def _members(value: JsonObject, schema: JsonObject, root: JsonObject, path: str)
     for name, member in value.items():
         inner = f"{path}.{name}".lstrip(".")
         parts = [properties[name]] if name in properties else []
-        parts += [part for pattern, part in patterns.items() if re.search(pattern, name)]
+        parts += [part for pattern, part in patterns.items() if matches(pattern, name)]
         if not parts and schema.get("additionalProperties") is False:
             yield f"{inner}: is not a known member"
         for part in parts or [schema.get("additionalProperties", True)]:
@@ -141,14 +140,10 @@ def _resolve(reference: Any, root: JsonObject, where: str) -> Any:
     """What a reference within the schema points to (RFC 6901)."""
     if not isinstance(reference, str) or not reference.startswith("#"):
         raise UnsupportedError(f"{where} refers to {reference!r}, outside of the schema: put it under $defs")
-    target: Any = root
-    for token in reference.lstrip("#").split("/")[1:]:
-        key = token.replace("~1", "/").replace("~0", "~")
-        try:
-            target = target[int(key)] if isinstance(target, list) else target[key]
-        except (KeyError, IndexError, ValueError, TypeError) as error:
-            raise UnsupportedError(f"{where} refers to {reference!r}, which is not in the schema") from error
-    return target
+    try:
+        return pointed(reference, root)
+    except LookupError as error:
+        raise UnsupportedError(f"{where} refers to {reference!r}, which is not in the schema") from error
 
 
 def _equal(a: JsonValue, b: JsonValue) -> bool:
@@ -170,4 +165,6 @@ def _is_multiple(value: float, factor: float) -> bool:
     if isinstance(value, int) and isinstance(factor, int):
         return value % factor == 0
     quotient = value / factor
-    return math.isfinite(quotient) and math.isclose(quotient, round(quotient), rel_tol=1e-9, abs_tol=1e-9)
+    if math.isinf(quotient):
+        return math.fmod(value, factor) == 0
+    return math.isclose(quotient, round(quotient), rel_tol=1e-9)  # 0.3 / 0.1 is 2.9999999999999996

@@ -1,9 +1,4 @@
-"""The JSON schema of a type.
-
-``type_schema`` has pydantic write it. ``tidy`` makes it smaller and plainer without changing what it accepts: titles
-go, references that do not recurse are written out (some models read no ``$defs``). ``close`` tells each object that it
-has no further members.
-"""
+"""The JSON schema of a type: pydantic writes it, and ``tidy`` makes it smaller and plainer."""
 
 from __future__ import annotations
 
@@ -15,7 +10,7 @@ import typing
 from typing import Any
 
 from awsllm.errors import UnsupportedError
-from awsllm.tools.schema.walk import rebuild, subschemas
+from awsllm.tools.schema.tidy import close, tidy
 from awsllm.types import JsonObject
 
 
@@ -78,61 +73,3 @@ def schema_generator() -> type:
         ignored_warning_kinds = {"skipped-choice", "non-serializable-default"}  # noqa: RUF012  # as pydantic declares it
 
     return Generator
-
-
-# --- smaller and plainer ----------------------------------------------------------------------------------------------
-
-
-def tidy(schema: JsonObject) -> JsonObject:
-    """The same schema without titles, and without references but those that recurse."""
-
-    def untitled(part: JsonObject) -> JsonObject:
-        """A property may be called title: its schema is no text."""
-        return {keyword: value for keyword, value in part.items() if keyword != "title" or not isinstance(value, str)}
-
-    return _inline(rebuild(schema, untitled))
-
-
-def _inline(schema: JsonObject) -> JsonObject:
-    definitions: JsonObject = schema.get("$defs", {})
-    recursive = {name for name in definitions if name in _reachable(name, definitions)}
-
-    def expand(part: JsonObject) -> JsonObject:
-        name = _reference(part)
-        if name is None or name in recursive or name not in definitions:
-            return part
-        inlined: JsonObject = rebuild(definitions[name], expand)
-        return inlined | {k: v for k, v in part.items() if k != "$ref"}
-
-    body: JsonObject = rebuild({k: v for k, v in schema.items() if k != "$defs"}, expand)
-    if recursive:
-        body["$defs"] = {name: rebuild(definitions[name], expand) for name in definitions if name in recursive}
-    return body
-
-
-def _reference(part: JsonObject) -> str | None:
-    target = part.get("$ref")
-    return target.removeprefix("#/$defs/") if isinstance(target, str) and target.startswith("#/$defs/") else None
-
-
-def _reachable(name: str, definitions: JsonObject) -> set[str]:
-    seen: set[str] = set()
-    pending = [name]
-    while pending:
-        for _, part in subschemas(definitions.get(pending.pop())):
-            target = _reference(part)
-            if target is not None and target not in seen:
-                seen.add(target)
-                pending.append(target)
-    return seen
-
-
-def close(schema: JsonObject) -> JsonObject:
-    """The schema of a type whose objects say nothing of further members: told that there are none. A model then neither
-    invents any nor, decoding under the schema, is let to."""
-
-    def closed(part: JsonObject) -> JsonObject:
-        return {**part, "additionalProperties": False} if "properties" in part else part
-
-    result: JsonObject = rebuild(schema, lambda part: closed(part) if "additionalProperties" not in part else part)
-    return result

@@ -1,9 +1,11 @@
-"""Walking through a JSON schema: which of its keywords hold schemas, one way to visit them all, one to rebuild them."""
+"""Walking through a JSON schema: which of its keywords hold schemas and which judge none, one way to visit them all,
+one to rebuild them, one to follow a reference."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from typing import Any
+from urllib.parse import unquote
 
 from awsllm.types import JsonObject
 
@@ -13,6 +15,24 @@ _SINGLES = (
     *("items", "additionalProperties", "not", "if", "then", "else", "contains", "propertyNames"),
     *("unevaluatedItems", "unevaluatedProperties"),
 )
+
+# Keywords that describe a value and judge none.
+ANNOTATIONS = frozenset(
+    (
+        *("title", "description", "default", "examples", "deprecated", "readOnly", "writeOnly", "format", "$comment"),
+        *("$schema", "$id", "contentMediaType", "contentEncoding", "discriminator"),
+    )
+)
+
+JSON_TYPES: dict[str, Callable[[Any], bool]] = {
+    "object": lambda v: isinstance(v, dict),
+    "array": lambda v: isinstance(v, list),
+    "string": lambda v: isinstance(v, str),
+    "boolean": lambda v: isinstance(v, bool),
+    "null": lambda v: v is None,
+    "number": lambda v: isinstance(v, int | float) and not isinstance(v, bool),
+    "integer": lambda v: (isinstance(v, int) and not isinstance(v, bool)) or (isinstance(v, float) and v.is_integer()),
+}
 
 
 def rebuild(schema: Any, change: Callable[[JsonObject], JsonObject]) -> Any:
@@ -46,3 +66,18 @@ def subschemas(schema: Any, path: str = "") -> Iterator[tuple[str, JsonObject]]:
                 yield from subschemas(item, path)
         elif keyword in _SINGLES:
             yield from subschemas(value, path)
+
+
+def pointed(reference: str, root: JsonObject) -> Any:
+    """What a reference within the schema, ``#/…``, points to (RFC 6901, percent-encoded as in a URL); ``LookupError``
+    where nothing is."""
+    if reference != "#" and not reference.startswith("#/"):
+        raise LookupError(reference)
+    target: Any = root
+    for token in reference.removeprefix("#").split("/")[1:]:
+        key = unquote(token).replace("~1", "/").replace("~0", "~")
+        try:
+            target = target[int(key)] if isinstance(target, list) else target[key]
+        except (KeyError, IndexError, ValueError, TypeError) as error:
+            raise LookupError(reference) from error
+    return target

@@ -68,7 +68,7 @@ class CommandRDecoder:
             return
         if not self._started:
             self._started = True
-            yield MessageStart("assistant")
+            yield MessageStart("assistant", self._context.request_id)
         match chunk.get("event_type"):
             case "text-generation" | "tool-calls-chunk":
                 yield from self._grow(optional(chunk, "text", str) or "")

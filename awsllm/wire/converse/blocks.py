@@ -13,6 +13,7 @@ from typing import assert_never
 
 from awsllm.errors import UnsupportedError
 from awsllm.types import (
+    SERVER_TOOL_USE,
     Audio,
     Bytes,
     CachePoint,
@@ -118,7 +119,9 @@ def _encode_common(block: Text | Image | Document | Video | ToolUse | ToolResult
         case Video():
             return {"video": _encode_media(block, None)}
         case ToolUse():
-            members = {"toolUseId": block.id, "name": block.name, "type": block.type}
+            # Some models give other types, and none is taken back (ToolUseType of botocore's service model).
+            kind = block.type if block.type == SERVER_TOOL_USE else None
+            members = {"toolUseId": block.id, "name": block.name, "type": kind}
             return {"toolUse": {**without_none(members, block.extra), "input": block.input}}
         case ToolResult():
             return {"toolResult": _encode_tool_result(block)}

@@ -7,25 +7,46 @@ anything is sent). The tool loop builds its requests so that none of these rules
 
 The words are the real service's where its replies are known: most were seen through the SDKs until 2026-11, those on
 documents in vercel/ai 20365, maximhq/bifrost 7003, BerriAI/litellm 36499 and strands-agents/harness-sdk 3019, that on
-schemas in aaif-goose/goose 5064. The words on tool names, tool choices and unknown blocks are awsllm's.
+schemas in aaif-goose/goose 5064, that on JSON in sigoden/aichat 1542. The words on tool names and ids, tool choices and
+unknown blocks are awsllm's.
+
+Some models are held to fewer rules than others, by the service itself: a profile says which (``models.profiles``), and
+whoever asks leaves those out.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import NamedTuple
 
 from msgspec.structs import replace
 
 from awsllm.errors import ValidationError
-from awsllm.types import ConverseRequest, Document, Message, SystemTool, Text, ToolResult, ToolSpec, ToolUse, Unknown
+from awsllm.types import (
+    SERVER_TOOL_USE,
+    CachePoint,
+    ConverseRequest,
+    Document,
+    Json,
+    Message,
+    SystemTool,
+    Text,
+    ToolResult,
+    ToolSpec,
+    ToolUse,
+    Unknown,
+)
 
 # The service takes underscores though its message leaves them out, and of white space the plain one only, tabs and
 # ideographic spaces not (aws-samples/generative-ai-use-cases 1671, vercel/ai 20366; read 2026-11-26).
 _DOCUMENT_NAME = re.compile(r"(?:[A-Za-z0-9_()\[\]-]| (?! )){1,200}")
 _WITH_DOCUMENTS = frozenset((Document, ToolResult))
 _OF_TOOLS = frozenset((ToolUse, ToolResult))
+# botocore's service model: ToolName and ToolUseId.
+_NO_TOOL_NAME = re.compile(r"[^a-zA-Z0-9_-]+")
+_NO_TOOL_USE_ID = re.compile(r"[^a-zA-Z0-9_.:-]+")
+_LONGEST_NAME = 64
 
 
 class Violation(NamedTuple):
@@ -42,7 +63,7 @@ def violations(request: ConverseRequest) -> Iterator[Violation]:
     kinds = {type(block) for message in request.messages for block in message.content}
     yield from _turns(request.messages)
     for index, block in enumerate(request.system):
-        if _is_blank(block):
+        if is_blank(block):
             path = f"system.{index}"
             fix = f"{_python(path)} has no text: leave system out or write something"
             yield Violation("blank-text", path, _BLANK.format("SystemContentBlock", path), fix)
@@ -56,10 +77,16 @@ def violations(request: ConverseRequest) -> Iterator[Violation]:
         yield from _tool_results(request)
 
 
-def check_conversation(request: ConverseRequest) -> None:
-    """Raise what the service answers at the first rule that ``request`` breaks."""
+def check_conversation(request: ConverseRequest, waived: Collection[str] = ()) -> None:
+    """Raise what the service answers at the first rule that ``request`` breaks, of those that are not ``waived``."""
     for violation in violations(request):
-        raise ValidationError(violation.message, code="ValidationException", status=400)
+        if violation.rule not in waived:
+            raise refusal(violation)
+
+
+def refusal(violation: Violation) -> ValidationError:
+    """What the service answers."""
+    return ValidationError(violation.message, code="ValidationException", status=400)
 
 
 def _python(path: str) -> str:
@@ -95,7 +122,7 @@ def _turns(messages: tuple[Message, ...]) -> Iterator[Violation]:
         before, role = index, message.role
     if not role:
         fix = "no messages: pass what the user says (a managed prompt takes prompt_variables={...})"
-        yield Violation("first-turn", "messages", _USER_BEGINS, fix)
+        yield Violation("no-turn", "messages", _USER_BEGINS, fix)
 
 
 def _content(message: Message, number: int) -> Iterator[Violation]:
@@ -108,8 +135,11 @@ def _content(message: Message, number: int) -> Iterator[Violation]:
             "Add a ContentBlock object to the content field and try again.",
             f"{_python(path)} is empty: give it some content or leave the turn out",
         )
+    blanks_pass = message.role == "user" and has_content(message)
     for index, block in enumerate(message.content):
-        if _is_blank(block):
+        if is_blank(block):
+            if blanks_pass:
+                continue
             path = f"messages.{number}.content.{index}"
             fix = f"{_python(path)} is blank text: leave the block out or write something"
             yield Violation("blank-text", path, _BLANK.format("ContentBlock", path), fix)
@@ -123,15 +153,14 @@ def _content(message: Message, number: int) -> Iterator[Violation]:
             )
 
 
-def _is_blank(block: object) -> bool:
+def is_blank(block: object) -> bool:
     return isinstance(block, Text) and not block.text.strip()
 
 
-def without_blank_text(message: Message) -> Message:
-    """A model's turn as it can be sent back: some models leave blank texts beside their calls. Thinking and its
-    signatures stay untouched; a turn that is blank throughout stays what it is."""
-    content = tuple(block for block in message.content if not _is_blank(block))
-    return message if len(content) in (0, len(message.content)) else Message(message.role, content)
+def has_content(message: Message) -> bool:
+    """Whether the turn holds anything beside blank texts and cache points. Blank texts beside it are answered in a
+    user's turn, and refused in an assistant's (recorded replies of the service, read 2026-11)."""
+    return any(not isinstance(block, CachePoint) and not is_blank(block) for block in message.content)
 
 
 # --- documents -------------------------------------------------------------------------------------------------------
@@ -259,16 +288,72 @@ def _calls_and_results(messages: tuple[Message, ...]) -> Iterator[str]:
                 yield f"messages.{number}.content.{index}"
 
 
+def is_tool_name(text: str) -> bool:
+    return 0 < len(text) <= _LONGEST_NAME and _NO_TOOL_NAME.search(text) is None
+
+
+def clean_tool_name(text: str) -> str:
+    """The name nearest to ``text`` that a tool may have."""
+    return _NO_TOOL_NAME.sub("_", text.strip())[:_LONGEST_NAME] or "unnamed"
+
+
+def is_tool_use_id(text: str) -> bool:
+    return 0 < len(text) <= _LONGEST_NAME and _NO_TOOL_USE_ID.search(text) is None
+
+
+def clean_tool_use_id(text: str) -> str:
+    """The id nearest to ``text`` that a tool use may have."""
+    return _NO_TOOL_USE_ID.sub("_", text)[:_LONGEST_NAME] or "tool_use"
+
+
+def own_calls(message: Message) -> tuple[ToolUse, ...]:
+    """The calls of a turn that the caller answers. The service's own tools answer themselves."""
+    return tuple(call for call in message.tool_uses if call.type != SERVER_TOOL_USE)
+
+
+def own_results(message: Message) -> tuple[ToolResult, ...]:
+    """The results in a turn that are the caller's."""
+    return tuple(block for block in message.content if isinstance(block, ToolResult) and block.type is None)
+
+
 def _tool_results(request: ConverseRequest) -> Iterator[Violation]:
-    """Each tool use is answered in the next turn, and nothing else is. The service's own tools answer themselves."""
+    """Each tool use is answered in the next turn, and nothing else is."""
     open_calls: list[str] = []
     for index, message in enumerate(request.messages):
         if message.role == "system":
             continue
-        given = [block.tool_use_id for block in message.content if isinstance(block, ToolResult) and block.type is None]
+        yield from _json_objects(message, index)
+        given = [result.tool_use_id for result in own_results(message)]
         if open_calls or given:
             yield from _answers(open_calls, given, message.role, f"messages.{index}")
-        open_calls = [call.id for call in message.tool_uses if call.type != "server_tool_use"]
+        open_calls = [call.id for call in own_calls(message)]
+        if twice := ", ".join(sorted({call for call in open_calls if open_calls.count(call) > 1})):
+            yield Violation(
+                "distinct-tool-uses",
+                f"messages.{index}",
+                f"The toolUse blocks at messages.{index}.content contain duplicate Ids: {twice}",
+                f"messages[{index}] has two tool calls with the id {twice}: give each its own",
+            )
+    if open_calls:
+        yield from _answers(open_calls, [], "user", f"messages.{len(request.messages)}")
+
+
+_NO_OBJECT = "The format of the value at {} is invalid. Provide a json object for the field and try again."
+
+
+def _json_objects(message: Message, number: int) -> Iterator[Violation]:
+    """What is JSON in a turn is an object: the arguments of calls, and results."""
+    for index, block in enumerate(message.content):
+        path = f"messages.{number}.content.{index}"
+        if isinstance(block, ToolUse) and not isinstance(block.input, dict):
+            fix = f"the arguments of the tool call {_python(path)} are no JSON object: {block.input!r:.80}"
+            yield Violation("tool-input", path, _NO_OBJECT.format(f"{path}.toolUse.input"), fix)
+        elif isinstance(block, ToolResult):
+            for inner, part in enumerate(block.content):
+                if isinstance(part, Json) and not isinstance(part.value, dict):
+                    place = f"{path}.toolResult.content.{inner}"
+                    fix = f"{_python(place)} is JSON and no object: put it in one"
+                    yield Violation("result-json", place, _NO_OBJECT.format(f"{place}.json"), fix)
 
 
 def _answers(calls: list[str], given: list[str], role: str, path: str) -> Iterator[Violation]:

@@ -3,6 +3,9 @@
 An event's JSON is the frame's payload as it is, without the event's name around it; the name stands in the header
 ``:event-type``. A stream that ends without ``messageStop`` was cut, though no layer below says so. ``metadata`` may be
 missing: a stream without it is whole.
+
+An empty union is ``Unknown`` without a tag, and a figure that makes no sense is left out with a warning: the answer has
+been paid for. A delta that makes none breaks the stream, for what follows cannot be put together without it.
 """
 
 from __future__ import annotations
@@ -56,6 +59,7 @@ from awsllm.wire.converse.metadata import (
     encode_service_tier,
     encode_usage,
 )
+from awsllm.wire.converse.responses import readable
 from awsllm.wire.errors import decode_exception, encode_exception, error_for
 from awsllm.wire.eventstream import Frame, FrameDecoder, encode_exception_frame
 from awsllm.wire.reading import (
@@ -70,6 +74,8 @@ from awsllm.wire.reading import (
     union,
     without_none,
 )
+
+_EMPTY = Unknown("", {})
 
 # --- events ----------------------------------------------------------------------------------------------------------
 
@@ -118,7 +124,7 @@ def _decode_block_stop(wire: JsonObject) -> ContentBlockStop:
 
 
 def _decode_message_stop(wire: JsonObject) -> MessageStop:
-    return MessageStop(required(wire, "stopReason", str), optional(wire, "additionalModelResponseFields", dict))
+    return MessageStop(required(wire, "stopReason", str), wire.get("additionalModelResponseFields"))
 
 
 def _encode_metadata(event: Metadata) -> JsonObject:
@@ -136,12 +142,14 @@ def _encode_metadata(event: Metadata) -> JsonObject:
 
 
 def _decode_metadata(wire: JsonObject) -> Metadata:
+    warnings: list[str] = []
     return Metadata(
-        usage=optional_structure(wire, "usage", decode_usage) or Usage(),
-        latency_ms=optional_structure(wire, "metrics", decode_latency),
-        trace=optional(wire, "trace", dict),
-        performance_config=optional_structure(wire, "performanceConfig", decode_performance_config),
-        service_tier=optional_structure(wire, "serviceTier", decode_service_tier),
+        usage=readable(wire, "usage", decode_usage, warnings) or Usage(),
+        latency_ms=readable(wire, "metrics", decode_latency, warnings),
+        trace=wire.get("trace"),
+        performance_config=readable(wire, "performanceConfig", decode_performance_config, warnings),
+        service_tier=readable(wire, "serviceTier", decode_service_tier, warnings),
+        warnings=tuple(warnings),
     )
 
 
@@ -163,7 +171,7 @@ def _encode_start(start: BlockStart) -> JsonObject:
 
 
 def _decode_start(wire: JsonObject) -> BlockStart:
-    return union(wire, _STARTS)
+    return union(wire, _STARTS) if wire else _EMPTY
 
 
 def _decode_tool_use_start(wire: JsonObject) -> ToolUseStart:
@@ -199,7 +207,7 @@ def _encode_delta(delta: BlockDelta) -> JsonObject:
 
 
 def _decode_delta(wire: JsonObject) -> BlockDelta:
-    return union(wire, _DELTAS)
+    return union(wire, _DELTAS) if wire else _EMPTY
 
 
 def _encode_reasoning(delta: ReasoningDelta) -> JsonObject:
@@ -209,6 +217,8 @@ def _encode_reasoning(delta: ReasoningDelta) -> JsonObject:
 
 
 def _decode_reasoning(wire: JsonObject) -> ReasoningDelta | Unknown:
+    if not wire:
+        return Unknown("reasoningContent", wire)
     reasoning = union(wire, _REASONING)
     return Unknown("reasoningContent", wire) if isinstance(reasoning, Unknown) else reasoning
 
@@ -295,6 +305,8 @@ class EventDecoder:
             raise StreamError(message, request_id=self._request_id) from error
         if event_type == "messageStop":
             self._stopped = True
+        elif isinstance(event, MessageStart):
+            return MessageStart(event.role, self._request_id)
         return event
 
     def _failure(self, frame: Frame) -> AwsllmError:

@@ -274,6 +274,25 @@ def _is_toolkit(seen: _Seen) -> bool:
     return "HF_TASK" in seen.env or ("HF_MODEL_ID" in seen.env and "SAGEMAKER_PROGRAM" not in seen.env)
 
 
+# Tasks of which no container converses, whatever its image can do else; hyphens for whatever parts the words.
+_OTHER_TASKS = re.compile(
+    r"classif|detection|segmentation|regress|forecast|tabular|to-image|2img|image-generation|inpaint|upscal|depth|"
+    r"image-(embed|feature)|speech|audio|named-entity|token-class|fill-mask|question-answering|sentence-pair"
+)
+_TALKS = re.compile(r"text-to-text|visual-question")
+
+
+def _does_other(seen: _Seen) -> bool:
+    task = re.sub(r"[^a-z0-9]+", "-", seen.task)
+    return bool(_OTHER_TASKS.search(task)) and not _TALKS.search(task)
+
+
+def _is_lmi(seen: _Seen) -> bool:
+    """Images of DJL Serving alone serve whatever a handler of the model's own says; those for large models are named
+    for it (from 0.28: ``lmi``), or are told their options by the environment."""
+    return bool(re.search("lmi|tensorrtllm", seen.tag)) or any(name.startswith("OPTION_") for name in seen.env)
+
+
 _JSON_LINES = Settings(framing="jsonlines")
 _ROUTES_LMI = _version(r"^(\d+\.\d+)", (0, 29))  # its documentation of chat completions is of 0.29
 _ROUTES_TGI = _version(r"tgi-?(\d+\.\d+)", (3, 0))  # its pull request 2683, of October 2024
@@ -309,10 +328,16 @@ _CONTAINER_ROWS: tuple[_ContainerRow, ...] = (
         "openai",
         "a djl-inference image that takes `messages`",
         image="djl-inference",
-        fits=_ROUTES_LMI,
+        fits=lambda seen: _ROUTES_LMI(seen) and not _does_other(seen),
         settings=_JSON_LINES,
     ),
-    _ContainerRow("lmi", "a djl-inference image", image="djl-inference", settings=_JSON_LINES),
+    _ContainerRow(
+        "lmi",
+        "a djl-inference image for large models",
+        image="djl-inference",
+        fits=lambda seen: _is_lmi(seen) and not _does_other(seen),
+        settings=_JSON_LINES,
+    ),
     _ContainerRow(
         "openai",
         "a TGI image with MESSAGES_API_ENABLED",
@@ -354,6 +379,24 @@ def from_container(
     for row in _CONTAINER_ROWS:
         if re.search(row.image, seen.repository) and re.search(row.package, seen.package) and _applies(row, seen):
             return _found(row, seen)
+    return None
+
+
+_HANDLED = re.compile(_MMS_IMAGES + "|^djl-inference")
+_CLASSIC = re.compile(r"^(tensorflow|mxnet)-inference|xgboost|scikit-learn|autogluon|lightgbm|catboost")
+
+
+def other_work(image: str | None, *, task: str | None = None, from_document: bool = False) -> str | None:
+    """What a container does that speaks none of the formats, where that is known: its task, or an image that serves no
+    text. Of a model ``from_document`` everything is known that can be, so that a framework's image of which nothing
+    shows that it generates runs a handler of its own for something else. None where it may be anything."""
+    seen = _seen(image or "", {}, "", task or "")
+    if _does_other(seen):
+        return str(task)
+    if _CLASSIC.search(seen.repository):
+        return f"the work of {seen.repository}"
+    if _HANDLED.search(seen.repository) and (task or from_document):
+        return task or f"the work of a handler on {seen.repository}"
     return None
 
 

@@ -44,6 +44,15 @@ def decode_error(status: int, headers: Mapping[str, str], body: bytes) -> Awsllm
     return error
 
 
+_NEEDS_COMPONENT = re.compile(r"inference component name header is required", re.IGNORECASE)
+
+
+def needs_component(error: AwsllmError) -> bool:
+    """Whether the runtime says that the endpoint hosts inference components and that none was named (its words, as
+    users report them; the body's ``ErrorCode`` is ``INFERENCE_COMPONENT_NAME_MISSING``)."""
+    return error.code == "ValidationError" and bool(_NEEDS_COMPONENT.search(error.message))
+
+
 def decode_frame_error(frame: Frame, *, request_id: str | None = None) -> AwsllmError:
     """The error in a frame that is no event. ``ModelStreamError`` says by its ``ErrorCode`` that the time was up."""
     name = frame.headers.get(":exception-type")

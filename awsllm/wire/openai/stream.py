@@ -114,7 +114,7 @@ class CompletionDecoder:
     def _choose(self, choice: JsonObject) -> Iterator[StreamEvent]:
         if not self._started:
             self._started = True
-            yield MessageStart("assistant")
+            yield MessageStart("assistant", self._request_id)
         delta = optional(choice, "delta", dict) or optional(choice, "message", dict) or {}
         if thinking := thinking_text(delta):
             yield from self._grow("thinking", ReasoningDelta(text=thinking))

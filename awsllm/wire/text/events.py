@@ -35,7 +35,7 @@ class TextEvents:
     def piece(self, text: str) -> Iterator[StreamEvent]:
         if not self.started:
             self.started = True
-            yield MessageStart("assistant")
+            yield MessageStart("assistant", self._context.request_id)
         yield from self._show(self._cutter.push(text))
 
     def stop(self, finish_reason: str | None, usage: Usage) -> Iterator[StreamEvent]:

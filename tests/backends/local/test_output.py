@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from awsllm import types as t
+from awsllm.backends.local.calls import tool_grammar
 from awsllm.backends.local.output import OutputReader, new_tool_id
-from awsllm.backends.local.prompt import chat, tool_grammar
+from awsllm.backends.local.prompt import chat
 from awsllm.errors import UnsupportedError, ValidationError
 from awsllm.stream import fold
 
@@ -78,22 +79,42 @@ def test_character_by_character(case: Any) -> None:
     assert message.content == tuple(t.Text(e) if isinstance(e, str) else e for e in expected)
 
 
-def test_text_and_arguments_are_given_as_they_come() -> None:
+def test_text_is_given_as_it_comes_and_a_call_once_it_is_whole() -> None:
     reader = OutputReader(("###",), tools=True, new_id=lambda: "id")
     assert reader.push("Hello #") == [t.ContentBlockDelta(0, t.TextDelta("Hello "))]
     assert reader.push("1") == [t.ContentBlockDelta(0, t.TextDelta("#1"))]
     assert reader.push('<tool_call>{"name": "f", "arguments": ') == []
+    assert reader.push('{"a":') == []
     start = t.ContentBlockStart(1, t.ToolUseStart("id", "f"))
-    assert reader.push('{"a":') == [t.ContentBlockStop(0), start, t.ContentBlockDelta(1, t.ToolUseDelta('{"a":'))]
-    assert reader.open_call
-    assert reader.push(" 1}") == [t.ContentBlockDelta(1, t.ToolUseDelta(" 1}")), t.ContentBlockStop(1)]
-    assert not reader.open_call
+    pieces = [t.ContentBlockDelta(1, t.ToolUseDelta(piece)) for piece in ('{"a":', " 1}")]
+    assert reader.push(" 1}") == [t.ContentBlockStop(0), start, *pieces, t.ContentBlockStop(1)]
+    assert reader.call_closed
 
 
-def test_a_call_cut_in_its_arguments_keeps_what_was_written() -> None:
-    message, reader = read([CALL[: CALL.index("1")]], tools=True)
-    assert message.content == (t.ToolUse("id", "add", '{"a": '),)
-    assert reader.open_call
+@pytest.mark.parametrize("before", ["", "Let me see.\n"])
+def test_nothing_is_given_of_a_call_that_was_cut(before: str) -> None:
+    text = before + CALL
+    for length in range(len(before) + 1, text.index("}}") + 1):
+        reader = OutputReader((), tools=True)
+        events = [t.MessageStart("assistant"), *reader.push(text[:length]), *reader.finish(cut=True)]
+        message = fold([*events, t.MessageStop("max_tokens")]).message
+        assert message.content == ((t.Text(before),) if before else ())
+        assert not reader.calls
+        assert not reader.call_closed
+
+
+def test_a_cut_behind_the_arguments_leaves_the_call_whole() -> None:
+    for length in range(CALL.index("}}") + 1, len(CALL)):
+        reader = OutputReader((), tools=True, new_id=lambda: "id")
+        events = [t.MessageStart("assistant"), *reader.push(CALL[:length]), *reader.finish(cut=True)]
+        assert fold([*events, t.MessageStop("tool_use")]).message.content == (ADD,)
+        assert reader.call_closed
+
+
+def test_a_call_that_ends_early_uncut_is_text_after_all() -> None:
+    half = CALL[: CALL.index("1")]
+    message, reader = read([half], tools=True)
+    assert message.content == (t.Text(half),)
     assert reader.calls == 0
 
 
@@ -108,7 +129,7 @@ def test_ids_are_shaped_as_bedrocks() -> None:
 
 def told(*content: t.ContentBlock, role: str = "user", **options: Any) -> list[dict[str, Any]]:
     request = t.ConverseRequest(model="m", messages=(t.Message(role, content),), **options)
-    return chat(request, native_tools=False).messages
+    return chat(request, "other").messages
 
 
 SPEC = t.ToolSpec("add", {"type": "object", "properties": {"a": {"type": "integer"}}}, "Adds.")
@@ -120,7 +141,7 @@ def test_system_prompts_and_turns_keep_their_order() -> None:
         system=(t.Text("Be brief."), t.CachePoint(), t.Text("Be kind.")),
         messages=(t.Message.user("a", "b"), t.Message.assistant("c"), t.Message.user("d")),
     )
-    assert chat(request, native_tools=False).messages == [
+    assert chat(request, "other").messages == [
         {"role": "system", "content": "Be brief.\n\nBe kind."},
         {"role": "user", "content": "a\n\nb"},
         {"role": "assistant", "content": "c"},
@@ -170,7 +191,7 @@ def test_bytes_that_are_not_text_are_the_callers_mistake() -> None:
 @pytest.mark.parametrize("messages", [(), (t.Message("user", ()),)])
 def test_nothing_said_is_the_callers_mistake(messages: tuple[t.Message, ...]) -> None:
     with pytest.raises(ValidationError, match="message"):
-        chat(t.ConverseRequest(model="m", messages=messages), native_tools=False)
+        chat(t.ConverseRequest(model="m", messages=messages), "other")
 
 
 def test_tools_their_calls_and_results_are_told_in_one_style() -> None:
@@ -188,7 +209,7 @@ def test_tools_their_calls_and_results_are_told_in_one_style() -> None:
     [turn] = told(*results)
     assert turn["content"] == 'Result: {"sum": 3}\n\nResult: Error: no'
     request = t.ConverseRequest(model="m", messages=(t.Message("user", results),))
-    assert chat(request, native_tools=True).messages[0]["content"] == (
+    assert chat(request, "this").messages[0]["content"] == (
         '<tool_response>\n{"sum": 3}\n</tool_response>\n\n<tool_response>\nError: no\n</tool_response>'
     )
 
@@ -199,7 +220,7 @@ def test_a_model_that_asks_again_for_what_it_was_told_must_answer() -> None:
 
     def grammar(*turns: t.Message) -> str | None:
         request = t.ConverseRequest(model="m", messages=(t.Message.user("Sum?"), *turns), tools=(SPEC,))
-        return tool_grammar(request, lambda schema: "%json {}")
+        return tool_grammar(request, lambda schema: "%json {}", "other")
 
     assert "<tool_call>" in (grammar(asked, result) or "")
     assert "<tool_call>" not in (grammar(asked, result, asked, result) or "")
@@ -207,7 +228,7 @@ def test_a_model_that_asks_again_for_what_it_was_told_must_answer() -> None:
 
 def test_a_template_that_describes_tools_is_left_to_do_so() -> None:
     request = t.ConverseRequest(model="m", messages=(t.Message.user("x"),), tools=(SPEC,))
-    messages, tools = chat(request, native_tools=True)
+    messages, tools = chat(request, "this")
     assert [message["role"] for message in messages] == ["user"]
     assert tools is not None
     assert tools[0]["function"]["name"] == "add"

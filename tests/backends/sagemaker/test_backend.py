@@ -196,7 +196,8 @@ def test_converse() -> None:
 
 @pytest.mark.parametrize("body", [SSE, JSON_LINES], ids=["SSE", "JSON lines"])
 def test_stream_folds_to_the_answer(body: bytes) -> None:
-    expected = ANSWER if body is SSE else msgspec.structs.replace(ANSWER, usage=Usage())
+    usage = ANSWER.usage if body is SSE else Usage()
+    expected = msgspec.structs.replace(ANSWER, usage=usage, request_id="r1")
     for answer in both_streams(ASKED, streamed(*(part(body[at : at + 7]) for at in range(0, len(body), 7)))):
         assert fold(answer()) == expected
 
@@ -229,7 +230,7 @@ def test_any_parts_in_any_cuts(body: bytes, sizes: list[int], piece: int) -> Non
 def test_a_container_that_does_not_stream() -> None:
     wire = openai.encode_response(ANSWER, id="c", created=1, model="m")
     for answer in both_streams(ASKED, streamed(part(msgspec.json.encode(wire)))):
-        assert fold(answer()) == ANSWER
+        assert fold(answer()) == msgspec.structs.replace(ANSWER, request_id="r1")
 
 
 HALF = part(b"".join(map(encode_sse, chunks()[:3])))
@@ -285,7 +286,7 @@ def test_errors_inside_a_stream(frame: bytes, kind: type[errors.AwsllmError], me
     seen: list[Any] = []
     with pytest.raises(kind, match=message) as caught:
         seen.extend(stream)
-    assert seen[0] == MessageStart("assistant")  # what came before the error was handed over
+    assert seen[0] == MessageStart("assistant", "r1")  # what came before the error was handed over
     assert type(caught.value) is kind
     assert (caught.value.backend, caught.value.request_id) == ("sagemaker", "r1")
     for read in both_streams(ASKED, streamed(HALF, frame)):
@@ -403,7 +404,7 @@ def test_closing() -> None:
     stub = StubTransport(streamed(part(SSE)))
     backend = SageMakerBackend(stub, formats=GIVEN)
     stream = backend.stream(ASKED, ATTEMPT)
-    assert next(stream) == MessageStart("assistant")
+    assert next(stream) == MessageStart("assistant", "r1")
     assert stub.open_streams == 1
     stream.close()  # type: ignore[attr-defined]
     assert stub.open_streams == 0
@@ -417,7 +418,7 @@ def test_closing_awaited() -> None:
     async def run() -> None:
         backend = AsyncSageMakerBackend(stub, formats=GIVEN)
         stream = backend.stream(ASKED, ATTEMPT)
-        assert await anext(stream) == MessageStart("assistant")
+        assert await anext(stream) == MessageStart("assistant", "r1")
         assert stub.open_streams == 1
         await stream.aclose()  # type: ignore[attr-defined]
         assert stub.open_streams == 0
@@ -466,7 +467,7 @@ def test_over_sockets(session: AwsSession) -> None:
 
     backend = SageMakerBackend(HttpTransport(session), formats=GIVEN)
     assert backend.ask(ASKED).request_id == "r9"
-    assert fold(backend.stream(ASKED)) == ANSWER
+    assert fold(backend.stream(ASKED)) == msgspec.structs.replace(ANSWER, request_id="r9")
     backend.close()
 
 
@@ -477,7 +478,8 @@ def test_over_sockets_awaited(session: AwsSession) -> None:
     async def run() -> None:
         backend = AsyncSageMakerBackend(AsyncHttpTransport(session), formats=GIVEN)
         assert (await backend.ask(ASKED)).request_id == "r9"
-        assert fold([event async for event in backend.stream(ASKED)]) == ANSWER
+        streamed = fold([event async for event in backend.stream(ASKED)])
+        assert streamed == msgspec.structs.replace(ANSWER, request_id="r9")
         await backend.close()
 
     asyncio.run(run())

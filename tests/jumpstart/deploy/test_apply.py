@@ -524,7 +524,7 @@ def test_a_planners_plan_lives_and_dies(pace: Pace, document: str, options: Plan
         assert (first.status, len(first.created)) == ("InService", created)
         assert apply(wanted, aws.clients, pace=pace).created == ()
         changed = [each for each in wanted.diff(endpoints.existing("chat")) if each.action != "keep"]
-        assert [each for each in changed if each.path != "Tags"] == []  # moto keeps no tags of scalable targets
+        assert changed == []
         described = endpoints.describe("chat")
         assert described.format is not None
         assert described.summary.model_id == wanted.model_id
@@ -534,4 +534,26 @@ def test_a_planners_plan_lives_and_dies(pace: Pace, document: str, options: Plan
         prefixes = {"service-quotas": "servicequotas"}
         called = {f"{prefixes.get(each.service, each.service)}:{each.operation}" for each in aws.sent}
         assert called - allowed == set()
+        assert aws.made() == {}
+
+
+@pytest.mark.parametrize("scaled", [{"components": True}, {"async_": Async(output="s3://b/o")}, {}], ids=str)
+def test_a_plan_differs_in_nothing_from_what_it_made_whatever_was_there(pace: Pace, scaled: PlanOptions) -> None:
+    """Tags of what stays follow the plan, those of models, configurations, alarms and scalable targets, too."""
+    model = read_description(json.loads((DOCUMENTS / "example-open-tgi-instruct.json").read_text()), region=REGION)
+    context = PlanContext(region=REGION, prices=Prices.default(), role=ROLE)
+    lowest = 0 if scaled else 1
+    options: PlanOptions = {**scaled, "name": "chat", "autoscaling": Autoscaling(min=lowest, max=2)}
+    before = make_plan(model, {**options, "tags": {"team": "red"}, "format": "tgi"}, context)
+    after = make_plan(model, {**options, "tags": {"team": "blue", "cost": "low"}, "ttl": 600.0}, context)
+    with watched_aws() as aws:
+        endpoints = Endpoints(aws.clients, Prices.default(), pace=pace)
+        for wanted in (before, after, before):
+            apply(wanted, aws.clients, pace=pace)
+            assert {each.action for each in wanted.diff(endpoints.existing("chat"))} == {"keep"}
+        allowed = {action for statement in after.permissions["Statement"] for action in statement["Action"]}
+        called = {f"{each.service}:{each.operation}" for each in aws.sent if "Tag" in each.operation}
+        assert called - allowed == set()
+        assert {"sagemaker:AddTags", "application-autoscaling:TagResource"} <= called
+        endpoints.delete("chat")
         assert aws.made() == {}

@@ -15,8 +15,8 @@ from awsllm.jumpstart.deploy.apply import apply
 from awsllm.jumpstart.deploy.deployed import DEFAULT_TTL, deployed, unique_options
 from awsllm.jumpstart.deploy.endpoints import Endpoints
 from awsllm.jumpstart.deploy.progress import Pace, Reporter
-from awsllm.jumpstart.deploy.resources import COMPONENT
-from awsllm.jumpstart.deploy.teardown import named, remove_all, remove_superfluous, superfluous
+from awsllm.jumpstart.deploy.resources import COMPONENT, Resource, named
+from awsllm.jumpstart.deploy.teardown import remove_all, remove_superfluous, superfluous
 from awsllm.jumpstart.plan.options import Schedule
 from awsllm.jumpstart.plan.plan import Plan
 from awsllm.jumpstart.plan.scaling import ScalableTarget
@@ -402,7 +402,8 @@ def test_an_unreadable_resource_named_alike_is_left_and_told(aws: WatchedAws, pa
 
 def test_adapters_go_before_their_base_whatever_the_order_asked(aws: WatchedAws, pace: Pace) -> None:
     apply(plan(components=True), aws.clients, pace=pace)
-    asked = [named(COMPONENT, "chat-ic"), named(COMPONENT, "chat-ic-lora")]
+    adapter = Resource(COMPONENT, {"InferenceComponentName": "chat-ic-lora"}, base="chat-ic")
+    asked = [named(COMPONENT, "chat-ic"), adapter]
     done = remove_all(asked, aws.clients, pace=pace, reporter=Reporter(None, pace), endpoint="chat")
     assert done.deleted == ("inference component chat-ic-lora", "inference component chat-ic")
 

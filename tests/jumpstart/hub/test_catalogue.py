@@ -235,6 +235,37 @@ def test_search_filters(hub: FakeHub, tmp_path: Path) -> None:
     assert ids(catalogue.search(provider="nobody")) == []
 
 
+@pytest.mark.parametrize(
+    ("wanted", "found"),
+    [
+        ("image-classification", ["pytorch-ic-mobilenet", "tensorflow-vit"]),
+        ("ic", ["pytorch-ic-mobilenet", "tensorflow-vit"]),
+        ("Object Detection", ["mxnet-od1-yolo"]),
+        ("text embedding", ["mxnet-tcembedding-bert"]),
+        ("llm", ["huggingface-llm-falcon-7b", "meta-textgeneration-llama-3-8b"]),
+        ("text-gen", ["meta-textgeneration-llama-3-8b"]),
+        ("tc", []),
+    ],
+)
+def test_tasks_have_more_names_than_one(wanted: str, found: list[str], tmp_path: Path) -> None:
+    """As keywords with a name before them, as plain keywords, as a part of the model's id; in words or abbreviated."""
+    hub = FakeHub()
+    hub.add("pytorch-ic-mobilenet")
+    hub.add("tensorflow-vit", about={"HubContentSearchKeywords": ["Image Classification", "TensorFlow"]})
+    hub.add("mxnet-od1-yolo", about={"HubContentSearchKeywords": ["@framework:mxnet"]})
+    hub.add("mxnet-tcembedding-bert", about={"HubContentSearchKeywords": ["@task:tcembedding"]})
+    hub.add("huggingface-llm-falcon-7b")
+    hub.add("meta-textgeneration-llama-3-8b")
+    catalogue = a_catalogue(Calls(sagemaker=hub), tmp_path)
+    assert ids(catalogue.search(task=wanted)) == found
+
+
+def test_plain_keywords_tell_of_frameworks_too(tmp_path: Path) -> None:
+    hub = FakeHub()
+    hub.add("some-vit", about={"HubContentSearchKeywords": ["Image Classification", "TensorFlow"]})
+    assert ids(a_catalogue(Calls(sagemaker=hub), tmp_path).search(framework="tensorflow")) == ["some-vit"]
+
+
 def test_what_only_documents_tell_is_looked_up_once(hub: FakeHub, tmp_path: Path) -> None:
     calls, seen = Calls(sagemaker=hub), []
     catalogue = a_catalogue(calls, tmp_path)

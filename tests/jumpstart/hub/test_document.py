@@ -37,7 +37,8 @@ def test_every_description_is_read(path: Path) -> None:
     assert document.instance_types
     assert document.default_instance_type in document.instance_types
     assert not any(word.startswith("@") for word in document.keywords)
-    assert {payload.name for payload in document.payloads} == set(content.get("DefaultPayloads", {}))
+    own = {payload.name for payload in document.payloads if payload.config is None}
+    assert own == set(content.get("DefaultPayloads", {}))
     assert msgspec.json.decode(msgspec.json.encode(document), type=ModelDocument) == document
 
 
@@ -115,12 +116,11 @@ def test_artifacts_lie_in_the_bucket_of_their_kind() -> None:
     assert gated["HostingEulaUri"] == "s3://jumpstart-cache-prod-us-east-1/one/eula.txt"
 
 
-def test_the_prepacked_artifact_goes_first_unless_the_script_is_used() -> None:
-    prepacked = content_of(hosting_prepacked_artifact_key="one/prepack/", hosting_use_script_uri=False)
+@pytest.mark.parametrize("script", [True, False])
+def test_the_prepacked_artifact_goes_first(script: bool) -> None:
+    prepacked = content_of(hosting_prepacked_artifact_key="one/prepack/", hosting_use_script_uri=script)
     assert prepacked["HostingArtifactUri"].endswith("/one/prepack/")
     assert (prepacked["HostingArtifactS3DataType"], prepacked["HostingArtifactCompressionType"]) == ("S3Prefix", "None")
-    script = content_of(hosting_prepacked_artifact_key="one/prepack/", hosting_use_script_uri=True)
-    assert script["HostingArtifactUri"].endswith("/one/model.tar.gz")
 
 
 def test_overridden_buckets(monkeypatch: pytest.MonkeyPatch) -> None:

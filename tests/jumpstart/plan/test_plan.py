@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from awsllm.errors import ConfigurationError, EulaNotAcceptedError, ValidationError
 from awsllm.jumpstart import names
-from awsllm.jumpstart.deploy.apply import check_licence
+from awsllm.jumpstart.deploy.preflight import refuse_missing
 from awsllm.jumpstart.hub import spec
 from awsllm.jumpstart.plan.options import Async, Autoscaling, Components, PlanOptions, Schedule, Variant, Vpc
 from awsllm.jumpstart.plan.plan import Change, Plan, PlanContext
@@ -248,7 +248,7 @@ def test_every_licence_that_one_acceptance_covers_is_named():
     main, draft = refused.eula_urls
     assert (refused.eula_url, main.endswith("/main-eula.txt"), "example-draft-gated" in draft) == (main, True, True)
     with pytest.raises(EulaNotAcceptedError) as caught:
-        check_licence(refused)
+        refuse_missing(refused)
     assert caught.value.url == main
     for url in (main, draft):
         assert url in str(caught.value)
@@ -261,7 +261,7 @@ def test_every_licence_that_one_acceptance_covers_is_named():
 def test_a_plan_that_names_one_licence_only_is_still_refused():
     before = msgspec.structs.replace(plan(GATED), eula_urls=())
     with pytest.raises(EulaNotAcceptedError, match=r"eula/v1\.txt"):
-        check_licence(before)
+        refuse_missing(before)
 
 
 def test_accepting_changes_no_name_of_the_endpoint():

@@ -128,7 +128,7 @@ def test_an_archive_and_a_prefix():
     assert (prefix.data_type, prefix.compression, prefix.gated) == ("S3Prefix", "None", False)
 
 
-def test_the_packed_artifact_is_taken_unless_the_script_is_to_be_used():
+def test_the_packed_artifact_goes_first():
     base = {"HostingArtifactUri": "s3://b/plain/", "HostingPrepackedArtifactUri": "s3://b/packed/"}
     variants = {"Variants": {"g5": {"Properties": {"PrepackedArtifactUri": "s3://b/own/"}}}}
     name = "example-open-tgi-instruct"
@@ -136,8 +136,7 @@ def test_the_packed_artifact_is_taken_unless_the_script_is_to_be_used():
     own = resolve(document(name, **base, HostingInstanceTypeVariants=variants))
     assert own.artifact.uri == "s3://b/own/"
     scripted = resolve(document(name, **base, HostingInstanceTypeVariants=variants, HostingUseScriptUri=True))
-    assert scripted.artifact.uri == "s3://b/plain/"
-    assert "script is not packed" in scripted.warnings[0]
+    assert (scripted.artifact.uri, scripted.script) == ("s3://b/own/", None)
 
 
 def test_gated_models_know_where_their_licence_is():

@@ -73,7 +73,7 @@ def test_an_endpoint_with_components_stays() -> None:
         host("m", config="m")
         sagemaker = empty_endpoint()
         component()
-        assert "ic" in refusal(sagemaker.delete_endpoint, EndpointName="e")[1]
+        assert "inference component associated" in refusal(sagemaker.delete_endpoint, EndpointName="e")[1]
         assert "Could not find endpoint" in refusal(sagemaker.create_inference_component, **on("nowhere"))[1]
         sagemaker.delete_inference_component(InferenceComponentName="ic")
         sagemaker.delete_endpoint(EndpointName="e")

@@ -8,7 +8,7 @@ import jsonschema
 import pytest
 from hypothesis import given
 
-from awsllm.tools.schema.fit import MAX_OPTIONAL, Misfit, fit
+from awsllm.tools.schema.fit import MAX_OPTIONAL, Misfit, fit, loosen
 from awsllm.tools.schema.types import type_schema
 from awsllm.tools.schema.walk import subschemas
 from tests.support.schemas import SCHEMAS, VALUES, Node
@@ -63,6 +63,45 @@ def test_bounds_move_to_the_description() -> None:
         "c": {"anyOf": [{"type": "string"}, {"type": "integer", "description": "(multipleOf 2)"}]},
         "d": {"type": "array", "items": {"type": "null"}, "minItems": 1},
     }
+
+
+@pytest.mark.parametrize("pattern", [r"^\p{L}+$", r"^[^]+$", r"^\u{61}$", r"(a)\1", r"\bword"])
+def test_patterns_that_a_service_may_not_know_move_to_the_description(pattern: str) -> None:
+    fitted = fit({"type": "object", "properties": {"a": {"type": "string", "pattern": pattern}}})
+    assert fitted["properties"] == {"a": {"type": "string", "description": f"(pattern {pattern})"}}
+
+
+def test_what_no_grammar_holds_to_moves_to_the_description() -> None:
+    schema: dict[str, Any] = {
+        "type": "object",
+        "properties": {
+            "a": {"type": "array", "items": {"type": "integer"}, "uniqueItems": True, "description": "lucky"},
+            "b": {"type": "string", "pattern": "^(?!x)a", "not": {"const": "ab"}},
+            "c": {"oneOf": [{"type": "integer"}, {"type": "number"}]},
+            "d": {"type": "string", "pattern": r"^(?:\p{L}|\d)+$", "format": "path", "minLength": 3},
+            "e": {"type": "array", "uniqueItems": False},
+        },
+        "minProperties": 1,
+    }
+    assert loosen(schema) == {
+        "type": "object",
+        "properties": {
+            "a": {"type": "array", "items": {"type": "integer"}, "description": "lucky (uniqueItems true)"},
+            "b": {"type": "string", "description": '(pattern ^(?!x)a, not {"const":"ab"})'},
+            "c": {"anyOf": [{"type": "integer"}, {"type": "number"}]},
+            "d": schema["properties"]["d"],
+            "e": {"type": "array"},
+        },
+        "description": "(minProperties 1)",
+    }
+
+
+@given(SCHEMAS, VALUES)
+def test_a_loosened_schema_accepts_what_the_whole_one_did(schema: dict[str, Any], value: Any) -> None:
+    loosened = loosen(schema)
+    jsonschema.Draft202012Validator.check_schema(loosened)
+    if jsonschema.Draft202012Validator(schema).is_valid(value):
+        assert jsonschema.Draft202012Validator(loosened).is_valid(value)
 
 
 @given(SCHEMAS, VALUES)

@@ -8,6 +8,7 @@ import jsonschema
 import pytest
 from hypothesis import given, settings
 
+from awsllm.errors import UnsupportedError
 from awsllm.tools.schema.judge import check_schema, violations
 from awsllm.tools.typed import InvalidOutput, output_spec
 from tests.support.schemas import SCHEMAS, VALUES
@@ -31,6 +32,58 @@ def test_references_are_followed() -> None:
     check_schema(schema)
     assert not list(violations({"next": {"n": 1}}, schema, schema))
     assert list(violations({"next": {"n": "1"}}, schema, schema)) == ["next.n: is not of type integer"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "good", "bad"),
+    [
+        (r"^\p{L}+$", "Köln", "K2"),
+        (r"^(?<year>\d{4})-\k<year>$", "2026-2026", "2026-2027"),
+        (r"^a\/b$", "a/b", "ab"),
+        ("^[^]+$", "a\nb", ""),
+        (r"^\u{61}$", "a", "u"),
+        (r"^[\w-.]+$", "a-b", "a b"),
+        (r"^\-\\A$", "-\\A", "A"),
+        ("^ab$", "ab", "ab\n"),
+        (r"^\d$", "3", "٣"),
+        ("^.$", "😀", "\n"),
+        ("^.$", "a", "\ud800"),
+    ],
+)
+def test_patterns_are_javascripts(pattern: str, good: str, bad: str) -> None:
+    schema = {"type": "string", "pattern": pattern}
+    check_schema(schema)
+    assert not list(violations(good, schema, schema))
+    assert list(violations(bad, schema, schema)) == [f"the value: does not match {pattern!r}"]
+    keys = {"patternProperties": {pattern: {"type": "integer"}}, "additionalProperties": False}
+    check_schema(keys)
+    assert not list(violations({good: 1}, keys, keys))
+    assert list(violations({bad: 1}, keys, keys))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "hint"),
+    [
+        ("(", "Unbalanced parenthesis"),
+        (r"\A\d", r"without its flag u \\A means nothing"),
+        (r"\p{L}\-", r"without its flag u \\p means nothing"),
+        (r"\u{61}\-", r"without its flag u \\u means nothing"),
+        ("(?P<year>1)", r"write \(\?<name>"),
+        ("(?i)a", "Invalid group modifier"),
+        ("\ud800", "half a surrogate pair"),
+        (5, "a pattern is a text"),
+    ],
+)
+def test_a_pattern_that_cannot_be_judged_is_named(pattern: Any, hint: str) -> None:
+    with pytest.raises(UnsupportedError, match=f"the schema's a has the pattern .*{hint}"):
+        check_schema({"properties": {"a": {"type": "string", "pattern": pattern}}})
+    with pytest.raises(UnsupportedError, match="pattern"):
+        check_schema({"patternProperties": {"(" if pattern == 5 else pattern: {}}})
+
+
+def test_an_anchor_is_no_pointer() -> None:
+    with pytest.raises(UnsupportedError, match="which is not in the schema"):
+        check_schema({"properties": {"a": {"$ref": "#anchor"}}})
 
 
 def test_violations_say_where() -> None:

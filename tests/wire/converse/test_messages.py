@@ -38,6 +38,7 @@ from awsllm.types import (
     Json,
     JsonSchema,
     Message,
+    MessageStop,
     OutputConfig,
     PerformanceConfig,
     Reasoning,
@@ -501,6 +502,54 @@ def test_what_the_real_service_adds_to_usage():
     }
     found = converse.decode_response({**RESPONSES[0][1], "usage": usage}).usage
     assert found == Usage(1, 2, 3, 4, 0, extra={"serverToolUsage": {}})
+
+
+def answered(content, **members):
+    wire = {"output": {"message": {"role": "assistant", "content": content}}, "stopReason": "end_turn", **members}
+    return converse.decode_response(wire)
+
+
+@pytest.mark.parametrize(
+    ("wire", "kept"),
+    [
+        ({}, Unknown("", {})),
+        ({"reasoningContent": {}}, Unknown("reasoningContent", {})),
+        ({"text": 3}, Unknown("text", 3)),
+        ({"toolUse": {"name": "x", "input": {}}}, Unknown("toolUse", {"name": "x", "input": {}})),
+        ({"text": "a", "image": {}}, Unknown("", {"text": "a", "image": {}})),
+        ("text", Unknown("", "text")),
+    ],
+)
+def test_a_block_that_makes_no_sense_does_not_cost_the_answer(wire, kept):
+    response = answered([{"text": "Paid for."}, wire])
+    assert response.message.content == (Text("Paid for."), kept)
+    assert "a block of the answer cannot be read and is kept as Unknown" in response.warnings[0]
+
+
+@pytest.mark.parametrize("odd", [[1], "text", 3, {"a": 1}, False])
+def test_additional_fields_and_trace_are_kept_as_they_came(odd):
+    response = answered([{"text": "x"}], additionalModelResponseFields=odd, trace=odd)
+    assert (response.extra, response.trace, response.warnings) == (odd, odd, ())
+    stop = converse.decode_event("messageStop", {"stopReason": "end_turn", "additionalModelResponseFields": odd})
+    assert stop == MessageStop("end_turn", odd)
+
+
+@pytest.mark.parametrize(
+    "wire", [{"usage": {"inputTokens": "many"}}, {"usage": 3}, {"metrics": []}, {"serviceTier": {}}]
+)
+def test_a_figure_that_makes_no_sense_does_not_cost_the_answer(wire):
+    response = answered([{"text": "x"}], **wire)
+    assert (response.text, response.usage, response.latency_ms) == ("x", Usage(), None)
+    assert "a figure of the answer cannot be read" in response.warnings[0]
+    assert response.raw.items() >= wire.items()
+    assert converse.decode_event("metadata", wire).warnings == response.warnings
+
+
+def test_only_the_services_own_type_of_a_tool_use_is_written():
+    wire = {"toolUse": {"toolUseId": "t", "name": "f", "input": {}, "type": "tool_use"}}
+    block = converse.decode_block(wire)
+    assert block.type == "tool_use"
+    assert converse.encode_block(block) == {"toolUse": {"toolUseId": "t", "name": "f", "input": {}}}
 
 
 def test_a_json_null_of_a_tool_survives():

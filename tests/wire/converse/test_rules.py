@@ -9,9 +9,11 @@ import pytest
 from awsllm.errors import ValidationError
 from awsllm.types import (
     Bytes,
+    CachePoint,
     ContentBlock,
     ConverseRequest,
     Document,
+    Json,
     Message,
     SystemTool,
     Text,
@@ -123,6 +125,42 @@ def titled(name: str) -> Document:
             "messages[2] has 2 tool results, and the turn before makes 1 calls",
         ),
         (
+            talk(HI, (USE,)),
+            "messages.2",
+            "Expected toolResult blocks at messages.2.content for the following Ids: t1",
+            "messages[2] lacks results of the tool calls t1 of the turn before",
+        ),
+        (
+            talk(HI, (USE, USE), (RESULT,)),
+            "messages.1",
+            "The toolUse blocks at messages.1.content contain duplicate Ids: t1",
+            "messages[1] has two tool calls with the id t1",
+        ),
+        (
+            talk(HI, (ToolUse(id="t1", name="weather", input="{"),), (RESULT,)),
+            "messages.1.content.0",
+            "The format of the value at messages.1.content.0.toolUse.input is invalid. Provide a json object",
+            "the arguments of the tool call messages[1].content[0] are no JSON object: '{'",
+        ),
+        (
+            talk(HI, (USE,), (ToolResult(tool_use_id="t1", content=(Json([1]),)),)),
+            "messages.2.content.0.toolResult.content.0",
+            "messages.2.content.0.toolResult.content.0.json is invalid. Provide a json object",
+            "messages[2].content[0].content[0] is JSON and no object",
+        ),
+        (
+            talk(HI, (Text(text=" "), USE), (RESULT,)),
+            "messages.1.content.0",
+            "The text field in the ContentBlock object at messages.1.content.0 is blank",
+            "messages[1].content[0] is blank text",
+        ),
+        (
+            talk((Text(text=" "), CachePoint())),
+            "messages.0.content.0",
+            "The text field in the ContentBlock object at messages.0.content.0 is blank",
+            "messages[0].content[0] is blank text",
+        ),
+        (
             talk(HI, (USE,), (RESULT,), tools=()),
             "messages.1.content.0",
             "The toolConfig field must be defined",
@@ -164,6 +202,8 @@ def test_a_conversation_that_bedrock_refuses(request_: ConverseRequest, path: st
     [
         talk(HI),
         talk((*HI, PDF)),
+        talk((*HI, Text(text=" "))),
+        talk(HI, (USE,), (ToolResult(tool_use_id="t1", content=(Text(text=""),)), Text(text=""))),
         talk((*HI, PDF, titled("a_b"), titled(" [c]-(1) "))),
         talk(HI, (USE,), (RESULT,)),
         talk(HI, (USE,), (*HI, RESULT), HI, HI),
@@ -174,6 +214,20 @@ def test_a_conversation_that_bedrock_refuses(request_: ConverseRequest, path: st
 )
 def test_a_conversation_that_bedrock_takes(request_: ConverseRequest) -> None:
     check_conversation(request_)
+
+
+@pytest.mark.parametrize(
+    ("request_", "rule"),
+    [
+        (ConverseRequest(model="m", messages=(Message.assistant("x"), Message.user("a"))), "first-turn"),
+        (ConverseRequest(model="m", messages=(Message.user("a"), Message.user("b"))), "alternating-turns"),
+    ],
+)
+def test_a_model_may_be_held_to_fewer_rules(request_: ConverseRequest, rule: str) -> None:
+    assert [violation.rule for violation in violations(request_)] == [rule]
+    check_conversation(request_, (rule,))
+    with pytest.raises(ValidationError):
+        check_conversation(ConverseRequest(model="m"), (rule,))
 
 
 # As the service answered them: aws-samples/generative-ai-use-cases 1671, strands-agents/harness-sdk 3019.

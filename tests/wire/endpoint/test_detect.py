@@ -120,6 +120,11 @@ CONTAINERS: tuple[tuple[str, dict[str, str], dict[str, Any], str | None, Setting
     ("djl-inference:0.26.0-lmi", {"OPTION_ROLLING_BATCH": "vllm"}, {}, "lmi", LINES),
     ("djl-inference:0.26.0-lmi", {"OPTION_OUTPUT_FORMATTER": "sse"}, {}, "lmi", Settings()),
     ("djl-inference:0.34.0-lmi16.0.0-cu128", {}, {}, "openai", LINES),
+    ("djl-inference:0.34.0-lmi16.0.0-cu128", {}, {"task": "Text to Image"}, None, Settings()),
+    ("djl-inference:0.34.0-lmi16.0.0-cu128", {}, {"task": "image-text-to-text"}, "openai", LINES),
+    ("djl-inference:0.21.0-deepspeed0.8.3-cu117", {"SAGEMAKER_PROGRAM": "inference.py"}, {}, None, Settings()),
+    ("djl-inference:0.23.0-deepspeed0.9.5-cu118", {"OPTION_ROLLING_BATCH": "auto"}, {}, "lmi", LINES),
+    ("djl-inference:0.25.0-tensorrtllm0.5.0-cu122", {}, {}, "lmi", LINES),
     ("djl-inference:0.34.0-lmi16.0.0-cu128", {"OPTION_TASK": "text_embedding"}, {}, "lmi", Settings(task="embedding")),
     ("huggingface-pytorch-tgi-inference:2.0-tgi1.4.2-gpu", {}, {}, "tgi", Settings()),
     (
@@ -169,6 +174,25 @@ def test_image_and_environment_show_the_format(
     assert (found.format, found.settings) == (name, settings)
     assert found.source in ("image", "environment")
     assert found.evidence
+
+
+@pytest.mark.parametrize(
+    ("image", "task", "from_document", "is_known"),
+    [
+        ("tensorflow-inference:2.8-gpu", None, False, True),
+        ("sagemaker-xgboost:1.5", None, False, True),
+        ("pytorch-inference:1.5", None, False, False),
+        ("pytorch-inference:1.5", None, True, True),
+        ("pytorch-inference:1.5", "Object Detection", False, True),
+        ("somebody/own:1", "Image Classification", False, True),
+        ("somebody/own:1", None, True, False),
+        ("somebody/own:1", "text-generation", True, False),
+        ("", None, True, False),
+    ],
+)
+def test_what_is_known_to_do_something_else(image: str, task: str | None, from_document: bool, is_known: bool) -> None:
+    found = detect.other_work(ECR + image if image else None, task=task, from_document=from_document)
+    assert (found is not None) is is_known
 
 
 ROUTED: tuple[tuple[str, Any, str], ...] = (

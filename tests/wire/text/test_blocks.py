@@ -106,7 +106,7 @@ TURN = (Document("d", DocumentText("t"), context="c"), SearchResult("u:1", "t", 
 
 
 def of_the_local_model(request: ConverseRequest) -> Any:
-    return chat(request, native_tools=False).messages[0]["content"]
+    return chat(request, "other").messages[0]["content"]
 
 
 def of_openai(request: ConverseRequest) -> Any:

@@ -1,7 +1,4 @@
-"""The offline hub of ``mock_aws`` on documents of shapes that it misreads, or was suspected to misread.
-
-The documents are made up, and small.
-"""
+"""The offline hub of ``mock_aws`` on documents of shapes that are easily misread: made up, and small."""
 
 from __future__ import annotations
 
@@ -59,16 +56,16 @@ def test_a_document_is_served_in_another_region_with_its_places_moved() -> None:
     assert content["HostingEcrUri"] == "111122223333.dkr.ecr.eu-west-1.amazonaws.com/vllm:0.9"
 
 
-@pytest.mark.xfail(
-    strict=True, reason="'xl-base-1' is taken for the document's region, so that the asking region takes its place"
-)
 @pytest.mark.parametrize("region", [REGION, "eu-west-1"])
 def test_a_name_that_looks_like_a_region_is_left_alone(region: str) -> None:
     name = "made-up-xl-base-1-0"
     artifact = f"{CACHE}/img/{name}/a/"
-    with mock_aws(reply="Hi", documents=[described(name, HostingArtifactUri=artifact)]):
+    with mock_aws(
+        reply="Hi", documents=[described(name, ResourceNameBase="made-up-us-west-2", HostingArtifactUri=artifact)]
+    ):
         content = jumpstart(region).get(name).content
     assert content["HostingArtifactUri"] == artifact.replace(REGION, region)
+    assert content["ResourceNameBase"] == "made-up-us-west-2"
     assert content["HostingEcrUri"] == DOCUMENT["HostingEcrUri"].replace(REGION, region)
 
 
@@ -82,9 +79,6 @@ def test_the_form_of_the_s3_cache_is_read_in_a_directory(tmp_path: Path, monkeyp
     assert step.request["PrimaryContainer"]["ModelDataUrl"] == f"{CACHE}/m/model.tar.gz"
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the document is taken for one in the hub's form, in which it names no instance type"
-)
 def test_the_form_of_the_s3_cache_is_read_offline_too(tmp_path: Path) -> None:
     (tmp_path / "made-up.json").write_text(json.dumps(SPEC))
     with mock_aws(reply="Hi", documents=tmp_path):
@@ -93,22 +87,33 @@ def test_the_form_of_the_s3_cache_is_read_offline_too(tmp_path: Path) -> None:
     assert step.request["PrimaryContainer"]["ModelDataUrl"] == f"{CACHE}/m/model.tar.gz"
 
 
-@pytest.mark.xfail(strict=True, reason="ConfigurationError: a hub document needs HubContentName and HubContentDocument")
+def test_a_document_of_the_s3_cache_is_hosted_offline(tmp_path: Path) -> None:
+    """Its artifact is found by its packed form, its licence is asked for, and its container speaks what it is."""
+    gated = {**SPEC, "gated_bucket": True, "hosting_prepacked_artifact_key": "m/packed/"}
+    (tmp_path / "made-up.json").write_text(json.dumps(gated))
+    with mock_aws(reply="Hi", documents=tmp_path):
+        with pytest.raises(awsllm.EulaNotAcceptedError):
+            jumpstart().deploy("made-up", role=ROLE)
+        assert jumpstart().deploy("made-up", role=ROLE, accept_eula=True).converse("Hello").text == "Hi"
+
+
+def test_a_directory_may_hold_both_forms_of_a_version(tmp_path: Path) -> None:
+    """The answer of the hub goes first, as in a directory of documents."""
+    below = tmp_path / "specs"
+    below.mkdir()
+    (tmp_path / "a.json").write_text(json.dumps({**described("made-up"), "HubContentVersion": "1.0.0"}))
+    (below / "made-up.json").write_text(json.dumps(SPEC))
+    with mock_aws(reply="Hi", documents=tmp_path):
+        assert [found.model_id for found in jumpstart().search()] == ["made-up"]
+        assert jumpstart().get("made-up").content["HostingArtifactUri"] == f"{CACHE}/m/a/"
+
+
 def test_the_form_of_the_s3_cache_may_be_given_as_an_object() -> None:
     with mock_aws(reply="Hi", documents=[SPEC]):
         assert [(found.model_id, found.version) for found in jumpstart().search()] == [("made-up", "1.0.0")]
 
 
-@pytest.mark.parametrize(
-    "offline",
-    [
-        pytest.param(False, id="directory"),
-        pytest.param(
-            True, id="mock_aws",
-            marks=pytest.mark.xfail(strict=True, reason="named mu-embedder, after ResourceNameBase, in version 1.0.0"),
-        ),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize("offline", [False, True], ids=["directory", "mock_aws"])
 def test_a_file_is_named_for_its_model(offline: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """``ResourceNameBase`` is what resources are called, and is often not the id."""
     (tmp_path / "made-up-embedder@2.1.0.json").write_text(json.dumps({**DOCUMENT, "ResourceNameBase": "mu-embedder"}))
@@ -121,7 +126,6 @@ def test_a_file_is_named_for_its_model(offline: bool, tmp_path: Path, monkeypatc
 # --- what answers behind a document's container ----------------------------------------------------------------------
 
 
-@pytest.mark.xfail(strict=True, reason="it chats: the answer is the mock's reply")
 def test_an_image_classifier_does_not_chat() -> None:
     classifier = described(
         "made-up-ic", Task="Image Classification", DefaultInferenceInstanceType="ml.m5.large",
@@ -129,8 +133,35 @@ def test_an_image_classifier_does_not_chat() -> None:
     )  # fmt: skip
     with mock_aws(reply="I can chat", documents=[classifier]):
         model = jumpstart().deploy("made-up-ic", role=ROLE)
+        with pytest.raises(awsllm.ValidationError, match="Image Classification"):
+            model.converse("Hi")
+
+
+@pytest.mark.parametrize(
+    ("image", "document"),
+    [
+        ("pytorch-inference:1.5", {"Task": "Object Detection"}),
+        ("pytorch-inference:1.5", {}),
+        ("huggingface-pytorch-inference:1.10", {"Task": "Question Answering"}),
+        ("mxnet-inference:1.7", {"Task": "Semantic Segmentation"}),
+        ("djl-inference:0.34.0-lmi16.0.0-cu128", {"Task": "Text To Image"}),
+        ("autogluon-inference:0.4", {"Task": "Tabular Regression"}),
+    ],
+)
+def test_what_is_known_to_do_something_else_does_not_chat(image: str, document: dict[str, str]) -> None:
+    other = described("made-up", HostingEcrUri=f"{REGISTRY}/{image}", **document)
+    with mock_aws(reply="I can chat", documents=[other]):
+        model = jumpstart().deploy("made-up", role=ROLE)
         with pytest.raises(awsllm.AwsllmError):
             model.converse("Hi")
+
+
+@pytest.mark.parametrize(
+    "image", ["somebody/own:latest", "vllm:0.9", "djl-inference:0.34.0-lmi16.0.0-cu128", "tgi-inference:2.6-tgi3.2"]
+)
+def test_what_may_chat_does(image: str) -> None:
+    with mock_aws(reply="I can chat", documents=[described("made-up", HostingEcrUri=f"{REGISTRY}/{image}")]):
+        assert jumpstart().deploy("made-up", role=ROLE).converse("Hi").text == "I can chat"
 
 
 @pytest.mark.parametrize(
@@ -140,10 +171,6 @@ def test_an_image_classifier_does_not_chat() -> None:
         pytest.param(
             {"HostingArtifactUri": f"{CACHE}/sd/plain/", "HostingPrepackedArtifactUri": f"{CACHE}/sd/packed/"},
             id="packed",
-            marks=pytest.mark.xfail(
-                strict=True,
-                reason="the container is looked up by the plain artifact alone, and answers 'inputs: is required'",
-            ),
         ),
     ],
 )

@@ -59,13 +59,13 @@ class Held:
         """Make a call, which the deadline must end while it is held up."""
         with pytest.raises(awsllm.ModelTimeoutError):
             try:
-                call_once(kind, url, self, text)
+                call_once(kind, url, text)
             finally:
                 self.ended.set()
                 assert not self.gave_in, "the call has gone on beyond its deadline"
 
 
-def call_once(kind: str, url: str, held: Held, text: str = "Hi") -> str:
+def call_once(kind: str, url: str, text: str = "Hi") -> str:
     """One call that should end by its deadline."""
     if kind == "sync":
         with awsllm.Client(endpoint_url=url, policy=ONCE) as one:
@@ -73,11 +73,7 @@ def call_once(kind: str, url: str, held: Held, text: str = "Hi") -> str:
 
     async def within() -> str:
         async with awsllm.AsyncClient(endpoint_url=url, policy=ONCE) as one:
-            try:
-                return (await one.converse(MODEL, text, timeout=DEADLINE)).text
-            finally:  # a loop that ends now waits for a name, and leaves a connection that still sends open
-                held.ended.set()
-                await asyncio.sleep(0.1)
+            return (await one.converse(MODEL, text, timeout=DEADLINE)).text
 
     return asyncio.run(within())
 
@@ -110,15 +106,7 @@ def listening(serve: Callable[[socket.socket], None]) -> Iterator[int]:
 # --- deadlines before the first byte of an answer --------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "kind",
-    [
-        pytest.param(
-            "sync", marks=pytest.mark.xfail(strict=True, reason="getaddrinfo is waited for, however long it takes")
-        ),
-        "async",
-    ],
-)
+@BOTH
 def test_the_deadline_holds_while_a_name_is_looked_up(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     held, real = Held(), socket.getaddrinfo
 
@@ -149,22 +137,8 @@ TUNNELS = {
 }
 
 
-@pytest.mark.parametrize(
-    ("kind", "name"),
-    [
-        pytest.param(
-            kind,
-            name,
-            marks=pytest.mark.xfail(
-                strict=True, reason="http.client reads a proxy's answer with a limit for each byte, not for all"
-            )
-            if kind == "sync" and name != "in silence"
-            else (),
-        )
-        for kind in ("sync", "async")
-        for name in TUNNELS
-    ],
-)
+@BOTH
+@pytest.mark.parametrize("name", TUNNELS)
 def test_the_deadline_holds_while_a_proxy_answers(kind: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     held = Held()
     with listening(lambda connection: drip(held, connection, *TUNNELS[name])) as port:
@@ -234,35 +208,115 @@ def read_request(connection: socket.socket) -> tuple[str, str] | None:
     return head.split()[1].decode(), prompt
 
 
-@pytest.mark.parametrize(
-    "kind",
-    [
-        pytest.param(
-            "sync",
-            marks=pytest.mark.xfail(
-                strict=True, reason="http.client skips 100 Continue only: RequestError, HTTP 103 with an empty body"
-            ),
-        ),
-        "async",
-    ],
-)
-@pytest.mark.parametrize("status", ["102 Processing", "103 Early Hints"])
+@BOTH
+@pytest.mark.parametrize("status", ["100 Continue", "102 Processing", "103 Early Hints"])
 def test_an_answer_that_only_announces_another_is_skipped(status: str, kind: str) -> None:
     def serve(connection: socket.socket) -> None:
         while read_request(connection):
             connection.sendall(f"HTTP/1.1 {status}\r\nLink: x\r\n\r\n".encode() + reply(answer("whole")))
 
-    async def within(url: str) -> str:
+    with listening(serve) as port:
+        assert ask(kind, f"http://127.0.0.1:{port}") == "whole"
+
+
+def ask(kind: str, url: str, text: str = "Hi") -> str:
+    """One call that has its time."""
+    if kind == "sync":
+        with awsllm.Client(endpoint_url=url, policy=ONCE) as client:
+            return client.converse(MODEL, text, timeout=20).text
+
+    async def within() -> str:
         async with awsllm.AsyncClient(endpoint_url=url, policy=ONCE) as client:
-            return (await client.converse(MODEL, "Hi", timeout=20)).text
+            return (await client.converse(MODEL, text, timeout=20)).text
+
+    return asyncio.run(within())
+
+
+HEADS = {
+    "a long header": (f"X-Long: {'a' * 60_000}\r\n", True),
+    "many headers": ("".join(f"X-{number}: a\r\n" for number in range(95)), True),
+    "too long a header": (f"X-Long: {'a' * 70_000}\r\n", False),
+    "too many headers": ("".join(f"X-{number}: a\r\n" for number in range(150)), False),
+}
+
+
+@BOTH
+@pytest.mark.parametrize("name", HEADS)
+def test_a_long_head_is_read_up_to_the_same_length(name: str, kind: str) -> None:
+    more, fits = HEADS[name]
+
+    def serve(connection: socket.socket) -> None:
+        while read_request(connection):
+            connection.sendall(reply(answer("whole"), more=more))
 
     with listening(serve) as port:
         url = f"http://127.0.0.1:{port}"
+        if fits:
+            assert ask(kind, url) == "whole"
+        else:
+            with pytest.raises(awsllm.ServerError, match="not HTTP"):
+                ask(kind, url)
+
+
+@BOTH
+@pytest.mark.parametrize("chunked", [True, False])
+def test_a_body_has_a_bound(kind: str, chunked: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server would go on for ever; where it says how much there is, as where it does not."""
+    for module in ("pool", "aio"):
+        monkeypatch.setattr(f"awsllm.aws.{module}.MAX_REPLY", 1 << 20)
+    way = "Transfer-Encoding: chunked" if chunked else "Content-Length: 1000000000000"
+    piece = b"10000\r\n" + b" " * 65536 + b"\r\n" if chunked else b" " * 65536
+
+    def serve(connection: socket.socket) -> None:
+        read_request(connection)
+        connection.sendall(f"HTTP/1.1 200 OK\r\n{way}\r\n\r\n".encode())
+        while True:
+            connection.sendall(piece)
+
+    with listening(serve) as port, pytest.raises(awsllm.ServerError, match="and was cut off") as caught:
+        ask(kind, f"http://127.0.0.1:{port}")
+    assert not caught.value.retryable
+
+
+@BOTH
+@pytest.mark.parametrize("missing", [0, 20], ids=["unreadable", "cut"])
+def test_an_error_knows_the_id_of_its_call(kind: str, missing: int) -> None:
+    def serve(connection: socket.socket) -> None:
+        read_request(connection)
+        whole = reply(b"neither JSON nor an error", more="x-amzn-RequestId: r-7\r\n")
+        connection.sendall(whole[: len(whole) - missing])
+
+    with listening(serve) as port, pytest.raises(awsllm.ServerError) as caught:
+        ask(kind, f"http://127.0.0.1:{port}")
+    assert caught.value.request_id == "r-7"
+
+
+@BOTH
+def test_a_streamed_response_has_the_id_of_its_call(kind: str) -> None:
+    def serve(connection: socket.socket) -> None:
+        found = read_request(connection)
+        whole = reply(stream("whole"), more="x-amzn-RequestId: r-7\r\nContent-Type: application/x\r\n")
+        connection.sendall(whole[:-40] if found and found[1] == "cut" else whole)
+
+    def read(url: str, text: str) -> awsllm.ConverseResponse:
         if kind == "sync":
             with awsllm.Client(endpoint_url=url, policy=ONCE) as client:
-                assert client.converse(MODEL, "Hi", timeout=20).text == "whole"
-        else:
-            assert asyncio.run(within(url)) == "whole"
+                return client.converse_stream(MODEL, text, timeout=20).response
+
+        async def within() -> awsllm.ConverseResponse:
+            async with awsllm.AsyncClient(endpoint_url=url, policy=ONCE) as client:
+                return await client.converse_stream(MODEL, text, timeout=20).response
+
+        return asyncio.run(within())
+
+    with listening(serve) as port:
+        url = f"http://127.0.0.1:{port}"
+        assert read(url, "whole").request_id == "r-7"
+        with pytest.raises(awsllm.StreamError) as caught:
+            read(url, "cut")
+        assert caught.value.request_id == "r-7"
+        assert caught.value.partial is not None
+        assert caught.value.partial.request_id == "r-7"
 
 
 class Forger:
@@ -304,29 +358,20 @@ def test_an_answer_that_nobody_asked_for_is_nobodys(together: bool) -> None:
             forger.after_an_answer()
 
 
-@pytest.mark.parametrize(
-    "together",
-    [
-        pytest.param(True, id="behind the answer"),
-        pytest.param(
-            False,
-            id="later",
-            marks=pytest.mark.xfail(
-                strict=True,
-                reason="aiohttp keeps what comes on an idle connection, and reads it as the answer to the next request",
-            ),
-        ),
-    ],
-)
-def test_an_awaited_answer_that_nobody_asked_for_is_nobodys(together: bool) -> None:
+@pytest.mark.parametrize("together", [True, False], ids=["behind the answer", "later"])
+@pytest.mark.parametrize("read", [True, False], ids=["read by the loop", "still in the socket"])
+def test_an_awaited_answer_that_nobody_asked_for_is_nobodys(together: bool, read: bool) -> None:
     forger = Forger(together)
 
     async def within(port: int) -> None:
         async with awsllm.AsyncClient(endpoint_url=f"http://127.0.0.1:{port}", policy=ONCE) as client:
             for number in range(3):
                 assert (await client.converse(MODEL, str(number), timeout=20)).text == f"to {number}"
-                await asyncio.to_thread(forger.after_an_answer)
-                await asyncio.sleep(0.02)  # the loop reads what has come
+                if read:
+                    await asyncio.to_thread(forger.after_an_answer)
+                    await asyncio.sleep(0.02)
+                else:
+                    forger.after_an_answer()  # the loop stands still
 
     with listening(forger.serve) as port:
         asyncio.run(within(port))
