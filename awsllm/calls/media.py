@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from msgspec.structs import replace
 
 from awsllm.errors import ValidationError
 from awsllm.types import Audio, Bytes, Document, Image, Message, S3Location, ToolResult, Video
-from awsllm.wire.converse.history import Notes
 from awsllm.wire.converse.rules import clean_document_name
+
+if TYPE_CHECKING:
+    from awsllm.wire.converse.history import Notes
 
 FilePath: TypeAlias = os.PathLike[str]
 B = TypeVar("B")

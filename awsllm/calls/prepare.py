@@ -36,7 +36,7 @@ from awsllm.types import (
     RerankRequest,
     ServiceTier,
 )
-from awsllm.wire.converse.history import Notes, is_plain, mended, sendable_answer
+from awsllm.wire.converse.rules import is_plain
 
 if TYPE_CHECKING:
     from awsllm.calls.content import Prompt
@@ -79,7 +79,7 @@ class Prepared(msgspec.Struct, frozen=True):
     def finish(self, response: ConverseResponse) -> ConverseResponse:
         """``finish``, with turns that can be sent, and what the preparation has to say of the call."""
         model = str(self.reference)
-        response = sendable_answer(response)
+        response = _sendable(response)
         return replace(
             response,
             model=model,
@@ -118,10 +118,20 @@ def _mended(reference: Reference, request: ConverseRequest) -> tuple[ConverseReq
     """The request with a conversation that can be sent, and what was changed of the caller's."""
     if is_plain(request.messages) and request.messages and request.messages[-1].role == "user":
         return request, ()
+    from awsllm.wire.converse.history import Notes, mended
+
     notes = Notes()
     turns = mended(request.messages, notes, for_bedrock=reference.scheme == "bedrock")
     turns = relabelled(turns, notes)
     return (request if turns is request.messages else replace(request, messages=turns)), notes.lines()
+
+
+def _sendable(response: ConverseResponse) -> ConverseResponse:
+    if response.messages == (response.message,) and is_plain(response.messages):
+        return response
+    from awsllm.wire.converse.history import sendable_answer
+
+    return sendable_answer(response)
 
 
 def _request(reference: Reference, messages: Prompt, options: ConverseOptions) -> ConverseRequest:

@@ -99,17 +99,6 @@ class ToolIds:
         return free
 
 
-def is_plain(messages: Turns) -> bool:
-    """Whether the turns are texts and nothing else, as most are: there is nothing to mend but space at the end."""
-    for message in messages:
-        for block in message.content:
-            if type(block) is not Text or not block.text or block.text.isspace():
-                return False
-        if not message.content:
-            return False
-    return True
-
-
 # --- a model's turn --------------------------------------------------------------------------------------------------
 
 
@@ -198,8 +187,6 @@ def _is(one: object, other: object) -> bool:
 def sendable_answer(response: ConverseResponse) -> ConverseResponse:
     """The response with ``messages`` that can be sent as they are: turns as ``sendable`` makes them, and results for
     calls that were cut, saying so. Ids are the same in ``message``, by which a caller answers calls of his own."""
-    if is_plain((response.message,)) and response.messages == (response.message,):
-        return response
     message = with_tool_ids(response.message)
     warnings: list[str] = []
     turns: list[Message] = []

@@ -157,6 +157,17 @@ def is_blank(block: object) -> bool:
     return isinstance(block, Text) and not block.text.strip()
 
 
+def is_plain(messages: tuple[Message, ...]) -> bool:
+    """Whether the turns are texts and nothing else, as most are: there is nothing to mend but space at the end."""
+    for message in messages:
+        for block in message.content:
+            if type(block) is not Text or not block.text or block.text.isspace():
+                return False
+        if not message.content:
+            return False
+    return True
+
+
 def has_content(message: Message) -> bool:
     """Whether the turn holds anything beside blank texts and cache points. Blank texts beside it are answered in a
     user's turn, and refused in an assistant's (recorded replies of the service, read 2026-11)."""
