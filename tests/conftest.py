@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -21,6 +22,10 @@ settings.load_profile("awsllm")
 
 # A core for each worker: threads that wait for each other across two busy workers are many times slower than one.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Where the tests run in the background these are ignored, and so by the programs that they start and interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True)

@@ -117,6 +117,8 @@ def _turn_of_dict(value: Mapping[str, Any], where: str) -> Message:
     content = value.get("content")
     if isinstance(content, str):
         return Message(str(value["role"]), (Text(content),))
+    if _is_list(content) and any(isinstance(block, Mapping) and "kind" in block for block in content):
+        return Message.from_dict(value)  # as to_dict wrote it
     return _decoded(decode_message, value, where)
 
 

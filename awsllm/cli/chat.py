@@ -108,8 +108,9 @@ def load_tool(name: str) -> Callable[..., Any]:
         sys.path.insert(0, "")
     try:
         found = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError) as error:
-        raise typer.BadParameter(f"{name!r} cannot be loaded: {error}", param_hint="--tool") from error
+    except Exception as error:  # whatever a module does when it is imported
+        why = str(error) if isinstance(error, ImportError | AttributeError) else f"{type(error).__name__}: {error}"
+        raise typer.BadParameter(f"{name!r} cannot be loaded: {why}", param_hint="--tool") from error
     if not callable(found):
         raise typer.BadParameter(f"{name!r} is no function", param_hint="--tool")
     loaded: Callable[..., Any] = found

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import time
 from collections.abc import Callable, Sequence
+from errno import EEXIST
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,6 +43,7 @@ class Conversation:
         self._model = model
         self._options: ConverseOptions = {**options}
         self._attached = list(attached)
+        self._files: set[Path] = set()  # saved to or loaded from: what /save may write again
         self._read = read
         self._plain = plain
         self._tokens = (0, 0)
@@ -199,7 +201,14 @@ class Conversation:
     def _save(self, argument: str) -> None:
         """/save FILE       write the conversation to a JSON file"""
         document = msgspec.json.format(msgspec.json.encode(self.messages))
-        if self._with_file(argument, lambda path: path.write_bytes(document)):
+
+        def save(path: Path) -> None:
+            if path not in self._files and path.exists():
+                raise FileExistsError(EEXIST, "it exists and is not this conversation's: choose another name")
+            path.write_bytes(document)
+            self._files.add(path)
+
+        if self._with_file(argument, save):
             terminal.note(f"({len(self.messages)} messages: {argument})")
 
     def _load(self, argument: str) -> None:
@@ -207,6 +216,7 @@ class Conversation:
 
         def load(path: Path) -> None:
             self.messages = msgspec.json.decode(path.read_bytes(), type=list[Message])
+            self._files.add(path)
 
         if self._with_file(argument, load):
             terminal.note(f"({len(self.messages)} messages: {argument})")

@@ -20,6 +20,12 @@ if TYPE_CHECKING:
     from awsllm.jumpstart.plan.plan import Plan
 
 
+def _positive(hours: float | None) -> float | None:
+    if hours is not None and hours <= 0:
+        raise typer.BadParameter(f"{hours:g} is not above 0")
+    return hours
+
+
 def deploy(
     context: typer.Context,
     model: Annotated[str, typer.Argument(help="A JumpStart model id, or a plan saved with --plan --json (FILE.json).")],
@@ -36,7 +42,9 @@ def deploy(
     max_copies: Annotated[int | None, typer.Option("--max", help="Autoscale up to.")] = None,
     async_output: Annotated[str | None, typer.Option(help="Asynchronous inference with answers under s3://...")] = None,
     role: Annotated[str | None, typer.Option(help="ARN of the execution role.", envvar=ROLE_VARIABLE)] = None,
-    ttl: Annotated[float | None, typer.Option(help="Hours until `awsllm endpoints reap` may delete it.")] = None,
+    ttl: Annotated[
+        float | None, typer.Option(callback=_positive, help="Hours until `awsllm endpoints reap` may delete it.")
+    ] = None,
     tag: Annotated[list[str] | None, typer.Option(help="KEY=VALUE; may be repeated.")] = None,
     env: Annotated[list[str] | None, typer.Option(help="KEY=VALUE for the container; may be repeated.")] = None,
     format: Annotated[str | None, typer.Option(help="What the container speaks, where nothing tells.")] = None,
@@ -103,8 +111,10 @@ def _confirm(plan: Plan, *, yes: bool) -> None:
 
     refuse_missing(plan)
     terminal.note(flags.spoken(str(plan)))
-    if yes or not (sys.stdin.isatty() and sys.stderr.isatty()):
+    if yes or not sys.stdin.isatty():
         return
+    if not sys.stderr.isatty():
+        raise typer.BadParameter("the question would not be seen, as stderr is redirected: give --yes")
     cost = tables.span(plan.cost.per_hour, plan.cost.per_hour_max)
     if not typer.confirm(f"Make it, for {cost}?", err=True):
         terminal.note("awsllm: nothing was made")

@@ -22,7 +22,7 @@ import msgspec
 import typer
 
 from awsllm._version import __version__
-from awsllm.cli import terminal
+from awsllm.cli import flags, terminal
 from awsllm.cli.options import Json, Profile, Region
 from awsllm.errors import AwsllmError, ConfigurationError
 from awsllm.store import Store
@@ -150,7 +150,7 @@ def _check(name: str, look: Callable[[], str]) -> Check:
         return Check(name, "ok", look())
     except AwsllmError as error:
         what, _, fix = terminal.one_line(error).partition("; ")
-        return Check(name, "warning", what, fix or None)
+        return Check(name, "warning", what, flags.spoken(fix) or None)
     except ImportError as error:
         return Check(name, "warning", f"{error.name} is missing", "pip install awsllm")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
@@ -198,12 +199,17 @@ def scale(
 def delete(
     names: Annotated[list[str], typer.Argument(metavar="ENDPOINT...")],
     foreign: Annotated[bool, typer.Option("--foreign", help="Also one that awsllm did not make.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     as_json: Json = False,
     region: Region = None,
     profile: Profile = None,
     endpoint_url: EndpointUrl = None,
 ) -> None:
     """Delete endpoints with all that belongs to them: components, scaling, alarms, configurations, models."""
+    asks = not yes and sys.stdin.isatty() and sys.stderr.isatty()
+    if asks and not typer.confirm(f"Delete {', '.join(names)} and all that belongs to them?", err=True):
+        terminal.note("awsllm: nothing was deleted")
+        raise typer.Exit(1)
     endpoints = _endpoints(region, profile, endpoint_url)
     done = [_delete(endpoints, name, foreign=foreign) for name in names]
     found = [deletion for deletion in done if deletion is not None]

@@ -36,6 +36,7 @@ _FLAGS = {
 }
 _NAMES = "|".join(sorted(_FLAGS, key=len, reverse=True))
 _PHRASES = (
+    (re.compile(r"\bpass region= \(--region on the command line\)"), "pass --region"),
     (re.compile(r"\brole='arn[^']*'"), "--role ARN"),
     (re.compile(r"\bautoscaling with min=(\d+)"), r"--min \1"),
     (re.compile(r"\bautoscaling\.(min|max)\b"), r"--\1"),

@@ -38,7 +38,7 @@ from typing import Any, TypeAlias, TypeVar, cast
 from msgspec.structs import replace
 
 from awsllm.backend import UNLIMITED, Attempt
-from awsllm.errors import ModelTimeoutError, ServerError
+from awsllm.errors import AwsllmError, ModelTimeoutError, ServerError
 from awsllm.types import (
     Block,
     Bytes,
@@ -234,7 +234,15 @@ class AsyncScriptedBackend:
 
 
 def respond(content: Content, request: ConverseRequest) -> ConverseResponse:
-    """The response that ``content`` stands for, its counts and stop reason included."""
+    """The response that ``content`` stands for, its counts and stop reason included. What stands for none is a mistake
+    of the script, and no refusal that the program under test could take for the service's."""
+    try:
+        return _respond(content, request)
+    except AwsllmError as error:
+        raise TypeError(f"this {type(content).__name__} is not a scripted reply: {error}") from error
+
+
+def _respond(content: Content, request: ConverseRequest) -> ConverseResponse:
     match content:
         case ConverseResponse():
             return content

@@ -40,6 +40,8 @@ class ToolErrors:
                 f"on_tool_error is {choice!r}; it is 'message', 'type', 'raise', or a function of the ToolUse and the "
                 "exception that returns what the model reads"
             )
+        if callable(choice) and not _takes_two(choice):
+            raise ValidationError("on_tool_error is called with the ToolUse and the exception: give it two parameters")
         self._choice: OnToolError = choice or "message"
         self._kept: list[ToolError] = []
 
@@ -64,7 +66,25 @@ class ToolErrors:
             )
         )
         if callable(self._choice):
-            return self._choice(call, error)
+            text: object = self._choice(call, error)
+            if not isinstance(text, str):
+                kind = type(text).__name__
+                raise ValidationError(f"on_tool_error returned a {kind}; it returns the text that the model reads")
+            return text
         if self._choice == "raise":
             raise error
         return type(error).__name__ if self._choice == "type" else describe_error(error)
+
+
+def _takes_two(function: Callable[..., object]) -> bool:
+    from inspect import signature
+
+    try:
+        parameters = signature(function)
+    except (TypeError, ValueError):  # some functions written in C do not say
+        return True
+    try:
+        parameters.bind(None, None)
+    except TypeError:
+        return False
+    return True

@@ -92,11 +92,12 @@ def _plain(value: Any) -> JsonValue:
         raise TypeError("return bytes in a block that says what they are: Image, Document or Video")
     if isinstance(value, msgspec.Struct):
         value = msgspec.to_builtins(value)
-    return to_jsonable_python(value, serialize_as_any=True)
+    plain = to_jsonable_python(value, serialize_as_any=True)
+    return cast("JsonValue", msgspec.json.decode(msgspec.json.encode(plain)))  # as it will be read back: no NaN
 
 
 def _failure(call: ToolUse, message: str) -> ToolResult:
-    return ToolResult(tool_use_id=call.id, content=(Text(message),), status="error")
+    return ToolResult(tool_use_id=call.id, content=(Text(message if message.strip() else NO_OUTPUT),), status="error")
 
 
 def _result(call: ToolUse, value: Any) -> ToolResult:

@@ -358,9 +358,12 @@ def _read(response: ConverseResponse, spec: OutputSpec, typed: TypedRequest) -> 
 def _validated(spec: OutputSpec, value: JsonValue) -> Any:
     if not spec.wrapped:
         return spec.validate(value)
-    if not isinstance(value, dict) or "value" not in value:
-        raise InvalidOutput('value: is missing; the answer is an object {"value": ...}')
-    return spec.validate(value["value"])
+    if isinstance(value, dict) and "value" in value:
+        return spec.validate(value["value"])
+    try:
+        return spec.validate(value)  # the object around it was asked for in vain: what counts is what is in it
+    except InvalidOutput:
+        raise InvalidOutput('value: is missing; the answer is an object {"value": ...}') from None
 
 
 _OPENING = re.compile(r"[{\[]")

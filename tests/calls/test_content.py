@@ -87,6 +87,11 @@ def test_boto3s_conversation_is_read_and_written_as_botocore_wants_it() -> None:
     assert encode_request(made)["messages"] == BOTO3
 
 
+def test_what_to_dict_gave_is_read() -> None:
+    turns = (Message.user("hi"), Message("assistant", (ToolUse("1", "f", {"kind": "x"}),)))
+    assert content.messages([turn.to_dict() for turn in turns]) == turns
+
+
 @given(
     st.lists(
         st.sampled_from(

@@ -683,6 +683,11 @@ def test_a_conversation_is_saved_forgotten_and_loaded(talk: Pty, tmp_path: Path)
     talk.expect(r"\(2 messages: ")
     talk.ask("three")
     talk.expect("turns: 3, last answer: turns: 1, last answer: None")
+    theirs = tmp_path / "plan.json"
+    theirs.write_text("theirs")
+    talk.ask(f"/save {theirs}")
+    talk.expect("choose another name")
+    assert theirs.read_text() == "theirs"
     messages = msgspec.json.decode(saved.read_bytes(), type=list[Message])
     assert messages == [Message.user("one"), Message.assistant("turns: 1, last answer: None")]
 
@@ -871,6 +876,10 @@ def test_a_tool_of_the_users_runs(run: Run, script: Any, tmp_path: Path, monkeyp
     assert "42" in str(sent(backend).messages[-1].content)
     for wrong in ("my_tools", "my_tools:absent", "absent_module:f", "my_tools:__doc__"):
         assert run("chat", "--tool", wrong, "hi").code == 2
+    for broken, why in (("def (", "SyntaxError"), ("raise RuntimeError('boom')", "RuntimeError: boom")):
+        (tmp_path / f"{why[:3]}_tools.py").write_text(broken)
+        result = run("chat", "--tool", f"{why[:3]}_tools:f", "hi")
+        assert (result.code, why in result.err, "Traceback" in result.err) == (2, True, False)
 
 
 def test_an_answer_that_satisfies_a_schema(run: Run, script: Any, tmp_path: Path) -> None:

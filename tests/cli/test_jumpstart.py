@@ -157,6 +157,25 @@ def test_on_a_terminal_the_plan_is_shown_with_its_price_and_asked_about(
     assert ("Make it, for $" in result.err) is (not options)
 
 
+def test_a_question_that_nobody_would_see_is_not_asked(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("io.StringIO", lambda text: Terminal("y\n"))
+    result = run("deploy", OPEN)
+    assert (result.code, "--yes" in result.err) == (2, True)
+    assert not any(remaining().values())
+
+
+@pytest.mark.parametrize(("answer", "options", "gone"), [("y", (), True), ("n", (), False), ("", ("--yes",), True)])
+def test_a_deletion_is_asked_about_on_a_terminal(
+    run: Run, monkeypatch: pytest.MonkeyPatch, answer: str, options: tuple[str, ...], gone: bool
+) -> None:
+    run("deploy", OPEN, "--name", "chat", "--yes")
+    monkeypatch.setattr("io.StringIO", lambda text: Terminal(f"{answer}\n"))
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    result = run("endpoints", "delete", "chat", *options)
+    assert (result.code == 0, not remaining()["endpoints"]) == (gone, gone)
+    assert ("Delete chat" in result.err) is (not options)
+
+
 def test_a_deployment_that_fails_says_what_became_of_it(run: Run) -> None:
     aws = run("deploy", OPEN, "--instance-type", "ml.nothing", "--name", "chat")
     assert aws.code == 1

@@ -606,3 +606,13 @@ def test_a_generator_is_not_decorated() -> None:
 
     with pytest.raises(TypeError, match="inside it"):
         mock_aws(fixture)
+
+
+@pytest.mark.parametrize("reply", [[{"text": "x"}], {"role": "assistant", "content": [{"text": "x"}]}])
+def test_a_mistake_of_the_script_is_no_answer_of_the_service(reply: Any) -> None:
+    """A program that handles ClientError would hide it."""
+    with mock_aws(reply=lambda request: reply) as aws:
+        bedrock = boto3.client("bedrock-runtime", region_name="us-east-1")
+        with pytest.raises(TypeError, match="is not a scripted reply"):
+            bedrock.converse(modelId="us.amazon.nova-lite-v1:0", messages=HELLO)
+    assert len(aws.requests) == 1

@@ -13,8 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import awsllm
 from awsllm.errors import OutputValidationError, UnsupportedError, ValidationError
 from awsllm.models.profiles import Profile, profile
+from awsllm.testing.scripted import ScriptedBackend
 from awsllm.tools.function import function_tool
 from awsllm.tools.schema.judge import violations
 from awsllm.tools.typed import InvalidOutput, json_values, output_spec, typed_loop
@@ -470,3 +472,11 @@ def test_half_a_surrogate_pair_does_not_fit(answer: str) -> None:
 @given(JSON.filter(lambda value: isinstance(value, dict | list)), st.sampled_from(["", "Sure! ", "```json\n", "} "]))
 def test_any_json_is_found_behind_prose(value: Any, prose: str) -> None:
     assert next(json_values(prose + text(value))) == value
+
+
+@pytest.mark.parametrize(("output_type", "text", "value"), [(list[int], "[1]", [1]), (int, "5", 5)])
+def test_a_value_without_the_object_around_it_is_the_value(output_type: Any, text: str, value: Any) -> None:
+    backend = ScriptedBackend([text])
+    client = awsllm.Client(backends={"bedrock": backend})
+    assert client.converse("bedrock:amazon.nova-lite-v1:0", "Go", output_type=output_type).output == value
+    assert len(backend.requests) == 1

@@ -6,7 +6,6 @@ detect``); nothing is sent to the endpoint. Environment values whose names look 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -38,12 +37,10 @@ from awsllm.jumpstart.deploy.resources import (
     seconds,
 )
 from awsllm.jumpstart.plan.plan import Step
+from awsllm.jumpstart.plan.secrets import masked
 from awsllm.jumpstart.tags import ENDPOINT_TAG, EXPIRES_TAG, MODEL_TAGS, PLAN_TAG, VERSION_TAGS, as_list
 from awsllm.types import JsonObject, JsonValue, Value
 from awsllm.wire.endpoint import Detected, detect
-
-MASK = "****"
-_SECRET = re.compile(r"TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY|AUTH", re.IGNORECASE)
 
 Pricing = Callable[[str], float | None]
 
@@ -149,11 +146,6 @@ def describe(
         format=next((container.format for container in containers if container.format), None),
         unseen=unseen,
     )
-
-
-def masked(env: Mapping[str, str]) -> dict[str, str]:
-    """An environment without the values of what looks like a secret by its name."""
-    return {name: MASK if _SECRET.search(name) and value else value for name, value in env.items()}
 
 
 # --- parts -----------------------------------------------------------------------------------------------------------

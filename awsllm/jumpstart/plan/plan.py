@@ -16,9 +16,11 @@ from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 import msgspec
+from msgspec.structs import replace
 
 from awsllm.errors import EulaNotAcceptedError, ValidationError
 from awsllm.jumpstart import names, tags
+from awsllm.jumpstart.plan.secrets import without_secrets
 from awsllm.jumpstart.prices import Prices
 from awsllm.types import JsonObject, JsonValue, Value
 from awsllm.wire.endpoint import Detected
@@ -54,6 +56,10 @@ class Step(Value, frozen=True, kw_only=True):
     wait: str | None = None
     note: str = ""
 
+    def __repr__(self) -> str:
+        """Without the secrets of its environment, as it may be logged."""
+        return Value.__repr__(replace(self, request=without_secrets(self.request)))
+
 
 class Cost(Value, frozen=True, kw_only=True):
     """US dollars an hour while it runs, at least and at most (autoscaling); None where the table has no price.
@@ -74,6 +80,11 @@ class Change(Value, frozen=True, kw_only=True):
     path: str = ""
     before: JsonValue = None
     after: JsonValue = None
+
+    def __repr__(self) -> str:
+        """Without the secrets of its environment, as it may be logged."""
+        before, after = (without_secrets(value, self.path) for value in (self.before, self.after))
+        return Value.__repr__(replace(self, before=before, after=after))
 
 
 class Plan(Value, frozen=True, kw_only=True):
