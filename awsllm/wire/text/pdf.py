@@ -33,7 +33,6 @@ _FIXES: Mapping[str, str] = {
     "time": f"takes more than {MAX_SECONDS} seconds to read: {_PART}",
     "empty": "has no text, as scanned pages have none: pass a copy whose text was recognised (OCR)",
 }
-_ELSEWHERE = "or ask a model that reads PDFs itself, for example bedrock:us.amazon.nova-lite-v1:0"
 
 # The child imports from where its parent does, even where that was changed as the program ran.
 _CHILD = "import sys; sys.path[:] = sys.argv[1:]; from awsllm.wire.text.pdf_reader import main; main()"
@@ -49,7 +48,9 @@ def pdf_text(name: str, data: bytes) -> str:
         if error.fault == "missing":
             fix = "pip install 'awsllm[local]', or pypdf alone (7.1 or newer)"
             raise UnsupportedError(f"document {name!r} is a PDF, and reading its text takes pypdf: {fix}") from None
-        raise ValidationError(f"document {name!r} {_FIXES[error.fault]}; {_ELSEWHERE}") from None
+        raise ValidationError(
+            f"document {name!r} {_FIXES[error.fault]}; or ask a model that reads PDFs itself"
+        ) from None
 
 
 def has_pdf(request: ConverseRequest) -> bool:

@@ -115,7 +115,7 @@ def test_whatever_pypdf_raises_is_a_fault(error: type[Exception], monkeypatch: p
 @pytest.mark.parametrize(
     ("data", "fix"),
     [
-        (b"%PDF-1.7 " + SECRET.encode(), "'notes' is broken, .*its text; or ask .* bedrock:"),
+        (b"%PDF-1.7 " + SECRET.encode(), "'notes' is broken, .*its text; or ask a model that reads PDFs"),
         (pdf(""), "'notes' has no text, .*OCR"),
         (encrypted(pdf(SECRET), "pw"), "'notes' is encrypted: .*without a password"),
         (bytes(parent.MAX_FILE + 1), "'notes' has more than 32,000,000 bytes: pass the pages"),
