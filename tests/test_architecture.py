@@ -46,6 +46,7 @@ RESERVED = {
     "aiohttp": ("aws/aio",),
     "typer": ("cli/",),
     "granian": ("server/",),
+    "pypdf": ("wire/text/pdf_reader",),
     "transformers": (),
     "sagemaker": ("jumpstart/interop",),
     "requests": (),

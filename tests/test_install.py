@@ -28,6 +28,14 @@ def fails(call, command):
 client = awsllm.Client(region="us-east-1", endpoint_url="http://127.0.0.1:9")
 fails(lambda: client.converse("local:smollm2-135m-instruct", "Hello"), "pip install 'awsllm[local]'")
 
+from awsllm.wire.text.blocks import block_text
+try:
+    block_text(awsllm.Document("d", awsllm.types.Bytes(b"%PDF-1.7"), "pdf"))
+except awsllm.UnsupportedError as error:
+    assert "pip install 'awsllm[local]'" in str(error), error
+else:
+    raise SystemExit("a PDF was read without pypdf")
+
 import asyncio
 async def use():
     async with awsllm.AsyncClient(region="us-east-1", endpoint_url="http://127.0.0.1:9") as client:
@@ -66,6 +74,7 @@ def test_the_core_stands_alone(tmp_path: Path) -> None:
         "typer",
         "rich",
         "granian",
+        "pypdf",
         "transformers",
         "sagemaker",
     }

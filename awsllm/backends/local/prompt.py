@@ -1,7 +1,8 @@
-"""A Converse request as what a local chat model takes: chat messages and tool descriptions. Pure.
+"""A Converse request as what a local chat model takes: chat messages and tool descriptions. Pure, but
+for the process that reads a PDF.
 
-Text models read text. Documents that are text are set into the turn under their name (``wire.text.blocks``); pictures,
-sound and binary documents are refused before anything is computed.
+Text models read text. Documents that are text, and the text of PDFs, are set into the turn under their name
+(``wire.text.blocks``); pictures, sound and other binary documents are refused before anything is computed.
 
 How tools are told depends on what the model was trained on (``calls.Training``):
 

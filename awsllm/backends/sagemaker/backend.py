@@ -55,6 +55,7 @@ from awsllm.wire.endpoint import Detected
 from awsllm.wire.endpoint.errors import decode_frame_error
 from awsllm.wire.eventstream import FrameDecoder
 from awsllm.wire.framing import FramingDecoder
+from awsllm.wire.text.pdf import has_pdf
 
 if TYPE_CHECKING:
     import asyncio
@@ -346,6 +347,15 @@ class SageMakerBackend(_Base):
         self._transport.close()
 
 
+async def _made(make: Callable[[Q, Detected], T], request: Q, found: Detected) -> T:
+    """A call made, beside the event loop where a PDF has to be read for it."""
+    if isinstance(request, ConverseRequest) and has_pdf(request):
+        import asyncio
+
+        return await asyncio.to_thread(make, request, found)
+    return make(request, found)
+
+
 class AsyncSageMakerBackend(_Base):
     """The same, awaited."""
 
@@ -359,7 +369,8 @@ class AsyncSageMakerBackend(_Base):
             make, request = _make(request), self._placed(request)
             while True:
                 try:
-                    return await self._transport.send(make(request, await self.format_of(request, attempt)), attempt)
+                    found = await self.format_of(request, attempt)
+                    return await self._transport.send(await _made(make, request, found), attempt)
                 except RequestError as error:
                     await self._search(self._locate(request, error), attempt)
                 request = self._placed(request)
@@ -378,11 +389,11 @@ class AsyncSageMakerBackend(_Base):
                 try:
                     found = await self.format_of(request, attempt)
                     if warning := unstreamed(request, found):
-                        response = await self._transport.send(converse_call(request, found), attempt)
+                        response = await self._transport.send(await _made(converse_call, request, found), attempt)
                         for event in _replayed(response, warning):
                             yield event
                         return
-                    call, decoder = converse_stream_call(request, found)
+                    call, decoder = await _made(converse_stream_call, request, found)
                     async with closed_after(self._transport.stream(call, attempt)) as stream:
                         async for event in stream:
                             yield event

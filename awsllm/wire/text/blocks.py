@@ -9,7 +9,7 @@ block becomes text here and nowhere else, so a document reads the same wherever 
     all else               ``UnsupportedError``, guarded content too: no guardrail would see it
 
 The bytes of a document are text where its format is one of ``TEXT_FORMATS``. They are read as strict UTF-8, and a byte
-order mark at their beginning is no part of the text.
+order mark at their beginning is no part of the text. A PDF is written by the text of its pages (``pdf``).
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ from awsllm.types import (
     Unknown,
     Video,
 )
+from awsllm.wire.text.pdf import pdf_text
 
 TEXT_FORMATS = ("csv", "html", "md", "txt")
 """The formats of documents whose bytes are text."""
@@ -118,7 +119,7 @@ def document_text(document: Document) -> str:
 
 def document_body(document: Document) -> str:
     """A document's context and its text. Raises ``UnsupportedError`` where it has no text, ``ValidationError`` where
-    its bytes are not UTF-8."""
+    its bytes are not UTF-8, or are a PDF that cannot be read."""
     text = _source_text(document)
     return f"{document.context}\n\n{text}" if document.context else text
 
@@ -140,10 +141,12 @@ def _source_text(document: Document) -> str:
 
 
 def _decoded(document: Document, data: bytes) -> str:
+    if document.format == "pdf":
+        return pdf_text(document.name, data)
     if document.format not in TEXT_FORMATS:
         what = f"document {document.name!r} is {document.format or 'of no stated format'}"
         raise UnsupportedError(
-            f"{what}; those that can be written as text are {', '.join(TEXT_FORMATS)}: extract its text first"
+            f"{what}; those that can be written as text are {', '.join(TEXT_FORMATS)} and pdf: extract its text first"
         )
     try:
         return data.decode("utf-8-sig")

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from awsllm import types as t
 from awsllm.backends.local.backend import LocalBackend
 from awsllm.engine.template import ChatTemplate
 from awsllm.errors import ValidationError
+from tests.support.pdfs import pdf
 
 CHAT = "smollm2-135m-instruct"
 WEATHER = t.ToolSpec(
@@ -86,6 +88,22 @@ def test_a_function_is_called_once_and_the_answer_is_in_words(function: Any, que
     assert reply.stop_reason in ("end_turn", "max_tokens")
     assert reply.text.strip()
     assert not set("<>{}[]") & set(reply.text)
+
+
+def test_a_pdf_is_read_by_its_text(tmp_path: Path) -> None:
+    path = tmp_path / "sky report.pdf"
+    path.write_bytes(pdf("The sky over Oslo is green."))
+    client = awsllm.Client()
+    question: list[Any] = ["What colour is the sky?", path]
+    as_text: list[Any] = [
+        "What colour is the sky?",
+        t.Document("sky report", t.DocumentText("The sky over Oslo is green.")),
+    ]
+    assert client.count_tokens(f"local:{CHAT}", question) == client.count_tokens(f"local:{CHAT}", as_text)
+    assert client.converse(f"local:{CHAT}", question, max_tokens=8).text
+    path.write_bytes(pdf(""))
+    with pytest.raises(ValidationError, match="'sky report' has no text"):
+        client.converse(f"local:{CHAT}", question)
 
 
 _TURNS = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"

@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import threading
 from collections.abc import Callable, Iterator
 from functools import cache, partial
 from typing import Any
@@ -30,6 +31,7 @@ from awsllm.types import (
     ConverseRequest,
     ConverseResponse,
     CountTokensRequest,
+    Document,
     EmbedRequest,
     EndpointOptions,
     Image,
@@ -192,6 +194,22 @@ def test_converse() -> None:
         assert (response.message, response.stop_reason, response.usage) == (ANSWER.message, "tool_use", ANSWER.usage)
         assert (response.model, response.request_id, response.raw) == ("my-endpoint", "r1", wire)
         assert "cache points" in response.warnings[0]
+
+
+def test_a_pdf_is_read_beside_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    readers: list[str] = []
+
+    def read(name: str, data: bytes) -> str:
+        readers.append(threading.current_thread().name)
+        return data.decode()
+
+    monkeypatch.setattr("awsllm.wire.text.blocks.pdf_text", read)
+    asked = msgspec.structs.replace(ASKED, messages=(Message.user(Document("d", Bytes(b"%PDF"), "pdf"), "Hi"),))
+    wire = openai.encode_response(ANSWER, id="c", created=1, model="m")
+    for answer in (*both(asked, reply(wire)), *both_streams(asked, streamed(part(SSE)))):
+        assert answer()
+    main = threading.current_thread().name
+    assert [reader == main for reader in readers] == [True, False, True, False]
 
 
 @pytest.mark.parametrize("body", [SSE, JSON_LINES], ids=["SSE", "JSON lines"])

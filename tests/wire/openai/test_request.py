@@ -252,7 +252,7 @@ def test_tool_results_as_json_and_documents() -> None:
 
 INEXPRESSIBLE = {
     "video": request(Message.user(Video(format="mp4", source=Bytes(b"v")))),
-    "pdf": request(Message.user("q", Document(name="d", format="pdf", source=Bytes(b"%PDF")))),
+    "docx": request(Message.user("q", Document(name="d", format="docx", source=Bytes(b"PK")))),
     "document in S3": request(Message.user(Document(name="d", format="txt", source=S3Location("s3://b/k")))),
     "image in S3": request(Message.user(Image(format="png", source=S3Location("s3://b/k")))),
     "image in a tool result": request(

@@ -58,7 +58,7 @@ REFUSED: list[tuple[ContentBlock, str]] = [
     (ToolResult("1", ()), "a tool result"),
     (ToolAddition(ToolReference()), "the addition of a tool"),
     (GuardContent(GuardText("x")), "guarded content"),
-    (Document("d", Bytes(b"%PDF"), "pdf"), "'d' is pdf; .*csv, html, md, txt"),
+    (Document("d", Bytes(b"PK"), "docx"), "'d' is docx; .*csv, html, md, txt"),
     (Document("d", Bytes(b"x")), "no stated format"),
     (Document("d", S3Location("s3://b/k"), "txt"), "s3://b/k"),
     (Document("d", Unknown("hologram")), "hologram"),
