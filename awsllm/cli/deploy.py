@@ -13,7 +13,7 @@ from awsllm.aws.iam import ROLE_VARIABLE
 from awsllm.cli import flags, tables, terminal
 from awsllm.cli.options import EndpointUrl, Hub, Json, Profile, Region, make_client
 from awsllm.cli.progress import deployment_progress
-from awsllm.errors import ValidationError
+from awsllm.errors import AccessDeniedError, ModelNotFoundError, ValidationError
 
 if TYPE_CHECKING:
     from awsllm.jumpstart.facade import JumpStart
@@ -85,7 +85,7 @@ def deploy(
     if plan_only:
         _show(plan, as_json)
         return
-    _confirm(plan, yes=yes)
+    _confirm(jumpstart, plan, yes=yes)
     _apply(jumpstart, plan, keep, as_json)
 
 
@@ -105,18 +105,30 @@ def _refuse_options(context: typer.Context) -> None:
         raise typer.BadParameter(f"a saved plan is applied as it is: leave {', '.join(given)} out, or plan again")
 
 
-def _confirm(plan: Plan, *, yes: bool) -> None:
+def _running(jumpstart: JumpStart, plan: Plan) -> str | None:
+    """What runs already under the plan's name; None where nothing does, or may not be looked at."""
+    try:
+        summary = jumpstart.endpoints.describe(plan.endpoint).summary
+    except (ModelNotFoundError, AccessDeniedError):
+        return None
+    return " ".join(filter(None, (summary.model_id, summary.model_version))) or "a model that awsllm did not deploy"
+
+
+def _confirm(jumpstart: JumpStart, plan: Plan, *, yes: bool) -> None:
     """Show what will be made and what it costs, and on a terminal ask. What is missing is refused first."""
     from awsllm.jumpstart.deploy.preflight import refuse_missing
 
     refuse_missing(plan)
     terminal.note(flags.spoken(str(plan)))
+    running = _running(jumpstart, plan)
+    if running:
+        terminal.note(f"awsllm: the endpoint {plan.endpoint} is there already and runs {running}: it is changed")
     if yes or not sys.stdin.isatty():
         return
     if not sys.stderr.isatty():
         raise typer.BadParameter("the question would not be seen, as stderr is redirected: give --yes")
     cost = tables.span(plan.cost.per_hour, plan.cost.per_hour_max)
-    if not typer.confirm(f"Make it, for {cost}?", err=True):
+    if not typer.confirm(f"{'Change' if running else 'Make'} it, for {cost}?", err=True):
         terminal.note("awsllm: nothing was made")
         raise typer.Exit(1)
 

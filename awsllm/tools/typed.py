@@ -102,7 +102,7 @@ def _schema_spec(schema: JsonObject) -> OutputSpec:
 def _type_spec(output_type: Any) -> OutputSpec:
     import pydantic
 
-    schema = type_schema(output_type, "output_type")
+    schema = _unreferenced(type_schema(output_type, "output_type"))
     adapter = pydantic.TypeAdapter[Any](portable(output_type))
 
     def validate(value: JsonValue) -> Any:
@@ -119,6 +119,13 @@ def _type_spec(output_type: Any) -> OutputSpec:
 
 
 _cached_type_spec = functools.lru_cache(maxsize=128)(_type_spec)
+
+
+def _unreferenced(schema: JsonObject) -> JsonObject:
+    """A type that contains itself is a reference to its definition, which may well be an object."""
+    name = str(schema.get("$ref", "")).removeprefix("#/$defs/")
+    definition = schema.get("$defs", {}).get(name)
+    return schema if definition is None else {**definition, "$defs": schema["$defs"]}
 
 
 def _spec(name: str, schema: JsonObject, validate: Callable[[JsonValue], Any]) -> OutputSpec:

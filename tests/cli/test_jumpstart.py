@@ -157,6 +157,15 @@ def test_on_a_terminal_the_plan_is_shown_with_its_price_and_asked_about(
     assert ("Make it, for $" in result.err) is (not options)
 
 
+def test_what_runs_under_the_name_already_is_told(run: Run) -> None:
+    assert "is there already" not in run("deploy", OPEN, "--name", "chat", "--components").err
+    again = run("deploy", GATED, "--accept-eula", "--name", "chat", "--components")
+    assert f"chat is there already and runs {OPEN}" in again.err
+    without = run("deploy", GATED, "--accept-eula", "--name", "chat")
+    assert without.code == 1
+    assert "hosts inference components (chat), and this plan has none: give --components" in without.err
+
+
 def test_a_question_that_nobody_would_see_is_not_asked(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("io.StringIO", lambda text: Terminal("y\n"))
     result = run("deploy", OPEN)

@@ -247,12 +247,12 @@ def test_what_a_grammar_cannot_hold_to_is_validated_afterwards() -> None:
 
 
 def test_a_schema_beyond_the_service_goes_by_a_tool_and_says_so() -> None:
-    response, (request,) = ask(Node, NATIVE, reply(use("final_answer", {"value": {"children": []}})))
+    response, (request,) = ask(Node, NATIVE, reply(use("Node", {"children": []})))
     assert response.output == Node()
     assert request.output_config is None
-    assert request.tool_choice == ToolChoice("tool", "final_answer")
+    assert request.tool_choice == ToolChoice("tool", "Node")
     assert response.warnings == (
-        "structured output was asked for by a tool, since the schema is beyond the service: value: recursion or a "
+        "structured output was asked for by a tool, since the schema is beyond the service: children: recursion or a "
         "reference elsewhere is not taken",
     )
 
@@ -480,3 +480,18 @@ def test_a_value_without_the_object_around_it_is_the_value(output_type: Any, tex
     client = awsllm.Client(backends={"bedrock": backend})
     assert client.converse("bedrock:amazon.nova-lite-v1:0", "Go", output_type=output_type).output == value
     assert len(backend.requests) == 1
+
+
+class Tree(pydantic.BaseModel):
+    """A name and what is below it."""
+
+    name: str
+    below: list[Tree] = []
+
+
+def test_a_type_that_contains_itself_is_an_object_like_any() -> None:
+    spec = output_spec(Tree)
+    assert (spec.name, spec.wrapped, spec.schema["type"]) == ("Tree", False, "object")
+    value = {"name": "a", "below": [{"name": "b", "below": []}]}
+    assert not list(violations(value, spec.schema, spec.schema))
+    assert spec.validate(value) == Tree(name="a", below=[Tree(name="b")])

@@ -24,7 +24,7 @@ from awsllm.errors import (
     ValidationError,
 )
 from awsllm.jumpstart.deploy import preflight
-from awsllm.jumpstart.deploy.belongings import components_of
+from awsllm.jumpstart.deploy.belongings import component_name, components_of
 from awsllm.jumpstart.deploy.logs import LogLine, newest_stream, tail
 from awsllm.jumpstart.deploy.progress import Listener, Pace, Reporter, Watcher, group_of, wait_gone, wait_settled
 from awsllm.jumpstart.deploy.resources import (
@@ -157,6 +157,7 @@ class _Run:
             self._existing, self._serving = True, self._served(found)
             if _config_of(self._plan) == found.get("EndpointConfigName"):
                 return
+            self._refuse_components()
         self._reporter.tell("preflight", name, "checking", "quotas and instance types")
         for issue in preflight.check(self._plan, self._clients):
             self._reporter.tell("preflight", issue.resource, "warning", issue.text)
@@ -255,6 +256,17 @@ class _Run:
                 f"or delete it first (awsllm endpoints delete {self._plan.endpoint} --foreign)"
             )
         return tags
+
+    def _refuse_components(self) -> None:
+        """A plan without components would leave those of an earlier one behind, with what scales them."""
+        if self._plan.component is not None or not self._serving:
+            return
+        there = ", ".join(map(component_name, components_of(self._clients, self._plan.endpoint)))
+        if there:
+            raise ValidationError(
+                f"endpoint {self._plan.endpoint} hosts inference components ({there}), and this plan has none: give "
+                f"components=, or another name=, or delete it first (awsllm endpoints delete {self._plan.endpoint})"
+            )
 
     # --- the endpoint ------------------------------------------------------------------------------------------------
 
