@@ -123,30 +123,33 @@ _STATUSES: Mapping[int, type[AwsllmError]] = {
     429: ThrottlingError,
 }
 
-_TOO_LONG = re.compile(
+# Patterns in any case, compiled when the first error needs them: that would be a thirtieth of a first call.
+_TOO_LONG = (
     r"(input|prompt|request) is too long"
     r"|exceeds? (the )?(model'?s? )?(maximum )?(context|input) (length|limit|window|size)"
     r"|maximum context length|context window"
     r"|number of (input )?tokens exceeds|input tokens exceeded"
-    r"|too many (input )?tokens|total number of tokens in the prompt cannot exceed",
-    re.IGNORECASE,
+    r"|too many (input )?tokens|total number of tokens in the prompt cannot exceed"
 )
-_NO_MODEL = re.compile(
+_NO_MODEL = (
     r"model identifier is invalid|model id(entifier)? .{0,200}(is not valid|not found|does not exist)"
-    r"|endpoint .{1,200} not found|could not find endpoint",
-    re.IGNORECASE,
+    r"|endpoint .{1,200} not found|could not find endpoint"
 )
 _HINTS = (
     (
-        re.compile(r"on-demand throughput isn.t supported", re.IGNORECASE),
+        r"on-demand throughput isn.t supported",
         "name an inference profile in place of the model, for example `us.` or `global.` before the id",
     ),
     (
-        re.compile(r"(have|has) access to the model|model access|not authorized to .{0,40}marketplace", re.IGNORECASE),
+        r"(have|has) access to the model|model access|not authorized to .{0,40}marketplace",
         "request access to the model in the Bedrock console of this region",
     ),
-    (re.compile(r"security token .{0,40}expired|token has expired", re.IGNORECASE), _EXPIRED),
+    (r"security token .{0,40}expired|token has expired", _EXPIRED),
 )
+
+
+def _says(message: str, pattern: str) -> bool:
+    return re.search(pattern, message, re.IGNORECASE) is not None
 
 
 def error_for(code: str, message: str, *, status: int | None = None, request_id: str | None = None) -> AwsllmError:
@@ -155,7 +158,7 @@ def error_for(code: str, message: str, *, status: int | None = None, request_id:
     kind, retryable, hint = _judge_status(status) if row is None else (row.error, row.retryable, row.hint)
     if kind is ValidationError:
         kind = _reread_validation(message)
-    hint = hint or next((hint for pattern, hint in _HINTS if pattern.search(message)), "")
+    hint = hint or next((hint for pattern, hint in _HINTS if _says(message, pattern)), "")
     message = message or f"the service answered {row.code if row else code or 'with an error'} and no message"
     return kind(
         f"{message.rstrip('.')}; {hint}" if hint and hint not in message else message,
@@ -175,9 +178,9 @@ def _judge_status(status: int | None) -> tuple[type[AwsllmError], bool | None, s
 
 
 def _reread_validation(message: str) -> type[AwsllmError]:
-    if _TOO_LONG.search(message):
+    if _says(message, _TOO_LONG):
         return ContextWindowError
-    return ModelNotFoundError if _NO_MODEL.search(message) else ValidationError
+    return ModelNotFoundError if _says(message, _NO_MODEL) else ValidationError
 
 
 # --- an answer that is an error --------------------------------------------------------------------------------------
@@ -300,7 +303,7 @@ def encode_error(error: AwsllmError) -> tuple[int, str, JsonObject]:
     as the code of their class."""
     name = error.code if error.code in _BEDROCK_ROWS else _type_of(error)
     message = error.message
-    if isinstance(error, ContextWindowError) and not _TOO_LONG.search(message):
+    if isinstance(error, ContextWindowError) and not _says(message, _TOO_LONG):
         message = f"{_TOO_LONG_MESSAGE} {message}"
     return _BEDROCK_ROWS[name].status, name, {"message": message}
 
