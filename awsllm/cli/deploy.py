@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -123,12 +122,8 @@ def _confirm(jumpstart: JumpStart, plan: Plan, *, yes: bool) -> None:
     running = _running(jumpstart, plan)
     if running:
         terminal.note(f"awsllm: the endpoint {plan.endpoint} is there already and runs {running}: it is changed")
-    if yes or not sys.stdin.isatty():
-        return
-    if not sys.stderr.isatty():
-        raise typer.BadParameter("the question would not be seen, as stderr is redirected: give --yes")
     cost = tables.span(plan.cost.per_hour, plan.cost.per_hour_max)
-    if not typer.confirm(f"{'Change' if running else 'Make'} it, for {cost}?", err=True):
+    if not (yes or terminal.is_agreed(f"{'Change' if running else 'Make'} it, for {cost}?")):
         terminal.note("awsllm: nothing was made")
         raise typer.Exit(1)
 

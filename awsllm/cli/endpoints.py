@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
@@ -206,8 +205,7 @@ def delete(
     endpoint_url: EndpointUrl = None,
 ) -> None:
     """Delete endpoints with all that belongs to them: components, scaling, alarms, configurations, models."""
-    asks = not yes and sys.stdin.isatty() and sys.stderr.isatty()
-    if asks and not typer.confirm(f"Delete {', '.join(names)} and all that belongs to them?", err=True):
+    if not (yes or terminal.is_agreed(f"Delete {', '.join(names)} and all that belongs to them?")):
         terminal.note("awsllm: nothing was deleted")
         raise typer.Exit(1)
     endpoints = _endpoints(region, profile, endpoint_url)

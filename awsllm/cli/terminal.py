@@ -6,6 +6,8 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
+import typer
+
 if TYPE_CHECKING:
     from awsllm.errors import AwsllmError
     from awsllm.types import ConverseResponse
@@ -39,6 +41,15 @@ def remark(response: ConverseResponse) -> None:
         note(f"awsllm: {warning}")
     if response.stop_reason not in {"end_turn", "stop_sequence"}:
         note(f"awsllm: the answer ended with {response.stop_reason}{_REMEDIES.get(response.stop_reason or '', '')}")
+
+
+def is_agreed(question: str) -> bool:
+    """Whether the user says yes. Where standard input is no terminal, nobody is asked, and it is taken for said."""
+    if not sys.stdin.isatty():
+        return True
+    if not sys.stderr.isatty():
+        raise typer.BadParameter("the question would not be seen, as stderr is redirected: give --yes")
+    return typer.confirm(question, err=True)
 
 
 def write_json(document: Any) -> None:

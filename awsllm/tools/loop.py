@@ -92,8 +92,7 @@ def _plain(value: Any) -> JsonValue:
         raise TypeError("return bytes in a block that says what they are: Image, Document or Video")
     if isinstance(value, msgspec.Struct):
         value = msgspec.to_builtins(value)
-    plain = to_jsonable_python(value, serialize_as_any=True)
-    return cast("JsonValue", msgspec.json.decode(msgspec.json.encode(plain)))  # as it will be read back: no NaN
+    return to_jsonable_python(value, serialize_as_any=True)
 
 
 def _failure(call: ToolUse, message: str) -> ToolResult:
@@ -102,8 +101,7 @@ def _failure(call: ToolUse, message: str) -> ToolResult:
 
 def _result(call: ToolUse, value: Any) -> ToolResult:
     try:
-        content = result_content(value)
-        msgspec.json.encode([item for item in content if isinstance(item, Text | Json)])  # it will have to be
+        content = tuple(map(_as_sent, result_content(value)))
         for item in content:
             if isinstance(item, Document) and not is_document_name(item.name):
                 fix = clean_document_name(item.name)
@@ -111,6 +109,14 @@ def _result(call: ToolUse, value: Any) -> ToolResult:
         return ToolResult(tool_use_id=call.id, content=content, status="success")
     except Exception as error:
         return _failure(call, f"{call.name} returned a {type(value).__name__}, which cannot be handed over: {error}")
+
+
+def _as_sent(block: ToolResultContent) -> ToolResultContent:
+    """A block as it will be read back: JSON has no NaN. Raises where it cannot be written."""
+    if isinstance(block, Text | Json):
+        plain = msgspec.json.decode(msgspec.json.encode(block))
+        return replace(block, value=plain["value"]) if isinstance(block, Json) else block
+    return block
 
 
 def _raised(call: ToolUse, functions: Mapping[str, ToolFunction], error: Exception) -> ToolResult:

@@ -35,6 +35,7 @@ from awsllm.tools.schema.fit import Misfit, fit, loosen
 from awsllm.tools.schema.judge import check_schema, violations
 from awsllm.tools.schema.tidy import close, tidy
 from awsllm.tools.schema.types import portable, type_schema
+from awsllm.tools.schema.walk import pointed
 from awsllm.types import (
     ConverseRequest,
     ConverseResponse,
@@ -123,9 +124,8 @@ _cached_type_spec = functools.lru_cache(maxsize=128)(_type_spec)
 
 def _unreferenced(schema: JsonObject) -> JsonObject:
     """A type that contains itself is a reference to its definition, which may well be an object."""
-    name = str(schema.get("$ref", "")).removeprefix("#/$defs/")
-    definition = schema.get("$defs", {}).get(name)
-    return schema if definition is None else {**definition, "$defs": schema["$defs"]}
+    reference = schema.get("$ref")
+    return schema if reference is None else {**pointed(reference, schema), "$defs": schema["$defs"]}
 
 
 def _spec(name: str, schema: JsonObject, validate: Callable[[JsonValue], Any]) -> OutputSpec:

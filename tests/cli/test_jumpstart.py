@@ -171,6 +171,10 @@ def test_a_question_that_nobody_would_see_is_not_asked(run: Run, monkeypatch: py
     result = run("deploy", OPEN)
     assert (result.code, "--yes" in result.err) == (2, True)
     assert not any(remaining().values())
+    run("deploy", OPEN, "--name", "chat", "--yes")
+    result = run("endpoints", "delete", "chat")
+    assert (result.code, "--yes" in result.err) == (2, True)
+    assert remaining()["endpoints"]
 
 
 @pytest.mark.parametrize(("answer", "options", "gone"), [("y", (), True), ("n", (), False), ("", ("--yes",), True)])
