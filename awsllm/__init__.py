@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Any
 from awsllm._version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from awsllm.async_client import AsyncClient
     from awsllm.calls.media import audio, document, image, video
     from awsllm.calls.options import ConverseOptions
-    from awsllm.client import AsyncClient, Client, ClientOptions
+    from awsllm.client import Client
+    from awsllm.client_options import ClientOptions
     from awsllm.errors import (
         AccessDeniedError,
         AwsllmError,
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
         UnsupportedError,
         ValidationError,
     )
+    from awsllm.models.listing import AccountModel, AccountModels
     from awsllm.models.prices import Price
     from awsllm.policy.attempts import Policy
     from awsllm.stream import (
@@ -110,7 +113,9 @@ if TYPE_CHECKING:
 
 _HOME = {
     "AccessDeniedError": "errors",
-    "AsyncClient": "client",
+    "AccountModel": "models.listing",
+    "AccountModels": "models.listing",
+    "AsyncClient": "async_client",
     "AsyncConverseStream": "stream",
     "Audio": "types",
     "AwsllmError": "errors",
@@ -119,7 +124,7 @@ _HOME = {
     "Citation": "types",
     "Citations": "types",
     "Client": "client",
-    "ClientOptions": "client",
+    "ClientOptions": "client_options",
     "ConfigurationError": "errors",
     "ConnectError": "errors",
     "ContentBlock": "types",
@@ -205,6 +210,8 @@ _HOME = {
 
 __all__ = [
     "AccessDeniedError",
+    "AccountModel",
+    "AccountModels",
     "AsyncClient",
     "AsyncConverseStream",
     "Audio",

@@ -105,7 +105,8 @@ class _ToolUse:
         self.pieces: list[str] = []
 
     def build(self) -> ContentBlock:
-        return ToolUse(self.start.id, self.start.name, _parse_input("".join(self.pieces)), self.start.type)
+        start = self.start
+        return ToolUse(start.id, start.name, _parse_input("".join(self.pieces)), start.type, extra=start.extra)
 
 
 class _ToolResult:
@@ -114,7 +115,8 @@ class _ToolResult:
         self.content: list[ToolResultContent] = []
 
     def build(self) -> ContentBlock:
-        return ToolResult(self.start.tool_use_id, tuple(self.content), self.start.status, self.start.type)
+        start = self.start
+        return ToolResult(start.tool_use_id, tuple(self.content), start.status, start.type, extra=start.extra)
 
 
 class _Image:
@@ -267,11 +269,10 @@ class Fold:
 
     def _at(self, index: int, kind: type[_O], new: Callable[[], _O]) -> _O:
         """The open block of that kind at the index; a stream that mixes kinds in one block gets one block of each."""
-        blocks = self._blocks.setdefault(index, [])
-        for block in blocks:
+        for block in self._blocks.get(index, ()):
             if isinstance(block, kind):
                 return block
-        blocks.append(opened := new())
+        self._blocks.setdefault(index, []).append(opened := new())
         return opened
 
 
@@ -328,20 +329,21 @@ def result_events(turn: Message) -> Iterator[StreamEvent]:
     if results:
         yield MessageStart(turn.role)
     for index, result in enumerate(results):
-        yield ContentBlockStart(index, ToolResultStart(result.tool_use_id, result.type, result.status))
+        start = ToolResultStart(result.tool_use_id, result.type, result.status, result.extra)
+        yield ContentBlockStart(index, start)
         yield ContentBlockDelta(index, ToolResultDelta(result.content))
         yield ContentBlockStop(index)
 
 
 def _replay_block(index: int, block: ContentBlock) -> Iterator[StreamEvent]:
-    if not isinstance(block, Unknown) and block.extra:
-        raise UnsupportedError(f"a stream cannot carry the members {', '.join(block.extra)} of a block")
+    if block_extra := not isinstance(block, (Unknown, ToolUse, ToolResult)) and block.extra:
+        raise UnsupportedError(f"a stream cannot carry the members {', '.join(block_extra)} of a block")
     match block:
         case ToolUse(id, name, input, type):
-            yield ContentBlockStart(index, ToolUseStart(id, name, type))
+            yield ContentBlockStart(index, ToolUseStart(id, name, type, block.extra))
             yield ContentBlockDelta(index, ToolUseDelta(msgspec.json.encode(input).decode()))
         case ToolResult(tool_use_id, _, status, type):
-            yield ContentBlockStart(index, ToolResultStart(tool_use_id, type, status))
+            yield ContentBlockStart(index, ToolResultStart(tool_use_id, type, status, block.extra))
             yield ContentBlockDelta(index, ToolResultDelta(_streamable(block)))
         case Image(format, source, error):
             yield ContentBlockStart(index, ImageStart(format))
@@ -583,3 +585,16 @@ class AsyncConverseStream(_Progress):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self.close()
+
+
+def started_later(start: Callable[[], Awaitable[AsyncConverseStream]]) -> AsyncConverseStream:
+    """The stream that ``start`` gives, which is called when the first event is."""
+    started: list[AsyncConverseStream] = []
+
+    async def events() -> AsyncIterator[StreamEvent]:
+        started.append(await start())
+        async with started[0] as stream:
+            async for event in stream:
+                yield event
+
+    return AsyncConverseStream(events(), lambda _: started[0].partial)

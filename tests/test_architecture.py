@@ -15,11 +15,11 @@ PACKAGE = Path(awsllm.__file__).parent
 # the levels below.
 LEVELS: list[list[str]] = [
     ["_version", "log", "pydantic_schema", "types", "errors"],
-    ["backend", "stream", "models", "wire", "engine"],
+    ["backend", "stream", "event_stream", "models", "wire", "engine"],
     ["aws", "policy", "tools", "store"],
     ["backends", "calls", "jumpstart"],
     ["jobs", "evaluation", "jumpstart.facade"],
-    ["client"],
+    ["client", "async_client", "client_options"],
     ["server", "testing", "lambdas", "infra"],
     ["cli", "__main__"],
 ]
@@ -32,6 +32,8 @@ NEIGHBOURS = {
     ("wire", "models"): "which model takes which body",
     ("store", "aws"): "models kept in S3",
     ("jumpstart", "backends"): "what a deployment is called through",
+    ("client", "client_options"): "what both clients are made of",
+    ("async_client", "client_options"): "what both clients are made of",
     ("jumpstart.facade", "jobs"): "training and batch jobs of JumpStart's models",
     ("testing", "server"): "tests start the server",
     ("__main__", "cli"): "`python -m awsllm`",
@@ -179,12 +181,16 @@ HEAVY = {
     [
         ("import awsllm", HEAVY | {"botocore", "msgspec"}),
         ("import awsllm; awsllm.Client", HEAVY | {"botocore"}),
-        ("import awsllm.backends.bedrock, awsllm.backends.sagemaker.backend", HEAVY | {"botocore"}),
+        ("import awsllm.backends.bedrock.backend, awsllm.backends.sagemaker.backend", HEAVY | {"botocore"}),
         (
             "import awsllm.backends.local.backend",
             (HEAVY | {"botocore"}) - {"asyncio"},
         ),  # torch comes with it at first use
         ("import awsllm.aws.http, awsllm.aws.session", HEAVY),
+        (  # what a first call to Bedrock does without, where the environment says who calls
+            "import awsllm.client, awsllm.calls.prepare, awsllm.backends.bedrock, awsllm.aws.http",
+            {"awsllm.wire.body", "awsllm.aws.chain", "awsllm.aws.errand", "awsllm.log", "awsllm.tools"},
+        ),
         ("import awsllm.cli", {"torch", "boto3", "botocore"}),
         (  # the SageMaker SDK takes seconds and a gigabyte: deploying never imports it
             "import awsllm.jumpstart.facade, awsllm.jumpstart.interop, awsllm.jobs.finetune, awsllm.jobs.transform",

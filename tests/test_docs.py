@@ -25,6 +25,14 @@ def test_the_readme_runs(capsys: pytest.CaptureFixture[str], monkeypatch: pytest
     assert "did you mean 'smollm2-135m-instruct'?" in out
 
 
+@pytest.mark.slow
+def test_its_typed_answer_comes_from_the_local_model_too() -> None:
+    """The README says that it does everywhere; small models get stuck in texts that a grammar would let go on."""
+    (block,) = [text for text in PYTHON if "output_type=Invoice" in text]
+    with awsllm.Client() as client:
+        exec(block[: block.index("vectors =")], {"client": client, "MODEL": "local:smollm2-135m-instruct"})  # noqa: S102
+
+
 def test_the_extras_are_those_of_the_package() -> None:
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     project = settings["project"]

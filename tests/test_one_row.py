@@ -14,7 +14,8 @@ import pytest
 
 import awsllm
 from awsllm.aws.call import Call, HttpRequest, StreamCall
-from awsllm.backends import bedrock
+from awsllm.backends.bedrock import backend as bedrock
+from awsllm.backends.bedrock import runtime
 from awsllm.backends.local import backend as local
 from awsllm.models.references import parse_reference
 from awsllm.server import running
@@ -52,7 +53,7 @@ def shout_call(request: ShoutRequest) -> Call[str]:
     """Bedrock's row."""
     path = f"/model/{quote(request.model, safe='')}/shout"
     http = HttpRequest("bedrock-runtime", "POST", path, {"Content-Type": "application/json"}, encode(request))
-    return Call(http, lambda response: msgspec.json.decode(response.body)["loud"], bedrock.read_error)
+    return Call(http, lambda response: msgspec.json.decode(response.body)["loud"], runtime.read_error)
 
 
 def serve_shout(model: str, incoming: Incoming) -> Ask[str]:
@@ -145,8 +146,9 @@ class Numbers:
     def feed(self, data: bytes) -> Iterator[int]:
         yield from data
 
-    def close(self) -> None:
+    def close(self) -> tuple[()]:
         """Nothing can be cut."""
+        return ()
 
     def event(self, event: int) -> bytes:
         return bytes((event,))
@@ -161,7 +163,7 @@ class Numbers:
 def countdown_call(request: CountdownRequest) -> StreamCall[int]:
     body = msgspec.json.encode(request.start)
     http = HttpRequest("bedrock-runtime", "POST", f"/model/{request.model}/countdown", {}, body)
-    return StreamCall(http, lambda head: Numbers(), bedrock.read_error)
+    return StreamCall(http, lambda head: Numbers(), runtime.read_error)
 
 
 def serve_countdown(model: str, incoming: Incoming) -> Stream[int]:

@@ -98,7 +98,8 @@ class AsyncHttpTransport:
                         yield event
                         if timed:
                             limits.await_event(first=False)
-                decoder.close()
+                for event in decoder.close():
+                    yield event
             except AwsllmError as error:
                 error.annotate(request_id=head.request_id)
                 raise

@@ -6,8 +6,9 @@ A backend builds a ``Call`` or a ``StreamCall``; ``aws/http.py`` and ``aws/aio.p
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
+
+import msgspec
 
 from awsllm.errors import AwsllmError
 
@@ -18,23 +19,29 @@ T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 
-@dataclass(frozen=True, slots=True)
-class HttpRequest:
+class Private(msgspec.Struct, frozen=True):
+    """Base of values that hold secrets or prompts, which their repr leaves out. rich, which prints tracebacks with the
+    variables of their frames, would show each member of a struct; of these it shows the repr."""
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("repr", repr(self))]
+
+
+class HttpRequest(Private, frozen=True):
     """One HTTP request to an AWS service, unsigned. ``service`` is botocore's name of it (``bedrock-runtime``);
     ``path`` begins with a slash and is percent-encoded."""
 
     service: str
     method: str
     path: str
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = {}
     body: bytes = b""
 
     def __repr__(self) -> str:  # the body is a prompt
         return f"HttpRequest({self.service} {self.method} {self.path}, {len(self.body)} bytes)"
 
 
-@dataclass(frozen=True, slots=True)
-class HttpResponse:
+class HttpResponse(Private, frozen=True):
     """``headers`` have lower-case names. ``body`` is empty for a stream that has just begun."""
 
     status: int
@@ -49,8 +56,7 @@ class HttpResponse:
         return self.headers.get(REQUEST_ID)
 
 
-@dataclass(frozen=True, slots=True)
-class Call(Generic[T]):
+class Call(msgspec.Struct, Generic[T], frozen=True):
     """``decode`` reads a 2xx response, ``error`` turns any other into the error to raise."""
 
     request: HttpRequest
@@ -59,15 +65,15 @@ class Call(Generic[T]):
 
 
 class StreamDecoder(Protocol[T_co]):
-    """Fed bytes in any cuts; gives events. ``close`` is called at the end of the body and raises if it was cut."""
+    """Fed bytes in any cuts; gives events. ``close`` is called at the end of the body: it gives the events that could
+    not be known before, and raises if the body was cut."""
 
     def feed(self, data: bytes) -> Iterable[T_co]: ...
 
-    def close(self) -> None: ...
+    def close(self) -> Iterable[T_co]: ...
 
 
-@dataclass(frozen=True, slots=True)
-class StreamCall(Generic[T]):
+class StreamCall(msgspec.Struct, Generic[T], frozen=True):
     """``decoder`` makes the decoder of a 2xx response from its head; ``error`` reads any other, body included."""
 
     request: HttpRequest

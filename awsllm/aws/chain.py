@@ -11,14 +11,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
+import msgspec
+
+from awsllm.aws.endpoints import BEARER_VARIABLE
 from awsllm.aws.failures import describe, forget_locals
 from awsllm.errors import AccessDeniedError, AwsllmError, ConfigurationError
 
 T = TypeVar("T")
-
-BEARER_VARIABLE = "AWS_BEARER_TOKEN_BEDROCK"
 
 NO_CREDENTIALS = (
     "no AWS credentials found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, choose a profile (profile= or "
@@ -31,7 +32,7 @@ NO_REGION = (
 _LONGEST = 1000  # characters of another's words in a message
 
 
-class _Provider(NamedTuple):
+class _Provider(msgspec.Struct, frozen=True):
     """Where credentials come from, in words, and what to do when they cannot be had there."""
 
     where: str

@@ -62,6 +62,18 @@ def anonymous(service: str, session: AwsSession | None = None) -> Any:
     return made[name]
 
 
+def brief(service: str, session: AwsSession) -> Any:
+    """The same for what is asked beside a call and can be done without: given up after a few seconds, never tried
+    again."""
+    made, name = _clients.setdefault(session, {}), f"{service} brief"
+    if name not in made:
+        from botocore.config import Config
+
+        config = Config(retries={"total_max_attempts": 1}, connect_timeout=2, read_timeout=4)
+        made.setdefault(name, session.boto3_client(service, config))
+    return made[name]
+
+
 @contextmanager
 def translated() -> Iterator[None]:
     """Errors that boto3 raises within the block, as awsllm's."""
@@ -71,7 +83,7 @@ def translated() -> Iterator[None]:
     try:
         yield
     except ClientError as error:
-        raise _service_error(error.response) from error
+        raise _service_error(error.response, error.operation_name) from error
     except ReadTimeoutError as error:  # it was sent, and may have been done
         raise ModelTimeoutError(str(error)) from error
     except (HTTPClientError, IncompleteReadError, Unconnected) as error:
@@ -111,9 +123,12 @@ _BY_STATUS: dict[int, type[AwsllmError]] = {
 }
 
 
-def _service_error(response: Any) -> AwsllmError:
+def _service_error(response: Any, operation: str) -> AwsllmError:
     fault, metadata = response.get("Error", {}), response.get("ResponseMetadata", {})
     status = metadata.get("HTTPStatusCode", 0)
     kind = _BY_STATUS.get(status, RequestError if status < 500 else ServerError)
     message, code = fault.get("Message") or "no message", fault.get("Code")
-    return _BY_CODE.get(code, kind)(message, code=code, status=status or None, request_id=metadata.get("RequestId"))
+    kind = _BY_CODE.get(code, kind)
+    if kind is ThrottlingError:  # "Rate exceeded" is all that most services say
+        message = f"{operation}: {message}"
+    return kind(message, code=code, status=status or None, request_id=metadata.get("RequestId"))

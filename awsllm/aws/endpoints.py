@@ -9,7 +9,7 @@ with ``boto3.client(...).meta.endpoint_url``.
 from __future__ import annotations
 
 import re
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import msgspec
@@ -29,7 +29,7 @@ class Endpoint(msgspec.Struct, frozen=True):
     auth: Auth = "sigv4"
 
 
-class _Service(NamedTuple):
+class _Service(msgspec.Struct, frozen=True):
     host: str
     signing_name: str
 
@@ -43,12 +43,14 @@ _SERVICES = {
 # Services that take an API key from the environment (botocore.handlers.get_bearer_auth_supported_services has their
 # signing name). bedrock-agent-runtime signs as bedrock too, but its model offers SigV4 only.
 _BEARER_SERVICES = frozenset({"bedrock-runtime", "bedrock"})
+BEARER_VARIABLE = "AWS_BEARER_TOKEN_BEDROCK"
+"""Where that key stands."""
 
-_COMMERCIAL_REGION = re.compile(r"(us|eu|ap|sa|ca|me|af|il|mx)-[a-z]+-\d+")
-_HOST_LABEL = re.compile(r"(?![0-9]+$)(?!-)[a-zA-Z0-9-]{1,63}(?<!-)")
+_COMMERCIAL_REGION = r"(us|eu|ap|sa|ca|me|af|il|mx)-[a-z]+-\d+"
+_HOST_LABEL = r"(?![0-9]+$)(?!-)[a-zA-Z0-9-]{1,63}(?<!-)"
 
 
-class RegionVariant(NamedTuple):
+class RegionVariant(msgspec.Struct, frozen=True):
     """Which of a service's endpoints is wanted."""
 
     region: str
@@ -59,8 +61,8 @@ class RegionVariant(NamedTuple):
 def normalize_region(region: str, *, fips: bool, dual_stack: bool) -> RegionVariant:
     """The variant that ``region`` stands for: ``fips-us-east-1`` and ``us-east-1-fips`` ask for FIPS by their name."""
     plain = region.replace("fips-", "").replace("-fips", "")
-    if not _HOST_LABEL.fullmatch(plain):
-        raise ConfigurationError(f"{region!r} is not a region name; one looks like 'us-east-1'")
+    if not re.fullmatch(_HOST_LABEL, plain):
+        raise ConfigurationError(f"{region!r:.60} is not a region name; one looks like 'us-east-1'")
     return RegionVariant(plain, fips or plain != region, dual_stack)
 
 
@@ -86,7 +88,7 @@ def resolve_url(service: str, variant: RegionVariant, custom: str | None = None,
     if custom:
         return _custom_url(custom)
     known = _SERVICES.get(service)
-    if known and not variant.fips and not variant.dual_stack and _COMMERCIAL_REGION.fullmatch(variant.region):
+    if known and not variant.fips and not variant.dual_stack and re.fullmatch(_COMMERCIAL_REGION, variant.region):
         return f"https://{known.host}.{variant.region}.amazonaws.com"
     return _by_rule_set(service, variant, loader)
 

@@ -19,7 +19,6 @@ MAX_REPLY = 64 << 20
 """Bytes of a reply that comes whole; the largest in the service models is InvokeModel's, of 25,000,000 bytes."""
 
 _CLOCK_TICK = 0.001  # a wait that was cut to the deadline may end this much before it
-_USERINFO = re.compile(r"//[^/@]*@")
 
 
 class Limits(msgspec.Struct):
@@ -63,7 +62,7 @@ class Limits(msgspec.Struct):
 
     def seconds(self, most: float, place: object) -> float:
         """What a wait of at most ``most`` seconds may take now; raises as ``left`` does."""
-        left = self.left(place)
+        left = None if self.until is None else self.left(place)
         return most if left is None else min(most, left)
 
     def has_passed(self) -> bool:
@@ -156,4 +155,4 @@ def describe(error: BaseException) -> str:
 
 
 def masked(url: str) -> str:
-    return _USERINFO.sub("//***@", url)
+    return re.sub("//[^/@]*@", "//***@", url)

@@ -14,7 +14,6 @@ from typing import TypeVar
 
 from awsllm.aws import failures
 from awsllm.aws.call import REQUEST_ID, Call, HttpRequest, HttpResponse, StreamCall
-from awsllm.aws.errand import within
 from awsllm.aws.failures import Limits
 from awsllm.aws.intercept import InterceptedResponse, intercept
 from awsllm.aws.pool import Exchange, Pool
@@ -61,15 +60,17 @@ class HttpTransport:
         Raises what ``call.error`` makes of a response that is not 2xx, ConnectError, ModelTimeoutError or ServerError.
         """
         limits = Limits(self._connect_timeout, self._read_timeout or UNARY_READ_TIMEOUT, attempt)
-        with closing(self._open(call.request, limits, stream=False)) as exchange:
-            try:
-                response = HttpResponse(exchange.status, exchange.headers, exchange.read())
-                if 200 <= response.status < 300:
-                    return call.decode(response)
-                raise call.error(response)
-            except AwsllmError as error:
-                error.annotate(request_id=exchange.headers.get(REQUEST_ID))
-                raise
+        exchange = self._open(call.request, limits, stream=False)
+        try:
+            response = HttpResponse(exchange.status, exchange.headers, exchange.read())
+            if 200 <= response.status < 300:
+                return call.decode(response)
+            raise call.error(response)
+        except AwsllmError as error:
+            error.annotate(request_id=exchange.headers.get(REQUEST_ID))
+            raise
+        finally:
+            exchange.close()
 
     def stream(self, call: StreamCall[T], attempt: Attempt = UNLIMITED) -> Iterator[T]:
         """Events as they arrive. Closing the iterator closes the connection, unless the stream is finished.
@@ -93,7 +94,7 @@ class HttpTransport:
                         yield event
                         if timed:  # only now, as what the caller does with an event is not the model's silence
                             limits.await_event(first=False)
-                decoder.close()
+                yield from decoder.close()
             except AwsllmError as error:
                 error.annotate(request_id=head.request_id)
                 raise
@@ -114,6 +115,8 @@ class HttpTransport:
         left = limits.left(service)
         if left is None or session.botocore is None or session.is_ready(service):
             return sign(request, session)
+        from awsllm.aws.errand import within
+
         try:
             keys = within(partial(session.get_ready, service), left, key=(id(session), service))
         except TimeoutError as error:

@@ -27,7 +27,6 @@ from http.client import HTTPException, HTTPResponse, IncompleteRead, RemoteDisco
 from typing import TYPE_CHECKING, Any
 
 from awsllm.aws import failures
-from awsllm.aws.errand import within
 from awsllm.aws.failures import MAX_REPLY, Limits
 from awsllm.errors import ServerError
 
@@ -302,6 +301,8 @@ def _addresses(place: Origin, limits: Limits) -> list[Any]:
     left = limits.left(place)
     if left is None or is_address(place.host):
         return look_up()
+    from awsllm.aws.errand import within  # most calls have no deadline
+
     return within(look_up, left, key=("name", place.host, place.port))
 
 

@@ -17,22 +17,22 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import Any
-
-import msgspec
+from typing import Any, TypeVar
 
 from awsllm.aws import endpoints
-from awsllm.aws.chain import BEARER_VARIABLE, NO_CREDENTIALS, NO_REGION, translated
-from awsllm.aws.endpoints import Endpoint
+from awsllm.aws.call import Private
+from awsllm.aws.endpoints import BEARER_VARIABLE, Endpoint
 from awsllm.errors import ConfigurationError
+
+T = TypeVar("T")
 
 # Around a key, as files and Kubernetes secrets leave it: white space, control characters, a byte order mark.
 _EDGES = "".join(map(chr, range(0x21))) + "\x7f\x85\xa0\ufeff"
 
 
-class Credentials(msgspec.Struct, frozen=True):
+class Credentials(Private, frozen=True):
     """One consistent set of keys, good for one signature. Its repr does not show the secrets, and it is no tuple, for
     what reports errors shows the items of those."""
 
@@ -71,7 +71,7 @@ def _stripped(keys: Any) -> Credentials:
     return Credentials(keys.access_key.strip(_EDGES), keys.secret_key.strip(_EDGES), token or None)
 
 
-class SessionConfig(msgspec.Struct, frozen=True, kw_only=True):
+class SessionConfig(Private, frozen=True, kw_only=True):
     """What the environment and the config files say. ``verify`` is a CA bundle's path, or whether to verify at all."""
 
     region: str | None = None
@@ -135,7 +135,7 @@ class AwsSession:
         region, url = self._region_or_none(), self._endpoint_url
         with self._lock:  # making clients is not thread-safe in boto3, using them is
             make = self.boto3().client
-            made = translated(lambda: make(service, region_name=region, endpoint_url=url, config=config))
+            made = _translated(lambda: make(service, region_name=region, endpoint_url=url, config=config))
         made.meta.events.register_first("before-send", _refuse_headers)
         return made
 
@@ -159,13 +159,15 @@ class AwsSession:
 
     @cached_property
     def config(self) -> SessionConfig:
-        return _environment_config() if self.botocore is None else translated(lambda: _session_config(self.botocore))
+        return _environment_config() if self.botocore is None else _translated(lambda: _session_config(self.botocore))
 
     @property
     def region(self) -> str:
         """The region to call; ConfigurationError where none is configured. There is no default on purpose."""
         region = self._region_or_none()
         if not region:
+            from awsllm.aws.chain import NO_REGION
+
             raise ConfigurationError(NO_REGION)
         return region
 
@@ -229,9 +231,9 @@ class AwsSession:
         source = self._credential_source()
         if isinstance(source, Credentials):
             return source
-        keys = translated(lambda: _stripped(source.get_frozen_credentials()))
+        keys = _translated(lambda: _stripped(source.get_frozen_credentials()))
         if not keys.access_key or not keys.secret_key:
-            raise ConfigurationError(NO_CREDENTIALS)
+            raise _no_credentials()
         return keys.checked()
 
     def get_ready(self, service: str) -> Credentials | None:
@@ -262,10 +264,24 @@ class AwsSession:
         """``Credentials`` that never change, or botocore's object that refreshes itself."""
         if self.botocore is None:
             return _environment_credentials()
-        source = translated(self.botocore.get_credentials)
+        source = _translated(self.botocore.get_credentials)
         if source is None:
-            raise ConfigurationError(NO_CREDENTIALS)
+            raise _no_credentials()
         return source
+
+
+def _translated(read: Callable[[], T]) -> T:
+    """What ``read`` gets from botocore, its errors as awsllm's. Where the environment suffices none of that is needed,
+    and not imported."""
+    from awsllm.aws.chain import translated
+
+    return translated(read)
+
+
+def _no_credentials() -> ConfigurationError:
+    from awsllm.aws.chain import NO_CREDENTIALS
+
+    return ConfigurationError(NO_CREDENTIALS)
 
 
 def _environment_suffices() -> bool:
@@ -303,7 +319,7 @@ def _environment_credentials() -> Credentials:
         )
     )
     if not keys.access_key:
-        raise ConfigurationError(NO_CREDENTIALS)
+        raise _no_credentials()
     if not keys.secret_key:
         raise ConfigurationError("AWS_ACCESS_KEY_ID is set but AWS_SECRET_ACCESS_KEY is not: set both")
     return keys.checked()
@@ -327,7 +343,7 @@ def _new_botocore_session(profile: str | None) -> Any:
     from botocore.session import Session
 
     session = Session(profile=profile)
-    translated(session.get_scoped_config)
+    _translated(session.get_scoped_config)
     return session
 
 

@@ -9,22 +9,20 @@ costs a tenth.
 from __future__ import annotations
 
 import hmac
-import re
+import os
+import string
 import sys
 import time
 from collections.abc import Callable
 from functools import lru_cache
 from hashlib import sha256
-from typing import NamedTuple
 from urllib.parse import quote, urlsplit
-from uuid import uuid4
 
 import msgspec
 
 from awsllm._version import __version__
-from awsllm.aws.call import HttpRequest
-from awsllm.aws.chain import BEARER_VARIABLE
-from awsllm.aws.endpoints import Endpoint
+from awsllm.aws.call import HttpRequest, Private
+from awsllm.aws.endpoints import BEARER_VARIABLE, Endpoint
 from awsllm.aws.session import AwsSession, Credentials
 from awsllm.errors import ConfigurationError, ValidationError
 
@@ -58,7 +56,7 @@ class Origin(msgspec.Struct, frozen=True):
 _PORTS = {"http": 80, "https": 443}
 
 
-class Scope(NamedTuple):
+class Scope(msgspec.Struct, frozen=True):
     """What a signature holds for; ``stamp`` is the time, YYYYMMDDTHHMMSSZ, ``text`` the credential scope."""
 
     stamp: str
@@ -83,7 +81,7 @@ class Scope(NamedTuple):
         return hmac.digest(key, to_sign.encode(), "sha256").hex()
 
 
-class SignedRequest(msgspec.Struct, frozen=True):
+class SignedRequest(Private, frozen=True):
     """What goes over the wire. The repr shows neither headers nor body: they hold secrets and prompts."""
 
     method: str
@@ -121,7 +119,7 @@ def sign(
         raise ValidationError(f"{request.method!r} {request.path!r} is no method and percent-encoded path")
     headers["Host"] = origin.authority
     headers["User-Agent"] = USER_AGENT
-    headers["amz-sdk-invocation-id"] = str(uuid4())
+    headers["amz-sdk-invocation-id"] = _random_uuid()
     signed = SignedRequest(request.method, origin, base + request.path, headers, request.body)
     if endpoint.auth == "bearer":
         _add_bearer(signed, session)
@@ -130,14 +128,24 @@ def sign(
     return signed
 
 
+def _random_uuid() -> str:
+    """Version 4, in a third of the time that ``uuid.uuid4`` takes."""
+    digits = os.urandom(16).hex()
+    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-8{digits[17:20]}-{digits[20:]}"
+
+
+_TOKEN = frozenset("!#$%&'*+-.^_`|~" + string.digits + string.ascii_letters)  # RFC 9110
+
+
 @lru_cache(maxsize=256)
 def _is_header_name(name: str) -> bool:
-    return re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", name) is not None  # RFC 9110, token
+    return bool(name) and _TOKEN.issuperset(name)
 
 
 @lru_cache(maxsize=256)
 def _is_target(method: str, path: str) -> bool:
-    return method.isascii() and method.isalpha() and re.fullmatch(r"/[!-~]*", path) is not None
+    is_path = path.startswith("/") and path.isascii() and path.isprintable() and " " not in path
+    return is_path and method.isascii() and method.isalpha()
 
 
 def add_sigv4(request: SignedRequest, credentials: Credentials, endpoint: Endpoint, now: float) -> None:
@@ -158,13 +166,10 @@ def add_sigv4(request: SignedRequest, credentials: Credentials, endpoint: Endpoi
 def canonical_request(request: SignedRequest) -> tuple[str, str]:
     """The names of the signed headers, and the canonical request."""
     path, _, query = request.target.partition("?")
-    lines = sorted(
-        (name.lower(), " ".join(value.split()))
-        for name, value in request.headers.items()
-        if name.lower() not in _UNSIGNED
-    )
-    names = ";".join(name for name, _ in lines)
-    headers = "\n".join(f"{name}:{value}" for name, value in lines)
+    lines = [(name.lower(), " ".join(value.split())) for name, value in request.headers.items()]
+    lines = sorted([line for line in lines if line[0] not in _UNSIGNED])  # lists: generators cost more than their items
+    names = ";".join([name for name, _ in lines])
+    headers = "\n".join([f"{name}:{value}" for name, value in lines])
     payload = sha256(request.body).hexdigest()
     return names, "\n".join(
         (request.method.upper(), canonical_path(path), canonical_query(query), f"{headers}\n", names, payload)

@@ -14,8 +14,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import unquote, urlsplit
 
-import msgspec
-
+from awsllm.aws.call import Private
 from awsllm.aws.signing import Origin, split_url
 from awsllm.errors import ConfigurationError
 
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from awsllm.aws.session import SessionConfig
 
 
-class Route(msgspec.Struct, frozen=True):
+class Route(Private, frozen=True):
     """The way to ``origin``. ``forwarded``: the proxy is sent whole URLs; otherwise it is to open a
     tunnel."""
 

@@ -15,10 +15,12 @@ from types import UnionType
 from msgspec.structs import replace
 
 from awsllm.calls.media import FORMATS, IMAGE_FIX, sniff
+from awsllm.calls.options import check_number
 from awsllm.errors import UnsupportedError, ValidationError
 from awsllm.models.profiles import Profile, profile
 from awsllm.models.references import Reference
 from awsllm.types import (
+    Audio,
     Bytes,
     ConverseRequest,
     Document,
@@ -30,9 +32,11 @@ from awsllm.types import (
     ToolResult,
     ToolSpec,
     ToolUse,
+    Video,
 )
 from awsllm.wire.converse.rules import Violation, check_conversation, documents, is_tool_name, refusal, violations
 
+_WITH_MEDIA = (Image, Document, ToolResult)  # a tuple: to make a union takes longer than to ask for its types
 _ROLES = frozenset(("user", "assistant", "system"))
 # Containers and local models take calls without their tools or results, arguments that are no object, and turns of any
 # order.
@@ -50,7 +54,7 @@ def check_request(request: ConverseRequest, scheme: str = "bedrock", *, typed: b
         if message.role not in _ROLES:
             raise ValidationError(f"messages[{number}].role is {message.role!r}; it is user, assistant or system")
         for index, block in enumerate(message.content):
-            if isinstance(block, Image | Document | ToolResult):
+            if isinstance(block, _WITH_MEDIA):
                 _check_media(block, f"messages[{number}].content[{index}]")
     _check_inference(request.inference_config)
     if request.tools or request.tool_choice:
@@ -62,7 +66,7 @@ def check_request(request: ConverseRequest, scheme: str = "bedrock", *, typed: b
 
 def check_as_service(request: ConverseRequest) -> None:
     """Raise what Bedrock answers to the request where it breaks a rule, or asks for what its model cannot do."""
-    can = profile("bedrock", request.model)
+    can = profile("bedrock", request.model, request.family)
     check_conversation(request, _waived(can))
     for lack in _lacks(can, request):
         raise refusal(lack)
@@ -75,7 +79,7 @@ def _waived(can: Profile) -> tuple[str, ...]:
 
 
 def _matters(violation: Violation, request: ConverseRequest, scheme: str, *, typed: bool) -> bool:
-    can = profile(scheme, request.model)
+    can = profile(scheme, request.model, request.family)
     match violation.rule:
         case rule if scheme == "bedrock" and rule in _waived(can):
             return False
@@ -119,8 +123,10 @@ def _check_image(image: Image, where: str) -> None:
 
 def _check_inference(config: InferenceConfig) -> None:
     for name, value in (("temperature", config.temperature), ("top_p", config.top_p)):
+        check_number(name, value)
         if value is not None and not 0 <= value <= 1:
             raise ValidationError(f"{name} is {value}; it is between 0 and 1")
+    check_number("max_tokens", config.max_tokens, whole=True)
     if config.max_tokens is not None and config.max_tokens < 1:
         raise ValidationError(f"max_tokens is {config.max_tokens}; it is at least 1")
 
@@ -143,9 +149,9 @@ def _check_tools(tools: Iterable[Tool], choice: ToolChoice | None) -> None:
 
 
 def check_profile(reference: Reference, request: ConverseRequest) -> None:
-    """``UnsupportedError`` for what the model is known not to do: chat at all, system prompts, tools, images,
+    """``UnsupportedError`` for what the model is known not to do: chat at all, system prompts, tools, media,
     documents."""
-    can = profile(reference.scheme, reference.model)
+    can = profile(reference.scheme, reference.model, request.family)
     if not can.converse:
         raise UnsupportedError(
             f"{reference} is no chat model; converse needs one, and embed, rerank and the like theirs"
@@ -156,8 +162,8 @@ def check_profile(reference: Reference, request: ConverseRequest) -> None:
 
 def _lacks(can: Profile, request: ConverseRequest) -> Iterator[Violation]:
     """What the request asks for and the model has not. The service's words were seen in Mintplex-Labs/anything-llm 2486
-    (system), langchain-ai/langchain-aws 447 (tools) and anomalyco/opencode 49443 (images; those on documents follow
-    them)."""
+    (system), langchain-ai/langchain-aws 447 (tools) and anomalyco/opencode 49443 (images; those on documents, video and
+    audio follow them)."""
     if not can.system_prompt and (request.system or any(message.role == "system" for message in request.messages)):
         yield Violation(
             "system-prompt",
@@ -187,6 +193,14 @@ def _lacks(can: Profile, request: ConverseRequest) -> Iterator[Violation]:
             "This model doesn't support the document field for user messages. Remove document and try again.",
             "reads no documents: pass their text, or choose another model",
         )
+    for kind, reads, name in ((Video, can.video, "video"), (Audio, can.audio, "audio")):
+        if not reads and (path := _first(request, kind)):
+            yield Violation(
+                name,
+                path,
+                f"This model doesn't support the {name} field for user messages. Remove {name} and try again.",
+                f"reads no {name}, and {path} is {name}: leave it out, or choose another model",
+            )
 
 
 def _first(request: ConverseRequest, kind: type | UnionType) -> str | None:
@@ -206,7 +220,7 @@ def fit_to_profile(reference: Reference, request: ConverseRequest) -> tuple[Conv
     choice = request.tool_choice
     if choice is None or choice.type == "auto":
         return request, ()
-    can = profile(reference.scheme, reference.model)
+    can = profile(reference.scheme, reference.model, request.family)
     if choice.type in can.choices_for(request):
         return request, ()
     why = "while thinking" if choice.type in can.tool_choices else f"by models of the family {can.family}"

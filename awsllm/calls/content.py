@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
 Piece: TypeAlias = str | ContentBlock | FilePath | bytes | Mapping[str, Any]
 Prompt: TypeAlias = Piece | Message | Sequence[Piece | Message]
+EmbedInput: TypeAlias = Piece | Iterable[Piece | Sequence[Piece]]
 SystemPrompt: TypeAlias = str | SystemContentBlock | Mapping[str, Any] | Sequence[Any]
 ToolLike: TypeAlias = "Tool | ToolFunction | Callable[..., Any] | Mapping[str, Any]"
 ToolChoiceLike: TypeAlias = "str | ToolChoice | ToolSpec | ToolFunction | Callable[..., Any] | Mapping[str, Any]"
@@ -119,7 +120,17 @@ def _turn_of_dict(value: Mapping[str, Any], where: str) -> Message:
         return Message(str(value["role"]), (Text(content),))
     if _is_list(content) and any(isinstance(block, Mapping) and "kind" in block for block in content):
         return Message.from_dict(value)  # as to_dict wrote it
+    for block in content if _is_list(content) else ():
+        _refuse_typed_part(block)
     return _decoded(decode_message, value, where)
+
+
+def _refuse_typed_part(value: Any) -> None:
+    if isinstance(value, Mapping) and "type" in value:
+        raise ValidationError(
+            "a part with a 'type' is how other APIs write content: here it is a text, {'text': ...} as boto3 has it, "
+            "or a block such as awsllm.image(...)"
+        )
 
 
 def _check_members(value: Mapping[str, Any], known: Iterable[str], where: str) -> None:
@@ -168,6 +179,14 @@ def endpoint_options(value: Any) -> EndpointOptions:
         raise ValidationError(f"endpoint is not what SageMaker takes: {error}") from error
 
 
+def embed_inputs(value: EmbedInput) -> tuple[tuple[ContentBlock, ...], ...]:
+    """What is to be embedded: a text or another piece, or any number of such, each of which may be a list of pieces
+    that belong together."""
+    single = isinstance(value, (str, bytes, bytearray, memoryview, os.PathLike, Mapping, *_CONTENT_BLOCKS))
+    items: list[Any] = [value] if single or not isinstance(value, Iterable) else list(value)
+    return tuple(_pieces(item) if _is_list(item) else (_piece(item),) for item in items)
+
+
 def _pieces(items: Sequence[Any]) -> tuple[ContentBlock, ...]:
     """Blocks of one turn. Documents named after files get names that differ."""
     taken = {item.name for item in items if isinstance(item, Document)}
@@ -189,7 +208,10 @@ def _piece(value: Any) -> ContentBlock:
         return block
     if isinstance(value, os.PathLike | bytes | bytearray | memoryview):
         return media(value)
+    if isinstance(value, Mapping) and "content" in value:
+        raise ValidationError("a turn needs a role: write {'role': 'user', 'content': ...} or Message.user(...)")
     if isinstance(value, Mapping):
+        _refuse_typed_part(value)
         return _decoded(decode_block, value, "content block")
     raise ValidationError(
         f"a {type(value).__name__} is no content: pass text, a content block, a pathlib.Path, or the bytes of an image"

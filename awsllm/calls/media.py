@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from msgspec.structs import replace
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from awsllm.wire.converse.history import Notes
 
 FilePath: TypeAlias = os.PathLike[str]
+ImageLike: TypeAlias = "Image | str | FilePath | bytes"
 B = TypeVar("B")
 
 # Bedrock's formats by file suffix (ImageFormat, DocumentFormat, VideoFormat and AudioFormat of bedrock-runtime).
@@ -77,6 +79,12 @@ def image(source: str | FilePath | bytes, *, format: str | None = None) -> Image
     if known not in FORMATS["image"]:
         raise ValidationError(f"{_name_of(source)} is not an image of a known format; {IMAGE_FIX}")
     return Image(known, location)
+
+
+def images(sources: ImageLike | Sequence[ImageLike]) -> tuple[Image, ...]:
+    """One image or several, each an ``Image`` or what ``image`` makes one of."""
+    several = sources if isinstance(sources, Sequence) and not isinstance(sources, str | bytes) else (sources,)
+    return tuple(source if isinstance(source, Image) else image(source) for source in several)
 
 
 def document(

@@ -3,12 +3,12 @@
 ``prepare`` gives a ``Prepared``: the model's reference, one ``ConverseRequest`` and, where tools or a typed output are
 wanted, the sans-I/O generator that says what to do next (``tools.loop``, ``tools.typed``). The other operations are one
 request and no loop: their ``prepare_…`` gives the reference and the request. ``finish`` adds to any response what only
-the client knows: the model's reference and the cost. Nothing here does I/O.
+the client knows: the model's reference, the cost, and what its caller must know of the model. Nothing here does I/O.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
@@ -16,10 +16,10 @@ from msgspec.structs import replace
 
 from awsllm.calls import content
 from awsllm.calls.checks import check_profile, check_request, fit_to_profile
-from awsllm.calls.media import relabelled
-from awsllm.calls.options import ConverseOptions, EmbedOptions, ImageOptions, RerankOptions, check_names
-from awsllm.errors import AwsllmError, ValidationError
-from awsllm.models.prices import Price, cost
+from awsllm.calls.media import images, relabelled
+from awsllm.calls.options import ConverseOptions, EmbedOptions, ImageOptions, RerankOptions, check_names, check_number
+from awsllm.errors import AwsllmError, UnsupportedError, ValidationError
+from awsllm.models.knowledge import Knowledge
 from awsllm.models.profiles import profile
 from awsllm.models.references import Reference, parse_reference
 from awsllm.types import (
@@ -33,13 +33,15 @@ from awsllm.types import (
     InferenceConfig,
     OutputConfig,
     PerformanceConfig,
+    Request,
     RerankRequest,
     ServiceTier,
+    Text,
 )
 from awsllm.wire.converse.rules import is_plain
 
 if TYPE_CHECKING:
-    from awsllm.calls.content import Prompt
+    from awsllm.calls.content import EmbedInput, Prompt
     from awsllm.tools.failures import ToolErrors
     from awsllm.tools.function import ToolFunction
     from awsllm.tools.loop import Loop
@@ -51,14 +53,16 @@ _NO_INFERENCE_CONFIG = InferenceConfig()
 _KNOBS = frozenset(("max_tokens", "temperature", "top_p"))
 
 
-def finish(response: R, reference: Reference, prices: Mapping[str, Price]) -> R:
-    """The response with the model's reference and, where it has a usage, the cost. What has neither (a count) stays
-    what it is."""
+def finish(response: R, reference: Reference, prices: Knowledge, request: Request[Any] | None = None) -> R:
+    """The response with the model's reference, the cost, and the warnings that its model calls for. What has none of
+    these (a count) stays what it is. ``request`` is what it answers."""
     known: Any = response
-    names, model = getattr(known, "__struct_fields__", ()), str(reference)
-    members: dict[str, Any] = {"model": model} if "model" in names else {}
-    if "cost" in names and "usage" in names:
-        members["cost"] = cost(reference, known.usage, prices.get(model))
+    names = getattr(known, "__struct_fields__", ())
+    members: dict[str, Any] = {"model": str(reference)} if "model" in names else {}
+    if "cost" in names:
+        members["cost"] = prices.cost(reference, known, request)
+    if "warnings" in names:
+        members["warnings"] = (*known.warnings, *prices.warnings(reference, request.family if request else None))
     return replace(known, **members) if members else response
 
 
@@ -72,24 +76,24 @@ class Prepared(msgspec.Struct, frozen=True):
     request: ConverseRequest
     loop: Callable[[], Loop] | None
     timeout: float | None
-    prices: Mapping[str, Price]
+    prices: Knowledge
     warnings: tuple[str, ...] = ()
     tool_errors: ToolErrors | None = None
 
     def finish(self, response: ConverseResponse) -> ConverseResponse:
         """``finish``, with turns that can be sent, and what the preparation has to say of the call."""
-        model = str(self.reference)
         response = _sendable(response)
+        turns = sum(message.role == "assistant" for message in response.messages)
         return replace(
             response,
-            model=model,
-            cost=cost(self.reference, response.usage, self.prices.get(model)),
-            warnings=self.warnings + response.warnings,
+            model=str(self.reference),
+            cost=self.prices.cost(self.reference, response, self.request, turns=turns),
+            warnings=self.warnings + response.warnings + self.prices.warnings(self.reference, self.request.family),
             tool_errors=self.tool_errors.kept if self.tool_errors else (),
         )
 
 
-def prepare(model: str, messages: Prompt, options: ConverseOptions, prices: Mapping[str, Price]) -> Prepared:
+def prepare(model: str, messages: Prompt, options: ConverseOptions, prices: Knowledge) -> Prepared:
     """Check and translate everything that can be before anything is sent."""
     check_names(options, ConverseOptions)
     reference = parse_reference(model)
@@ -100,10 +104,7 @@ def prepare(model: str, messages: Prompt, options: ConverseOptions, prices: Mapp
         request = replace(request, tools=specs, tool_choice=content.tool_choice(options.get("tool_choice")))
     elif options.get("tool_choice") is not None:
         raise ValidationError("tool_choice needs tools: pass tools=[...] or leave tool_choice out")
-    check_profile(reference, request)
-    request, notes = _mended(reference, request)
-    check_request(request, reference.scheme, typed=options.get("output_type") is not None)
-    request, warnings = fit_to_profile(reference, request)
+    request, notes = _checked(reference, request, typed=options.get("output_type") is not None)
     errors = None
     if functions:
         from awsllm.tools.failures import ToolErrors
@@ -111,15 +112,34 @@ def prepare(model: str, messages: Prompt, options: ConverseOptions, prices: Mapp
         errors = ToolErrors(options.get("on_tool_error"))
         functions = errors.watch(functions)
     loop = _loop(reference, request, functions, options)
-    return Prepared(reference, request, loop, options.get("timeout"), prices, notes + warnings, errors)
+    return Prepared(reference, request, loop, options.get("timeout"), prices, notes, errors)
+
+
+def _checked(reference: Reference, request: ConverseRequest, *, typed: bool) -> tuple[ConverseRequest, tuple[str, ...]]:
+    """The request as it can be sent, and what was changed of the caller's."""
+    try:
+        check_profile(reference, request)
+        mended, notes = _mended(reference, request)
+        check_request(mended, reference.scheme, typed=typed)
+        fitting, warnings = fit_to_profile(reference, mended)
+    except (AttributeError, TypeError) as error:  # constructors check nothing
+        from awsllm.calls.wellformed import malformed
+
+        if reason := malformed(request):
+            raise reason from error
+        raise
+    return fitting, notes + warnings
 
 
 def _mended(reference: Reference, request: ConverseRequest) -> tuple[ConverseRequest, tuple[str, ...]]:
     """The request with a conversation that can be sent, and what was changed of the caller's."""
     if is_plain(request.messages) and request.messages and request.messages[-1].role == "user":
         return request, ()
+    from awsllm.calls.wellformed import has_strays, malformed
     from awsllm.wire.converse.history import Notes, mended
 
+    if has_strays(request.messages) and (reason := malformed(request)):
+        raise reason
     notes = Notes()
     turns = mended(request.messages, notes, for_bedrock=reference.scheme == "bedrock")
     turns = relabelled(turns, notes)
@@ -141,6 +161,7 @@ def _request(reference: Reference, messages: Prompt, options: ConverseOptions) -
     system, turns = content.leading_system(content.messages(messages))
     return ConverseRequest(
         model=reference.model,
+        family=options.get("family"),
         messages=turns,
         system=(*content.system(options.get("system")), *system),
         inference_config=_inference_config(options),
@@ -171,7 +192,7 @@ def _inference_config(options: ConverseOptions) -> InferenceConfig:
     config = given or _NO_INFERENCE_CONFIG
     changes: dict[str, Any] = {name: value for name, value in options.items() if name in _KNOBS}
     if stop := options.get("stop_sequences"):
-        changes["stop_sequences"] = (stop,) if isinstance(stop, str) else tuple(stop)
+        changes["stop_sequences"] = _texts("stop_sequences", stop)
     return replace(config, **changes) if changes else config
 
 
@@ -180,13 +201,14 @@ def _loop(
 ) -> Callable[[], Loop] | None:
     output_type, max_turns = options.get("output_type"), options.get("max_turns")
     max_turns = MAX_TURNS if max_turns is None else max_turns
+    check_number("max_turns", max_turns, whole=True)
     if max_turns < 1:
         raise ValidationError(f"max_turns is {max_turns}; it counts the model calls, so it is at least 1")
     if output_type is not None:
         from awsllm.tools.typed import output_spec, typed_loop
 
         spec = output_spec(output_type)
-        capabilities = profile(reference.scheme, reference.model)
+        capabilities = profile(reference.scheme, reference.model, request.family)
         return lambda: typed_loop(request, spec, capabilities, functions, max_turns)
     if functions:
         from awsllm.tools.loop import tool_loop
@@ -211,30 +233,49 @@ def prepare_count_tokens(
 ) -> tuple[Reference, CountTokensRequest]:
     """Of ``converse`` with the same arguments, the tokens of the first request. A loop for a typed output sends one of
     its own."""
-    call = prepare(model, messages, options, {})
+    call = prepare(model, messages, options, Knowledge())
     first = call.request if call.loop is None else next(call.loop())
     converse = first if isinstance(first, ConverseRequest) else call.request
-    return call.reference, CountTokensRequest(model=call.reference.model, converse=converse)
+    request = CountTokensRequest(model=call.reference.model, family=converse.family, converse=converse)
+    return call.reference, request
 
 
 def prepare_embed(
-    model: str, texts: str | Sequence[str], dimensions: int | None, options: EmbedOptions
+    model: str, texts: EmbedInput, dimensions: int | None, options: EmbedOptions
 ) -> tuple[Reference, EmbedRequest]:
+    """Inputs that are no more than a text each are the request's ``texts``; if one is more, all are ``inputs``. Raises
+    ``UnsupportedError`` where such cannot be embedded."""
     reference = parse_reference(model)
-    items = (texts,) if isinstance(texts, str) else tuple(texts)
-    if not items:
-        raise ValidationError("nothing to embed: pass at least one text")
-    _refuse_blank(items, "text", "embed")
-    return reference, EmbedRequest(texts=items, dimensions=dimensions, **_members(reference, options, EmbedOptions))
+    inputs = content.embed_inputs(texts)
+    if not inputs or not all(inputs):
+        raise ValidationError("nothing to embed: pass at least one text, image or the like, and no empty list")
+    for index, blocks in enumerate(inputs):
+        if any(isinstance(block, Text) and not block.text.strip() for block in blocks):
+            raise ValidationError(f"text {index} to embed is blank: leave it out or write something")
+    check_number("dimensions", dimensions, whole=True)
+    plain = tuple(blocks[0].text for blocks in inputs if len(blocks) == 1 and isinstance(blocks[0], Text))
+    members = members_of(reference, options, EmbedOptions)
+    if len(plain) == len(inputs):
+        return reference, EmbedRequest(texts=plain, dimensions=dimensions, **members)
+    if reference.scheme != "bedrock" or not profile(reference.scheme, reference.model).images:
+        from awsllm.wire.vectors import MEDIA_MODELS
+
+        raise UnsupportedError(f"{reference} embeds texts only, each alone; media are embedded by {MEDIA_MODELS}")
+    return reference, EmbedRequest(inputs=inputs, dimensions=dimensions, **members)
 
 
 def prepare_image(model: str, prompt: str, options: ImageOptions) -> tuple[Reference, ImageRequest]:
     reference = parse_reference(model)
-    request = ImageRequest(prompt=prompt, **_members(reference, options, ImageOptions))
+    members = members_of(reference, options, ImageOptions)
+    members |= {"images": images(members.get("images") or ()), "colors": tuple(members.get("colors") or ())}
+    _texts("the prompt", [prompt])
+    request = ImageRequest(prompt=prompt, **members)
     if not prompt.strip():
         raise ValidationError("the prompt is blank: say what the image shows")
+    check_number("strength", request.strength)
     for name in ("count", "width", "height", "steps"):
         value = getattr(request, name)
+        check_number(name, value, whole=True)
         if value is not None and value < 1:
             raise ValidationError(f"{name} is {value}; it is at least 1")
     return reference, request
@@ -246,20 +287,32 @@ def prepare_rerank(
     reference = parse_reference(model)
     if isinstance(documents, str) or not documents:
         raise ValidationError("nothing to rank: pass a list of at least one document")
-    _refuse_blank((query,), "query", "rank for")
-    _refuse_blank(documents, "document", "rank")
+    _refuse_blank(_texts("the query", [query]), "query", "rank for")
+    _refuse_blank(_texts("documents", documents), "document", "rank")
+    check_number("top_n", top_n, whole=True)
     if top_n is not None and top_n < 1:
         raise ValidationError(f"top_n is {top_n}; it is at least 1, or None for all")
-    members = _members(reference, options, RerankOptions)
+    members = members_of(reference, options, RerankOptions)
     return reference, RerankRequest(query=query, documents=tuple(documents), top_n=top_n, **members)
 
 
-def _members(reference: Reference, options: Mapping[str, Any], kind: type) -> dict[str, Any]:
+def members_of(reference: Reference, options: Mapping[str, Any], kind: type) -> dict[str, Any]:
     """The request's members among the options; ``timeout`` is the policy's. ``kind`` is the options' type."""
     check_names(options, kind)
     endpoint = _endpoint(reference, options.get("endpoint"))
     members = {name: value for name, value in options.items() if name not in ("timeout", "endpoint")}
     return {**members, "model": reference.model, "endpoint": endpoint}
+
+
+def _texts(name: str, value: Any) -> tuple[str, ...]:
+    """A text or texts as texts; ``ValidationError`` for what is neither."""
+    if isinstance(value, str):
+        return (value,)
+    texts = tuple(value) if isinstance(value, Iterable) else (value,)
+    for text in texts:
+        if not isinstance(text, str):
+            raise ValidationError(f"{name}: a {type(text).__name__} is no text")
+    return texts
 
 
 def _refuse_blank(texts: Sequence[str], what: str, verb: str) -> None:

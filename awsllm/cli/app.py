@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -11,6 +13,9 @@ import typer
 
 from awsllm.cli import chat, demo, deploy, doctor, embed, endpoints, flags, jumpstart, models, serve, terminal
 from awsllm.errors import AwsllmError
+
+# A full disk, a quota, a file that is too long, a terminal that is gone. (A reader that has left is typer's.)
+_UNWRITABLE = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG, errno.EIO}
 
 app = typer.Typer(
     name="awsllm",
@@ -58,6 +63,7 @@ def run(arguments: Sequence[str]) -> None:
     typer makes Ctrl-C exit code 130 and leaves quietly when the reader of a pipe has left.
     """
     words, debug = _without_debug(arguments)
+    _open_closed()
     for stream in (sys.stdin, sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a character that cannot be read or shown is no reason to stop
@@ -66,8 +72,22 @@ def run(arguments: Sequence[str]) -> None:
     except AwsllmError as error:
         if debug:
             raise
-        print(f"awsllm: {flags.spoken(terminal.one_line(error))}", file=sys.stderr)
+        terminal.note(f"awsllm: {flags.spoken(terminal.one_line(error))}")
         sys.exit(1)
+    except OSError as error:
+        if debug or error.errno not in _UNWRITABLE:
+            raise
+        with open(os.devnull, "wb") as nowhere:  # else what is still buffered would fail again, at the end
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+        terminal.note(f"awsllm: the answer cannot be written: {error.strerror}")
+        sys.exit(1)
+
+
+def _open_closed() -> None:
+    """Nobody hears what is written to a stream that was closed before the program began."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 -- for as long as it runs
 
 
 def _without_debug(arguments: Sequence[str]) -> tuple[list[str], bool]:

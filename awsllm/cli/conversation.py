@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from awsllm.cli import rendering, terminal
+from awsllm.cli import flags, rendering, terminal
 from awsllm.cli.attachments import attachments
 from awsllm.errors import AwsllmError, ContextWindowError
 from awsllm.types import ContentBlock, ConverseResponse, Message
@@ -74,7 +74,7 @@ class Conversation:
             answer = self._answer([*self.messages, question])
         except AwsllmError as error:
             hint = " (/clear begins anew)" if isinstance(error, ContextWindowError) else ""
-            terminal.note(f"awsllm: {terminal.one_line(error)}{hint}")
+            terminal.note(f"awsllm: {flags.spoken(terminal.one_line(error))}{hint}")
             return
         if answer:
             self.messages += [question, *answer]
@@ -129,8 +129,8 @@ class Conversation:
     def _help(self, _argument: str) -> None:
         """/help            this list"""
         for command in COMMANDS.values():
-            terminal.note(command.__doc__ or "")
-        terminal.note("/exit            leave, as Ctrl-D does")
+            terminal.note(command.__doc__ or "", hang=17)
+        terminal.note("/exit            leave, as Ctrl-D does", hang=17)
         terminal.note('Several lines: paste them, press Alt-Enter, or write between """ and """.')
         terminal.note("Ctrl-R searches what you typed before.")
         terminal.note("A question may begin with a slash if a space stands before it.")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -105,12 +108,20 @@ def _refuse_options(context: typer.Context) -> None:
 
 
 def _running(jumpstart: JumpStart, plan: Plan) -> str | None:
-    """What runs already under the plan's name; None where nothing does, or may not be looked at."""
+    """What runs already under the plan's name, and what becomes of it; None where nothing does, or may not be looked
+    at."""
+    from awsllm.jumpstart.tags import PLAN_TAG
+
     try:
-        summary = jumpstart.endpoints.describe(plan.endpoint).summary
+        found = jumpstart.endpoints.describe(plan.endpoint)
     except (ModelNotFoundError, AccessDeniedError):
         return None
-    return " ".join(filter(None, (summary.model_id, summary.model_version))) or "a model that awsllm did not deploy"
+    if found.tags.get(PLAN_TAG) == plan.digest:
+        return "is there already as this plan made it: what has changed since is brought back"
+    summary = found.summary
+    unknown = "a model that awsllm did not deploy" if found.tags else "a model whose tags tell nothing"
+    model = " ".join(filter(None, (summary.model_id, summary.model_version))) or unknown
+    return f"is there already and runs {model}: it is changed"
 
 
 def _confirm(jumpstart: JumpStart, plan: Plan, *, yes: bool) -> None:
@@ -121,16 +132,30 @@ def _confirm(jumpstart: JumpStart, plan: Plan, *, yes: bool) -> None:
     terminal.note(flags.spoken(str(plan)))
     running = _running(jumpstart, plan)
     if running:
-        terminal.note(f"awsllm: the endpoint {plan.endpoint} is there already and runs {running}: it is changed")
+        terminal.note(f"awsllm: the endpoint {plan.endpoint} {running}")
     cost = tables.span(plan.cost.per_hour, plan.cost.per_hour_max)
     if not (yes or terminal.is_agreed(f"{'Change' if running else 'Make'} it, for {cost}?")):
         terminal.note("awsllm: nothing was made")
         raise typer.Exit(1)
 
 
+@contextmanager
+def _told_when_terminated() -> Iterator[None]:
+    """SIGTERM, which is how a CI system gives up, ends the block as Ctrl-C does, so that what is left is told."""
+
+    def leave(number: int, _: object) -> None:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+
+
 def _apply(jumpstart: JumpStart, plan: Plan, keep: bool, as_json: bool) -> None:
     try:
-        with deployment_progress(plan) as on_progress:
+        with _told_when_terminated(), deployment_progress(plan) as on_progress:
             deployed = jumpstart.apply(plan, on_progress=on_progress, keep_on_failure=keep)
     except BaseException as error:  # what was removed again, or is left and costs money, Ctrl-C included
         for note in getattr(error, "__notes__", ()):
@@ -149,6 +174,7 @@ def _show(plan: Plan, as_json: bool) -> None:
         terminal.write_json(msgspec.to_builtins(plan))
         return
     terminal.write(f"{flags.spoken(str(plan))}\n")
+    terminal.note('awsllm: the IAM policy that it needs is "permissions" of --plan --json')
 
 
 def _saved(path: str) -> Plan:
@@ -158,6 +184,8 @@ def _saved(path: str) -> Plan:
         return Plan.from_json(Path(path).read_bytes())
     except OSError as error:
         raise ValidationError(f"{path} cannot be read: {error.strerror}") from error
+    except ValidationError as error:
+        raise ValidationError(f"{path}: {error.message}") from error
 
 
 def _autoscaling(low: int | None, high: int | None) -> dict[str, int] | None:

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 _STYLES = {"ok": "green", "warning": "yellow", "failure": "bold red", "info": "dim"}
 
+_ROOM = 30  # columns that a detail is worth a column of its own for
+
 
 class Check(msgspec.Struct, frozen=True):
     """What was looked at and what was found. ``status`` is ok, info, warning or failure; ``fix`` says what to do about
@@ -65,16 +67,28 @@ def examine(region: str | None, profile: str | None) -> Iterator[Check]:
 
 
 def _show(checks: list[Check]) -> None:
+    """A line a check. On a terminal it goes on under itself, or under the name where little room is left beside it."""
     from rich.console import Console
     from rich.text import Text
 
     console = Console(highlight=False, soft_wrap=True)
+    columns = terminal.columns(sys.stdout) if sys.stdout.isatty() else None
     width = max(len(check.name) for check in checks)
+    beside = columns is None or columns - width - 11 >= _ROOM
+    indent = width + 11 if beside else 9
+
+    def lines(text: str) -> list[str]:
+        return [text] if columns is None else terminal.wrapped(text, columns - indent).split("\n")
+
     for check in checks:
         head = Text(f"{check.status:7}  ", style=_STYLES[check.status])
-        console.print(head + Text(f"{check.name:{width}}  ", style="bold") + Text(check.detail, style="default"))
-        if check.fix:
-            console.print(Text(f"{'':{width + 11}}{check.fix}", style="cyan"))
+        head += Text(f"{check.name:{width}}  " if beside else check.name, style="bold")
+        details = lines(check.detail)
+        console.print(head + Text(details.pop(0), style="default") if beside else head)
+        for line in details:
+            console.print(Text(f"{'':{indent}}{line}", style="default"))
+        for line in lines(check.fix) if check.fix else ():
+            console.print(Text(f"{'':{indent}}{line}", style="cyan"))
 
 
 # --- what is installed -----------------------------------------------------------------------------------------------
@@ -129,7 +143,7 @@ def _version(package: str) -> str | None:
 
 
 def _aws(region: str | None, profile: str | None) -> Iterator[Check]:
-    from awsllm.aws.chain import BEARER_VARIABLE
+    from awsllm.aws.endpoints import BEARER_VARIABLE
     from awsllm.aws.session import AwsSession
 
     session = AwsSession(region=region, profile=profile)

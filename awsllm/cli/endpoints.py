@@ -44,7 +44,7 @@ def list_endpoints(
         terminal.write_json([msgspec.to_builtins(summary) for summary in found])
         return
     if not found:
-        terminal.note("awsllm: no endpoints" + ("" if everyone else " made by awsllm; --all shows others'"))
+        terminal.note("awsllm: no endpoints" + ("" if everyone else " known as awsllm's; --all shows others'"))
         return
     rows = [
         (
@@ -156,6 +156,8 @@ def logs(
     if as_json and not follow:
         terminal.write_json([msgspec.to_builtins(line) for line in lines])
         return
+    if not lines:
+        terminal.note(f"awsllm: {name} has written nothing yet")
     for line in lines:
         _write_line(line, as_json)
     if follow:

@@ -37,9 +37,12 @@ _FLAGS = {
 _NAMES = "|".join(sorted(_FLAGS, key=len, reverse=True))
 _PHRASES = (
     (re.compile(r"\bpass region= \(--region on the command line\)"), "pass --region"),
+    (re.compile(r"\braise max_tokens\b"), "raise --max-tokens"),
     (re.compile(r"\brole='arn[^']*'"), "--role ARN"),
     (re.compile(r"\bautoscaling with min=(\d+)"), r"--min \1"),
     (re.compile(r"\bautoscaling\.(min|max)\b"), r"--\1"),
+    (re.compile(r"\basync_\.output\b"), "--async-output"),
+    (re.compile(r"\braise max_tokens\b"), "raise --max-tokens"),
 )
 # As an argument (``name=``, ``foreign=True``, ``copies=0``), as a word that is nobody's but Python's (``async_``), or
 # after a verb that says what to do with it.

@@ -1,17 +1,20 @@
-"""`awsllm models`: the local models that have a name."""
+"""`awsllm models`: the local models that have a name, and those of an account on Bedrock."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import msgspec
 import typer
 
-from awsllm.cli import terminal
-from awsllm.cli.options import Json
+from awsllm.cli import tables, terminal
+from awsllm.cli.options import EndpointUrl, Json, Profile, Region, make_client
 from awsllm.store import Store
 
-app = typer.Typer(no_args_is_help=True, help="Fetch, list and remove local models.")
+if TYPE_CHECKING:
+    from awsllm.models.listing import ModelFilters
+
+app = typer.Typer(no_args_is_help=True, help="Fetch, list and remove local models; list those of Bedrock.")
 
 Names = Annotated[list[str], typer.Argument(metavar="NAME...", help="Names as `awsllm models list` shows them.")]
 
@@ -39,6 +42,40 @@ def list_models(as_json: Json = False) -> None:
     for entry in entries:
         place = entry.path or f"not here; fetched at first use, or by: awsllm models pull {entry.name}"
         print(f"{entry.name:{width}}  {entry.kind:5}  {entry.size / 1e6:4.0f} MB  {entry.license}  {place}")
+
+
+@app.command("bedrock")
+def list_bedrock(
+    kind: Annotated[str | None, typer.Option(help="foundation, profile, application_profile, custom, …")] = None,
+    provider: Annotated[str | None, typer.Option(help="Such as anthropic.")] = None,
+    output: Annotated[str | None, typer.Option(help="What they make: text, image, embedding, …")] = None,
+    name: Annotated[str | None, typer.Option(help="A part of their id or name.")] = None,
+    as_json: Json = False,
+    region: Region = None,
+    profile: Profile = None,
+    endpoint_url: EndpointUrl = None,
+) -> None:
+    """Show the Bedrock models that the account has, as calls name them."""
+    given = {"kind": kind, "provider": provider, "output": output, "name": name}
+    filters = cast("ModelFilters", {key: value for key, value in given.items() if value is not None})
+    found = make_client(region, profile, endpoint_url).models(**filters)
+    for warning in found.warnings:
+        terminal.note(f"awsllm: {warning}")
+    if as_json:
+        terminal.write_json([msgspec.to_builtins(model) for model in found])
+        return
+    rows = [
+        (
+            model.reference,
+            model.kind,
+            ",".join(model.input_modalities),
+            ",".join(model.output_modalities),
+            model.lifecycle,
+            model.end_of_life,
+        )
+        for model in found
+    ]
+    tables.show(("MODEL", "KIND", "READS", "MAKES", "STATE", "ENDS"), rows)
 
 
 @app.command("rm")

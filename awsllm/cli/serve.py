@@ -48,5 +48,5 @@ def _announce(url: str, *, locked: bool) -> None:
     terminal.note(f"awsllm serves at {url} (Ctrl-C stops it). For any AWS SDK:")
     for service in ("BEDROCK_RUNTIME", "SAGEMAKER_RUNTIME"):
         terminal.note(f"  export AWS_ENDPOINT_URL_{service}={url}")
-    keys = f"the secret access key is the API key ({_KEY})" if locked else "any keys will do"
-    terminal.note(f"  {keys}; a region must be set: export AWS_REGION=us-east-1 AWS_DEFAULT_REGION=us-east-1")
+    terminal.note("  export AWS_REGION=us-east-1 AWS_DEFAULT_REGION=us-east-1")
+    terminal.note(f"The secret access key is the API key ({_KEY})." if locked else "Any keys will do.")

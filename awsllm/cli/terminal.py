@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import sys
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, TextIO
 
 import typer
 
@@ -30,9 +33,41 @@ def write(text: str) -> None:
     sys.stdout.flush()
 
 
-def note(text: str) -> None:
-    """A line beside the answer, on standard error."""
-    print(without_steering(text), file=sys.stderr)
+def note(text: str, hang: int = 0) -> None:
+    """A line beside the answer, on standard error: wrapped at words on a terminal, as it is elsewhere. Where it goes
+    on, it is indented by ``hang`` columns."""
+    text = without_steering(text)
+    if sys.stderr.isatty():
+        width = columns(sys.stderr)
+        text = "\n".join(wrapped(line, width, hang) for line in text.split("\n"))
+    print(text, file=sys.stderr)
+
+
+def wrapped(line: str, width: int, hang: int = 0) -> str:
+    """A line cut before the words that do not fit. A longer word stays whole, and so does what begins with a space:
+    that is laid out, or a command to be copied."""
+    from rich.cells import cell_len
+
+    if line.startswith(" ") or cell_len(line) <= width:
+        return line
+    indent = " " * min(hang, width // 2)
+    lines = [""]
+    for word in re.findall(r" *[^ ]+", line):
+        if lines[-1].strip() and cell_len(lines[-1] + word) > width:
+            lines.append(indent + word.lstrip())
+        else:
+            lines[-1] += word
+    return "\n".join(lines)
+
+
+def columns(screen: TextIO) -> int:
+    """How wide a terminal is: what it says now, for COLUMNS may be of before it was resized. One that cannot tell,
+    nor COLUMNS, is taken for an old one."""
+    with suppress(OSError, ValueError):
+        if wide := os.get_terminal_size(screen.fileno()).columns:
+            return wide
+    named = os.environ.get("COLUMNS", "")
+    return int(named) if named.isdecimal() and int(named) else 80
 
 
 def remark(response: ConverseResponse) -> None:

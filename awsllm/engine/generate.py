@@ -9,12 +9,15 @@ same tokens whatever else is being generated.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import torch
 from torch import Tensor
 
+_LOOP: Final = 24  # tokens of a repetition that small models do not leave by themselves
+_PERIODS: Final = range(1, 9)
 _LIKELY: Final = 256  # a nucleus is nearly always smaller; sorting the whole vocabulary takes milliseconds
 
 
@@ -80,6 +83,24 @@ def _candidates(probabilities: Tensor, sampling: Sampling) -> tuple[Tensor, Tens
     before = likely.cumsum(0) - likely  # the probability of all that are likelier
     kept = max(1, int((before < sampling.top_p * mass).sum()))
     return likely[:kept], tokens[:kept]
+
+
+def looped(tokens: Sequence[int], room: int) -> int | None:
+    """The token that would go on with a loop: with at most eight tokens again and again, for an eighth of the ``room``
+    that is left to the answer. Under a grammar a small model stays in such a loop (``"1.0.0.0.0…``) to the end, and the
+    answer, cut, is none. What honestly repeats itself is shorter, or would be cut too."""
+    length = max(_LOOP, room // 8)
+    if len(tokens) < length:
+        return None
+    tail = tokens[-length:]
+    return next((tail[-n] for n in _PERIODS if tail[-1] == tail[-1 - n] and tail[n:] == tail[:-n]), None)
+
+
+def without(logits: Tensor, token: int) -> Tensor:
+    """Logits (V,) that forbid a token, unless no other is possible."""
+    rest = logits.clone()
+    rest[token] = float("-inf")
+    return rest if torch.isfinite(rest.max()) else logits
 
 
 def apply_mask(logits: Tensor, mask: Tensor) -> Tensor:

@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 import torch
 
-from awsllm.engine.generate import Sampling, apply_mask, sample
+from awsllm.engine.generate import Sampling, apply_mask, looped, sample, without
 from awsllm.engine.model import Chunk, Decoder, KVCache
 
 if TYPE_CHECKING:
@@ -357,6 +357,8 @@ def _extend(sequence: _Sequence, logits: Tensor) -> TokenEvent | None:
     matcher = sequence.matcher
     if matcher is not None:
         logits = apply_mask(logits, matcher.mask())
+        again = looped(sequence.tokens[sequence.prompt :], sequence.limit - len(sequence.tokens))
+        logits = logits if again is None else without(logits, again)
     token = sample(logits, sequence.sampling, sequence.generator)
     if token in sequence.sampling.stop_ids:
         return TokenEvent(None, "stop")

@@ -40,8 +40,9 @@ MODEL_TAGS = (
 """How the makers of JumpStart endpoints tag the model's id, the first found counts (their public sources)."""
 VERSION_TAGS = (VERSION_TAG, SDK_VERSION_TAG)
 
-OPTIONAL = (EXPIRES_TAG, FORMAT_TAG, PROMPT_TAG)
-"""A plan without one of these means that there is none, and applying it takes it away; other tags are let be."""
+OPTIONAL = (EXPIRES_TAG, FORMAT_TAG, PROMPT_TAG, SDK_CONFIG_TAG, SDK_HUB_TAG)
+"""A plan without one of these means that there is none, and applying it takes it away: it would tell of the model that
+ran before. Other tags are let be."""
 
 LIMIT = 50  # tags of one resource
 _TEXT = re.compile(r"[\w\s.:/=+\-@]*")  # the API's pattern of keys and values

@@ -10,9 +10,34 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
+from awsllm.errors import ConfigurationError
 from awsllm.models.references import is_bedrock_id, without_geography
-from awsllm.models.rules import ANY_CHOICE, AUTO, CACHE_ALL, RULES
+from awsllm.models.rules import ADAPTIVE, ANY_CHOICE, AUTO, BUDGET, CACHE_ALL, CHAT, FIVE_MINUTES, NOTHING, rules_for
 from awsllm.types import ConverseRequest, Value
+
+# The name of a family -> a model id that the rows of the family as a whole match, and none of a single model.
+_FAMILIES = {
+    "claude": "anthropic.claude",
+    "nova": "amazon.nova-",
+    "titan-text": "amazon.titan-text-",
+    "llama": "meta.llama",
+    "mistral": "mistral.mistral",
+    "jamba": "ai21.jamba-",
+    "command-r": "cohere.command-r",
+    "deepseek": "deepseek.v",
+    "gemma": "google.gemma-3-",
+    "minimax": "minimax.minimax",
+    "kimi": "moonshotai.kimi-",
+    "nemotron": "nvidia.nemotron-",
+    "gpt": "openai.gpt",
+    "gpt-oss": "openai.gpt-oss-",
+    "qwen": "qwen.qwen",
+    "palmyra": "writer.palmyra",
+    "grok": "xai.grok",
+    "glm": "zai.glm",
+}
+ARCHITECTURE = "architecture:"
+"""What begins the family of an imported model: its architecture follows."""
 
 
 class Profile(Value, frozen=True):
@@ -20,11 +45,20 @@ class Profile(Value, frozen=True):
 
     ``tool_choices`` is empty for a model without tools. ``thinking_forbids_forced_tools``: with extended thinking on,
     only tool choice auto is taken. ``native_json_schema``: ``outputConfig.textFormat`` is taken. ``strict_subset``: a
-    native schema must keep to the service's subset (closed objects, no bounds, no recursion). ``cache_points`` says
-    where cache points may stand. ``neighbouring_turns``: the service takes several turns of one role in a row,
-    ``assistant_first``: and a conversation that the assistant begins. ``converse``: it chats. ``invoke_body`` is the
-    InvokeModel body it takes, by its name in ``wire.invoke``. ``known`` is false for a model that no rule names.
-    ``reasons`` says why it is what it is.
+    native schema must keep to the service's subset (closed objects, no bounds, no recursion). ``images``,
+    ``documents``, ``video`` and ``audio`` are what it reads. ``neighbouring_turns``: the service takes several turns of
+    one role in a row, ``assistant_first``: and a conversation that the assistant begins. ``converse``: it chats.
+
+    ``cache_points`` says where cache points may stand: at most ``cache_limit`` in a request, each after at least
+    ``cache_minimum`` tokens (None: not known), living as long as one of ``cache_ttls``. ``thinking`` says how it is
+    made to think: by a budget of tokens (``budget``), by itself (``adaptive``), by an effort (``effort``, one of
+    ``efforts`` where those are known); empty, nothing can be said. ``thinking_always``: it cannot be turned off.
+
+    ``routes`` are the ways to call it: converse, invoke, invoke_stream, openai_chat, openai_responses, mantle_chat,
+    mantle_responses, mantle_messages, async_invoke, bidirectional. ``invoke_body`` is the InvokeModel body it takes, by
+    its name in ``wire.invoke``, and ``invoke_prompt`` the prompt template of that body, where it has one.
+
+    ``known`` is false for a model that no rule names. ``reasons`` says why it is what it is.
     """
 
     family: str = "unknown"
@@ -36,11 +70,21 @@ class Profile(Value, frozen=True):
     system_prompt: bool = True
     images: bool = True
     documents: bool = True
+    video: bool = True
+    audio: bool = True
     cache_points: frozenset[str] = CACHE_ALL
+    cache_limit: int = 4
+    cache_minimum: int | None = None
+    cache_ttls: frozenset[str] = FIVE_MINUTES
+    thinking: frozenset[str] = BUDGET | ADAPTIVE
+    thinking_always: bool = False
+    efforts: frozenset[str] = NOTHING
     neighbouring_turns: bool = False
     assistant_first: bool = False
     converse: bool = True
+    routes: frozenset[str] = CHAT
     invoke_body: str | None = None
+    invoke_prompt: str | None = None
     known: bool = False
     reasons: tuple[str, ...] = ()
 
@@ -52,19 +96,31 @@ class Profile(Value, frozen=True):
 
 
 @lru_cache(maxsize=512)
-def profile(scheme: str, model: str) -> Profile:
-    """What the model of a reference can do. Opaque ARNs and models of no rule get the permissive default."""
-    model_id = _model_id(model) if scheme == "bedrock" else model
-    key = f"{scheme}:{model_id}"
-    matching = [rule for rule in RULES if any(_matches(key, pattern) for pattern in rule.patterns)]
+def profile(scheme: str, model: str, family: str | None = None) -> Profile:
+    """What the model of a reference can do. ``family`` says of an opaque ARN which model it is: the name of a family
+    ("claude"), a foundation model's id, or ``architecture:NAME``; without it, such an ARN and a model of no rule get
+    the permissive default. ``ConfigurationError`` for a family that is none of these."""
+    key = _family_key(family) if family else f"{scheme}:{_model_id(model) if scheme == 'bedrock' else model}"
+    matching = [rule for rule in rules_for(key) if any(_matches(key, pattern) for pattern in rule.patterns)]
     changes: dict[str, Any] = {}
-    if scheme == "bedrock" and is_bedrock_id(model_id):
-        provider = model_id.partition(".")[0]
+    if key.startswith("bedrock:") and is_bedrock_id(key[8:]):
+        provider = key[8:].partition(".")[0]
         changes |= {"family": provider, "provider": provider}
     for rule in matching:
         changes |= rule.changes
     reasons = tuple(f"{rule.reason} ({rule.source}, {rule.read})" for rule in matching)
     return Profile(**changes, known=bool(matching), reasons=reasons)
+
+
+def _family_key(family: str) -> str:
+    if family.startswith(ARCHITECTURE):
+        return family.lower()
+    model = _FAMILIES.get(family.lower()) or _model_id(family)
+    if not is_bedrock_id(model):
+        raise ConfigurationError(
+            f"family={family!r} is no family of models: give a foundation model's id, or one of {', '.join(_FAMILIES)}"
+        )
+    return f"bedrock:{model}"
 
 
 def _matches(key: str, pattern: str) -> bool:

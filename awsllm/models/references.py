@@ -130,6 +130,12 @@ def is_bedrock_id(text: str) -> bool:
     return bool(dot and model) and provider in _PROVIDERS
 
 
+def geography(model: str) -> str | None:
+    """The geography of a cross-region inference profile ("us" of ``us.amazon.…``), None for any other text."""
+    head, dot, _ = model.partition(".")
+    return head if dot and head in _GEOGRAPHIES else None
+
+
 def without_geography(model: str) -> str:
     """The id of the model behind a cross-region inference profile (``us.amazon.…``); any other text as it is."""
     head, _, rest = model.partition(".")

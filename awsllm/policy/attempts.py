@@ -21,11 +21,11 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
-from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
-from awsllm import log
+import msgspec
+
 from awsllm.backend import UNLIMITED, Attempt
 from awsllm.errors import AwsllmError, ConfigurationError, ModelNotReadyError, ModelTimeoutError
 
@@ -40,6 +40,12 @@ _LOOK_INTERVAL = 1.0  # seconds after which who waits looks whether it is known 
 _MODEL_FAILED = 424  # ModelErrorException: the model itself failed on this input, and mostly will again
 
 
+_NUMBERS = (
+    *("max_attempts", "timeout", "base_delay", "max_delay", "max_retry_after", "cold_start_timeout"),
+    *("first_event_timeout", "event_timeout"),
+)
+
+
 def deadline_after(timeout: float | None) -> float | None:
     """The instant ``timeout`` seconds from now; None stays None."""
     return None if timeout is None else time.monotonic() + timeout
@@ -50,8 +56,7 @@ def remaining(deadline: float | None) -> float | None:
     return None if deadline is None else deadline - time.monotonic()
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
+class Policy(msgspec.Struct, frozen=True, repr_omit_defaults=True, dict=True):
     """How often and how long to try. ``timeout`` is for all attempts of a call together; all times are in seconds.
 
     The n-th wait is random between 0 and ``base_delay * 2 ** (n - 1)``, at most ``max_delay``. A service that asks for
@@ -68,46 +73,48 @@ class Policy:
     cold_start_timeout: float = 600.0
     first_event_timeout: float | None = None
     event_timeout: float | None = None
-    clock: Callable[[], float] = field(default=time.monotonic, repr=False)
-    sleep: Callable[[float], None] = field(default=time.sleep, repr=False)
-    sleep_async: Callable[[float], Awaitable[None]] | None = field(default=None, repr=False)
-    _gate: _Gate = field(default_factory=lambda: _Gate(), init=False, repr=False, compare=False)
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+    sleep_async: Callable[[float], Awaitable[None]] | None = None
 
     def __post_init__(self) -> None:
+        for name in _NUMBERS:
+            value = getattr(self, name)
+            if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float))):
+                raise ConfigurationError(f"{name} is {value!r:.40}; it is a number")
         if self.max_attempts < 1:
             raise ConfigurationError("max_attempts counts the first attempt too: give 1 or more")
         if min(self.base_delay, self.max_delay, self.max_retry_after, self.cold_start_timeout) < 0:
             raise ConfigurationError("a delay cannot be negative")
 
+    @property
+    def _gate(self) -> _Gate:
+        """When endpoints may be asked again: beside the fields, for it is no part of what the policy says. A copy has
+        its own."""
+        gate: _Gate = self.__dict__.setdefault("_gate", _Gate())
+        return gate
+
     def run(self, call: Callable[[Attempt], T], timeout: float | None = None) -> T:
         """What ``call`` returns. Raises its last error, with a note of the attempts made."""
         attempt = self._attempt(timeout)
-
-        def awake() -> T:
-            return self._awake(call, attempt)
-
         try:
-            return awake()
+            return self._awake(call, attempt)
         except AwsllmError as error:
             if self.max_attempts == 1 or not self._is_worth_another(error):
                 raise
             trial = _Trial(self, attempt.deadline, error)
-        return trial.run(awake)
+        return trial.run(lambda: self._awake(call, attempt))
 
     async def run_async(self, call: Callable[[Attempt], Awaitable[T]], timeout: float | None = None) -> T:
         """``run``, awaited."""
         attempt = self._attempt(timeout)
-
-        async def awake() -> T:
-            return await self._awake_async(call, attempt)
-
         try:
-            return await awake()
+            return await self._awake_async(call, attempt)
         except AwsllmError as error:
             if self.max_attempts == 1 or not self._is_worth_another(error):
                 raise
             trial = _Trial(self, attempt.deadline, error)
-        return await trial.run_async(awake)
+        return await trial.run_async(lambda: self._awake_async(call, attempt))
 
     def iterate(self, call: Callable[[Attempt], Iterator[T]], timeout: float | None = None) -> Iterator[T]:
         """The events of the first attempt that gives one."""
@@ -222,9 +229,6 @@ class _Gate:
     def __init__(self) -> None:
         self._next: dict[str, float] = {}
         self._lock = threading.Lock()
-
-    def __reduce__(self) -> tuple[type[_Gate], tuple[()]]:
-        return _Gate, ()  # another process keeps its own times
 
     def close(self, model: str, now: float) -> None:
         """``model`` has refused somebody; a time that is set already stays."""
@@ -362,6 +366,8 @@ class _Trial:
     def _tell(self, state: RetryCallState) -> None:
         error = _error(state)
         if error is not None:
+            from awsllm import log
+
             log.logger("policy").info(
                 "%s:%s: attempt %d of at most %d failed (%s), the next in %.1f s",
                 *(error.backend, error.model, self._attempts, self._policy.max_attempts),

@@ -32,6 +32,7 @@ _NAME = re.compile(r"[A-Za-z0-9]{1,128}")
 _RPC_PATH = re.compile(r"/service/([^/]+)/operation/([^/]+)")
 _CREDENTIAL = re.compile(r"(?:X-Amz-)?Credential=([^,&\s]+)")
 _UNSIGNED = "bedrock"  # what bearer tokens are for
+_SDK = "amz-sdk-invocation-id"  # every SDK of AWS sends it
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +117,11 @@ def _metadata(path: Path) -> Mapping[str, str]:
 
 
 def _signed_as(incoming: Incoming) -> str:
-    """The service in the scope of the signature, ``KEY/DATE/REGION/SERVICE/aws4_request``; empty without one."""
+    """The service in the scope of the signature, ``KEY/DATE/REGION/SERVICE/aws4_request``; empty without one. What an
+    SDK reads without signing is S3's: public buckets, JumpStart's among them."""
     found = _CREDENTIAL.search(incoming.headers.get("authorization", "")) or _CREDENTIAL.search(incoming.query)
+    if found is None and incoming.method in ("GET", "HEAD") and _SDK in incoming.headers:
+        return "" if "authorization" in incoming.headers else "s3"
     scope = unquote(found[1]).split("/") if found else []
     return scope[-2] if len(scope) > 3 else ""
 

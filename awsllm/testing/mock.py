@@ -2,10 +2,11 @@
 
 Inside, boto3 (and awsllm, and whatever else is built on botocore) gets real answers from Bedrock's and SageMaker's
 runtimes without a socket: Converse, ConverseStream as it is computed, CountTokens, InvokeModel for Titan embeddings,
-InvokeEndpoint and InvokeEndpointWithResponseStream. The answers are the local model's, or a script's. SageMaker's
-control plane is awsllm's own as far as it hosts models and runs jobs (``server.account``): JumpStart's hub, models,
-endpoints and inference components that become InService when a test says so. Everything else is moto's, and a Python
-exception raised by a script surfaces as itself.
+asynchronous invocations of video models (a scripted video in moto's S3), InvokeEndpoint and
+InvokeEndpointWithResponseStream. The answers are the local model's, or a script's. SageMaker's control plane is
+awsllm's own as far as it hosts models and runs jobs (``server.account``): JumpStart's hub, models, endpoints and
+inference components that become InService when a test says so. Everything else is moto's, and a Python exception raised
+by a script surfaces as itself.
 
 With a script, awsllm's own clients get its replies from ``local:`` models, too, without torch; so a program can be
 tested that names one.
@@ -25,6 +26,7 @@ read.
 
 from __future__ import annotations
 
+import difflib
 import functools
 import inspect
 import re
@@ -48,6 +50,8 @@ from awsllm.server.account.invocations import invoke_async
 from awsllm.server.account.refusals import no_endpoint
 from awsllm.server.container import Container
 from awsllm.server.run import CHAT_MODEL, EMBED_MODEL
+from awsllm.server.surfaces.async_invoke import answer as async_invoke
+from awsllm.server.surfaces.async_invoke import is_async_invoke
 from awsllm.server.surfaces.routes import find
 from awsllm.server.work import Incoming, Models, Reply, Work
 from awsllm.testing.replies import LazyReply, refuse, respond, whole
@@ -61,11 +65,12 @@ E = TypeVar("E")
 R = TypeVar("R")
 
 _DOMAINS = r"(amazonaws\.com(\.cn)?|api\.aws)"
+_BEDROCK = "bedrockruntime"
 _RUNTIME = "sagemakerruntime"
 _CONTROL = "sagemaker"
 # Host, and moto's name of the service.
 _HOSTS = (
-    (re.compile(r"bedrock-runtime(-fips)?\.(?P<region>[a-z0-9-]+)\." + _DOMAINS), "bedrockruntime"),
+    (re.compile(r"bedrock-runtime(-fips)?\.(?P<region>[a-z0-9-]+)\." + _DOMAINS), _BEDROCK),
     (re.compile(r"api(-fips)?\.sagemaker(-fips)?\.(?P<region>[a-z0-9-]+)\." + _DOMAINS), _CONTROL),
     (re.compile(r"runtime(-fips)?\.sagemaker(-fips)?\.(?P<region>[a-z0-9-]+)\." + _DOMAINS), _RUNTIME),
 )
@@ -104,7 +109,7 @@ class MockAws(AbstractContextManager["MockAws"]):
         **control: Unpack[Control],
     ) -> None:
         self.requests: list[Request[Any]] = []
-        self._control = control
+        self._control = _known(control)
         self._reply = reply
         self._models = Models() if reply is not None else Models(_local_name(model), _local_name(embed_model))
         self._endpoints = frozenset([endpoints] if isinstance(endpoints, str) else endpoints)
@@ -223,7 +228,7 @@ class _Responder:
         if service is None or moto.passed_through(service, request.url):
             return None
         headers = {name.lower(): _text(value) for name, value in request.headers.items()}
-        incoming = Incoming(request.method, url.path, headers, _bytes(request.body))
+        incoming = Incoming(request.method, url.path, headers, _bytes(request.body), query=url.query)
         reply = self._controlled(incoming, region) if service == _CONTROL else self._invoked(incoming, service, region)
         if reply is None:
             return None
@@ -264,6 +269,8 @@ class _Responder:
     def _invoked(self, incoming: Incoming, service: str, region: str) -> LazyReply | None:
         if service == _RUNTIME and incoming.path.endswith(_ASYNC):
             return self._invoked_later(incoming, region)
+        if service == _BEDROCK and is_async_invoke(incoming):
+            return whole(async_invoke(self.plane.region(region), incoming, self._mock.requests.append))
         found = find(incoming)
         if found is None:
             return None
@@ -340,6 +347,17 @@ def _local_backend() -> Backend:
     from awsllm.backends.local.backend import LocalBackend
 
     return LocalBackend()
+
+
+def _known(control: Control) -> Control:
+    """The options as they are. One that there is not is refused where it is written."""
+    for name in control:
+        if name not in Control.__annotations__:
+            names = [*inspect.signature(MockAws).parameters.keys() - {"control"}, *Control.__annotations__]
+            near = difflib.get_close_matches(name, names, n=1)
+            meant = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(sorted(names))}"
+            raise TypeError(f"mock_aws takes no {name!r}; {meant}")
+    return control
 
 
 def _plane(control: Control, backend: Backend, models: Models) -> Account:

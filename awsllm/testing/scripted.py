@@ -18,7 +18,8 @@ Converse uses up replies; so does an operation that is not named here, whose res
 
 Counts are honest for what this is: a token is a word between white space. Vectors come from a hash of the text, so
 equal texts are equal, others nearly orthogonal, and nothing depends on the process. An image is one colour, from a hash
-of the prompt and the seed; documents are ranked by the share of the query's words that they hold.
+of the prompt and the seed, and one that is changed keeps its size; documents are ranked by the share of the query's
+words that they hold.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ from msgspec.structs import replace
 
 from awsllm.backend import UNLIMITED, Attempt
 from awsllm.errors import AwsllmError, ModelTimeoutError, ServerError
+from awsllm.server.surfaces.scripted_images import scripted_images
 from awsllm.types import (
     Block,
     Bytes,
@@ -69,6 +71,7 @@ from awsllm.types import (
     ToolUseDelta,
     Usage,
 )
+from awsllm.types.media import ImageEditRequest
 from awsllm.wire.converse import decode_response
 
 E = TypeVar("E")
@@ -148,7 +151,7 @@ class ScriptedBackend:
         size = request.dimensions or self.dimensions
         words = sum(len(text.split()) for text in request.texts)
         return EmbedResponse(
-            vectors=[unit_vector(text, size) for text in request.texts],
+            vectors=[unit_vector(str(item), size) for item in request.inputs or request.texts],
             usage=Usage(input_tokens=words, total_tokens=words),
             model=request.model,
         )
@@ -156,6 +159,10 @@ class ScriptedBackend:
     def _generate_image(self, request: ImageRequest) -> ImageResponse:
         self._record(request)
         return ImageResponse(images=tuple(_picture(request, n) for n in range(request.count)), model=request.model)
+
+    def _edit_image(self, request: ImageEditRequest) -> ImageResponse:
+        self._record(request)
+        return scripted_images(request)
 
     def _rerank(self, request: RerankRequest) -> RerankResponse:
         self._record(request)
@@ -183,7 +190,7 @@ class ScriptedBackend:
         if self._single:
             index = 0
         elif index >= len(self._replies):
-            raise ScriptExhaustedError(f"call {index + 1}, but the script has {len(self._replies)} replies")
+            raise ScriptExhaustedError(_exhausted(index + 1, self._replies, request))
         reply = self._replies[index]
         made: Made = reply(request) if callable(reply) else reply
         return made
@@ -198,6 +205,7 @@ _OPERATIONS: dict[type[Request[Any]], Callable[[ScriptedBackend, Any], Any]] = {
     CountTokensRequest: ScriptedBackend._count_tokens,
     EmbedRequest: ScriptedBackend._embed,
     ImageRequest: ScriptedBackend._generate_image,
+    ImageEditRequest: ScriptedBackend._edit_image,
     RerankRequest: ScriptedBackend._rerank,
 }
 
@@ -233,13 +241,24 @@ class AsyncScriptedBackend:
         """Nothing to free."""
 
 
+def _exhausted(call: int, replies: list[Any], request: Request[Any]) -> str:
+    """What a test wants to know of the call that it did not plan for; not what was asked, which may be long."""
+    count = f"{len(replies)} {'reply' if len(replies) == 1 else 'replies'}"
+    text = f"call {call}, but the script has {count} (it was a {request.operation} of {request.model})"
+    if replies and isinstance(replies[-1], AwsllmError) and replies[-1].retryable:
+        return f"{text}; the last is an error after which boto3 and awsllm try again: give one for each try"
+    return f"{text}; a reply that stands alone, not in a list, answers every call"
+
+
 def respond(content: Content, request: ConverseRequest) -> ConverseResponse:
     """The response that ``content`` stands for, its counts and stop reason included. What stands for none is a mistake
     of the script, and no refusal that the program under test could take for the service's."""
     try:
         return _respond(content, request)
     except AwsllmError as error:
-        raise TypeError(f"this {type(content).__name__} is not a scripted reply: {error}") from error
+        hint = "; a dict is boto3's answer as a whole, and an object that the model shall write is a str of JSON"
+        because = f"{error}{hint if isinstance(content, dict) else ''}"
+        raise TypeError(f"this {type(content).__name__} is not a scripted reply: {because}") from error
 
 
 def _respond(content: Content, request: ConverseRequest) -> ConverseResponse:
@@ -258,7 +277,7 @@ def _respond(content: Content, request: ConverseRequest) -> ConverseResponse:
             message = Message.assistant(*content)
         case _:
             raise TypeError(
-                f"a {type(content).__name__} is not a scripted reply; give a str, blocks, a Message, a response, an "
+                f"{content!r:.60} is not a scripted reply; give a str, blocks, a Message, a response, an "
                 "exception, Broken(...), a list of these or a callable that returns one"
             )
     return _response(message, "tool_use" if message.tool_uses else "end_turn", request)

@@ -97,7 +97,7 @@ def _schema_spec(schema: JsonObject) -> OutputSpec:
             raise InvalidOutput("; ".join(errors))
         return value
 
-    return _spec(_tool_name(schema.get("title", DEFAULT_NAME)), close(tidy(schema)), validate)
+    return _spec(_tool_name(schema.get("title") or DEFAULT_NAME), close(tidy(schema)), validate)
 
 
 def _type_spec(output_type: Any) -> OutputSpec:

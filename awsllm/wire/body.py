@@ -39,8 +39,7 @@ from awsllm.types import (
     StreamEvent,
     Value,
 )
-
-JSON = "application/json"
+from awsllm.wire.reading import JSON
 
 R = TypeVar("R")
 Q = TypeVar("Q", bound=Request[Any])
@@ -134,10 +133,14 @@ class Codec(Protocol[Q, R]):
 
 
 class Embed(Codec[EmbedRequest, EmbedResponse], Protocol):
-    """``max_texts`` is how many texts one payload can carry; None: as many as one likes."""
+    """``max_texts`` is how many texts one payload can carry; None: as many as one likes. ``max_inputs`` is the same for
+    inputs that are more than a text; 0: such cannot be embedded."""
 
     @property
     def max_texts(self) -> int | None: ...
+
+    @property
+    def max_inputs(self) -> int: ...
 
 
 Images: TypeAlias = Codec[ImageRequest, ImageResponse]
@@ -185,22 +188,27 @@ class Body(NamedTuple):
     embed: Embed | None = None
     images: Images | None = None
     rerank: Rerank | None = None
+    edit: Codec[Any, ImageResponse] | None = None
+    video: Codec[Any, Any] | None = None
 
     def codec(self, kind: type[Request[R]]) -> Codec[Any, R]:
         """The codec of one operation. Raises ``UnsupportedError`` where the body has none."""
-        found = getattr(self, MEMBERS.get(kind, ""), None)
+        found = getattr(self, MEMBERS.get(kind.operation, ""), None)
         if found is None:
             raise UnsupportedError(f"{kind.operation} is not possible with what speaks {self.title}")
         return cast("Codec[Any, R]", found)
 
 
-MEMBERS: dict[type[Request[Any]], str] = {
-    ConverseRequest: "chat",
-    EmbedRequest: "embed",
-    ImageRequest: "images",
-    RerankRequest: "rerank",
+MEMBERS: dict[str, str] = {
+    "converse": "chat",
+    "embed": "embed",
+    "generate_image": "images",
+    "edit_image": "edit",
+    "generate_video": "video",
+    "rerank": "rerank",
 }
-"""Which member of a body is the codec of a request type."""
+"""Which member of a body is the codec of an operation. By the operation's name, so that chat does not load the types of
+the others."""
 
 
 def reads(codec: Codec[Any, Any]) -> Read:

@@ -34,6 +34,7 @@ from awsllm.errors import (
     ValidationError,
 )
 from awsllm.types import JsonObject, JsonValue
+from awsllm.wire.eventstream import Frame
 
 
 class _Row(msgspec.Struct, frozen=True):
@@ -276,6 +277,16 @@ def _seconds(value: str | None) -> float | None:
 
 
 # --- an exception inside a stream, and the way back ------------------------------------------------------------------
+
+
+def decode_frame_failure(frame: Frame, request_id: str | None = None) -> AwsllmError:
+    """The typed error in a frame that is no event: ``exception`` is modelled and carries JSON; ``error`` is not and
+    says it all in its headers."""
+    name = frame.headers.get(":exception-type")
+    if name is not None:
+        return decode_exception(str(name), frame.payload, request_id)
+    code, message = frame.headers.get(":error-code", ""), frame.headers.get(":error-message", "")
+    return error_for(str(code), str(message), request_id=request_id)
 
 
 def decode_exception(name: str, payload: bytes, request_id: str | None = None) -> AwsllmError:

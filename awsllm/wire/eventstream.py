@@ -131,18 +131,20 @@ class FrameDecoder:
 
     def _take(self, data: bytes, frames: list[Frame]) -> int:
         """Append every whole frame of ``data``; where the first incomplete one begins."""
-        start, size = 0, len(data)
+        start, size, view = 0, len(data), memoryview(data)
         while size - start >= _PRELUDE.size:
             total, headers_length, checksum = _PRELUDE.unpack_from(data, start)
             if crc32(data[start : start + 8]) != checksum:
                 raise StreamError("a frame's prelude does not match its checksum")
-            _check_lengths(total, headers_length)
+            payload_length = total - headers_length - _OVERHEAD
+            if headers_length > MAX_HEADERS or not 0 <= payload_length <= MAX_PAYLOAD:
+                raise _impossible(headers_length, payload_length)
             end = start + total
             if end > size:
                 self._wanted = total
                 return start
             # A CRC goes on from a CRC: the prelude's own covers the 8 bytes before it.
-            if crc32(memoryview(data)[start + 8 : end - 4], checksum) != _U32.unpack_from(data, end - 4)[0]:
+            if crc32(view[start + 8 : end - 4], checksum) != _U32.unpack_from(data, end - 4)[0]:
                 raise StreamError("a frame does not match its checksum")
             body = start + 12 + headers_length
             frames.append(Frame(self._headers(data[start + 12 : body]), data[body : end - 4]))
@@ -159,14 +161,13 @@ class FrameDecoder:
         return headers
 
 
-def _check_lengths(total: int, headers_length: int) -> None:
-    payload_length = total - headers_length - _OVERHEAD
+def _impossible(headers_length: int, payload_length: int) -> StreamError:
+    """The error for lengths that no frame has."""
     if headers_length > MAX_HEADERS:
-        raise StreamError(f"a frame announces {headers_length} bytes of headers; the limit is {MAX_HEADERS}")
+        return StreamError(f"a frame announces {headers_length} bytes of headers; the limit is {MAX_HEADERS}")
     if payload_length > MAX_PAYLOAD:
-        raise StreamError(f"a frame announces a payload of {payload_length} bytes; the limit is {MAX_PAYLOAD}")
-    if payload_length < 0:
-        raise StreamError("a frame announces more headers than it holds")
+        return StreamError(f"a frame announces a payload of {payload_length} bytes; the limit is {MAX_PAYLOAD}")
+    return StreamError("a frame announces more headers than it holds")
 
 
 def _decode_headers(section: bytes) -> Mapping[str, Any]:

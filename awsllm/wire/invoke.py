@@ -8,8 +8,40 @@ from awsllm.models.profiles import profile
 from awsllm.wire.body import Body, load
 
 BODIES: dict[str, str] = {
+    "anthropic-messages": "awsllm.wire.anthropic.body",
+    "anthropic-text": "awsllm.wire.anthropic.text",
     "titan-embed-text-v1": "awsllm.wire.amazon.titan",
     "titan-embed-text-v2": "awsllm.wire.amazon.titan",
+    "titan-image": "awsllm.wire.amazon.images",
+    "nova-canvas": "awsllm.wire.amazon.images",
+    "nova-reel": "awsllm.wire.amazon.reel",
+    "luma-ray": "awsllm.wire.luma.ray",
+    "pegasus": "awsllm.wire.twelvelabs.pegasus",
+    "stability-sdxl": "awsllm.wire.stability.sdxl",
+    "stability-core": "awsllm.wire.stability.core",
+    "stability-edit": "awsllm.wire.stability.edit",
+    "titan-text": "awsllm.wire.amazon.titan_text",
+    "llama": "awsllm.wire.meta.llama",
+    "mistral-text": "awsllm.wire.mistral.text",
+    "deepseek-text": "awsllm.wire.deepseek.text",
+    "mistral-chat": "awsllm.wire.mistral.chat",
+    "openai-chat": "awsllm.wire.openai.native",
+    "openai-gpt": "awsllm.wire.openai.native",
+    "openai-completion": "awsllm.wire.openai.completion",
+    "writer": "awsllm.wire.writer.palmyra",
+    "cohere-command": "awsllm.wire.cohere.command",
+    "cohere-chat": "awsllm.wire.cohere.native",
+    "jurassic": "awsllm.wire.ai21.jurassic",
+    "jamba": "awsllm.wire.ai21.jamba",
+    "titan-embed-image": "awsllm.wire.amazon.multimodal",
+    "nova": "awsllm.wire.amazon.nova",
+    "nova-embed": "awsllm.wire.amazon.nova_embed",
+    "amazon-rerank": "awsllm.wire.amazon.rerank",
+    "cohere-embed": "awsllm.wire.cohere.embed_images",
+    "cohere-embed-v4": "awsllm.wire.cohere.embed_images",
+    "cohere-rerank": "awsllm.wire.cohere.rerank",
+    "marengo": "awsllm.wire.twelvelabs.marengo",
+    "marengo-3": "awsllm.wire.twelvelabs.marengo",
 }
 """A body's name to the module that has it in its ``BODIES``. A new family is a row."""
 
@@ -21,9 +53,10 @@ def get(name: str) -> Body:
     return load(BODIES[name], name)
 
 
-def body_of(model: str) -> Body:
-    """The body that ``model`` takes. Raises ``UnsupportedError`` naming the known ones."""
-    name = profile("bedrock", model).invoke_body
-    if name is None:
+def body_of(model: str, family: str | None = None) -> Body:
+    """The body that ``model`` takes, of the ``family`` that ``profile`` takes. Raises ``UnsupportedError`` naming the
+    known ones."""
+    name = profile("bedrock", model, family).invoke_body
+    if name is None or name not in BODIES:
         raise UnsupportedError(f"no InvokeModel body is known for {model!r}; known are {', '.join(BODIES)}")
     return get(name)

@@ -18,6 +18,9 @@ from awsllm.types import JsonObject, JsonValue, Unknown
 
 T = TypeVar("T")
 
+JSON = "application/json"
+"""The content type of what is read here."""
+
 _NAMES = {
     str: "a string",
     int: "an integer",
@@ -26,6 +29,7 @@ _NAMES = {
     dict: "an object",
     list: "a list",
 }
+_MARKS = frozenset(("__type", "SDK_UNKNOWN_MEMBER"))  # members of a union that are no variant
 
 
 class MalformedError(ValidationError):
@@ -173,6 +177,10 @@ def member(name: str, decode: Callable[[JsonObject], T]) -> Callable[[JsonObject
 def variant(wire: JsonObject) -> tuple[str, JsonValue]:
     """Tag and value of a union: exactly one member, nulls not counted, as botocore demands. botocore's own mark of a
     variant that it did not know (``SDK_UNKNOWN_MEMBER``) gives that variant's tag and None."""
+    if len(wire) == 1:  # nearly all of them, those in each event of a stream too: no list is made of it
+        ((tag, value),) = wire.items()
+        if value is not None and tag not in _MARKS:
+            return tag, value
     members = [(tag, value) for tag, value in wire.items() if value is not None and tag != "__type"]
     if len(members) != 1:
         found = ", ".join(sorted(str(tag) for tag, _ in members)) or "none"

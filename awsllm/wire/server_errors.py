@@ -8,6 +8,7 @@ inside the stream. These are the ways:
     TGI            {"error": "...", "error_type": "overloaded" | "validation" | "generation" | "incomplete_generation"}
     LMI            {"error": "...", "code": 424}
     LightOn        {"error_msg": "...", "status_code": 400, "request_id": "..."}
+    Anthropic      {"type": "error", "error": {"type": "overloaded_error", "message"}}
     web frameworks {"detail": "..."}, {"message": "..."} or plain text, with a status only
 """
 
@@ -40,8 +41,9 @@ _STATUSES: Mapping[int, type[AwsllmError]] = {
     429: ThrottlingError,
     503: ModelNotReadyError,
     504: ModelTimeoutError,
+    529: ThrottlingError,  # Anthropic: overloaded
 }
-# TGI's words and OpenAI's, where the error object gives no status (TGI: router/src/server.rs).
+# TGI's words, OpenAI's and Anthropic's, where the error object gives no status (TGI: router/src/server.rs).
 _TYPES: Mapping[str, int] = {
     "overloaded": 429,
     "validation": 422,
@@ -53,12 +55,18 @@ _TYPES: Mapping[str, int] = {
     "rate_limit_error": 429,
     "permission_error": 403,
     "not_found_error": 404,
+    "authentication_error": 401,
+    "billing_error": 403,
+    "request_too_large": 413,
+    "timeout_error": 504,
+    "overloaded_error": 529,
 }
 _TOO_LONG = re.compile(
     r"maximum context length|context_length_exceeded|context (length|window)"  # vLLM, OpenAI, SGLang
     r"|longer than the (maximum )?model"  # vLLM: "(length 5000) is longer than the maximum model length of 4096"
     r"|must have less than \d+ tokens|tokens \+ .max_new_tokens. must be"  # TGI
-    r"|input (sequence )?(length|is too long)",  # LMI
+    r"|input (sequence )?(length|is too long)"  # LMI
+    r"|prompt is too long|exceed context limit",  # Anthropic
     re.IGNORECASE,
 )
 
@@ -79,13 +87,13 @@ def find_error(wire: JsonValue, *, request_id: str | None = None) -> AwsllmError
 def error_for_status(
     status: int, message: str, *, code: str | None = None, request_id: str | None = None, body: str = ""
 ) -> AwsllmError:
-    """The typed error for a model server's status. 429 and 503 are worth another attempt, other failures are not: the
-    same request would meet the same fault. That the conversation is too long stands in words only, maybe elsewhere in
-    the body."""
+    """The typed error for a model server's status. 429, 503 and 529 are worth another attempt, other failures are not:
+    the same request would meet the same fault. That the conversation is too long stands in words only, maybe elsewhere
+    in the body."""
     kind = _STATUSES.get(status, ServerError if status >= 500 or status == 424 else ValidationError)
     if (issubclass(kind, RequestError) or kind is ServerError) and _TOO_LONG.search(body or message):
         kind = ContextWindowError
-    retryable = status in (429, 503)
+    retryable = status in (429, 503, 529)
     return kind(message, code=code, status=status, request_id=request_id, retryable=retryable)
 
 

@@ -3,14 +3,21 @@
 A reply is held to its request here, for every dialect with the same words: as many vectors as there were texts, all of
 numbers; scores of documents that were sent and of no others. What a dialect has no member for changes the vectors
 (``dimensions``: refused) or only tunes them (``normalize``, ``input_type``: a warning).
+
+A request that is more than one payload can carry is split into parts, and their responses are merged into one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from msgspec.structs import replace
 
 from awsllm.errors import ServerError, UnsupportedError
 from awsllm.types import (
+    Bytes,
+    ContentBlock,
     EmbedRequest,
     EmbedResponse,
     JsonObject,
@@ -18,15 +25,24 @@ from awsllm.types import (
     RankedDocument,
     RerankRequest,
     RerankResponse,
+    Text,
     Usage,
+    VectorSegment,
 )
-from awsllm.wire.body import Context
+from awsllm.wire.body import Context, Embed
 from awsllm.wire.reading import MalformedError, strings
 
 _UNKNOWN = Usage()
 _NORMALIZE = "normalize: not a setting here; the model's server decides whether vectors are normalised"
 _INPUT_TYPE = "input_type: queries are not told from documents here; put the model's own prefix into the texts"
 _NUMBERS = ({float}, {int}, {float, int})
+MAX_MEDIA = 14 * 2**20
+"""Bytes of media that go into one payload of several inputs: with base64 somewhat less than the 20 MB that services
+take."""
+MEDIA_MODELS = (
+    "bedrock:amazon.nova-2-multimodal-embeddings-v1:0 (image, video, audio), bedrock:amazon.titan-embed-image-v1 "
+    "(image with text), bedrock:cohere.embed-v4:0 (images with text) and bedrock:twelvelabs.marengo-embed-3-0-v1:0"
+)
 
 
 # --- requests --------------------------------------------------------------------------------------------------------
@@ -38,6 +54,49 @@ def check_dimensions(request: EmbedRequest, title: str) -> None:
         raise UnsupportedError(
             f"dimensions: {title} has no place for them; leave them unset, or give the model's own member as extra"
         )
+
+
+def refuse_media(request: EmbedRequest, title: str) -> None:
+    """Raises ``UnsupportedError`` for inputs that are more than texts, naming models that embed them."""
+    if request.inputs:
+        raise UnsupportedError(f"{title} take texts only; media are embedded by {MEDIA_MODELS}")
+
+
+def input_of(request: EmbedRequest, title: str) -> tuple[ContentBlock, ...]:
+    """The only thing to embed. Raises ``UnsupportedError`` where there are several, or none."""
+    inputs = inputs_of(request)
+    if len(inputs) != 1:
+        raise UnsupportedError(f"{title} take one text or input at a time, not {len(inputs)}")
+    return inputs[0]
+
+
+def inputs_of(request: EmbedRequest) -> tuple[tuple[ContentBlock, ...], ...]:
+    """What is to be embedded, texts too as inputs."""
+    return request.inputs or tuple((Text(text),) for text in request.texts)
+
+
+def unembeddable(block: ContentBlock, title: str, takes: str) -> UnsupportedError:
+    """The error for a block that a model does not embed."""
+    return UnsupportedError(f"{title} take {takes}, not {type(block).__name__}")
+
+
+def check_size(request: EmbedRequest, title: str, sizes: tuple[int, ...]) -> None:
+    """Raises ``UnsupportedError`` for a length that vectors of this model cannot have."""
+    if request.dimensions is not None and request.dimensions not in sizes:
+        raise UnsupportedError(f"{title} have {listed(sizes)} dimensions, not {request.dimensions}")
+
+
+def listed(sizes: tuple[int, ...]) -> str:
+    return " or ".join(map(str, sizes))
+
+
+def merged(wire: JsonObject, extra: JsonObject | None) -> JsonObject:
+    """``wire`` with the caller's own members, which may reach into its objects."""
+    result = dict(wire)
+    for name, value in (extra or {}).items():
+        inner = result.get(name)
+        result[name] = merged(inner, value) if isinstance(inner, dict) and isinstance(value, dict) else value
+    return result
 
 
 def embed_warnings(request: EmbedRequest, *, normalizes: bool = False, has_input_type: bool = False) -> tuple[str, ...]:
@@ -64,12 +123,27 @@ def read_vectors(value: JsonValue, context: Context, title: str) -> list[list[fl
     vectors = [value] if isinstance(value, list) and value and not isinstance(value[0], list) else value
     if not isinstance(vectors, list):
         raise _not_vectors(value, context, title)
-    expected = len(context.request_as(EmbedRequest).texts)
+    request = context.request_as(EmbedRequest)
+    expected = len(request.inputs or request.texts)
     if len(vectors) != expected:
         raise ServerError(f"the reply has {len(vectors)} vectors for {expected} texts", request_id=context.request_id)
     # The types as a set: a loop in C over thousands of numbers, and true and false are no numbers.
     if not all(isinstance(vector, list) and set(map(type, vector)) in _NUMBERS for vector in vectors):
         raise _not_vectors(value, context, title)
+    return _floats(vectors, value, context, title)
+
+
+def read_parts(value: JsonValue, context: Context, title: str) -> list[list[float]]:
+    """The vectors of the only input, at least one: ``value`` is a list of objects with an ``embedding``. Raises
+    ``ServerError`` for anything else."""
+    vectors = [part.get("embedding") for part in value if isinstance(part, dict)] if isinstance(value, list) else []
+    known = all(isinstance(vector, list) and set(map(type, vector)) in _NUMBERS for vector in vectors)
+    if not vectors or not known:
+        raise _not_vectors(value, context, title)
+    return _floats(vectors, value, context, title)
+
+
+def _floats(vectors: list[Any], value: JsonValue, context: Context, title: str) -> list[list[float]]:
     try:
         return [list(map(float, vector)) for vector in vectors]
     except OverflowError as cause:
@@ -81,17 +155,86 @@ def _not_vectors(value: JsonValue, context: Context, title: str) -> ServerError:
 
 
 def embed_response(
-    vectors: list[list[float]], context: Context, raw: JsonValue, usage: Usage = _UNKNOWN
+    vectors: list[list[float]],
+    context: Context,
+    raw: JsonValue,
+    usage: Usage = _UNKNOWN,
+    segments: tuple[VectorSegment, ...] = (),
 ) -> EmbedResponse:
     """``raw`` is the whole reply."""
     return EmbedResponse(
         vectors=vectors,
+        segments=segments,
         usage=usage,
         model=context.request.model,
         request_id=context.request_id,
         warnings=context.warnings,
         raw=raw,
     )
+
+
+# --- more than one payload carries -----------------------------------------------------------------------------------
+
+
+def split_embedding(request: EmbedRequest, codec: Embed) -> list[EmbedRequest]:
+    """The request in parts that a payload can carry each. Raises ``UnsupportedError`` for inputs that ``codec`` has no
+    place for."""
+    if not request.inputs:
+        size = codec.max_texts or len(request.texts) or 1
+        starts = range(0, len(request.texts), size)
+        return [replace(request, texts=request.texts[start : start + size]) for start in starts]
+    if codec.max_inputs == 0:
+        refuse_media(request, "embeddings of this model")
+    groups: list[list[tuple[ContentBlock, ...]]] = []
+    weight = 0
+    for item in request.inputs:
+        own = sum(map(_weight, item))
+        if not groups or len(groups[-1]) == codec.max_inputs or weight + own > MAX_MEDIA:
+            groups.append([])
+            weight = 0
+        groups[-1].append(item)
+        weight += own
+    return [replace(request, inputs=tuple(group)) for group in groups]
+
+
+def _weight(block: ContentBlock) -> int:
+    source = getattr(block, "source", None)
+    return len(source.data) if isinstance(source, Bytes) else 0
+
+
+def merge_embeddings(
+    request: EmbedRequest, parts: Sequence[EmbedRequest], responses: Sequence[EmbedResponse]
+) -> EmbedResponse:
+    """One response of one for each part. ``request_id`` is the first call's; ``raw`` lists the bodies. Segments count
+    the inputs of the whole request; where any part has some, all vectors get theirs."""
+    tokens = [response.usage.input_tokens for response in responses]
+    known = [count for count in tokens if count is not None]
+    total = sum(known) if len(known) == len(tokens) else None
+    warnings = (warning for response in responses for warning in response.warnings)
+    return EmbedResponse(
+        vectors=[vector for response in responses for vector in response.vectors],
+        segments=_merged_segments(parts, responses),
+        usage=Usage(input_tokens=total, total_tokens=total),
+        model=request.model,
+        request_id=responses[0].request_id if responses else None,
+        warnings=tuple(dict.fromkeys(warnings)),
+        raw=[response.raw for response in responses],
+    )
+
+
+def _merged_segments(parts: Sequence[EmbedRequest], responses: Sequence[EmbedResponse]) -> tuple[VectorSegment, ...]:
+    if not any(response.segments for response in responses):
+        return ()
+    merged: list[VectorSegment] = []
+    first = 0
+    for part, response in zip(parts, responses, strict=True):
+        own = response.segments or tuple(VectorSegment(input=n) for n in range(len(response.vectors)))
+        merged += [replace(segment, input=segment.input + first) for segment in own]
+        first += len(part.inputs or part.texts)
+    return tuple(merged)
+
+
+# --- rankings --------------------------------------------------------------------------------------------------------
 
 
 def rerank_response(

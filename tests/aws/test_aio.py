@@ -41,7 +41,8 @@ class Bytes:
     def feed(self, data: bytes) -> Iterable[bytes]:
         return (data,)
 
-    def close(self) -> None: ...
+    def close(self) -> tuple[()]:
+        return ()
 
 
 STREAM: StreamCall[bytes] = StreamCall(REQUEST, lambda response: Bytes(), lambda response: ServerError(""))

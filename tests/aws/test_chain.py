@@ -17,6 +17,7 @@ from typing import Any
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 from botocore.session import Session
 
 import awsllm
@@ -26,7 +27,14 @@ from awsllm.aws.http import HttpTransport
 from awsllm.aws.session import AwsSession, Credentials
 from awsllm.aws.signing import sign
 from awsllm.backend import Attempt
-from awsllm.errors import AccessDeniedError, AwsllmError, ConfigurationError, ModelTimeoutError, ValidationError
+from awsllm.errors import (
+    AccessDeniedError,
+    AwsllmError,
+    ConfigurationError,
+    ModelTimeoutError,
+    ThrottlingError,
+    ValidationError,
+)
 from awsllm.jumpstart.hub.catalogue import Catalogue
 from tests.support.loopback import Received, Response, serving
 
@@ -282,9 +290,14 @@ def test_boto3s_requests_have_no_header_of_two_lines() -> None:
     [
         HttpRequest("bedrock-runtime", "POST", "/model/m", {"X-A\r\nX-B": "c"}),
         HttpRequest("bedrock-runtime", "POST", "/model/m", {"": "c"}),
+        HttpRequest("bedrock-runtime", "POST", "/model/m", {"X A": "c"}),
+        HttpRequest("bedrock-runtime", "POST", "/model/m", {"X:A": "c"}),
+        HttpRequest("bedrock-runtime", "POST", "/model/m", {"X-\u0436": "c"}),
         HttpRequest("bedrock-runtime", "POST", "/model/m", {"X-A": "b\nc"}),
         HttpRequest("bedrock-runtime", "POST", "/model/m HTTP/1.1\r\nX-B: c"),
         HttpRequest("bedrock-runtime", "POST", "/model/ж"),
+        HttpRequest("bedrock-runtime", "POST", "/model/m m"),
+        HttpRequest("bedrock-runtime", "POST", "/model/\x7f"),
         HttpRequest("bedrock-runtime", "POST", "model/m"),
         HttpRequest("bedrock-runtime", "POST / HTTP/1.1\r\nX-B: c", "/model/m"),
     ],
@@ -337,7 +350,7 @@ def variables_of(error: BaseException) -> str:
     return "\n".join(
         f"{frame.f_code.co_qualname}: {dict(frame.f_locals)!r}"
         for frame in frames(error)
-        if frame.f_code.co_filename not in (__file__, awsllm.client.__file__)
+        if frame.f_code.co_filename not in (__file__, awsllm.client.__file__, awsllm.async_client.__file__)
     )
 
 
@@ -453,3 +466,13 @@ def test_threads_do_not_pile_up_behind_one_name(monkeypatch: pytest.MonkeyPatch)
         assert asked == ["pile.test"]
     finally:
         go.set()
+
+
+def test_throttling_names_the_operation_that_was_throttled() -> None:
+    """AWS says no more than "Rate exceeded"; what a call is refused names the action itself."""
+    throttled = {"Error": {"Code": "ThrottlingException", "Message": "Rate exceeded"}}
+    with pytest.raises(ThrottlingError, match=r"^DescribeEndpoint: Rate exceeded"), control.translated():
+        raise ClientError(throttled, "DescribeEndpoint")
+    denied = {"Error": {"Code": "AccessDeniedException", "Message": "not authorized to perform: sagemaker:ListTags"}}
+    with pytest.raises(AccessDeniedError, match=r"^not authorized"), control.translated():
+        raise ClientError(denied, "ListTags")

@@ -26,6 +26,7 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Self
+from uuid import RFC_4122, UUID
 
 import boto3
 import botocore.session
@@ -227,9 +228,10 @@ class Lines:
             self.last = line
             yield line
 
-    def close(self) -> None:
+    def close(self) -> tuple[()]:
         if self.rest or self.last != b"end":
             raise StreamError("the stream ended without its end")
+        return ()
 
 
 def error_for(response: HttpResponse) -> AwsllmError:
@@ -337,7 +339,9 @@ def test_a_call_is_sent_and_answered(connect: Connect) -> None:
     assert headers["accept-encoding"] == "identity"
     assert headers["content-length"] == str(len(PROMPT))
     assert "Credential=AKIDEXAMPLE/" in headers["authorization"]
-    assert len(headers["amz-sdk-invocation-id"]) == 36
+    invocation = UUID(headers["amz-sdk-invocation-id"])
+    assert (str(invocation), invocation.version) == (headers["amz-sdk-invocation-id"], 4)
+    assert invocation.variant == RFC_4122
 
 
 def test_an_empty_body_is_announced_as_empty(connect: Connect) -> None:

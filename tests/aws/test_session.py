@@ -6,6 +6,7 @@ import configparser
 import datetime
 import itertools
 import os
+import ssl
 import subprocess
 import sys
 import threading
@@ -26,12 +27,14 @@ from botocore.exceptions import BotoCoreError
 from botocore.loaders import Loader
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.pretty import pretty_repr
 
-from awsllm.aws.call import HttpRequest
+from awsllm.aws.call import HttpRequest, HttpResponse
 from awsllm.aws.control import client as control_client
-from awsllm.aws.endpoints import Endpoint
-from awsllm.aws.session import AwsSession, Credentials
-from awsllm.aws.signing import SignedRequest, add_sigv4, sign, split_url
+from awsllm.aws.endpoints import Endpoint, normalize_region
+from awsllm.aws.session import AwsSession, Credentials, SessionConfig
+from awsllm.aws.signing import Origin, SignedRequest, add_sigv4, sign, split_url
+from awsllm.aws.tls import Route
 from awsllm.errors import AccessDeniedError, ConfigurationError
 
 KEYS = {"AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"}
@@ -358,6 +361,9 @@ def test_signatures_equal_botocores(
     assert {name: ours.headers.get(name) for name in added} == {name: theirs.headers[name] for name in added}
 
 
+_NOT_SIGNED = ("authorization", "user-agent", "host")  # the last is there where awscrt signs
+
+
 @pytest.mark.parametrize(
     "model",
     ["anthropic.claude-3-haiku-20240307-v1:0", "arn:aws:bedrock:us-east-1:111122223333:inference-profile/us.x:0", "m"],
@@ -367,7 +373,7 @@ def test_the_path_is_boto3s(model: str, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     theirs = boto3_request("bedrock-runtime")
     path = urlsplit(theirs.url).path
-    kept = {name: _text(value) for name, value in theirs.headers.items() if name not in ("Authorization", "User-Agent")}
+    kept = {name: _text(value) for name, value in theirs.headers.items() if name.lower() not in _NOT_SIGNED}
     ours = SignedRequest("POST", split_url(theirs.url)[0], path, kept, theirs.body)
     ours.headers["Host"] = ours.origin.authority
     stamp = datetime.datetime.strptime(kept["X-Amz-Date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=datetime.UTC).timestamp()
@@ -418,3 +424,27 @@ def test_control_planes_use_the_same_session(monkeypatch: pytest.MonkeyPatch) ->
     assert control_client("sagemaker", session) is client
     given = boto3.Session(region_name="us-east-2")
     assert control_client("s3", AwsSession(session=given)).meta.region_name == "us-east-2"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        Credentials("AKIDEXAMPLE", "hunter2", "hunter2"),
+        SessionConfig(profile_config={"aws_secret_access_key": "hunter2"}),
+        HttpRequest("bedrock-runtime", "POST", "/model/m/converse", {}, b"hunter2"),
+        HttpResponse(200, {}, b"hunter2"),
+        SignedRequest("POST", Origin("https", "h", 443), "/", {"Authorization": "hunter2"}, b"hunter2"),
+        Route(Origin("https", "h", 443), ssl.create_default_context, ssl.create_default_context, "http://u:hunter2@p"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_traceback_of_rich_shows_no_secret(value: object) -> None:
+    """Typer prints such tracebacks, and the locals of a frame with them."""
+    assert "hunter2" not in pretty_repr(value)
+    assert repr(value).partition("(")[0] == type(value).__name__
+
+
+def test_what_is_no_region_is_named_and_not_repeated_at_length() -> None:
+    with pytest.raises(ConfigurationError, match="is not a region name") as caught:
+        normalize_region("no region" * 1000, fips=False, dual_stack=False)
+    assert len(str(caught.value)) < 200

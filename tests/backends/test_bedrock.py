@@ -13,8 +13,8 @@ from awsllm import errors
 from awsllm.aws.call import HttpRequest, HttpResponse
 from awsllm.aws.session import AwsSession
 from awsllm.backend import Attempt
-from awsllm.backends import bedrock
-from awsllm.backends.bedrock import CONCURRENCY, AsyncBedrockBackend, BedrockBackend
+from awsllm.backends.bedrock import invoke, runtime
+from awsllm.backends.bedrock.backend import CONCURRENCY, AsyncBedrockBackend, BedrockBackend
 from awsllm.stream import fold, replay
 from awsllm.types import (
     Bytes,
@@ -83,8 +83,8 @@ def assert_same(ours: HttpRequest, theirs: Any) -> None:
 def test_converse_as_boto3_sends_it(model: str) -> None:
     asked = msgspec.structs.replace(ASKED, model=model)
     members = converse.encode_request(asked)
-    assert_same(bedrock.converse_call(asked).request, sent_by_boto3("converse", modelId=model, **members))
-    assert_same(bedrock.converse_stream_call(asked).request, sent_by_boto3("converse_stream", modelId=model, **members))
+    assert_same(runtime.converse_call(asked).request, sent_by_boto3("converse", modelId=model, **members))
+    assert_same(runtime.converse_stream_call(asked).request, sent_by_boto3("converse_stream", modelId=model, **members))
 
 
 @pytest.mark.parametrize(
@@ -96,19 +96,19 @@ def test_converse_as_boto3_sends_it(model: str) -> None:
 )
 def test_what_json_cannot_carry_is_the_callers_fault(request_: ConverseRequest) -> None:
     with pytest.raises(errors.ValidationError, match="JSON"):
-        bedrock.converse_call(request_)
+        runtime.converse_call(request_)
 
 
 def test_count_tokens_as_boto3_sends_it() -> None:
     members = converse.encode_count_tokens(COUNTED)
     assert_same(
-        bedrock.count_tokens_call(COUNTED).request, sent_by_boto3("count_tokens", modelId=ASKED.model, **members)
+        runtime.count_tokens_call(COUNTED).request, sent_by_boto3("count_tokens", modelId=ASKED.model, **members)
     )
 
 
 def test_invoke_as_boto3_sends_it() -> None:
     body = {"inputText": "é", "dimensions": 256, "normalize": True}
-    (call,) = bedrock.embed_calls(EmbedRequest(model=TITAN, texts=("é",), dimensions=256, normalize=True)).calls
+    (call,) = invoke.embed_calls(EmbedRequest(model=TITAN, texts=("é",), dimensions=256, normalize=True)).calls
     theirs = sent_by_boto3(
         "invoke_model",
         modelId=TITAN,
@@ -348,8 +348,8 @@ def test_unknown_token_counts_stay_unknown() -> None:
 
 
 def test_what_does_not_embed() -> None:
-    for answer, _ in both(EmbedRequest(model="cohere.embed-english-v3", texts=("a",)), embed_reply):
-        with pytest.raises(errors.UnsupportedError, match=r"bedrock:cohere.*titan-embed-text-v2"):
+    for answer, _ in both(EmbedRequest(model="cohere.command-r-v1:0", texts=("a",)), embed_reply):
+        with pytest.raises(errors.UnsupportedError, match=r"bedrock:cohere.*embed is not possible"):
             answer()
 
 
@@ -410,9 +410,9 @@ def test_over_sockets_awaited(session: AwsSession) -> None:
 def test_the_guardrail_of_a_stream_keeps_its_mode() -> None:
     config = GuardrailConfig("g", "1", stream_processing_mode="async")
     request = ConverseRequest(model="m", messages=(Message.user("Hello"),), guardrail_config=config)
-    streamed = msgspec.json.decode(bedrock.converse_stream_call(request).request.body)
+    streamed = msgspec.json.decode(runtime.converse_stream_call(request).request.body)
     assert streamed["guardrailConfig"]["streamProcessingMode"] == "async"
     assert (
         "streamProcessingMode"
-        not in msgspec.json.decode(bedrock.converse_call(request).request.body)["guardrailConfig"]
+        not in msgspec.json.decode(runtime.converse_call(request).request.body)["guardrailConfig"]
     )

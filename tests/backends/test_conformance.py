@@ -4,7 +4,9 @@ Bedrock and SageMaker are a server whose model follows a script; the local backe
 """
 
 import asyncio
-from collections.abc import Iterator
+import pkgutil
+from collections.abc import Callable, Iterator
+from importlib import import_module
 from typing import Any
 
 import msgspec
@@ -12,7 +14,7 @@ import pytest
 
 import awsllm
 from awsllm import types as t
-from awsllm.backends import bedrock
+from awsllm.backends.bedrock import backend as bedrock
 from awsllm.backends.local import backend as local
 from awsllm.backends.sagemaker import backend as sagemaker
 from awsllm.server import running
@@ -109,14 +111,33 @@ def test_bedrock_and_sagemaker_carry_the_same_answer(case: str, server: str, cre
     assert sagemaker.usage.output_tokens == bedrock.usage.output_tokens
 
 
+def kinds_of_requests() -> Iterator[type[t.Request[Any]]]:
+    """Those of every module of ``awsllm.types``."""
+    for info in pkgutil.iter_modules(t.__path__, "awsllm.types."):
+        yield from _requests_in(import_module(info.name))
+    yield from _requests_in(t)
+
+
+def _requests_in(module: Any) -> Iterator[type[t.Request[Any]]]:
+    for kind in vars(module).values():
+        if isinstance(kind, type) and issubclass(kind, t.Request) and kind.__module__ == module.__name__:
+            yield kind
+
+
+def bedrock_has(kind: type[t.Request[Any]]) -> bool:
+    module = bedrock.MODULES.get(kind.operation)
+    return kind in bedrock.CALLS or (module is not None and kind in import_module(module).CALLS)
+
+
 def test_what_a_request_says_of_its_places_is_what_their_tables_hold() -> None:
-    kinds: list[type[t.Request[Any]]] = [
-        kind for kind in vars(t).values() if isinstance(kind, type) and issubclass(kind, t.Request)
-    ]
-    tables: dict[str, Any] = {"bedrock": bedrock.CALLS, "sagemaker": sagemaker.CALLS, "local": local.OPERATIONS}
-    for kind in kinds:
+    has: dict[str, Callable[[Any], bool]] = {
+        "bedrock": bedrock_has,
+        "sagemaker": sagemaker.CALLS.__contains__,
+        "local": local.OPERATIONS.__contains__,
+    }
+    for kind in kinds_of_requests():
         if hasattr(kind, "operation"):
-            named = {place for place in tables if f"{place}:" in kind.served_by}
-            assert named == {place for place, table in tables.items() if kind in table}, kind
-            assert hasattr(awsllm.Client, kind.operation)
-            assert hasattr(awsllm.AsyncClient, kind.operation)
+            named = {place for place in has if f"{place}:" in kind.served_by}
+            assert named == {place for place, holds in has.items() if holds(kind)}, kind
+            assert hasattr(awsllm.Client, kind.operation), kind
+            assert hasattr(awsllm.AsyncClient, kind.operation), kind

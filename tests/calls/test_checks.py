@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
+import msgspec
 import pytest
 
-from awsllm.calls.checks import check_request
-from awsllm.errors import ValidationError
+from awsllm.calls.checks import check_as_service, check_profile, check_request
+from awsllm.errors import UnsupportedError, ValidationError
+from awsllm.models.references import parse_reference
+from awsllm.server.surfaces.catalog import check_chat_model
 from awsllm.types import (
+    Audio,
     Bytes,
     CachePoint,
     ConverseRequest,
@@ -24,6 +29,7 @@ from awsllm.types import (
     ToolSpec,
     ToolUse,
     Unknown,
+    Video,
 )
 from tests.support.requests import request
 
@@ -127,3 +133,45 @@ def test_neighbouring_turns_are_left_to_the_service_since_some_models_take_them(
 
 def test_an_unknown_block_is_left_to_the_codec() -> None:
     check_request(request(Message.user("x", Unknown("hologram"))))
+
+
+FILM = Video("mp4", Bytes(b"x"))
+SOUND = Audio("wav", Bytes(b"x"))
+
+
+@pytest.mark.parametrize(
+    ("model", "block", "hint"),
+    [
+        ("anthropic.claude-sonnet-4-6", FILM, "reads no video, and messages[0].content[0] is video"),
+        ("amazon.nova-micro-v1:0", FILM, "reads no video"),
+        ("amazon.nova-pro-v1:0", FILM, None),
+        ("amazon.nova-pro-v1:0", SOUND, "reads no audio"),
+        ("mistral.voxtral-mini-3b-2507", SOUND, None),
+        ("newcorp.brilliant-v1:0", SOUND, None),
+    ],
+)
+def test_films_and_sound_go_to_models_that_read_them(model: str, block: Video | Audio, hint: str | None) -> None:
+    reference = parse_reference(f"bedrock:{model}")
+    asked = ConverseRequest(model=model, messages=(Message.user(block),))
+    if hint is None:
+        check_profile(reference, asked)
+        return
+    with pytest.raises(UnsupportedError, match=re.escape(hint)):
+        check_profile(reference, asked)
+    with pytest.raises(ValidationError, match="doesn't support the"):
+        check_as_service(asked)
+
+
+def test_a_family_stands_for_an_opaque_arn() -> None:
+    arn = "arn:aws:bedrock:us-east-1:123456789012:imported-model/abcdefghijkl"
+    asked = ConverseRequest(model=arn, messages=(Message.user(Image("png", S3Location("s3://b/k"))),))
+    check_profile(parse_reference(arn), asked)
+    with pytest.raises(UnsupportedError, match="reads no images"):
+        check_profile(parse_reference(arn), msgspec.structs.replace(asked, family="llama"))
+
+
+@pytest.mark.parametrize("model", ["google.gemma-4-31b", "amazon.titan-embed-text-v2:0", "us.xai.grok-4.3"])
+def test_the_server_refuses_converse_of_models_without_it(model: str) -> None:
+    with pytest.raises(ValidationError, match="doesn't support the model that you provided"):
+        check_chat_model(model)
+    check_chat_model("us.xai.grok-4.6")

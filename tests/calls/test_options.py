@@ -8,7 +8,7 @@ import pytest
 
 import awsllm
 from awsllm.calls.options import ConverseOptions, EmbedOptions, ImageOptions, RerankOptions, check_names, documented
-from awsllm.client import ClientOptions
+from awsllm.client_options import ClientOptions
 from awsllm.errors import ValidationError
 
 METHODS = [

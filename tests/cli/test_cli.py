@@ -186,6 +186,14 @@ def test_the_model_on_this_machine_answers(run: Run, monkeypatch: pytest.MonkeyP
 # --- errors ----------------------------------------------------------------------------------------------------------
 
 
+def test_an_error_speaks_of_flags(run: Run, script: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    fault = AwsllmError("no AWS region; pass region= (--region on the command line); or raise max_tokens")
+    script(fault, fault)
+    assert run("chat", "x").err == "awsllm: no AWS region; pass --region; or raise --max-tokens\n"
+    converse(script(fault), "x")
+    assert "pass --region; or raise --max-tokens" in capsys.readouterr().err
+
+
 def test_an_error_is_one_line(run: Run, script: Any) -> None:
     script(ConfigurationError("no region;\n set one"))
     assert run("chat", "hi") == (1, "", "awsllm: no region; set one\n")
@@ -891,6 +899,13 @@ def test_an_answer_that_satisfies_a_schema(run: Run, script: Any, tmp_path: Path
         assert (result.code, json.loads(result.out)) == (0, {"n": 3})
     assert run("chat", "--schema", "absent.json", "hi").code == 2
     assert run("chat", "--schema", "{", "hi").code == 2
+
+
+def test_an_answer_cut_short_names_the_flag_that_helps(run: Run, script: Any) -> None:
+    script("{ one two three")
+    result = run("chat", "--max-tokens", "2", "--schema", '{"type": "object"}', "hi")
+    assert result.code == 1
+    assert "raise --max-tokens" in result.err
 
 
 def test_piped_bytes_that_are_not_text_do_not_stop_it() -> None:

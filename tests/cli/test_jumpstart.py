@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,8 @@ from typing import Any
 import boto3
 import pytest
 
+from awsllm.cli.progress import Lines
+from awsllm.jumpstart.deploy.progress import Progress
 from awsllm.testing import MockAws, mock_aws
 from tests.support.command_line import Run, runner
 from tests.support.data import DATA
@@ -120,6 +123,24 @@ def test_a_saved_plan_refuses_every_option_that_would_change_it(run: Run, tmp_pa
     assert not any(remaining().values())
 
 
+def test_what_is_no_plan_is_refused_by_its_name(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "mine.json"
+    file.write_text("{}")
+    refused = run("deploy", str(file))
+    assert (refused.code, refused.out) == (1, "")
+    assert f"{file}: this is not a plan" in refused.err
+
+
+def test_the_plan_says_where_its_policy_is(run: Run) -> None:
+    assert '"permissions" of --plan --json' in run("deploy", OPEN, "--plan").err
+    assert json.loads(run("deploy", OPEN, "--plan", "--json").out)["permissions"]["Statement"]
+
+
+def test_the_place_of_asynchronous_answers_is_named_as_its_option(run: Run) -> None:
+    refused = run("deploy", OPEN, "--plan", "--async-output", "no-uri")
+    assert (refused.code, refused.err) == (1, "awsllm: --async-output is 'no-uri'; it must be an s3:// URI\n")
+
+
 def test_a_saved_plan_is_applied_in_its_own_region(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = tmp_path / "plan.json"
     plan.write_text(run("deploy", OPEN, "--plan", "--json").out)
@@ -161,9 +182,46 @@ def test_what_runs_under_the_name_already_is_told(run: Run) -> None:
     assert "is there already" not in run("deploy", OPEN, "--name", "chat", "--components").err
     again = run("deploy", GATED, "--accept-eula", "--name", "chat", "--components")
     assert f"chat is there already and runs {OPEN}" in again.err
+    assert "it is changed" in again.err
+    same = run("deploy", GATED, "--accept-eula", "--name", "chat", "--components")
+    assert "chat is there already as this plan made it" in same.err
+    assert "it is changed" not in same.err
     without = run("deploy", GATED, "--accept-eula", "--name", "chat")
     assert without.code == 1
     assert "hosts inference components (chat), and this plan has none: give --components" in without.err
+
+
+def test_the_tags_of_the_model_before_do_not_stay(run: Run) -> None:
+    """GATED has configurations, and the SageMaker SDK reads from a tag which one it is."""
+    run("deploy", GATED, "--accept-eula", "--name", "chat")
+    before = json.loads(run("endpoints", "describe", "chat", "--json").out)["tags"]
+    run("deploy", OPEN, "--name", "chat")
+    after = json.loads(run("endpoints", "describe", "chat", "--json").out)["tags"]
+    assert before["sagemaker-sdk:jumpstart-inference-config-name"] == "lmi"
+    assert "sagemaker-sdk:jumpstart-inference-config-name" not in after
+    assert after["sagemaker-sdk:jumpstart-model-id"] == OPEN
+
+
+def test_a_deployment_that_is_terminated_says_what_it_leaves(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A CI system that gives up sends SIGTERM."""
+    write, before = Lines.__call__, signal.getsignal(signal.SIGTERM)
+
+    def terminate(self: Lines, progress: Progress) -> None:
+        write(self, progress)
+        if (progress.resource, progress.state) == ("chat", "creating"):
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(Lines, "__call__", terminate)
+    result = run("deploy", OPEN, "--name", "chat")
+    assert result.code == 128 + signal.SIGTERM
+    assert "delete it with `awsllm endpoints delete chat`" in result.err
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_logs_of_nothing_say_so(run: Run) -> None:
+    nothing = run("endpoints", "logs", "nosuch")
+    assert (nothing.code, nothing.out) == (1, "")
+    assert "no endpoint 'nosuch'" in nothing.err
 
 
 def test_a_question_that_nobody_would_see_is_not_asked(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

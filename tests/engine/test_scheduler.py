@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from awsllm.engine import model, quant, weights
-from awsllm.engine.generate import Sampling, sample
+from awsllm.engine.generate import Sampling, looped, sample
 from awsllm.engine.model import Chunk, Decoder, KVCache
 from awsllm.engine.scheduler import (
     BLOCK,
@@ -323,6 +323,59 @@ def test_a_matcher_decides_what_may_come_and_when_it_ends(temperature: float, st
     generation = start().submit([1], Sampling(temperature=temperature, seed=1), matcher)
     assert [token % 2 for token in generation] == [0, 1] * 3
     assert generation.finish_reason == "stop"
+
+
+class Endless:
+    """A grammar of threes, of which a five is the end: as a text in JSON, that its quotation mark ends."""
+
+    finished = False
+
+    def __init__(self, *allowed: int) -> None:
+        self._word = sum(1 << token for token in allowed)
+
+    def mask(self) -> Tensor:
+        return torch.tensor([self._word, 0, 0], dtype=torch.int32)
+
+    def advance(self, token_id: int) -> None:
+        self.finished = token_id == 5
+
+
+class Stuck(Watched):
+    """A model that likes threes best, and a five next."""
+
+    def forward(self, chunks: Sequence[Chunk]) -> Tensor:
+        logits = super().forward(chunks).clamp(-1e3, 1e3)
+        logits[:, 5], logits[:, 3] = 1e4, 1e5
+        return logits
+
+
+@pytest.mark.parametrize(("count", "threes"), [(30, 24), (360, 40)])
+def test_a_loop_under_a_grammar_is_left_while_there_is_room_for_the_rest(count: int, threes: int, start: Start) -> None:
+    generation = start(Stuck(tiny())).submit([3] * 30, greedy(count), Endless(3, 5))
+    assert list(generation) == [3] * threes + [5]
+    assert generation.finish_reason == "stop"
+
+
+def test_a_loop_that_is_all_there_can_be_goes_on(start: Start) -> None:
+    assert list(start(Stuck(tiny())).submit([1], greedy(40), Endless(3))) == [3] * 40
+    assert list(start(Stuck(tiny())).submit([1], greedy(40))) == [3] * 40  # a text is cut, and still an answer
+
+
+@pytest.mark.parametrize(
+    ("tokens", "room", "again"),
+    [
+        ([7, *[1, 2] * 12], 0, 1),
+        ([7, *[1, 2, 3, 4, 5, 6, 7, 8] * 3], 0, 1),
+        ([7, *[1, 2] * 12, 1], 0, 2),
+        ([*[1, 2] * 11, 1], 0, None),
+        ([*[1, 2] * 11, 1, 1], 0, None),
+        ([1, 2] * 12, 200, None),
+        ([1, 2] * 13, 208, 1),
+        (list(range(30)), 0, None),
+    ],
+)
+def test_a_loop_is_known_by_its_length(tokens: list[int], room: int, again: int | None) -> None:
+    assert looped(tokens, room) == again
 
 
 def break_down(event: TokenEvent) -> None:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import pickle
 import random
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from copy import deepcopy
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from awsllm.backend import Attempt
 from awsllm.errors import (
@@ -430,9 +432,17 @@ def test_endpoints_wake_by_themselves() -> None:
 
 
 def test_a_policy_can_be_copied() -> None:
-    """Also into another process, which pickles it in the same way: it holds a lock."""
-    policy = Policy(max_attempts=2)
-    assert deepcopy(policy) == policy
+    """Also into another process. A copy says the same, and knows by itself which endpoints sleep."""
+    clock = Clock()
+    policy = clock.policy(cold_start_timeout=5.0)
+    with pytest.raises(ModelNotReadyError):
+        policy.run(Script(asleep("a")))
+    assert policy._gate.enter("sagemaker:a", clock.now) > 0
+    for copy in (deepcopy(policy), replace(policy)):
+        assert copy.max_attempts == policy.max_attempts
+        assert copy._gate is copy._gate
+        assert copy._gate.enter("sagemaker:a", clock.now) == 0
+    assert pickle.loads(pickle.dumps(Policy(max_attempts=2))) == Policy(max_attempts=2)  # noqa: S301
 
 
 def test_the_limits_of_a_stream_are_handed_down() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import boto3
 import pytest
+from botocore import UNSIGNED
 from botocore.config import Config
 from botocore.exceptions import ClientError
 from hypothesis import given, settings
@@ -46,7 +47,6 @@ CALLS: list[tuple[str, str, dict[str, Any], str]] = [
     ("sesv2", "list_email_identities", {}, JSON),
     ("bedrock", "list_foundation_models", {}, JSON),
     ("sagemaker-runtime", "invoke_endpoint_async", {"EndpointName": "a", "InputLocation": "s3://a/b"}, JSON),
-    ("bedrock-runtime", "invoke_model_with_response_stream", {"modelId": "meta.llama3-8b-instruct-v1:0"}, JSON),
     # REST with XML
     ("s3", "list_buckets", {}, XML),
     ("s3", "get_object", {"Bucket": "bucket", "Key": "a/b"}, XML),
@@ -99,6 +99,21 @@ def test_a_bucket_is_not_said_to_be_missing(url: str) -> None:
     """A reply to HEAD has no body; 404 would mean that there is no such bucket."""
     error, _ = refusal(url, "s3", "head_bucket", {"Bucket": "bucket"})
     assert error["Code"] == "501"
+
+
+def test_what_is_read_without_a_signature_is_refused_as_s3_refuses(url: str) -> None:
+    """JumpStart's documents lie in a public bucket: a 404 would say that there is no such model."""
+    client: Any = boto3.client("s3", "us-east-1", endpoint_url=url, config=Config(signature_version=UNSIGNED))
+    with pytest.raises(ClientError) as caught:
+        client.get_object(Bucket="bucket", Key="models_manifest.json")
+    client.close()
+    assert caught.value.response["Error"]["Code"] == XML
+    assert caught.value.response["Error"]["Message"].startswith("GetObject of Amazon Simple Storage Service (s3) is ")
+    sdk = {"host": "127.0.0.1", "amz-sdk-invocation-id": "a"}
+    for reader in ({"host": "127.0.0.1"}, {**sdk, "authorization": "Bearer a"}):  # a browser, a client of Bedrock
+        reply = plan(Incoming("GET", "/bucket/key", reader))
+        assert isinstance(reply, Reply)
+        assert reply.status == 404
 
 
 @pytest.mark.parametrize("service", ["sts", "ec2", "dynamodb", "cloudwatch", "lambda", "s3"])

@@ -313,7 +313,7 @@ def test_what_botocore_does_not_check_is_checked(scripted: str) -> None:
 
 def test_other_operations_say_what_is_served(scripted: str) -> None:
     with pytest.raises(ClientError, match="Served are Converse") as caught:
-        client("bedrock-runtime", scripted).list_async_invokes()
+        client("sagemaker-runtime", scripted).invoke_endpoint_async(EndpointName="a", InputLocation="s3://a/b")
     assert caught.value.response["Error"]["Code"] == "UnknownOperationException"
 
 

@@ -204,7 +204,6 @@ def test_counting_and_embedding() -> None:
     ("method", "path"),
     [
         ("GET", f"/model/{CLAUDE}/converse"),
-        ("POST", f"/model/{CLAUDE}/invoke-with-response-stream"),
         ("POST", "/model/converse"),
         ("POST", "/guardrail/x/version/1/apply"),
         ("POST", "/endpoints/a/async-invocations"),
@@ -224,7 +223,6 @@ def test_what_is_not_served_says_what_is(method: str, path: str) -> None:
     [
         ("/model/no.such-model-v9%3A9/converse", HELLO, "The provided model identifier is invalid"),
         ("/model/amazon.titan-embed-text-v1/converse", HELLO, "This action doesn't support the model"),
-        (f"/model/{CLAUDE}/invoke", {"inputText": "a"}, "Use Converse or ConverseStream"),
         (
             "/model/amazon.titan-embed-text-v2%3A0/invoke",
             {"inputText": "a", "embeddingTypes": ["binary"]},
@@ -236,9 +234,9 @@ def test_what_is_not_served_says_what_is(method: str, path: str) -> None:
         (f"/model/{CLAUDE}/converse", b'{"a":' * 200 + b"1" + b"}" * 200, "nested more than 100 levels"),
         (f"/model/{CLAUDE}/converse", b"[" * 100_000, "Malformed input request"),
         (
-            f"/model/{CLAUDE}/count-tokens",
-            {"input": {"invokeModel": {"body": "e30="}}},
-            "CountTokens is served here for",
+            "/model/amazon.titan-embed-text-v2%3A0/invoke-with-response-stream",
+            {"inputText": "a"},
+            "The model is unsupported for streaming",
         ),
     ],
 )

@@ -1,5 +1,6 @@
 """What boto3 puts on the wire: the judge of the calls that the backends make."""
 
+from contextlib import suppress
 from functools import cache
 from types import SimpleNamespace
 from typing import Any
@@ -25,4 +26,6 @@ def sent_by_boto3(service: str, operation: str, **members: object) -> Any:
 
     client.meta.events.register(f"before-send.{service}", answer)
     getattr(client, operation)(**members)
+    with suppress(KeyError):
+        del sent[0].headers["host"]  # written here where awscrt signs, by the HTTP library where botocore does
     return sent[0]

@@ -45,6 +45,7 @@ class Chat:
 
 class Embed:
     max_texts = 2
+    max_inputs = 0
 
     def warnings(self, request: EmbedRequest, settings: Settings) -> tuple[str, ...]:
         return ()

@@ -41,7 +41,7 @@ class StubTransport:
         try:
             for byte in response.body:
                 yield from decoder.feed(bytes((byte,)))
-            decoder.close()
+            yield from decoder.close()
         finally:
             self.open_streams -= 1
 

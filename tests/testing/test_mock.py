@@ -299,8 +299,17 @@ def test_a_list_is_used_in_turn_and_ends() -> None:
     with mock_aws(reply=["one", "two"]):
         client = bedrock()
         assert [ask(client), ask(client)] == ["one", "two"]
-        with pytest.raises(ScriptExhaustedError, match="call 3, but the script has 2 replies"):
+        why = r"call 3, but the script has 2 replies \(it was a converse of .*\); a reply that stands alone"
+        with pytest.raises(ScriptExhaustedError, match=why):
             ask(client)
+
+
+def test_a_script_that_ends_with_an_error_says_that_clients_try_again() -> None:
+    with (
+        mock_aws(reply=[ThrottlingError("slow down")]),
+        pytest.raises(ScriptExhaustedError, match=r"call 2, but the script has 1 reply .* give one for each try"),
+    ):
+        ask()
 
 
 def test_a_callable_sees_the_request_and_its_assertions_surface() -> None:
@@ -380,6 +389,36 @@ def test_as_a_fixture(pytester: pytest.Pytester, request: pytest.FixtureRequest)
     )
     loaded = request.config.pluginmanager.hasplugin("awsllm")  # by its entry point, where awsllm is installed
     pytester.runpytest_inprocess(*([] if loaded else ["-p", "awsllm.testing.plugin"])).assert_outcomes(passed=2)
+
+
+def test_the_fixture_keeps_a_test_that_does_not_call_it_off_aws(
+    pytester: pytest.Pytester, request: pytest.FixtureRequest
+) -> None:
+    pytester.makepyfile(
+        """
+        import boto3
+
+        def test_not_called(mock_aws):
+            assert boto3.client("s3").list_buckets()["Buckets"] == []
+
+        def test_called_later_and_twice(mock_aws):
+            mock_aws(reply="one", config={"batch": {"use_docker": False}})
+            with mock_aws(reply="two") as aws:
+                boto3.client("bedrock-runtime").converse(modelId="amazon.nova-lite-v1:0", messages=[
+                    {"role": "user", "content": [{"text": "Hello"}]}])
+            assert len(aws.requests) == 1
+
+        def test_all_have_been_left():
+            from awsllm.server import moto as _moto
+            from moto.core.config import default_user_config
+            from moto.core.models import MockAWS
+            assert not _moto._responders
+            assert MockAWS._nested_count == 0
+            assert default_user_config["batch"] == {"use_docker": True}
+        """
+    )
+    loaded = request.config.pluginmanager.hasplugin("awsllm")
+    pytester.runpytest_inprocess(*([] if loaded else ["-p", "awsllm.testing.plugin"])).assert_outcomes(passed=3)
 
 
 def test_the_plugin_imports_next_to_nothing() -> None:
@@ -608,11 +647,24 @@ def test_a_generator_is_not_decorated() -> None:
         mock_aws(fixture)
 
 
-@pytest.mark.parametrize("reply", [[{"text": "x"}], {"role": "assistant", "content": [{"text": "x"}]}])
-def test_a_mistake_of_the_script_is_no_answer_of_the_service(reply: Any) -> None:
+@pytest.mark.parametrize(
+    ("reply", "hint"),
+    [
+        ([{"text": "x"}], ""),
+        ({"role": "assistant", "content": [{"text": "x"}]}, "a dict is boto3's answer as a whole"),
+        (None, "give a str"),
+    ],
+)
+def test_a_mistake_of_the_script_is_no_answer_of_the_service(reply: Any, hint: str) -> None:
     """A program that handles ClientError would hide it."""
     with mock_aws(reply=lambda request: reply) as aws:
         bedrock = boto3.client("bedrock-runtime", region_name="us-east-1")
-        with pytest.raises(TypeError, match="is not a scripted reply"):
+        with pytest.raises(TypeError, match=f"is not a scripted reply.*{hint}"):
             bedrock.converse(modelId="us.amazon.nova-lite-v1:0", messages=HELLO)
     assert len(aws.requests) == 1
+
+
+@pytest.mark.parametrize(("option", "hint"), [("replies", "did you mean 'reply'"), ("x", "there are clock, config")])
+def test_an_option_that_there_is_not_is_refused_where_it_is_written(option: str, hint: str) -> None:
+    with pytest.raises(TypeError, match=f"mock_aws takes no '{option}'; {hint}"):
+        mock_aws(**{option: "x"})  # type: ignore[call-overload]

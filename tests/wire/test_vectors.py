@@ -3,15 +3,29 @@
 import pytest
 
 from awsllm.errors import ServerError, UnsupportedError, ValidationError
-from awsllm.types import EmbedRequest, JsonValue, RankedDocument, RerankRequest, Usage
+from awsllm.types import (
+    Bytes,
+    EmbedRequest,
+    EmbedResponse,
+    Image,
+    JsonValue,
+    RankedDocument,
+    RerankRequest,
+    Text,
+    Usage,
+    VectorSegment,
+)
 from awsllm.wire.body import Context
 from awsllm.wire.vectors import (
     check_dimensions,
     embed_response,
     embed_warnings,
+    merge_embeddings,
+    merged,
     read_texts,
     read_vectors,
     rerank_response,
+    split_embedding,
 )
 
 ONE = Context(request=EmbedRequest(model="ep", texts=("a",)), request_id="r", warnings=("w",))
@@ -76,3 +90,75 @@ def test_texts_of_a_request() -> None:
     for value in values:
         with pytest.raises(ValidationError, match="inputs"):
             read_texts({"inputs": value}, "inputs")
+
+
+# --- more than one payload carries -----------------------------------------------------------------------------------
+
+PICTURE = Image("png", Bytes(b"x"))
+MANY = EmbedRequest(model="m", inputs=((PICTURE,), (Text("a"), PICTURE), (Text("b"),)), dimensions=256)
+
+
+class Limited:
+    """What limits the payloads of a codec; nothing else of it is used."""
+
+    def __init__(self, texts: int | None, inputs: int) -> None:
+        self.max_texts, self.max_inputs = texts, inputs
+
+
+def split(request: EmbedRequest, texts: int | None, inputs: int) -> list[EmbedRequest]:
+    return split_embedding(request, Limited(texts, inputs))  # type: ignore[arg-type]
+
+
+def test_texts_are_split_by_their_limit() -> None:
+    request = EmbedRequest(model="m", texts=("a", "b", "c"), dimensions=4)
+    assert [part.texts for part in split(request, 2, 0)] == [("a", "b"), ("c",)]
+    assert split(request, None, 0) == [request]
+    assert split(EmbedRequest(model="m"), None, 0) == []
+
+
+def test_inputs_are_split_by_number_and_by_weight(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert [part.inputs for part in split(MANY, 1, 2)] == [MANY.inputs[:2], MANY.inputs[2:]]
+    assert {part.dimensions for part in split(MANY, 1, 2)} == {256}
+    monkeypatch.setattr("awsllm.wire.vectors.MAX_MEDIA", 1)
+    assert [len(part.inputs) for part in split(MANY, 1, 96)] == [1, 2]
+
+
+def test_media_where_there_are_none() -> None:
+    with pytest.raises(UnsupportedError, match=r"texts only.*nova-2-multimodal-embeddings.*marengo-embed-3"):
+        split(MANY, 1, 0)
+
+
+def test_parts_become_one_response() -> None:
+    parts = split(MANY, 1, 2)
+    responses = [
+        EmbedResponse(vectors=[[1.0], [2.0]], usage=Usage(3), request_id="r", warnings=("w",), raw={"n": 1}, model="x"),
+        EmbedResponse(vectors=[[3.0]], usage=Usage(4), request_id="s", warnings=("w", "v"), raw={"n": 2}),
+    ]
+    whole = merge_embeddings(MANY, parts, responses)
+    assert (whole.vectors, whole.segments) == ([[1.0], [2.0], [3.0]], ())
+    assert whole.usage == Usage(input_tokens=7, total_tokens=7)
+    assert (whole.model, whole.request_id, whole.warnings) == ("m", "r", ("w", "v"))
+    assert whole.raw == [{"n": 1}, {"n": 2}]
+    unknown = merge_embeddings(MANY, parts, [responses[0], EmbedResponse(vectors=[[3.0]])])
+    assert unknown.usage == Usage()
+
+
+def test_segments_count_the_whole_requests_inputs() -> None:
+    parts = split(MANY, 1, 2)
+    segments = (VectorSegment(kind="VIDEO"), VectorSegment(kind="AUDIO"))
+    responses = [
+        EmbedResponse(vectors=[[1.0], [2.0]]),
+        EmbedResponse(vectors=[[3.0], [4.0]], segments=segments),
+    ]
+    assert merge_embeddings(MANY, parts, responses).segments == (
+        VectorSegment(input=0),
+        VectorSegment(input=1),
+        VectorSegment(input=2, kind="VIDEO"),
+        VectorSegment(input=2, kind="AUDIO"),
+    )
+
+
+def test_extra_reaches_into_objects() -> None:
+    wire = {"a": {"b": 1, "c": 2}, "d": 3}
+    assert merged(wire, {"a": {"c": 4}, "d": {"e": 5}}) == {"a": {"b": 1, "c": 4}, "d": {"e": 5}}
+    assert (merged(wire, None), wire["a"]) == (wire, {"b": 1, "c": 2})

@@ -116,6 +116,11 @@ class LocalBackend:
             yield from run.finish()
 
     def _embed(self, request: EmbedRequest, attempt: Attempt) -> EmbedResponse:
+        if request.inputs:
+            raise UnsupportedError(
+                "local models embed texts only; for images and the like offline, script the answers "
+                "(awsllm.testing.mock_aws(reply=…))"
+            )
         return self._embedding_model(request.model).embed(request, attempt.deadline)
 
     def _rerank(self, request: RerankRequest, attempt: Attempt) -> RerankResponse:

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 from awsllm.backends.local import plain
 from awsllm.backends.local.calls import Training, answer_schema, answers_from_results, call_text, specs
 from awsllm.errors import UnsupportedError, ValidationError
+from awsllm.tools.schema.shapes import check_shapes
 from awsllm.types import (
     Audio,
     ContentBlock,
@@ -64,6 +65,7 @@ def chat(request: ConverseRequest, training: Training) -> ChatPrompt:
     if not request.messages:
         raise ValidationError("a conversation needs at least one message")
     tools, schema = specs(request), answer_schema(request)
+    _check_schemas(tools, schema)
     from_results = answers_from_results(request, training)
     system, examples = [blocks_text(request.system)], []
     if from_results and not schema:
@@ -80,6 +82,15 @@ def chat(request: ConverseRequest, training: Training) -> ChatPrompt:
         turns = tuple(plain.in_words(turns, sentence=from_results and not schema))
     messages += examples + [_turn(message, training) for message in turns]
     return ChatPrompt(messages, [_described(tool) for tool in tools] if tools and training == "this" else None)
+
+
+def _check_schemas(tools: list[ToolSpec], schema: JsonSchema | None) -> None:
+    """Refuse what is none before it is shown to a model; a member that is null is as one that is not there."""
+    for tool in tools:
+        given = {keyword: value for keyword, value in tool.input_schema.items() if value is not None}
+        check_shapes(given, f"the schema of tool {tool.name!r}")
+    if schema:
+        check_shapes(schema.schema, "the schema")
 
 
 def without_system(messages: list[JsonObject]) -> list[JsonObject]:

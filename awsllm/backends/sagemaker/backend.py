@@ -26,6 +26,7 @@ from msgspec.structs import replace
 from awsllm.aws.call import Call, HttpResponse, StreamCall
 from awsllm.backend import UNLIMITED, Attempt, unsupported
 from awsllm.backends.remote import AsyncTransport, Transport, closed_after, event_stream, located, read_by, writable
+from awsllm.backends.sagemaker.raw import UNREAD, invoke_endpoint_call, invoke_endpoint_stream_call
 from awsllm.backends.sagemaker.search import Known, Steps, drive, drive_async
 from awsllm.backends.sagemaker.target import Target, invoke_request, read_error, read_target
 from awsllm.errors import (
@@ -49,6 +50,7 @@ from awsllm.types import (
     Streamed,
     StreamEvent,
 )
+from awsllm.types.raw import InvokeEndpointRequest, RawChunk
 from awsllm.wire import endpoint
 from awsllm.wire.body import Chat, ChunkDecoder, Context
 from awsllm.wire.endpoint import Detected
@@ -100,15 +102,14 @@ def converse_call(request: ConverseRequest, found: Detected) -> Call[ConverseRes
     return Call(call.request, lambda response: _with_session(call.decode(response), response), call.error)
 
 
-def converse_stream_call(request: ConverseRequest, found: Detected) -> tuple[StreamCall[StreamEvent], PayloadDecoder]:
-    """The call and its decoder, which has the last events once the stream has ended."""
+def converse_stream_call(request: ConverseRequest, found: Detected) -> StreamCall[StreamEvent]:
     chat = _chat(found)
     with writable():
         payload = chat.encode_request(request, found.settings, stream=True)
     context = Context(request=request, settings=found.settings, warnings=chat.warnings(request, found.settings))
     decoder = PayloadDecoder(lambda request_id: chat.stream_decoder(replace(context, request_id=request_id)))
     http = invoke_request(read_target(request.model, request.endpoint), request.endpoint, payload, stream=True)
-    return StreamCall(http, event_stream(decoder.begin), _read_error(found)), decoder
+    return StreamCall(http, event_stream(decoder.begin), _read_error(found))
 
 
 CALLS: dict[type[Request[Any]], Callable[[Any, Detected], Call[Any]]] = {
@@ -116,6 +117,7 @@ CALLS: dict[type[Request[Any]], Callable[[Any, Detected], Call[Any]]] = {
     EmbedRequest: body_call,
     ImageRequest: body_call,
     RerankRequest: body_call,
+    InvokeEndpointRequest: invoke_endpoint_call,
 }
 
 
@@ -174,8 +176,8 @@ def _with_session(response: ConverseResponse, http: HttpResponse) -> ConverseRes
 class PayloadDecoder:
     """The bytes of one InvokeEndpointWithResponseStream reply to events.
 
-    ``Metadata`` can be known to be the last event only when the stream has ended, if the container reports no usage:
-    ``rest`` has it then. ``chunks`` makes the body's decoder from the service's id of the call.
+    ``Metadata`` can be known to be the last event only when the stream has ended, if the container reports no usage.
+    ``chunks`` makes the body's decoder from the service's id of the call.
     """
 
     def __init__(self, chunks: Callable[[str | None], ChunkDecoder]) -> None:
@@ -183,7 +185,6 @@ class PayloadDecoder:
         self._frames = FrameDecoder()
         self._framing = FramingDecoder()
         self._request_id: str | None = None
-        self._rest: tuple[StreamEvent, ...] = ()
 
     def begin(self, head: HttpResponse) -> PayloadDecoder:
         self._request_id = head.request_id
@@ -200,15 +201,11 @@ class PayloadDecoder:
         if self._frames.damage:
             raise self._frames.damage
 
-    def close(self) -> None:
+    def close(self) -> Iterator[StreamEvent]:
         """Raises ``StreamError`` where one of the layers, or the answer itself, was cut."""
         self._frames.close()
         self._framing.close()
-        self._rest = tuple(self._chunks.finish(done=self._framing.done))
-
-    def rest(self) -> tuple[StreamEvent, ...]:
-        """The events that remain after ``close``."""
-        return self._rest
+        yield from self._chunks.finish(done=self._framing.done)
 
 
 def unstreamed(request: ConverseRequest, found: Detected) -> str | None:
@@ -252,6 +249,8 @@ class _Base:
         return self._known.locate(read_target(request.model, options_of(request)), error)
 
     def _recall(self, request: Request[Any]) -> Detected | None:
+        if isinstance(request, InvokeEndpointRequest):
+            return UNREAD
         options = options_of(request)
         return self._known.get(self._target(request), options.format if options else None)
 
@@ -307,6 +306,17 @@ class SageMakerBackend(_Base):
             raise unsupported(request, PLACE)
         return stream(self, request, attempt)
 
+    def _raw_stream(self, request: InvokeEndpointRequest, attempt: Attempt) -> Iterator[RawChunk]:
+        with self._watched(request):
+            request = self._placed(request)
+            while True:
+                try:
+                    yield from self._transport.stream(invoke_endpoint_stream_call(request), attempt)
+                    return
+                except RequestError as error:  # that a component is missing is said before the first event
+                    self._search(self._locate(request, error), attempt)
+                request = self._placed(request)
+
     def _converse_stream(self, request: ConverseRequest, attempt: Attempt) -> Iterator[StreamEvent]:
         with self._watched(request):
             request = self._placed(request)
@@ -316,13 +326,11 @@ class SageMakerBackend(_Base):
                     if warning := unstreamed(request, found):
                         yield from _replayed(self._transport.send(converse_call(request, found), attempt), warning)
                         return
-                    call, decoder = converse_stream_call(request, found)
-                    yield from self._transport.stream(call, attempt)
-                    break
+                    yield from self._transport.stream(converse_stream_call(request, found), attempt)
+                    return
                 except RequestError as error:  # that a component is missing is said before the first event
                     self._search(self._locate(request, error), attempt)
                 request = self._placed(request)
-            yield from decoder.rest()
 
     def _search(self, steps: Steps[T], attempt: Attempt) -> T:
         return drive(steps, lambda call: self._transport.send(call, attempt))
@@ -382,6 +390,20 @@ class AsyncSageMakerBackend(_Base):
             raise unsupported(request, PLACE)
         return stream(self, request, attempt)
 
+    async def _raw_stream(self, request: InvokeEndpointRequest, attempt: Attempt) -> AsyncIterator[RawChunk]:
+        with self._watched(request):
+            request = self._placed(request)
+            while True:
+                try:
+                    call = invoke_endpoint_stream_call(request)
+                    async with closed_after(self._transport.stream(call, attempt)) as stream:
+                        async for chunk in stream:
+                            yield chunk
+                    return
+                except RequestError as error:  # that a component is missing is said before the first event
+                    await self._search(self._locate(request, error), attempt)
+                request = self._placed(request)
+
     async def _converse_stream(self, request: ConverseRequest, attempt: Attempt) -> AsyncIterator[StreamEvent]:
         with self._watched(request):
             request = self._placed(request)
@@ -393,16 +415,14 @@ class AsyncSageMakerBackend(_Base):
                         for event in _replayed(response, warning):
                             yield event
                         return
-                    call, decoder = await _made(converse_stream_call, request, found)
+                    call = await _made(converse_stream_call, request, found)
                     async with closed_after(self._transport.stream(call, attempt)) as stream:
                         async for event in stream:
                             yield event
-                    break
+                    return
                 except RequestError as error:  # that a component is missing is said before the first event
                     await self._search(self._locate(request, error), attempt)
                 request = self._placed(request)
-            for event in decoder.rest():
-                yield event
 
     async def _search(self, steps: Steps[T], attempt: Attempt) -> T:
         return await drive_async(steps, lambda call: self._transport.send(call, attempt))
@@ -433,9 +453,11 @@ class AsyncSageMakerBackend(_Base):
 
 STREAMS: dict[type[Request[Any]], Callable[[SageMakerBackend, Any, Attempt], Iterator[Any]]] = {
     ConverseRequest: SageMakerBackend._converse_stream,
+    InvokeEndpointRequest: SageMakerBackend._raw_stream,
 }
 ASYNC_STREAMS: dict[type[Request[Any]], Callable[[AsyncSageMakerBackend, Any, Attempt], AsyncIterator[Any]]] = {
     ConverseRequest: AsyncSageMakerBackend._converse_stream,
+    InvokeEndpointRequest: AsyncSageMakerBackend._raw_stream,
 }
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any, Protocol
 
 from awsllm.errors import AccessDeniedError, AwsllmError, ModelNotFoundError, ValidationError
@@ -21,6 +22,7 @@ from awsllm.jumpstart.deploy.patience import patient
 from awsllm.jumpstart.deploy.progress import Listener, Pace, Reporter, group_of, wait_settled
 from awsllm.jumpstart.deploy.resources import (
     COMPONENT,
+    CONFIG,
     ENDPOINT,
     SAGEMAKER,
     SCALING,
@@ -84,7 +86,8 @@ class Endpoints:
             description = ENDPOINT.find(self._clients, {"EndpointName": item["EndpointName"]})
             if description is None:
                 return None
-            return summarize(self._clients, description, tags, self._price, self._pace.now())
+            config = CONFIG.find(self._clients, description) or {}
+            return summarize(description, config, tags, self._price, self._pace.now())
         except AccessDeniedError:
             return _listed_only(item, tags)
 
@@ -93,16 +96,15 @@ class Endpoints:
         try:
             return tags_of(self._clients, item["EndpointArn"])
         except AccessDeniedError as error:
-            _log.warning("endpoint %s is taken for somebody else's: %s", item["EndpointName"], error)
+            _log.warning(
+                "endpoint %s counts as somebody else's, for its tags may not be read: %s", item["EndpointName"], error
+            )
             return {}
 
     def describe(self, name: str) -> EndpointDescription:
-        """Everything about one endpoint; secrets in its environment are masked. Raises ``ModelNotFoundError``."""
-        name = _bare(name)
-        found = self._found(name)
-        tags = tags_of(self._clients, found.get("EndpointArn"))
-        summary = summarize(self._clients, found, tags, self._price, self._pace.now())
-        return describe(self._clients, found, tags, summary)
+        """Everything about one endpoint; secrets in its environment are masked, and ``unseen`` says what may not be
+        read. Raises ``ModelNotFoundError``."""
+        return describe(self._clients, self._found(_bare(name)), self._price, self._pace.now())
 
     def existing(self, name: str) -> tuple[Step, ...]:
         """What exists of an endpoint as the steps that would make it: what ``Plan.diff`` compares with."""
@@ -113,9 +115,16 @@ class Endpoints:
         self, name: str, *, component: str | None = None, since: float | None = None, limit: int = 100
     ) -> tuple[LogLine, ...]:
         """The last ``limit`` lines that the containers wrote, the oldest first. ``since`` is in seconds since the
-        epoch. Lines of an earlier endpoint of the same name are told apart by that alone."""
+        epoch. Lines of an earlier endpoint of the same name are told apart by that alone. Raises ``ModelNotFoundError``
+        where there are neither lines nor an endpoint or component of the name."""
         name = _bare(name)
-        return tuple(read(self._clients, self._log_group(name, component), since=since))[-limit:]
+        lines = tuple(read(self._clients, self._log_group(name, component), since=since))[-limit:]
+        if not lines:
+            with suppress(AccessDeniedError):  # who may read logs need not be allowed to look at endpoints
+                self._found(name)
+                if component is not None:
+                    self._component(name, component)
+        return lines
 
     def follow(
         self, name: str, *, component: str | None = None, since: float | None = None, poll: float = 5.0
@@ -163,7 +172,7 @@ class Endpoints:
         target = self._component(name, component) if of_component else self._variant(found, variant)
         key = _scaling_key(name, target, of_component=of_component)
         if min is not None or max is not None:
-            self._rebound(key, min, max)
+            self._rebound(name, key, min, max)
         if copies is not None:
             self._check_bounds(name, key, copies, "copies")
             self._set_copies(target, copies)
@@ -323,7 +332,13 @@ class Endpoints:
                 "copies, or as an asynchronous endpoint"
             )
 
-    def _rebound(self, key: JsonObject, least: int | None, most: int | None) -> None:
+    def _rebound(self, name: str, key: JsonObject, least: int | None, most: int | None) -> None:
+        now = (self._bounds(name, key) if least is None or most is None else None) or (least, most)
+        low, high = now[0] if least is None else least, now[1] if most is None else most
+        if low is not None and high is not None and low > high:
+            raise ValidationError(
+                f"autoscaling cannot keep at least {low} and at most {high}: give min= and max= that do"
+            )
         bounds = {"MinCapacity": least, "MaxCapacity": most}
         given = {member: value for member, value in bounds.items() if value is not None}
         call(self._clients, SCALING, "register_scalable_target", **key, **given)

@@ -7,7 +7,7 @@ detect``); nothing is sent to the endpoint. Environment values whose names look 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -35,6 +35,7 @@ from awsllm.jumpstart.deploy.resources import (
     base_of,
     pages,
     seconds,
+    tags_of,
 )
 from awsllm.jumpstart.plan.plan import Step
 from awsllm.jumpstart.plan.secrets import masked
@@ -42,6 +43,7 @@ from awsllm.jumpstart.tags import ENDPOINT_TAG, EXPIRES_TAG, MODEL_TAGS, PLAN_TA
 from awsllm.types import JsonObject, JsonValue, Value
 from awsllm.wire.endpoint import Detected, detect
 
+_T = TypeVar("_T")
 Pricing = Callable[[str], float | None]
 
 
@@ -99,10 +101,10 @@ class EndpointDescription(Value, frozen=True, kw_only=True):
 
 
 def summarize(
-    clients: Clients, found: JsonObject, tags: Mapping[str, str], price: Pricing, now: float
+    found: JsonObject, config: JsonObject, tags: Mapping[str, str], price: Pricing, now: float
 ) -> EndpointSummary:
-    """A row of the list from a description of the endpoint. ``now`` is in seconds since the epoch."""
-    config = CONFIG.find(clients, {"EndpointConfigName": found["EndpointConfigName"]}) or {}
+    """A row of the list from the descriptions of the endpoint and its configuration. ``now`` is in seconds since the
+    epoch."""
     instances = _instances(found, config)
     created = seconds(found.get("CreationTime"))
     return EndpointSummary(
@@ -119,19 +121,20 @@ def summarize(
     )
 
 
-def describe(
-    clients: Clients, found: JsonObject, tags: Mapping[str, str], summary: EndpointSummary
-) -> EndpointDescription:
-    """The whole of an endpoint from its description."""
-    config = CONFIG.find(clients, {"EndpointConfigName": found["EndpointConfigName"]}) or {}
-    components = components_of(clients, found["EndpointName"])
-    containers = [_of_component(clients, component, tags) for component in components]
+def describe(clients: Clients, found: JsonObject, price: Pricing, now: float) -> EndpointDescription:
+    """The whole of an endpoint from its description, but for what may not be read. ``now`` as in ``summarize``."""
+    name, sight = found["EndpointName"], _Sight()
+    tags = sight.of("tags", lambda: tags_of(clients, found.get("EndpointArn"))) or {}
+    config = sight.of("configuration", lambda: CONFIG.find(clients, found)) or {}
+    components = sight.of("components", lambda: components_of(clients, name)) or ()
+    containers = [_of_component(clients, component, sight) for component in components]
     containers += [
-        _container(clients, variant["VariantName"], variant["ModelName"], tags, variant=variant["VariantName"])
+        _container(clients, variant["VariantName"], variant["ModelName"], tags, sight)
         for variant in _variants(config)
         if variant.get("ModelName")
     ]
-    autoscaling, unseen = _autoscaling(clients, found["EndpointName"], components)
+    autoscaling = sight.of("autoscaling", lambda: _autoscaling(clients, name, components)) or ()
+    summary = summarize(found, config, tags, price, now)
     return EndpointDescription(
         summary=summary,
         arn=found["EndpointArn"],
@@ -144,11 +147,25 @@ def describe(
         asynchronous=found.get("AsyncInferenceConfig"),
         data_capture=found.get("DataCaptureConfig") or None,
         format=next((container.format for container in containers if container.format), None),
-        unseen=unseen,
+        unseen=tuple(dict.fromkeys(sight.unseen)),
     )
 
 
 # --- parts -----------------------------------------------------------------------------------------------------------
+
+
+class _Sight:
+    """What is read part by part; what may not be goes to ``unseen``, and the rest is shown."""
+
+    def __init__(self) -> None:
+        self.unseen: list[str] = []
+
+    def of(self, what: str, read: Callable[[], _T]) -> _T | None:
+        try:
+            return read()
+        except AccessDeniedError as error:
+            self.unseen.append(f"{what}: {error.message}")
+            return None
 
 
 def _variants(config: JsonObject) -> list[JsonObject]:
@@ -181,16 +198,17 @@ def _first(tags: Mapping[str, str], names: Iterable[str]) -> str | None:
     return next((tags[name] for name in names if tags.get(name)), None)
 
 
-def _of_component(clients: Clients, component: JsonObject, tags: Mapping[str, str]) -> ContainerDescription:
+def _of_component(clients: Clients, component: JsonObject, sight: _Sight) -> ContainerDescription:
+    """By the tags of its own: those of its endpoint are of the component that was deployed last."""
+    tags = sight.of("tags", lambda: tags_of(clients, component.get(COMPONENT.arn))) or {}
     specification = component.get("Specification") or {}
     copies = component.get("RuntimeConfig") or {}
     model = next(iter(component_models(component)), None)
-    described = _container(
-        clients, component["InferenceComponentName"], model, tags, variant=component.get("VariantName")
-    )
+    described = _container(clients, component["InferenceComponentName"], model, tags, sight)
     own = specification.get("Container") or {}
     return msgspec.structs.replace(
         described,
+        variant=component.get("VariantName"),
         component=True,
         status=component.get("InferenceComponentStatus"),
         base=base_of(component),
@@ -202,16 +220,16 @@ def _of_component(clients: Clients, component: JsonObject, tags: Mapping[str, st
 
 
 def _container(
-    clients: Clients, name: str, model: str | None, tags: Mapping[str, str], *, variant: str | None
+    clients: Clients, name: str, model: str | None, tags: Mapping[str, str], sight: _Sight
 ) -> ContainerDescription:
-    """What a model's container is: from ``DescribeModel``."""
-    found = (MODEL.find(clients, {"ModelName": model}) if model else None) or {}
+    """What the container of a variant's model is: from ``DescribeModel``."""
+    found = (sight.of("models", lambda: MODEL.find(clients, {"ModelName": model})) if model else None) or {}
     primary: JsonObject = found.get("PrimaryContainer") or next(iter(found.get("Containers") or []), {})
     package, image, env = primary.get("ModelPackageName"), primary.get("Image"), primary.get("Environment") or {}
     source = (primary.get("ModelDataSource") or {}).get("S3DataSource") or {}
     return ContainerDescription(
         name=name,
-        variant=variant,
+        variant=name,
         model=model,
         image=image,
         env=masked(env),
@@ -229,16 +247,11 @@ def _detected(
     return detect.settled(tags=tags, container=seen)
 
 
-def _autoscaling(
-    clients: Clients, endpoint: str, components: Iterable[JsonObject]
-) -> tuple[tuple[JsonObject, ...], tuple[str, ...]]:
-    """The scalable targets, each with its policies, and what may not be read."""
+def _autoscaling(clients: Clients, endpoint: str, components: Iterable[JsonObject]) -> tuple[JsonObject, ...]:
+    """The scalable targets, each with its policies."""
     names = [str(component["InferenceComponentName"]) for component in components]
-    try:
-        targets = scaling_targets(clients, endpoint, names)
-        return tuple({**target, "Policies": _policies(clients, target)} for target in targets), ()
-    except AccessDeniedError as error:
-        return (), (f"autoscaling: {error}",)
+    targets = scaling_targets(clients, endpoint, names)
+    return tuple({**target, "Policies": _policies(clients, target)} for target in targets)
 
 
 def _policies(clients: Clients, target: JsonObject) -> list[JsonObject]:

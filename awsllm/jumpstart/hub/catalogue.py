@@ -36,6 +36,7 @@ from awsllm.errors import (
     ModelNotFoundError,
     ModelTimeoutError,
     ServerError,
+    ValidationError,
 )
 from awsllm.jumpstart.hub import tasks
 from awsllm.jumpstart.hub.cache import Cache, CachedSource, Facts
@@ -128,6 +129,7 @@ class Catalogue:
         on_progress: LookupListener | None = None,
     ) -> tuple[ModelSummary, ...]:
         """The newest version of each model that matches every word of ``text`` and every filter, best first."""
+        _check_text("the search", text)
         given = {"gated": gated, "trainable": trainable, "proprietary": proprietary}
         facts = {name: value for name, value in given.items() if value is not None}
 
@@ -148,6 +150,7 @@ class Catalogue:
 
         ``ModelNotFoundError`` names what comes close.
         """
+        _check_text("version", version or "")
         if not is_model_id(model_id):
             raise self._unknown(model_id, None, hub)
 
@@ -348,6 +351,11 @@ def _age(source: CachedSource, now: float) -> str:
 def _folder(place: str) -> str:
     """A folder's name: readable, and a digest that keeps apart what reads the same."""
     return f"{re.sub(r'[^A-Za-z0-9]+', '-', place)[:60].strip('-')}-{sha256(place.encode()).hexdigest()[:8]}"
+
+
+def _check_text(name: str, value: object) -> None:
+    if not isinstance(value, str):
+        raise ValidationError(f"{name} is {value!r:.40}; it is a text")
 
 
 # --- versions --------------------------------------------------------------------------------------------------------

@@ -236,6 +236,9 @@ class S3Cache:
             try:
                 rows, tag = self._get(key)
             except AwsllmError as error:
+                if place == 0 and is_missing(error):  # no answer about a model: there is no cache where it should be
+                    where = f"s3://{self._buckets.content}/{key}"
+                    raise ConfigurationError(f"{where} is not there: {error.message}", code=error.code) from error
                 if place == 0 or not _is_absent(error):
                     raise
                 rows, tag = [], ""

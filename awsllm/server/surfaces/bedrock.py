@@ -1,4 +1,5 @@
-"""Bedrock's runtime, spoken by the server: Converse, ConverseStream, CountTokens, and InvokeModel for Titan embeddings.
+"""Bedrock's runtime, spoken by the server: Converse, ConverseStream, CountTokens, and InvokeModel in the bodies of the
+families.
 
 Facts of the wire stand in botocore's service model (``bedrock-runtime``) and in replies of the real service: error
 types as a header with a URL after a colon, event payloads with sorted keys and a random ``p`` that hides the size of
@@ -18,6 +19,7 @@ from msgspec.structs import replace
 
 from awsllm.calls.checks import check_as_service
 from awsllm.errors import AwsllmError, ServerError, StreamError, ValidationError
+from awsllm.models.profiles import profile
 from awsllm.server.shapes import check
 from awsllm.server.surfaces.catalog import check_chat_model, invoke_body
 from awsllm.server.surfaces.vectors import resize
@@ -25,16 +27,19 @@ from awsllm.server.work import Ask, Incoming, Reply, Stream, Work
 from awsllm.types import (
     ConverseRequest,
     ConverseResponse,
+    CountTokensRequest,
     EmbedRequest,
     EmbedResponse,
     JsonObject,
+    JsonValue,
     MessageStop,
     Metadata,
+    Request,
     StreamEvent,
     Unknown,
     Usage,
 )
-from awsllm.wire.body import Context, Payload, Settings
+from awsllm.wire.body import Body, ChunkEncoder, Context, Payload, Settings
 from awsllm.wire.converse import (
     decode_count_tokens_request,
     decode_request,
@@ -44,6 +49,9 @@ from awsllm.wire.converse import (
     encode_response,
 )
 from awsllm.wire.eventstream import encode_event_frame
+from awsllm.wire.framing import FramingDecoder
+from awsllm.wire.model_stream import METRICS, encode_chunk
+from awsllm.wire.reading import JSON, blob
 
 SERVICE = "bedrock-runtime"
 _JSON = {"Content-Type": "application/json"}
@@ -84,31 +92,61 @@ def _count_tokens(model: str, incoming: Incoming) -> Work:
     wire = read_json(incoming.body)
     check(SERVICE, "CountTokens", {**wire, "modelId": model})
     check_chat_model(model)
-    if "converse" not in wire["input"]:
-        raise ValidationError(
-            "CountTokens is served here for the input converse, not invokeModel.",
-            code="ValidationException",
-            status=400,
-        )
-    request = decode_count_tokens_request(model, wire)
-    check_as_service(request.converse)
+    if "invokeModel" in wire["input"]:
+        request = _tokens_of_body(model, wire["input"]["invokeModel"])
+    else:
+        request = decode_count_tokens_request(model, wire)
+        check_as_service(request.converse)
     return Ask(request, lambda count: Reply(200, _JSON, msgspec.json.encode({"inputTokens": count})))
 
 
+def _tokens_of_body(model: str, wire: JsonObject) -> CountTokensRequest:
+    """``body`` is what InvokeModel would be sent, in base64."""
+    settings = Settings(prompt=profile("bedrock", model).invoke_prompt)
+    request, _ = invoke_body(model).read(model, Payload(blob(wire.get("body"), "body")), settings)
+    if not isinstance(request, ConverseRequest):
+        raise ValidationError(
+            "Tokens are counted of a conversation or a prompt.", code="ValidationException", status=400
+        )
+    return CountTokensRequest(model=model, converse=request)
+
+
 def _invoke_model(model: str, incoming: Incoming) -> Work:
-    check(SERVICE, "InvokeModel", {"modelId": model})
-    body, started = invoke_body(model), time.perf_counter()
-    read_json(incoming.body)
-    request, _ = body.read(model, Payload(incoming.body), Settings())
-    codec, context = body.codec(type(request)), Context(request=request)
+    """The body of the model's family. Whether it streams is the operation's to say, never the body's."""
+    request, body, settings = _read_body("InvokeModel", model, incoming)
+    codec, context, started = (
+        body.codec(type(request)),
+        Context(request=request, settings=settings),
+        time.perf_counter(),
+    )
 
     def encode(response: Any) -> Reply:
-        headers = {**_JSON, **_invocation_headers(response, started)}
-        return Reply(200, headers, codec.encode_response(response, context).body)
+        payload = codec.encode_response(response, context)
+        headers = {"Content-Type": payload.content_type, **_invocation_headers(response, started)}
+        return Reply(200, headers, payload.body)
 
     if isinstance(request, EmbedRequest):
         return _embed(request, encode)
     return Ask(request, encode)
+
+
+def _invoke_model_stream(model: str, incoming: Incoming) -> Work:
+    request, body, settings = _read_body("InvokeModelWithResponseStream", model, incoming)
+    if not isinstance(request, ConverseRequest) or body.chat is None or not body.chat.streams:
+        raise ValidationError("The model is unsupported for streaming.", code="ValidationException", status=400)
+    context = Context(request=request, settings=settings)
+    headers = {**_EVENT_STREAM, "X-Amzn-Bedrock-Content-Type": "application/json"}
+    return Stream(request, headers, ChunkFrames(body.chat.stream_encoder(context)))
+
+
+def _read_body(operation: str, model: str, incoming: Incoming) -> tuple[Request[Any], Body, Settings]:
+    check(SERVICE, operation, {"modelId": model})
+    body = invoke_body(model)
+    read_json(incoming.body)
+    settings = Settings(prompt=profile("bedrock", model).invoke_prompt)
+    content_type = incoming.headers.get("content-type", JSON)
+    request, _ = body.read(model, Payload(incoming.body, content_type), settings)
+    return request, body, settings
 
 
 def _embed(request: EmbedRequest, encode: Callable[[EmbedResponse], Reply]) -> Work:
@@ -123,15 +161,17 @@ def _embed(request: EmbedRequest, encode: Callable[[EmbedResponse], Reply]) -> W
             response = replace(response, vectors=vectors)
         return encode(response)
 
-    return Ask(EmbedRequest(model=request.model, texts=request.texts), resized)
+    return Ask(EmbedRequest(model=request.model, texts=request.texts, inputs=request.inputs), resized)
 
 
 def _invocation_headers(response: Any, started: float) -> dict[str, str]:
     usage = getattr(response, "usage", Usage())
-    return {
-        "X-Amzn-Bedrock-Input-Token-Count": str(usage.input_tokens or 0),
-        "X-Amzn-Bedrock-Invocation-Latency": str(_milliseconds(started)),
+    counts = {
+        "X-Amzn-Bedrock-Input-Token-Count": usage.input_tokens,
+        "X-Amzn-Bedrock-Output-Token-Count": usage.output_tokens,
+        "X-Amzn-Bedrock-Invocation-Latency": _milliseconds(started),
     }
+    return {name: str(count) for name, count in counts.items() if count is not None}
 
 
 OPERATIONS: dict[str, Callable[[str, Incoming], Work]] = {
@@ -139,6 +179,7 @@ OPERATIONS: dict[str, Callable[[str, Incoming], Work]] = {
     "converse-stream": _converse_stream,
     "count-tokens": _count_tokens,
     "invoke": _invoke_model,
+    "invoke-with-response-stream": _invoke_model_stream,
 }
 
 
@@ -167,6 +208,56 @@ class EventFrames:
 
     def failure(self, error: Exception) -> bytes:
         return encode_error_frame(error if isinstance(error, AwsllmError) else ServerError("internal failure"))
+
+
+class ChunkFrames:
+    """The stream of a body as InvokeModelWithResponseStream's chunks: each JSON value that the body's encoder writes is
+    one. The last carries the service's own figures, so one is always held back."""
+
+    def __init__(self, chunks: ChunkEncoder) -> None:
+        self._started = time.perf_counter()
+        self._first: float | None = None
+        self._chunks = chunks
+        self._framing = FramingDecoder()
+        self._held: JsonValue = None
+        self._usage = Usage()
+
+    def event(self, event: StreamEvent) -> bytes:
+        if isinstance(event, Metadata):
+            self._usage = event.usage
+        return self._frames(self._chunks.event(event))
+
+    def end(self) -> bytes:
+        frames = self._frames(self._chunks.end())
+        if isinstance(self._held, dict):
+            self._held[METRICS] = self._metrics()
+        return frames + self._frame(self._held)
+
+    def failure(self, error: Exception) -> bytes:
+        known = error if isinstance(error, AwsllmError) else ServerError("internal failure")
+        held, self._held = self._held, None
+        return self._frame(held) + encode_error_frame(known)
+
+    def _frames(self, data: bytes) -> bytes:
+        frames = b""
+        for value in self._framing.feed(data) if data else ():
+            if self._first is None:
+                self._first = time.perf_counter()
+            frames += self._frame(self._held)
+            self._held = value
+        return frames
+
+    def _frame(self, value: JsonValue) -> bytes:
+        return b"" if value is None else encode_chunk(msgspec.json.encode(value), _padding())
+
+    def _metrics(self) -> JsonObject:
+        first = round(1000 * ((self._first or self._started) - self._started))
+        return {
+            "inputTokenCount": self._usage.input_tokens or 0,
+            "outputTokenCount": self._usage.output_tokens or 0,
+            "invocationLatency": _milliseconds(self._started),
+            "firstByteLatency": first,
+        }
 
 
 def read_json(body: bytes) -> JsonObject:

@@ -8,21 +8,17 @@ test should find.
 from __future__ import annotations
 
 from awsllm.errors import UnsupportedError, ValidationError
+from awsllm.models.opaque import opaque_kind
 from awsllm.models.profiles import profile
 from awsllm.wire import invoke
 from awsllm.wire.body import Body
-
-# Resources whose ARN does not say which model they are: whoever made one knows that it chats.
-_OPAQUE = (
-    *("application-inference-profile/", "provisioned-model/", "custom-model/", "custom-model-deployment/"),
-    *("imported-model/", "prompt-router/", "default-prompt-router/", "endpoint/"),
-)
 
 
 def check_chat_model(model: str) -> None:
     """Raise what Bedrock says to Converse with an id that is unknown, or known and not a chat model."""
     _check_known(model)
-    if not profile("bedrock", model).converse:
+    can = profile("bedrock", model)
+    if not can.converse or "converse" not in can.routes:
         raise _refused(
             "This action doesn't support the model that you provided. Try again with a supported text or chat model."
         )
@@ -41,11 +37,11 @@ def invoke_body(model: str) -> Body:
 
 
 def _check_known(model: str) -> None:
-    resource = model.split(":", 5)[-1] if model.startswith("arn:") else ""
-    if resource.startswith(_OPAQUE):
-        return
-    if resource.startswith("prompt/"):
+    kind = opaque_kind(model)
+    if kind == "prompt":
         raise _refused("Prompt resources are not served here: give a model and messages.")
+    if kind is not None:  # whoever made it knows that it chats
+        return
     if profile("bedrock", model).provider == "unknown":
         raise _refused("The provided model identifier is invalid.")
 

@@ -20,8 +20,8 @@ from awsllm.server.work import Incoming, Reply
 from awsllm.wire.errors import encode_error
 
 SERVED = (
-    "Converse, ConverseStream, CountTokens and InvokeModel (Titan text embeddings) of bedrock-runtime, "
-    "InvokeEndpoint and InvokeEndpointWithResponseStream of sagemaker-runtime"
+    "Converse, ConverseStream, CountTokens, InvokeModel and InvokeModelWithResponseStream of bedrock-runtime, "
+    "InvokeEndpoint and InvokeEndpointWithResponseStream of sagemaker-runtime, and Anthropic's Messages API"
 )
 _ADVICE = (
     " Point only these two here (AWS_ENDPOINT_URL_BEDROCK_RUNTIME, AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME), not all of AWS"

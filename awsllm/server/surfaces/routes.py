@@ -15,18 +15,22 @@ from urllib.parse import unquote
 
 from awsllm.errors import AwsllmError, ServerError
 from awsllm.server.services import reads_form
-from awsllm.server.surfaces import bedrock, elsewhere, sagemaker
+from awsllm.server.surfaces import anthropic, bedrock, elsewhere, sagemaker
+from awsllm.server.surfaces.async_invoke import is_async_invoke, unserved
 from awsllm.server.work import Incoming, Reply, Work
 
 Operation: TypeAlias = Callable[[str, Incoming], Work]
 
 HEALTH = ("/health", "/ping")  # the second is what SageMaker asks a container
 _PREFIXES: dict[str, ModuleType] = {"/model/": bedrock, "/endpoints/": sagemaker}
-_OURS = tuple(_PREFIXES)
+_OURS = (*_PREFIXES, *anthropic.PREFIXES)
 
 
 def find(incoming: Incoming) -> tuple[Operation, str] | None:
-    """The operation that method and path mean, and the model or endpoint they name; None where there is none."""
+    """The operation that method and path mean, and the model or endpoint they name; None where there is none. A path
+    that is one whole names no model."""
+    if incoming.method == "POST" and (whole := anthropic.OPERATIONS.get(incoming.path)):
+        return whole, ""
     for prefix, service in _PREFIXES.items():
         if incoming.method == "POST" and incoming.path.startswith(prefix):
             label, _, name = incoming.path[len(prefix) :].rpartition("/")
@@ -37,7 +41,7 @@ def find(incoming: Incoming) -> tuple[Operation, str] | None:
 
 def is_ours(incoming: Incoming) -> bool:
     """Whether the path is one of the services that are spoken here, if not of an operation of theirs."""
-    return incoming.path.startswith(_OURS)
+    return incoming.path.startswith(_OURS) or is_async_invoke(incoming)
 
 
 def needs_body(incoming: Incoming) -> bool:
@@ -49,6 +53,8 @@ def plan(incoming: Incoming) -> Work:
     """What ``incoming`` asks for; a ``Reply`` where no model is needed. Raises the error to answer with."""
     found = find(incoming)
     if found is None:
+        if is_async_invoke(incoming):
+            raise unserved()
         return without_model(incoming)
     operation, label = found
     return operation(label, incoming)
@@ -67,8 +73,10 @@ def failure(incoming: Incoming, error: Exception) -> Reply:
     known = error if isinstance(error, AwsllmError) else ServerError("internal failure of the server", status=500)
     if incoming.path.startswith("/endpoints/"):
         return sagemaker.failure(incoming, known)
-    if incoming.path.startswith("/model/"):
+    if incoming.path.startswith("/model/") or is_async_invoke(incoming):
         return bedrock.failure(known)
+    if incoming.path.startswith(anthropic.PREFIXES):
+        return anthropic.failure(known)
     return elsewhere.failure(incoming, known)
 
 

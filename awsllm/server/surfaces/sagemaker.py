@@ -26,8 +26,9 @@ from awsllm.server.container import PLAIN, Container, Cutter, model_error
 from awsllm.server.shapes import check
 from awsllm.server.work import Ask, Incoming, Reply, Stream, Work
 from awsllm.types import ConverseRequest, JsonObject, Request, StreamEvent
-from awsllm.wire.body import JSON, Chat, Context, Payload
+from awsllm.wire.body import Chat, Context, Payload
 from awsllm.wire.eventstream import encode_event_frame, encode_exception_frame
+from awsllm.wire.reading import JSON
 
 SERVICE = "sagemaker-runtime"
 _STREAM = "InvokeEndpointWithResponseStream"

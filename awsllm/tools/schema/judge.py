@@ -14,6 +14,7 @@ from typing import Any
 
 from awsllm.errors import UnsupportedError
 from awsllm.tools.schema.patterns import compiled, matches
+from awsllm.tools.schema.shapes import check_shapes
 from awsllm.tools.schema.walk import ANNOTATIONS, JSON_TYPES, pointed, subschemas
 from awsllm.types import JsonObject, JsonValue
 
@@ -43,6 +44,7 @@ _APPLICATORS = frozenset(
 
 def check_schema(schema: JsonObject) -> None:
     """``UnsupportedError`` for a schema that this module cannot judge by, naming the keyword and where it stands."""
+    check_shapes(schema, "the schema")
     for path, part in subschemas(schema):
         where = f"the schema's {path}" if path else "the schema"
         for keyword in part.keys() - _APPLICATORS - ANNOTATIONS - _BOUNDS.keys():

@@ -1,7 +1,9 @@
 """AI21's Jurassic-2: a prompt in, completions out, no stream. Jamba, its successor, speaks the OpenAI format.
 
-Tokens are listed, not counted; where the server lists them their number is the usage.
-Source: the public SageMaker client of AI21 before its version 3, of 2023.
+Tokens are listed, not counted; where the server lists them their number is the usage. One answer is what it gives
+without being asked for more.
+Sources: the public SageMaker client of AI21 before its version 3, of 2023; docs.aws.amazon.com, AI21 Labs Jurassic-2
+models, 2024; a recorded call of j2-mid in DataDog/dd-trace-py, 2024.
 """
 
 from __future__ import annotations
@@ -47,7 +49,7 @@ class JurassicChat(Unstreamed):
         check_single(request.extra, "numResults")
         check_request(request, self.title)
         prompt = encode_prompt(request, settings)
-        members = {"prompt": prompt.text, "numResults": 1, **_NAMES.encode(request.inference_config, prompt.stops)}
+        members = {"prompt": prompt.text, **_NAMES.encode(request.inference_config, prompt.stops)}
         return write(without_none(members, request.extra))
 
     def decode_response(self, payload: Payload, context: Context) -> ConverseResponse:
@@ -62,7 +64,7 @@ class JurassicChat(Unstreamed):
         return decode_prompt(model, prompt, settings, _NAMES.decode(wire), extra), False
 
     def encode_response(self, response: ConverseResponse, context: Context) -> Payload:
-        generated = generated_from(response)
+        generated = generated_from(response, context)
         prompt = encode_prompt(context.request_as(ConverseRequest), context.settings).text
         reason = _FINISH_REASONS.get(generated.finish_reason or "end_turn", "endoftext")
         completion = {"data": _without_tokens(generated.text), "finishReason": {"reason": reason}}

@@ -15,7 +15,7 @@ from awsllm.wire import errors
 from awsllm.wire.body import Body, Context, Payload, Settings, reads
 from awsllm.wire.payloads import read_body, read_object, reply_of, write
 from awsllm.wire.reading import optional
-from awsllm.wire.vectors import embed_response, embed_warnings, read_vectors
+from awsllm.wire.vectors import check_size, embed_response, embed_warnings, listed, read_vectors, refuse_media
 
 
 class TitanEmbed(NamedTuple):
@@ -25,18 +25,19 @@ class TitanEmbed(NamedTuple):
     sizes: tuple[int, ...]
     members: frozenset[str]
     max_texts: int | None = 1
+    max_inputs: int = 0
 
     def warnings(self, request: EmbedRequest, settings: Settings) -> tuple[str, ...]:
         return embed_warnings(request, normalizes="normalize" in self.members)
 
     def encode_request(self, request: EmbedRequest, settings: Settings) -> Payload:
         """Raises ``UnsupportedError`` for a length that the version cannot give, and for more than one text."""
+        refuse_media(request, self.title)
         if len(request.texts) != 1:
             raise UnsupportedError(f"{self.title} take one text at a time, not {len(request.texts)}")
+        check_size(request, self.title, self.sizes)
         wire: JsonObject = {"inputText": request.texts[0]}
         if request.dimensions is not None:
-            if request.dimensions not in self.sizes:
-                raise UnsupportedError(f"{self.title} have {_listed(self.sizes)} dimensions, not {request.dimensions}")
             wire |= {"dimensions": request.dimensions} if "dimensions" in self.members else {}
         if request.normalize is not None and "normalize" in self.members:
             wire["normalize"] = request.normalize
@@ -62,7 +63,7 @@ class TitanEmbed(NamedTuple):
         if not isinstance(text, str) or not text:
             raise ValidationError("required key [inputText] must be a text that is not empty")
         if size is not None and size not in self.sizes:
-            raise ValidationError(f"dimensions must be one of {_listed(self.sizes)}")
+            raise ValidationError(f"dimensions must be one of {listed(self.sizes)}")
         if normalize is not None and not isinstance(normalize, bool):
             raise ValidationError("normalize must be true or false")
         kinds = wire.get("embeddingTypes")
@@ -85,11 +86,8 @@ class TitanEmbed(NamedTuple):
         return write(wire)
 
 
-def _listed(sizes: tuple[int, ...]) -> str:
-    return " or ".join(map(str, sizes))
-
-
-def _encode_error(error: AwsllmError) -> tuple[int, Payload]:
+def encode_error(error: AwsllmError) -> tuple[int, Payload]:
+    """An error as the service itself reports it, which speaks for its own models."""
     status, _, wire = errors.encode_error(error)
     return status, write(wire)
 
@@ -102,6 +100,6 @@ V2 = TitanEmbed(
 )
 
 BODIES: tuple[Body, ...] = (
-    Body("titan-embed-text-v1", V1.title, reads(V1), _encode_error, embed=V1),
-    Body("titan-embed-text-v2", V2.title, reads(V2), _encode_error, embed=V2),
+    Body("titan-embed-text-v1", V1.title, reads(V1), encode_error, embed=V1),
+    Body("titan-embed-text-v2", V2.title, reads(V2), encode_error, embed=V2),
 )

@@ -26,14 +26,19 @@ from awsllm.wire.reading import optional, structures, unknown_members, without_n
 from awsllm.wire.text.prompts import text_of
 from awsllm.wire.text.request import ConfigNames, check_request, text_warnings
 
-_TITLE = "the format of Cohere's Command R"
+TITLE = "the format of Cohere's Command R"
 _NAMES = ConfigNames(max_tokens="max_tokens", temperature="temperature", top_p="p", stop_sequences="stop_sequences")
 _KNOWN = _NAMES.all | {"message", "chat_history", "preamble", "tools", "tool_results", "documents", "stream"}
 _FLAT = "tools: parameters are sent by name, type and description; what else their schema demands was left out"
 
 
 class CommandRChat:
+    """``says_stream``: the body says whether its answer streams (``native`` has the one that does not)."""
+
     streams = True
+
+    def __init__(self, *, says_stream: bool = True) -> None:
+        self._says_stream = says_stream
 
     def warnings(self, request: ConverseRequest, settings: Settings) -> tuple[str, ...]:
         found = text_warnings(request)
@@ -41,9 +46,9 @@ class CommandRChat:
         return found if flat else (*found, _FLAT)
 
     def encode_request(self, request: ConverseRequest, settings: Settings, *, stream: bool = False) -> Payload:
-        check_request(request, _TITLE, tools=True)
+        check_request(request, TITLE, tools=True)
         if request.tool_choice is not None and request.tool_choice.type != "auto":
-            raise UnsupportedError(f"tool_choice {request.tool_choice.type}: {_TITLE} leaves the choice to the model")
+            raise UnsupportedError(f"tool_choice {request.tool_choice.type}: {TITLE} leaves the choice to the model")
         members = {
             **encode_conversation(request.messages),
             "preamble": text_of(request.system) or None,
@@ -51,11 +56,12 @@ class CommandRChat:
             "documents": [document for turn in request.messages for document in encode_documents(turn)] or None,
             **_NAMES.encode(request.inference_config, request.inference_config.stop_sequences),
         }
-        return write(without_none(members, request.extra) | {"stream": stream})
+        wire = without_none(members, request.extra)
+        return write(wire | {"stream": stream} if self._says_stream else wire)
 
     def decode_response(self, payload: Payload, context: Context) -> ConverseResponse:
         wire = read_object(payload, context)
-        with reply_of(_TITLE, context):
+        with reply_of(TITLE, context):
             return decode_response(wire, context)
 
     def stream_decoder(self, context: Context) -> ChunkDecoder:
@@ -83,4 +89,4 @@ class CommandRChat:
 
 _CHAT = CommandRChat()
 
-BODIES: tuple[Body, ...] = (Body("cohere-chat", _TITLE, _CHAT.decode_request, encode_error, chat=_CHAT),)
+BODIES: tuple[Body, ...] = (Body("cohere-chat", TITLE, _CHAT.decode_request, encode_error, chat=_CHAT),)

@@ -1,4 +1,9 @@
-"""Cohere's Command: a prompt in, generations out, whole or as JSON lines."""
+"""Cohere's Command: a prompt in, generations out, whole or as JSON lines.
+
+``stream`` says whether the answer comes in pieces, wherever the model runs: a streamed call without it gets its whole
+answer as the only piece. Sources, beside the dialect's: docs.aws.amazon.com, Cohere Command models, 2024; recorded
+calls of command-light-text in DataDog/dd-trace-py, 2024.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +28,8 @@ from awsllm.wire.text.request import (
 _TITLE = "the format of Cohere's Command"
 _NAMES = ConfigNames(max_tokens="max_tokens", temperature="temperature", top_p="p", stop_sequences="stop_sequences")
 _KNOWN = _NAMES.all | {"prompt", "stream", "num_generations"}
+_END = "<EOS_TOKEN>"
+"""The text of a piece that ends the answer (langchain-ai/langchain-aws, which drops it)."""
 
 
 class CommandChat:
@@ -53,7 +60,7 @@ class CommandChat:
         return decode_prompt(model, prompt, settings, _NAMES.decode(wire), extra), wire.get("stream") is True
 
     def encode_response(self, response: ConverseResponse, context: Context) -> Payload:
-        return write(_encode_generation(generated_from(response), context))
+        return write(_encode_generation(generated_from(response, context), context))
 
     def stream_encoder(self, context: Context) -> ChunkEncoder:
         def end(whole: Generated) -> bytes:
@@ -61,7 +68,10 @@ class CommandChat:
             return encode_line({"is_finished": True, "finish_reason": finish, "response": response})
 
         return PieceEncoder(
-            lambda piece: encode_line({"text": piece, "is_finished": False, "index": 0}), end, encode_error_line
+            lambda piece: encode_line({"text": piece, "is_finished": False, "index": 0}),
+            end,
+            encode_error_line,
+            context,
         )
 
 
@@ -96,7 +106,7 @@ def _decode_chunk(chunk: JsonObject) -> Generated | None:
         reason, whole = decode_stop_reason(chunk.get("finish_reason")), optional(chunk, "response", dict) or {}
         return with_finish_reason(Generated("", finish_reason=reason, usage=decode_usage(whole)))
     piece = optional(chunk, "text", str)
-    return None if piece is None or chunk.get("index", 0) != 0 else Generated(text=piece)
+    return None if piece in (None, _END) or chunk.get("index", 0) != 0 else Generated(text=piece or "")
 
 
 _CHAT = CommandChat()

@@ -2,15 +2,7 @@
 
 from __future__ import annotations
 
-from awsllm.errors import AwsllmError
-from awsllm.wire.body import Payload
-from awsllm.wire.text import errors
+from awsllm.wire.text.errors import encode_error_line
+from awsllm.wire.text.errors import encode_message as encode_error
 
-
-def encode_error(error: AwsllmError) -> tuple[int, Payload]:
-    return errors.encode_error(error, lambda status, message: {"message": message})
-
-
-def encode_error_line(error: AwsllmError) -> bytes:
-    _, payload = errors.encode_error(error, lambda status, message: {"error": message, "code": status})
-    return payload.body + b"\n"
+__all__ = ["encode_error", "encode_error_line"]

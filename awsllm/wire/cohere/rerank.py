@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from awsllm.types import JsonObject, JsonValue, RerankRequest, RerankResponse
 from awsllm.wire.body import Body, Context, Payload, Settings, reads
 from awsllm.wire.cohere.errors import encode_error
@@ -10,27 +12,32 @@ from awsllm.wire.payloads import read_body, read_object, reply_of, write
 from awsllm.wire.reading import MalformedError, elements, optional, required, unknown_members, without_none
 from awsllm.wire.vectors import rerank_response
 
-_TITLE = "the format of Cohere's Rerank"
-_API_VERSION = 2
 _KNOWN = frozenset(("api_version", "query", "documents", "top_n"))
 
 
-class CohereRerank:
+class CohereRerank(NamedTuple):
+    """``api_version`` is sent where the body has such a member. A model without ``top_n`` ranks all documents; the best
+    are taken of its reply."""
+
+    title: str = "the format of Cohere's Rerank"
+    api_version: int | None = 2
+    has_top_n: bool = True
+
     def warnings(self, request: RerankRequest, settings: Settings) -> tuple[str, ...]:
         return ()
 
     def encode_request(self, request: RerankRequest, settings: Settings) -> Payload:
         members = {
-            "api_version": _API_VERSION,
+            "api_version": self.api_version,
             "query": request.query,
             "documents": list(request.documents),
-            "top_n": request.top_n,
+            "top_n": request.top_n if self.has_top_n else None,
         }
         return write(without_none(members, request.extra))
 
     def decode_response(self, payload: Payload, context: Context) -> RerankResponse:
         wire = read_object(payload, context)
-        with reply_of(_TITLE, context):
+        with reply_of(self.title, context):
             scores = elements(required(wire, "results", list), "results", _decode_score)
             return rerank_response(scores, context, wire, decode_usage(wire))
 
@@ -64,4 +71,4 @@ def _decode_documents(values: list[JsonValue]) -> tuple[str, ...]:
 
 _RERANK = CohereRerank()
 
-BODIES: tuple[Body, ...] = (Body("cohere-rerank", _TITLE, reads(_RERANK), encode_error, rerank=_RERANK),)
+BODIES: tuple[Body, ...] = (Body("cohere-rerank", _RERANK.title, reads(_RERANK), encode_error, rerank=_RERANK),)

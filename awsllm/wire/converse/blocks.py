@@ -429,7 +429,7 @@ def encode_citation(citation: Citation) -> JsonObject:
         "sourceContent": [encode_text_union(item) for item in citation.source_content] or None,
         "location": None if citation.location is None else _encode_location(citation.location),
     }
-    return without_none(members)
+    return without_none(members, citation.extra)
 
 
 def decode_citation(wire: JsonObject) -> Citation:
@@ -438,6 +438,7 @@ def decode_citation(wire: JsonObject) -> Citation:
         optional(wire, "source", str),
         structures(wire, "sourceContent", decode_text_union),
         optional_structure(wire, "location", _decode_location),
+        unknown_members(wire, _CITATION_MEMBERS),
     )
 
 
@@ -511,6 +512,7 @@ _SEARCH_RESULT_MEMBERS = frozenset({"source", "title", "content", "citations"})
 _REASONING_MEMBERS = frozenset({"text", "signature"})
 _CACHE_POINT_MEMBERS = frozenset({"type", "ttl"})
 _CITATIONS_MEMBERS = frozenset({"content", "citations"})
+_CITATION_MEMBERS = frozenset({"title", "source", "sourceContent", "location"})
 _TOOL_MEMBERS = frozenset({"tool"})
 _JSON_NULL = {"json": None}
 _DOCUMENT_UNITS = {"char": "documentChar", "page": "documentPage", "chunk": "documentChunk"}

@@ -18,8 +18,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Iterator
-from typing import NamedTuple
 
+import msgspec
 from msgspec.structs import replace
 
 from awsllm.errors import ValidationError
@@ -38,18 +38,19 @@ from awsllm.types import (
     Unknown,
 )
 
+# Patterns are compiled where they are first needed: most calls have neither documents nor tools.
 # The service takes underscores though its message leaves them out, and of white space the plain one only, tabs and
 # ideographic spaces not (aws-samples/generative-ai-use-cases 1671, vercel/ai 20366; read 2026-11-26).
-_DOCUMENT_NAME = re.compile(r"(?:[A-Za-z0-9_()\[\]-]| (?! )){1,200}")
+_DOCUMENT_NAME = r"(?:[A-Za-z0-9_()\[\]-]| (?! )){1,200}"
 _WITH_DOCUMENTS = frozenset((Document, ToolResult))
 _OF_TOOLS = frozenset((ToolUse, ToolResult))
 # botocore's service model: ToolName and ToolUseId.
-_NO_TOOL_NAME = re.compile(r"[^a-zA-Z0-9_-]+")
-_NO_TOOL_USE_ID = re.compile(r"[^a-zA-Z0-9_.:-]+")
+_NO_TOOL_NAME = r"[^a-zA-Z0-9_-]+"
+_NO_TOOL_USE_ID = r"[^a-zA-Z0-9_.:-]+"
 _LONGEST_NAME = 64
 
 
-class Violation(NamedTuple):
+class Violation(msgspec.Struct, frozen=True):
     """A rule that a request breaks, and where: ``path`` is the service's (``messages.0.content.1``)."""
 
     rule: str
@@ -223,7 +224,7 @@ def _documents(messages: tuple[Message, ...]) -> Iterator[Violation]:
 
 def is_document_name(text: str) -> bool:
     """Whether the service takes ``text`` as the name of a document."""
-    return _DOCUMENT_NAME.fullmatch(text) is not None
+    return re.fullmatch(_DOCUMENT_NAME, text) is not None
 
 
 def clean_document_name(text: str) -> str:
@@ -300,21 +301,21 @@ def _calls_and_results(messages: tuple[Message, ...]) -> Iterator[str]:
 
 
 def is_tool_name(text: str) -> bool:
-    return 0 < len(text) <= _LONGEST_NAME and _NO_TOOL_NAME.search(text) is None
+    return 0 < len(text) <= _LONGEST_NAME and re.search(_NO_TOOL_NAME, text) is None
 
 
 def clean_tool_name(text: str) -> str:
     """The name nearest to ``text`` that a tool may have."""
-    return _NO_TOOL_NAME.sub("_", text.strip())[:_LONGEST_NAME] or "unnamed"
+    return re.sub(_NO_TOOL_NAME, "_", text.strip())[:_LONGEST_NAME] or "unnamed"
 
 
 def is_tool_use_id(text: str) -> bool:
-    return 0 < len(text) <= _LONGEST_NAME and _NO_TOOL_USE_ID.search(text) is None
+    return 0 < len(text) <= _LONGEST_NAME and re.search(_NO_TOOL_USE_ID, text) is None
 
 
 def clean_tool_use_id(text: str) -> str:
     """The id nearest to ``text`` that a tool use may have."""
-    return _NO_TOOL_USE_ID.sub("_", text)[:_LONGEST_NAME] or "tool_use"
+    return re.sub(_NO_TOOL_USE_ID, "_", text)[:_LONGEST_NAME] or "tool_use"
 
 
 def own_calls(message: Message) -> tuple[ToolUse, ...]:

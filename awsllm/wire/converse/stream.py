@@ -60,7 +60,7 @@ from awsllm.wire.converse.metadata import (
     encode_usage,
 )
 from awsllm.wire.converse.responses import readable
-from awsllm.wire.errors import decode_exception, encode_exception, error_for
+from awsllm.wire.errors import decode_frame_failure, encode_exception
 from awsllm.wire.eventstream import Frame, FrameDecoder, encode_exception_frame
 from awsllm.wire.reading import (
     MalformedError,
@@ -72,10 +72,13 @@ from awsllm.wire.reading import (
     required,
     structure,
     union,
+    unknown_members,
     without_none,
 )
 
 _EMPTY = Unknown("", {})
+_TOOL_USE_START_MEMBERS = frozenset({"toolUseId", "name", "type"})
+_TOOL_RESULT_START_MEMBERS = frozenset({"toolUseId", "type", "status"})
 
 # --- events ----------------------------------------------------------------------------------------------------------
 
@@ -158,10 +161,10 @@ def _decode_metadata(wire: JsonObject) -> Metadata:
 
 def _encode_start(start: BlockStart) -> JsonObject:
     match start:
-        case ToolUseStart(id, name, type):
-            return {"toolUse": without_none({"toolUseId": id, "name": name, "type": type})}
-        case ToolResultStart(tool_use_id, type, status):
-            return {"toolResult": without_none({"toolUseId": tool_use_id, "type": type, "status": status})}
+        case ToolUseStart(id, name, type, extra):
+            return {"toolUse": without_none({"toolUseId": id, "name": name, "type": type}, extra)}
+        case ToolResultStart(tool_use_id, type, status, extra):
+            return {"toolResult": without_none({"toolUseId": tool_use_id, "type": type, "status": status}, extra)}
         case ImageStart(format):
             return {"image": {"format": format}}
         case Unknown(tag):
@@ -175,11 +178,21 @@ def _decode_start(wire: JsonObject) -> BlockStart:
 
 
 def _decode_tool_use_start(wire: JsonObject) -> ToolUseStart:
-    return ToolUseStart(required(wire, "toolUseId", str), required(wire, "name", str), optional(wire, "type", str))
+    return ToolUseStart(
+        required(wire, "toolUseId", str),
+        required(wire, "name", str),
+        optional(wire, "type", str),
+        unknown_members(wire, _TOOL_USE_START_MEMBERS),
+    )
 
 
 def _decode_tool_result_start(wire: JsonObject) -> ToolResultStart:
-    return ToolResultStart(required(wire, "toolUseId", str), optional(wire, "type", str), optional(wire, "status", str))
+    return ToolResultStart(
+        required(wire, "toolUseId", str),
+        optional(wire, "type", str),
+        optional(wire, "status", str),
+        unknown_members(wire, _TOOL_RESULT_START_MEMBERS),
+    )
 
 
 def _encode_delta(delta: BlockDelta) -> JsonObject:
@@ -283,18 +296,19 @@ class EventDecoder:
         if self._frames.damage:
             raise self._frames.damage
 
-    def close(self) -> None:
+    def close(self) -> tuple[()]:
         """The body has ended. Raises ``StreamError`` where that was inside a frame or before ``messageStop``; it is
         worth another attempt if no event had come."""
         self._frames.close()
         if not self._stopped:
             message = "the stream ended without messageStop: the answer was cut"
             raise StreamError(message, request_id=self._request_id, retryable=not self._begun)
+        return ()
 
     def _event(self, frame: Frame) -> StreamEvent:
         headers = frame.headers
         if headers.get(":message-type", "event") != "event":
-            raise self._failure(frame)
+            raise decode_frame_failure(frame, self._request_id)
         event_type = headers.get(":event-type")
         if not isinstance(event_type, str):
             raise StreamError("a frame of the stream does not say what event it is", request_id=self._request_id)
@@ -303,19 +317,13 @@ class EventDecoder:
         except (MalformedError, ValueError, RecursionError) as error:
             message = f"the event {event_type} cannot be read: {error}"
             raise StreamError(message, request_id=self._request_id) from error
+        if isinstance(event, ContentBlockDelta):  # as most are: looked for first
+            return event
         if event_type == "messageStop":
             self._stopped = True
         elif isinstance(event, MessageStart):
             return MessageStart(event.role, self._request_id)
         return event
-
-    def _failure(self, frame: Frame) -> AwsllmError:
-        """``exception`` is modelled and carries JSON; ``error`` is not and says it all in its headers."""
-        name = frame.headers.get(":exception-type")
-        if name is not None:
-            return decode_exception(str(name), frame.payload, self._request_id)
-        code, message = frame.headers.get(":error-code", ""), frame.headers.get(":error-message", "")
-        return error_for(str(code), str(message), request_id=self._request_id)
 
 
 _PAYLOAD = msgspec.json.Decoder(JsonObject)

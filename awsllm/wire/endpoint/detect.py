@@ -19,8 +19,9 @@ import msgspec
 
 from awsllm.errors import AwsllmError
 from awsllm.types import JsonObject, JsonValue, Value
-from awsllm.wire.body import JSON, Payload, Settings
+from awsllm.wire.body import Payload, Settings
 from awsllm.wire.endpoint import BODIES, Detected
+from awsllm.wire.reading import JSON
 from awsllm.wire.text import prompts
 
 FORMAT_TAG = "awsllm:format"

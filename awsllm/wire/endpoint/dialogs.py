@@ -85,7 +85,7 @@ class DialogsChat(Unstreamed):
         return msgspec.structs.replace(request, inference_config=config, extra=extra), False
 
     def encode_response(self, response: ConverseResponse, context: Context) -> Payload:
-        text = response_text(response)
+        text = response_text(response, context)
         return write([{"generation": text if context.settings.task else {"role": "assistant", "content": text}}])
 
 

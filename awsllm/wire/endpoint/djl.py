@@ -79,7 +79,7 @@ class _OutputsEncoder:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._collected = TextCollector()
+        self._collected = TextCollector(context)
 
     def event(self, event: StreamEvent) -> bytes:
         piece = self._collected.push(event)

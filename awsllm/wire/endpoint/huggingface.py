@@ -104,7 +104,7 @@ class PipelineChat(Unstreamed):
 
     def encode_response(self, response: ConverseResponse, context: Context) -> Payload:
         """The prompt stands before the answer unless ``return_full_text`` forbids that, as in the pipeline."""
-        text = response_text(response)
+        text = response_text(response, context)
         request = context.request_as(ConverseRequest)
         if _task(context.settings) == _GENERATE and (request.extra or {}).get("return_full_text") is not False:
             text = encode_prompt(request, context.settings).text + text
@@ -145,6 +145,7 @@ def _decode_parameters(wire: JsonObject) -> InferenceConfig:
 
 class PipelineEmbed:
     max_texts = None
+    max_inputs = 0
 
     def warnings(self, request: EmbedRequest, settings: Settings) -> tuple[str, ...]:
         found = embed_warnings(request, normalizes=True)

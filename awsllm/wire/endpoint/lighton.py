@@ -117,7 +117,7 @@ class LightOnChat:
         return _decode_chat(model, data, config, extra), route in _STREAMS
 
     def encode_response(self, response: ConverseResponse, context: Context) -> Payload:
-        generated = generated_from(response)
+        generated = generated_from(response, context)
         given, _ = _encode_given(context.request_as(ConverseRequest), context.settings)
         given = {f"input_{name}": value for name, value in given.items()}
         finish = _finish_reason(generated)
@@ -130,6 +130,7 @@ class LightOnChat:
             lambda piece: encode_sse({"request_id": request_id, "text": piece}),
             lambda generated: DONE,
             lambda error: encode_sse(_encode_error(error)[1].json()),
+            context,
         )
 
 
@@ -227,7 +228,7 @@ class LyraChat(Unstreamed):
         return decode_prompt(model, required(wire, "text", str), settings, config, extra), False
 
     def encode_response(self, response: ConverseResponse, context: Context) -> Payload:
-        generated = generated_from(response)
+        generated = generated_from(response, context)
         prompt = encode_prompt(context.request_as(ConverseRequest), context.settings).text
         metadata = without_none({"cost": _encode_cost(generated.usage), "finish_reason": _finish_reason(generated)})
         completion = {"output_text": generated.text, "execution_metadata": metadata}

@@ -86,7 +86,7 @@ class LmiChat:
         return request, bool(optional(wire, "stream", bool))
 
     def encode_response(self, response: ConverseResponse, context: Context) -> Payload:
-        wire: JsonObject = {"generated_text": response_text(response)}
+        wire: JsonObject = {"generated_text": response_text(response, context)}
         if (context.request_as(ConverseRequest).extra or {}).get("details"):
             wire["details"] = {**_details(response.stop_reason or "end_turn", response.usage), "tokens": []}
         return write([wire] if context.settings.is_list else wire)
@@ -123,6 +123,7 @@ class _LmiEncoder(TokenEncoder):
 
 class LmiEmbed:
     max_texts = None
+    max_inputs = 0
 
     def warnings(self, request: EmbedRequest, settings: Settings) -> tuple[str, ...]:
         return embed_warnings(request)

@@ -82,12 +82,13 @@ class MmsChat(Unstreamed):
         return decode_prompt(model, texts[0], settings, config, unknown_members(wire, _KNOWN)), False
 
     def encode_response(self, response: ConverseResponse, context: Context) -> Payload:
-        text = response_text(response)
+        text = response_text(response, context)
         return write([{"generated_text": text}] if context.settings.is_list else {"generated_texts": [text]})
 
 
 class MmsEmbed:
     max_texts = None
+    max_inputs = 0
 
     def warnings(self, request: EmbedRequest, settings: Settings) -> tuple[str, ...]:
         return embed_warnings(request)
@@ -141,7 +142,7 @@ class MmsTextChat(Unstreamed):
         return decode_prompt(model, prompt, settings, InferenceConfig()), False
 
     def encode_response(self, response: ConverseResponse, context: Context) -> Payload:
-        return write({"generated_text": response_text(response)})
+        return write({"generated_text": response_text(response, context)})
 
 
 # --- the bodies ------------------------------------------------------------------------------------------------------

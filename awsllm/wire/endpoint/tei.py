@@ -31,6 +31,7 @@ _ERROR_TYPES = {413: "Validation", 422: "Tokenizer", 429: "Overloaded", 503: "Un
 
 class TeiEmbed:
     max_texts = None
+    max_inputs = 0
 
     def warnings(self, request: EmbedRequest, settings: Settings) -> tuple[str, ...]:
         return embed_warnings(request, normalizes=True)

@@ -30,9 +30,9 @@ from awsllm.types import (
     OutputConfig,
     Usage,
 )
-from awsllm.wire.body import JSON, Body, ChunkDecoder, ChunkEncoder, Context, Payload, Settings
+from awsllm.wire.body import Body, ChunkDecoder, ChunkEncoder, Context, Payload, Settings
 from awsllm.wire.payloads import read_body, write
-from awsllm.wire.reading import optional, required, unknown_members, without_none
+from awsllm.wire.reading import JSON, optional, required, unknown_members, without_none
 from awsllm.wire.text.generated import decode_generated, stop_text, stopped_text
 from awsllm.wire.text.request import (
     check_request,

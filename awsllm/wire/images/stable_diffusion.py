@@ -3,8 +3,10 @@
 The older servers answer with base64 JPEGs where ``Accept`` says ``application/json;jpeg``, and that is asked for.
 Otherwise they give the pixels as numbers, which may pass a service's limit of the size of a reply; those are read, too.
 
-SDXL weighs several prompts; a negative prompt is one of weight -1. An image that its filter withheld says so.
-Sources: public documentation of 2023 (bodies and replies).
+SDXL weighs several prompts; a negative prompt is one of weight -1. It may begin from an image (``init_image``), which
+counts by ``image_strength``. An image that its filter withheld says so.
+Sources: public documentation of 2023 (bodies and replies);
+docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-diffusion-1-0-image-image.html, read 2026-11-26.
 """
 
 from __future__ import annotations
@@ -12,16 +14,18 @@ from __future__ import annotations
 from awsllm.errors import AwsllmError, ServerError, UnsupportedError
 from awsllm.types import Image, ImageRequest, ImageResponse, JsonObject, JsonValue
 from awsllm.wire.body import Body, Context, Payload, Settings, reads
+from awsllm.wire.images.inputs import decode_given, encode_image, ignored, refuse
 from awsllm.wire.images.pixels import decode_image, encode_base64
 from awsllm.wire.payloads import read_body, read_object, reply_of, write
 from awsllm.wire.reading import MalformedError, optional, required, structures, unknown_members, without_none
 from awsllm.wire.text.errors import encode_error
 
 _JPEG = "application/json;jpeg"
+_IN_THE_PROMPT = "name them in the prompt"
 _SUCCESS = "SUCCESS"
 
 
-def _decode_images(payload: Payload, context: Context, title: str) -> ImageResponse:
+def decode_images(payload: Payload, context: Context, title: str) -> ImageResponse:
     """Either family's reply; newer SDXL servers of JumpStart answer as the older family does."""
     wire = read_object(payload, context)
     with reply_of(title, context):
@@ -58,13 +62,17 @@ _DIFFUSION = frozenset(
 )
 
 
+_SIZE = {"aspect_ratio": "give width and height"}
+
+
 class StableDiffusionImages:
     title = "the format of Stable Diffusion"
 
     def warnings(self, request: ImageRequest, settings: Settings) -> tuple[str, ...]:
-        return ()
+        return ignored(request, self.title, ("style", "quality", "strength", "output_format"))
 
     def encode_request(self, request: ImageRequest, settings: Settings) -> Payload:
+        refuse(request, self.title, {**_SIZE, "images": "say in the prompt what they show", "colors": _IN_THE_PROMPT})
         members = {
             "prompt": request.prompt,
             "negative_prompt": request.negative_prompt,
@@ -78,7 +86,7 @@ class StableDiffusionImages:
         return Payload(write(without_none(members, request.extra)).body, accept=_JPEG)
 
     def decode_response(self, payload: Payload, context: Context) -> ImageResponse:
-        return _decode_images(payload, context, self.title)
+        return decode_images(payload, context, self.title)
 
     def decode_request(self, model: str, payload: Payload, settings: Settings) -> ImageRequest:
         """Raises ``UnsupportedError`` where pixels as numbers are asked for."""
@@ -106,37 +114,48 @@ class StableDiffusionImages:
 
 # --- SDXL ------------------------------------------------------------------------------------------------------------
 
-_SDXL = frozenset(("text_prompts", "cfg_scale", "steps", "seed", "height", "width", "samples"))
+_SDXL = frozenset(
+    (
+        *("text_prompts", "cfg_scale", "steps", "seed", "height", "width", "samples"),
+        *("style_preset", "init_image", "image_strength"),
+    )
+)
 
 
 class SdxlImages:
     title = "the format of Stability AI's SDXL"
 
     def warnings(self, request: ImageRequest, settings: Settings) -> tuple[str, ...]:
-        return ()
+        return ignored(request, self.title, ("quality", "output_format"))
 
     def encode_request(self, request: ImageRequest, settings: Settings) -> Payload:
-        prompts = [{"text": request.prompt, "weight": 1}]
-        if request.negative_prompt is not None:
-            prompts.append({"text": request.negative_prompt, "weight": -1})
+        refuse(request, self.title, {**_SIZE, "colors": _IN_THE_PROMPT})
+        if len(request.images) > 1:
+            raise UnsupportedError(f"{self.title} begins from one image, not from {len(request.images)}")
+        image = encode_image(request.images[0], "images.0") if request.images else None
         members = {
-            "text_prompts": prompts,
+            "text_prompts": encode_prompts(request.prompt, request.negative_prompt),
             "cfg_scale": request.guidance_scale,
             "steps": request.steps,
             "seed": request.seed,
             "height": request.height,
             "width": request.width,
             "samples": request.count if request.count != 1 else None,
+            "style_preset": request.style,
+            "init_image": image,
+            "init_image_mode": "IMAGE_STRENGTH" if image and request.strength is not None else None,
+            "image_strength": request.strength if image else None,
         }
         return write(without_none(members, request.extra))
 
     def decode_response(self, payload: Payload, context: Context) -> ImageResponse:
-        return _decode_images(payload, context, self.title)
+        return decode_images(payload, context, self.title)
 
     def decode_request(self, model: str, payload: Payload, settings: Settings) -> ImageRequest:
         wire = read_body(payload)
-        prompt, negative = _decode_prompts(wire)
+        prompt, negative = decode_prompts(wire)
         count = optional(wire, "samples", int)
+        image = decode_given(wire, "init_image")
         return ImageRequest(
             model=model,
             prompt=prompt,
@@ -147,19 +166,27 @@ class SdxlImages:
             steps=optional(wire, "steps", int),
             guidance_scale=optional(wire, "cfg_scale", float),
             seed=optional(wire, "seed", int),
+            style=optional(wire, "style_preset", str),
+            images=(image,) if image else (),
+            strength=optional(wire, "image_strength", float),
             extra=unknown_members(wire, _SDXL),
         )
 
     def encode_response(self, response: ImageResponse, context: Context) -> Payload:
-        seed = context.request_as(ImageRequest).seed
+        seed = getattr(context.request, "seed", None)
         artifacts = [
             without_none({"base64": encode_base64(image), "finishReason": image.error or _SUCCESS, "seed": seed})
             for image in response.images
         ]
-        return write({"artifacts": artifacts})
+        return write({"result": "success", "artifacts": artifacts})
 
 
-def _decode_prompts(wire: JsonObject) -> tuple[str, str | None]:
+def encode_prompts(prompt: str, negative_prompt: str | None) -> list[JsonValue]:
+    prompts: list[JsonValue] = [{"text": prompt, "weight": 1}]
+    return prompts if negative_prompt is None else [*prompts, {"text": negative_prompt, "weight": -1}]
+
+
+def decode_prompts(wire: JsonObject) -> tuple[str, str | None]:
     """The prompts of positive weight and those of negative weight, each joined by commas."""
     weighed = structures(
         wire, "text_prompts", lambda item: (required(item, "text", str), optional(item, "weight", float))
@@ -179,7 +206,7 @@ def _encode_error(error: AwsllmError) -> tuple[int, Payload]:
     return encode_error(error, lambda status, message: {"code": status, "type": kind, "message": message})
 
 
-def _encode_sdxl_error(error: AwsllmError) -> tuple[int, Payload]:
+def encode_sdxl_error(error: AwsllmError) -> tuple[int, Payload]:
     return encode_error(error, lambda status, message: {"message": message})
 
 
@@ -193,5 +220,5 @@ BODIES: tuple[Body, ...] = (
         _encode_error,
         images=_DIFFUSION_IMAGES,
     ),
-    Body("sdxl", _SDXL_IMAGES.title, reads(_SDXL_IMAGES), _encode_sdxl_error, images=_SDXL_IMAGES),
+    Body("sdxl", _SDXL_IMAGES.title, reads(_SDXL_IMAGES), encode_sdxl_error, images=_SDXL_IMAGES),
 )

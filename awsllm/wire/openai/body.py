@@ -42,24 +42,24 @@ class OpenAIChat:
         return CompletionDecoder(context)
 
     def decode_request(self, model: str, payload: Payload, settings: Settings) -> tuple[ConverseRequest, bool]:
-        return _decode_chat(model, read_body(payload))
+        return decode_chat(model, read_body(payload))
 
     def encode_response(self, response: ConverseResponse, context: Context) -> Payload:
-        wire = encode_response(response, id=_id(context), created=int(time.time()), model=context.request.model)
+        wire = encode_response(response, id=new_id(context), created=int(time.time()), model=context.request.model)
         return write(wire)
 
     def stream_encoder(self, context: Context) -> ChunkEncoder:
-        return FramedCompletion(context, id=_id(context), created=int(time.time()))
+        return FramedCompletion(context, id=new_id(context), created=int(time.time()))
 
 
-def _decode_chat(model: str, wire: JsonObject) -> tuple[ConverseRequest, bool]:
+def decode_chat(model: str, wire: JsonObject) -> tuple[ConverseRequest, bool]:
     request, stream = decode_request(model, wire), wire.get("stream") is True
     if stream and isinstance(options := wire.get("stream_options"), dict):
         request = msgspec.structs.replace(request, extra={**(request.extra or {}), "stream_options": options})
     return request, stream
 
 
-def _id(context: Context) -> str:
+def new_id(context: Context) -> str:
     return f"chatcmpl-{context.request_id or secrets.token_hex(12)}"
 
 
@@ -67,14 +67,14 @@ def _read(model: str, payload: Payload, settings: Settings) -> tuple[Request[Any
     wire = read_body(payload)
     if "messages" not in wire and "input" in wire:
         return decode_embed_request(model, wire), False
-    return _decode_chat(model, wire)
+    return decode_chat(model, wire)
 
 
-def _encode_error(error: AwsllmError) -> tuple[int, Payload]:
+def encode_error_payload(error: AwsllmError) -> tuple[int, Payload]:
     status, wire = encode_error(error)
     return status, write(wire)
 
 
 BODIES: tuple[Body, ...] = (
-    Body("openai", "the OpenAI format", _read, _encode_error, chat=OpenAIChat(), embed=OpenAIEmbed()),
+    Body("openai", "the OpenAI format", _read, encode_error_payload, chat=OpenAIChat(), embed=OpenAIEmbed()),
 )

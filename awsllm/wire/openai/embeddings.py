@@ -23,6 +23,7 @@ class OpenAIEmbed:
     """``/v1/embeddings``, and what vLLM does with a body that has ``input`` and no ``messages``."""
 
     max_texts: int | None = None
+    max_inputs = 0
 
     def warnings(self, request: EmbedRequest, settings: Settings) -> tuple[str, ...]:
         return embed_warnings(request)

@@ -14,6 +14,7 @@ import msgspec
 from awsllm.errors import ServerError, UnsupportedError
 from awsllm.types import (
     Citations,
+    ContentBlock,
     ConverseRequest,
     ConverseResponse,
     JsonObject,
@@ -29,6 +30,7 @@ from awsllm.wire.payloads import read_reply, reply_of
 from awsllm.wire.reading import MalformedError, optional, required, strings
 from awsllm.wire.text.blocks import block_text
 from awsllm.wire.text.stops import Stops
+from awsllm.wire.text.thinking import ThinkingSplitter, first_answer, marked, split, thinking_mark
 
 
 class Generated(Value, frozen=True):
@@ -90,7 +92,10 @@ def response_of(generated: Generated, context: Context) -> ConverseResponse:
     check_finish_reason(generated.finish_reason, context)
     stops = Stops(context)
     text, matched = stops.cut(generated.text)
-    message = Message("assistant", (Text(text),) if text else ())
+    blocks: tuple[ContentBlock, ...] = (Text(text),) if text else ()
+    if mark := thinking_mark(context):
+        blocks = split(text, ThinkingSplitter(None, mark))
+    message = Message("assistant", blocks)
     return ConverseResponse(
         message=message,
         stop_reason=stops.reason(generated.finish_reason, matched),
@@ -117,14 +122,19 @@ def with_finish_reason(generated: Generated) -> Generated:
 # --- written ---------------------------------------------------------------------------------------------------------
 
 
-def generated_from(response: ConverseResponse) -> Generated:
+def generated_from(response: ConverseResponse, context: Context) -> Generated:
     """The inverse of ``response_of``. Raises ``UnsupportedError`` for what is no text."""
-    return Generated(response_text(response), response.stop_reason, response.usage)
+    return Generated(response_text(response, context), response.stop_reason, response.usage)
 
 
-def response_text(response: ConverseResponse) -> str:
-    """A response as the text a server gives: thinking is text like any other. Raises ``UnsupportedError``."""
-    return "".join(_block_text(block) for block in response.message.content)
+def response_text(response: ConverseResponse, context: Context) -> str:
+    """A response as the text a server gives: thinking is text like any other, and ends with a mark where the prompt
+    opened it. Raises ``UnsupportedError``."""
+    blocks = response.message.content
+    texts = [_block_text(block) for block in blocks]
+    if (mark := thinking_mark(context)) and (at := first_answer(blocks)) is not None:
+        texts.insert(at, marked(mark))
+    return "".join(texts)
 
 
 def _block_text(block: object) -> str:
@@ -139,7 +149,7 @@ def _block_text(block: object) -> str:
 
 def stopped_text(response: ConverseResponse, context: Context) -> str:
     """The response as servers give it that leave the stop sequence at the end, where it is known which it was."""
-    return response_text(response) + stop_text(response.stop_reason, context)
+    return response_text(response, context) + stop_text(response.stop_reason, context)
 
 
 def stop_text(reason: str | None, context: Context) -> str:

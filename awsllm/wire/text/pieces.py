@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+import msgspec
+
 from awsllm.errors import AwsllmError, StreamError
 from awsllm.types import JsonObject, JsonValue, StreamEvent, Usage
 from awsllm.wire.body import Context
@@ -42,13 +44,19 @@ class PieceDecoder:
         yield from self._events.piece(piece.text)
         self._reason = piece.finish_reason or self._reason
         if piece.usage != Usage():
-            self._usage = piece.usage
+            self._usage = _later(self._usage, piece.usage)
 
     def finish(self, *, done: bool = False) -> Iterator[StreamEvent]:
         if self._reason is None and not (done and self._events.started):
             message = "the stream ended without a finish reason: the answer was cut"
             raise StreamError(message, request_id=self._context.request_id)
         yield from self._events.stop(self._reason, self._usage)
+
+
+def _later(before: Usage, usage: Usage) -> Usage:
+    """Counts as a stream tells them: one at its beginning, one at its end, or all at once."""
+    known = msgspec.structs.asdict(usage).items()
+    return msgspec.structs.replace(before, **{name: count for name, count in known if count is not None})
 
 
 class PieceEncoder:
@@ -60,11 +68,12 @@ class PieceEncoder:
         write_piece: Callable[[str], bytes],
         write_end: Callable[[Generated], bytes],
         write_failure: Callable[[AwsllmError], bytes],
+        context: Context,
     ) -> None:
         self._write_piece = write_piece
         self._write_end = write_end
         self._write_failure = write_failure
-        self._collected = TextCollector()
+        self._collected = TextCollector(context)
 
     def event(self, event: StreamEvent) -> bytes:
         piece = self._collected.push(event)

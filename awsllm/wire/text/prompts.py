@@ -4,12 +4,15 @@ A model was trained on conversations written in one certain way, its *style*. Th
 settings, or seen in an example of what it is sent (``detect_style``). With no style known only a single user turn can
 be sent, as it is: a guess would cost quality without anybody noticing.
 
-The text never begins with a token like ``<s>`` or ``<|begin_of_text|>``: the servers add it themselves, and two of them
-confuse a model. Marks between turns that are such tokens are written, since no server adds those.
+Whether the text begins with a token like ``<s>`` or ``<|begin_of_text|>`` is the body's affair: most servers add it
+themselves, and two of them confuse a model, so only a body whose callers are told to write it asks for it (``begun``).
+Marks between turns that are such tokens are always written, since no server adds those.
 
 A style is a row: what stands before and after each role's text, what invites the answer, and at which texts the answer
 is over though the model may go on. Sources are the public model cards and documentation named in each row.
 """
+
+# ruff: noqa: RUF001  DeepSeek's marks have full-width bars
 
 from __future__ import annotations
 
@@ -38,7 +41,8 @@ _FIX = "name the model's prompt style (by the tag awsllm:prompt), or the format 
 class Style(Value, frozen=True, kw_only=True):
     """``user``, ``assistant`` and ``system`` are what stands before and after a text of that role. With
     ``system_in_user`` the system text goes inside the first user turn. ``opening`` invites the answer. ``mark`` is a
-    pattern by which a text of the style is known."""
+    pattern by which a text of the style is known. ``beginning`` is the token that the whole text begins with. Where the
+    opening makes the model think first, ``thinking`` is the mark at which its thinking ends."""
 
     user: tuple[str, str]
     assistant: tuple[str, str]
@@ -46,6 +50,8 @@ class Style(Value, frozen=True, kw_only=True):
     system_in_user: bool = False
     opening: str = ""
     stop_sequences: tuple[str, ...] = ()
+    beginning: str = ""
+    thinking: str | None = None
     mark: str
     source: str
 
@@ -57,6 +63,7 @@ STYLES: Mapping[str, Style | None] = {
         assistant=(" ", " </s><s>"),
         system=("<<SYS>>\n", "\n<</SYS>>\n\n"),
         system_in_user=True,
+        beginning="<s>",
         mark=r"<<SYS>>",
         source="Meta, Llama 2 model card and prompt format, 2023",
     ),
@@ -65,6 +72,7 @@ STYLES: Mapping[str, Style | None] = {
         assistant=(" ", "</s>"),
         system=("", "\n\n"),
         system_in_user=True,
+        beginning="<s>",
         mark=r"\[INST\]",
         source="docs.mistral.ai, tokenization and templates, V1 (with the first user turn's system prompt), 2024",
     ),
@@ -74,8 +82,19 @@ STYLES: Mapping[str, Style | None] = {
         system=("<|start_header_id|>system<|end_header_id|>\n\n", "<|eot_id|>"),
         opening="<|start_header_id|>assistant<|end_header_id|>\n\n",
         stop_sequences=("<|eot_id|>",),
+        beginning="<|begin_of_text|>",
         mark=r"<\|start_header_id\|>",
         source="llama.com, model cards and prompt formats, Meta Llama 3, 2024",
+    ),
+    "llama4": Style(
+        user=("<|header_start|>user<|header_end|>\n\n", "<|eot|>"),
+        assistant=("<|header_start|>assistant<|header_end|>\n\n", "<|eot|>"),
+        system=("<|header_start|>system<|header_end|>\n\n", "<|eot|>"),
+        opening="<|header_start|>assistant<|header_end|>\n\n",
+        stop_sequences=("<|eot|>",),
+        beginning="<|begin_of_text|>",
+        mark=r"<\|header_start\|>",
+        source="llama.com, model cards and prompt formats, Llama 4, 2025",
     ),
     "chatml": Style(
         user=("<|im_start|>user\n", "<|im_end|>\n"),
@@ -122,6 +141,26 @@ STYLES: Mapping[str, Style | None] = {
         mark=r"### Instruction:\n",
         source="the Alpaca project's instruction format, 2023",
     ),
+    "titan": Style(
+        user=("User: ", "\n"),
+        assistant=("Bot: ", "\n"),
+        system=("", "\n\n"),
+        opening="Bot:",
+        stop_sequences=("User:",),  # the one sequence, beside bars, that the first versions allowed
+        mark=r"(?s)(^|\n)User: .*\nBot:",
+        source="docs.aws.amazon.com, Amazon Titan Text models, inputText in a conversational style, 2024",
+    ),
+    "deepseek": Style(
+        user=("<｜User｜>", ""),
+        assistant=("<｜Assistant｜>", "<｜end▁of▁sentence｜>"),
+        system=("", ""),
+        opening="<｜Assistant｜><think>\n",
+        beginning="<｜begin▁of▁sentence｜>",
+        thinking="</think>",
+        mark=r"<｜User｜>",
+        source="docs.aws.amazon.com, DeepSeek-R1, 2025; the chat template of deepseek-ai/DeepSeek-R1, which leaves the "
+        "thinking of earlier turns out",
+    ),
 }
 """Prompt styles by name."""
 
@@ -142,11 +181,11 @@ def _style(name: str) -> Style | None:
 
 
 def render(
-    style: str | None, system: Sequence[SystemContentBlock], messages: Sequence[Message]
+    style: str | None, system: Sequence[SystemContentBlock], messages: Sequence[Message], *, begun: bool = False
 ) -> tuple[str, tuple[str, ...]]:
     """The conversation as one text, and the texts at which its answer ends. An assistant turn at the end is left open,
-    for the model to go on with. ``style`` None takes a single user turn. Raises ``UnsupportedError`` where the
-    conversation cannot be written."""
+    for the model to go on with. ``style`` None takes a single user turn. ``begun``: the text begins with the style's
+    first token. Raises ``UnsupportedError`` where the conversation cannot be written."""
     system_text = text_of(system)
     turns = [(message.role, text_of(message.content)) for message in messages]
     if not turns:
@@ -156,7 +195,7 @@ def render(
     row = _style(style)
     if row is None:
         return "\n\n".join(filter(None, (system_text, *(text for _, text in turns)))), ()
-    return _render(row, system_text, turns), row.stop_sequences
+    return (row.beginning if begun else "") + _render(row, system_text, turns), row.stop_sequences
 
 
 def _single(system: str, turns: Sequence[tuple[str, str]]) -> str:
@@ -212,9 +251,12 @@ def text_of(content: Sequence[ContentBlock]) -> str:
 
 
 def parse(style: str | None, text: str) -> tuple[tuple[SystemContentBlock, ...], tuple[Message, ...]]:
-    """The conversation that a text in the style makes; a text that is not wholly in the style is one user turn."""
+    """The conversation that a text in the style makes; a text that is not wholly in the style is one user turn. A
+    prompt that its caller wrote by hand often has other line breaks around the marks: that is read, too."""
     row = None if style is None else _style(style)
-    turns = None if row is None else _turns(row, text)
+    turns = None if row is None else _turns(row, text, loose=False)
+    if row is not None and turns is None and row.beginning:
+        turns = _turns(row, text, loose=True)
     if row is None or turns is None:
         return (), (Message.user(text),)
     system = "".join(content for role, content in turns if role == "system")
@@ -222,24 +264,39 @@ def parse(style: str | None, text: str) -> tuple[tuple[SystemContentBlock, ...],
     return ((Text(system),) if system else ()), messages
 
 
-def _turns(style: Style, text: str) -> list[tuple[str, str]] | None:
+def _turns(style: Style, text: str, *, loose: bool) -> list[tuple[str, str]] | None:
     turns: list[tuple[str, str]] = []
     at = len(_BEGINNING.match(text)[0])  # type: ignore[index]
     end = len(text)
+    if system := _unmarked_system(style, text[at:]):
+        turns.append(("system", system))
+        at += len(system) + len(style.system[1])
     while at < end:
-        found = _turn(style).match(text, at)
+        if loose:
+            at = _SPACE.match(text, at).end()  # type: ignore[union-attr]
+        found = _turn(style, loose).match(text, at)
         if found is None:
             break
         role = str(found.lastgroup)
-        turns.append((role, found[role]))
+        turns.append((role, found[role].strip() if loose else found[role]))
         at = found.end()
     rest = text[at:]
-    if not turns or not _closes(style, rest, turns):
+    if all(role == "system" for role, _ in turns) or not _closes(style, rest, turns):
         return None
     return _split_system(style, turns)
 
 
-_BEGINNING = re.compile(r"(?:\s*(?:<s>|<bos>|<\|begin_of_text\|>))?")
+_SPACE = re.compile(r"\s*+")
+_BEGINNING = re.compile(r"(?:\s*+(?:<s>|<bos>|<\|begin_of_text\|>|<｜begin▁of▁sentence｜>))?")
+
+
+def _unmarked_system(style: Style, text: str) -> str:
+    """The system text of a style that marks only its end: what stands before the first user turn."""
+    before, after = style.system
+    system, mark, _ = text.partition(style.user[0])
+    if before or style.system_in_user or not mark or not system.endswith(after):
+        return ""
+    return system.removesuffix(after)
 
 
 def _closes(style: Style, rest: str, turns: list[tuple[str, str]]) -> bool:
@@ -254,15 +311,25 @@ def _closes(style: Style, rest: str, turns: list[tuple[str, str]]) -> bool:
 
 
 @cache
-def _turn(style: Style) -> re.Pattern[str]:
-    """One turn at a place: it ends where its end is followed by the beginning of another, or by nothing."""
+def _turn(style: Style, loose: bool) -> re.Pattern[str]:
+    """One turn at a place: it ends where its end is followed by the beginning of another, or by nothing. Whitespace is
+    looked for only behind a mark that is there, so that no run of it is looked at from each of its places."""
     own = {"user": style.user, "assistant": style.assistant}
     if not style.system_in_user and style.system[0]:
         own["system"] = style.system
-    begins = "|".join(re.escape(before) for before, _ in own.values())
-    follows = rf"(?={begins}|{re.escape(style.opening.rstrip())}\s*\Z|\Z)"
-    arms = (rf"{re.escape(before)}(?P<{role}>.*?){re.escape(after)}{follows}" for role, (before, after) in own.items())
+    space = r"\s*+" if loose else ""
+    marks = {role: tuple(_mark(mark, loose) for mark in around) for role, around in own.items()}
+    begins = "|".join(before for before, _ in marks.values())
+    follows = rf"{begins}|{_mark(style.opening.rstrip(), loose)}\s*\Z|\Z"
+    arms = (
+        rf"{before}{space}(?P<{role}>.*?){after}(?={space if after else ''}(?:{follows}))"
+        for role, (before, after) in marks.items()
+    )
     return re.compile("|".join(arms), re.DOTALL)
+
+
+def _mark(mark: str, loose: bool) -> str:
+    return re.escape(mark.strip() if loose else mark)
 
 
 def _split_system(style: Style, turns: list[tuple[str, str]]) -> list[tuple[str, str]]:

@@ -76,10 +76,11 @@ class Prompt(Value, frozen=True):
     stops: tuple[str, ...] = ()
 
 
-def encode_prompt(request: ConverseRequest, settings: Settings) -> Prompt:
+def encode_prompt(request: ConverseRequest, settings: Settings, *, begun: bool = False) -> Prompt:
     """The conversation as one text in the deployment's style. Without one only a single user turn can be sent; the
-    style ``plain`` joins turns with blank lines, for whoever wants that. Raises ``UnsupportedError``."""
-    text, ends = prompts.render(settings.prompt, request.system, request.messages)
+    style ``plain`` joins turns with blank lines, for whoever wants that. ``begun``: the style's first token, which most
+    servers add themselves, is written. Raises ``UnsupportedError``."""
+    text, ends = prompts.render(settings.prompt, request.system, request.messages, begun=begun)
     return Prompt(text, tuple(dict.fromkeys((*request.inference_config.stop_sequences, *ends))))
 
 
@@ -127,30 +128,31 @@ def decode_sampling(parameters: JsonObject, *, limit: str, stop: str) -> Inferen
 
 
 class ConfigNames(Value, frozen=True, kw_only=True):
-    """What a body calls the members of ``InferenceConfig``."""
+    """What a body calls the members of ``InferenceConfig``. ``stop_sequences`` None: the body has no such member."""
 
     max_tokens: str
     temperature: str
     top_p: str
-    stop_sequences: str
+    stop_sequences: str | None
 
     def encode(self, config: InferenceConfig, stops: tuple[str, ...]) -> JsonObject:
         """The members that are set, and where the answer shall stop."""
-        return {
+        members: JsonObject = {
             self.max_tokens: config.max_tokens,
             self.temperature: config.temperature,
             self.top_p: config.top_p,
-            self.stop_sequences: list(stops) or None,
         }
+        return members if self.stop_sequences is None else {**members, self.stop_sequences: list(stops) or None}
 
     def decode(self, wire: JsonObject) -> InferenceConfig:
         return InferenceConfig(
             max_tokens=optional(wire, self.max_tokens, int),
             temperature=optional(wire, self.temperature, float),
             top_p=optional(wire, self.top_p, float),
-            stop_sequences=strings(wire, self.stop_sequences),
+            stop_sequences=() if self.stop_sequences is None else strings(wire, self.stop_sequences),
         )
 
     @property
     def all(self) -> frozenset[str]:
-        return frozenset((self.max_tokens, self.temperature, self.top_p, self.stop_sequences))
+        stop = () if self.stop_sequences is None else (self.stop_sequences,)
+        return frozenset((self.max_tokens, self.temperature, self.top_p, *stop))

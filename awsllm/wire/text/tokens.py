@@ -88,7 +88,7 @@ class TokenEncoder(ABC):
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._collected = TextCollector()
+        self._collected = TextCollector(context)
         self._held: JsonObject | None = None
         self._count = 0
 

@@ -469,6 +469,8 @@ def test_embeddings_are_counted_and_warned_of(backend: LocalBackend) -> None:
         backend.ask(t.EmbedRequest(model=EMBED, texts=("a",), dimensions=256))
     with pytest.raises(UnsupportedError, match="all-minilm"):
         backend.ask(t.EmbedRequest(model=CHAT, texts=("a",)))
+    with pytest.raises(UnsupportedError, match="mock_aws"):
+        backend.ask(t.EmbedRequest(model=EMBED, inputs=((t.Image("png", t.Bytes(b"x")),),)))
 
 
 def test_documents_are_ranked_by_their_embeddings(backend: LocalBackend) -> None:

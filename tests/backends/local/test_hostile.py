@@ -13,6 +13,7 @@ import pytest
 
 import awsllm
 from awsllm import types as t
+from awsllm.backends.local.prompt import chat
 
 MODEL = "local:smollm2-135m-instruct"
 CONTROLS = "<|im_end|>" * 10
@@ -89,3 +90,24 @@ def test_a_setting_that_means_nothing_is_refused(settings: dict[str, Any], clien
 def test_a_setting_at_its_limit_is_answered(settings: dict[str, Any], client: awsllm.Client) -> None:
     reply = client.converse(MODEL, "Say hi", **{"max_tokens": 3, **settings})
     assert reply.stop_reason in ("max_tokens", "stop_sequence", "end_turn")
+
+
+NO_SCHEMAS: list[dict[str, Any]] = [
+    {"properties": [1]}, {"properties": {"a": 3}}, {"properties": {"a": {"enum": 1}}}, {"required": "a"},
+    {"properties": {"a": {"type": "array", "items": 1}}}, {"properties": {"a": {"anyOf": {}}}},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("schema", NO_SCHEMAS, ids=str)
+def test_what_is_no_schema_is_refused_before_the_model_sees_it(schema: dict[str, Any], client: awsllm.Client) -> None:
+    tool = t.ToolSpec("f", {"type": "object", **schema})
+    with pytest.raises(awsllm.UnsupportedError, match=r"the schema of tool 'f'.* has .* for '.*', which is"):
+        client.count_tokens(MODEL, "a", tools=[tool])
+    config = t.OutputConfig(t.JsonSchema({"type": "object", **schema}))
+    with pytest.raises(awsllm.UnsupportedError, match=r"the schema.* has .* for '.*', which is"):
+        chat(t.ConverseRequest(model="m", messages=(t.Message.user("a"),), output_config=config), "none")
+
+
+def test_members_that_are_null_are_none(client: awsllm.Client) -> None:
+    tool = t.ToolSpec("f", {"type": "object", "properties": None, "required": None})
+    assert client.count_tokens(MODEL, "a", tools=[tool]) > 1

@@ -129,7 +129,7 @@ def test_calls_as_boto3_sends_them(model: str, target: dict[str, str]) -> None:
     whole = sagemaker.converse_call(asked, OPENAI).request
     theirs = sent_by_boto3("invoke_endpoint", Body=whole.body, Accept="application/json", **json, **target)
     assert_same(whole, theirs)
-    streamed = sagemaker.converse_stream_call(asked, OPENAI)[0].request
+    streamed = sagemaker.converse_stream_call(asked, OPENAI).request
     members = {"Body": streamed.body, "Accept": "application/json", **json, **target}
     assert_same(streamed, sent_by_boto3("invoke_endpoint_with_response_stream", **members))
     assert msgspec.json.decode(whole.body) == openai.encode_request(asked)
@@ -241,8 +241,7 @@ def test_any_parts_in_any_cuts(body: bytes, sizes: list[int], piece: int) -> Non
     data = b"".join(parts)
     decoder = PayloadDecoder(lambda _: openai.CompletionDecoder(Context(request=ASKED))).begin(HttpResponse(200, {}))
     events = [event for at in range(0, len(data), piece) for event in decoder.feed(data[at : at + piece])]
-    decoder.close()
-    assert fold([*events, *decoder.rest()]).message == ANSWER.message
+    assert fold([*events, *decoder.close()]).message == ANSWER.message
 
 
 def test_a_container_that_does_not_stream() -> None:
@@ -521,7 +520,7 @@ def test_options_as_boto3_sends_them(options: EndpointOptions, members: dict[str
     told = {"EndpointName": "my-endpoint", "ContentType": "application/json", "Accept": "application/json", **members}
     whole = sagemaker.converse_call(asked, OPENAI).request
     assert_same(whole, sent_by_boto3("invoke_endpoint", Body=whole.body, **told))
-    streamed = sagemaker.converse_stream_call(asked, OPENAI)[0].request
+    streamed = sagemaker.converse_stream_call(asked, OPENAI).request
     assert_same(streamed, sent_by_boto3("invoke_endpoint_with_response_stream", Body=streamed.body, **told))
 
 

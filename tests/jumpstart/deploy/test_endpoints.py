@@ -86,6 +86,40 @@ def test_describe_tells_everything_but_secrets(aws: WatchedAws, pace: Pace, endp
         endpoints.describe("nothing")
 
 
+@pytest.mark.parametrize(
+    ("operation", "part"),
+    [
+        ("ListTags", "tags"),
+        ("DescribeEndpointConfig", "configuration"),
+        ("ListInferenceComponents", "components"),
+        ("DescribeModel", "models"),
+        ("DescribeScalableTargets", "autoscaling"),
+    ],
+)
+def test_what_may_not_be_read_is_told_and_the_rest_shown(
+    aws: WatchedAws, pace: Pace, endpoints: Endpoints, operation: str, part: str
+) -> None:
+    apply(plan(**FULL), aws.clients, pace=pace)
+    assert endpoints.describe("chat").unseen == ()
+    aws.refuse(operation)
+    described = endpoints.describe("chat")
+    assert [reason.partition(":")[0] for reason in described.unseen] == [part]
+    assert (described.summary.name, described.summary.status) == ("chat", "InService")
+    assert bool(described.containers) is (part != "components")
+    assert bool(described.tags) is (part != "tags")
+
+
+def test_each_component_is_described_by_its_own_tags(aws: WatchedAws, pace: Pace, endpoints: Endpoints) -> None:
+    """Their endpoint's tags are those of the component that was deployed last."""
+    apply(plan(**FULL), aws.clients, pace=pace)
+    endpoint = aws.clients("sagemaker").describe_endpoint(EndpointName="chat")["EndpointArn"]
+    tags = [{"Key": "awsllm:format", "Value": "tgi"}]
+    aws.clients("sagemaker").add_tags(ResourceArn=endpoint, Tags=tags)
+    found = {container.name: container.format for container in endpoints.describe("chat").containers}
+    assert found["chat-ic"] is not None
+    assert (found["chat-ic"].format, found["chat-ic"].source) == ("lmi", "image")
+
+
 def test_existing_gives_back_the_steps_that_made_it(aws: WatchedAws, pace: Pace, endpoints: Endpoints) -> None:
     wanted = plan(**FULL)
     assert endpoints.existing("chat") == ()
@@ -100,7 +134,11 @@ def test_existing_gives_back_the_steps_that_made_it(aws: WatchedAws, pace: Pace,
 
 def test_logs_are_read_and_followed(aws: WatchedAws, pace: Pace, endpoints: Endpoints) -> None:
     group, now = "/aws/sagemaker/Endpoints/chat", float(int(time.time()))
-    assert endpoints.logs("chat") == ()
+    with pytest.raises(ModelNotFoundError, match="no endpoint 'chat'"):
+        endpoints.logs("chat")
+    foreign(aws)
+    with pytest.raises(ModelNotFoundError, match="no inference component 'chat-ic'"):
+        endpoints.logs("theirs", component="chat-ic")
     aws.log(group, "AllTraffic/i-0", "one", "two", "three", at=now)
     assert [line.text for line in endpoints.logs("chat", limit=2)] == ["two", "three"]
     following = endpoints.follow("chat", since=now)
@@ -139,6 +177,18 @@ def test_instances_scale_but_not_to_zero(aws: WatchedAws, pace: Pace, endpoints:
     assert (target["ResourceId"], target["MinCapacity"]) == ("endpoint/chat/variant/AllTraffic", 1)
     with pytest.raises(ModelNotFoundError, match="no variant 'other'"):
         endpoints.scale("chat", instances=1, variant="other")
+
+
+def test_bounds_that_cross_are_refused(aws: WatchedAws, pace: Pace, endpoints: Endpoints) -> None:
+    """Also where one of the two is what autoscaling has."""
+    apply(plan(**FULL), aws.clients, pace=pace)
+    endpoints.scale("chat", component="chat-ic", min=1, max=2)
+    for least, most in ((5, 3), (3, None), (None, 0)):
+        with pytest.raises(ValidationError, match=r"at least \d and at most \d: give min= and max= that do"):
+            endpoints.scale("chat", component="chat-ic", min=least, max=most)
+    endpoints.scale("chat", component="chat-ic", max=4)
+    [target] = endpoints.describe("chat").autoscaling
+    assert (target["MinCapacity"], target["MaxCapacity"]) == (1, 4)
 
 
 def test_schedules_are_listed_replaced_and_removed(aws: WatchedAws, pace: Pace, endpoints: Endpoints) -> None:

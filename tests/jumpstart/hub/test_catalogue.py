@@ -16,7 +16,7 @@ from botocore.stub import Stubber
 from moto import mock_aws
 
 from awsllm.aws.session import AwsSession
-from awsllm.errors import AwsllmError, ConfigurationError, ConnectError, ModelNotFoundError
+from awsllm.errors import AwsllmError, ConfigurationError, ConnectError, ModelNotFoundError, ValidationError
 from awsllm.jumpstart.hub.catalogue import Catalogue
 from awsllm.jumpstart.hub.sources import MANIFESTS, version_key
 from awsllm.wire.endpoint.detect import PUBLIC_HUB
@@ -629,6 +629,27 @@ def test_a_manifest_that_is_no_json_is_an_error_with_its_name(s3: Any, tmp_path:
     catalogue = Catalogue(AwsSession(region=REGION), clients=clients, cache_dir=tmp_path)
     with pytest.raises(ConfigurationError, match=rf"s3://{BUCKET}/models_manifest\.json is not JSON"):
         catalogue.search()
+
+
+def test_where_no_cache_is_nobody_says_that_there_is_no_such_model(s3: Any, tmp_path: Path) -> None:
+    """A server that is no S3, or a region without JumpStart: neither says anything of a model."""
+    s3.delete_object(Bucket=BUCKET, Key="models_manifest.json")
+
+    def clients(service: str) -> Any:
+        return s3 if service == "s3" else Calls()(service)
+
+    catalogue = Catalogue(AwsSession(region=REGION), clients=clients, cache_dir=tmp_path)
+    for ask in (catalogue.search, functools.partial(catalogue.get, "a"), functools.partial(catalogue.versions, "a")):
+        with pytest.raises(ConfigurationError, match=rf"s3://{BUCKET}/models_manifest\.json is not there"):
+            ask()
+
+
+def test_what_is_no_text_is_named(s3: Any) -> None:
+    catalogue = Catalogue(AwsSession(region=REGION))
+    with pytest.raises(ValidationError, match=r"^version is 3; it is a text$"):
+        catalogue.get("example-open-tgi-instruct", version=3)  # type: ignore[arg-type]
+    with pytest.raises(ValidationError, match=r"^the search is None; it is a text$"):
+        catalogue.search(None)  # type: ignore[arg-type]
 
 
 # --- a private hub ---------------------------------------------------------------------------------------------------

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import jsonschema
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from awsllm.errors import UnsupportedError
 from awsllm.tools.schema.judge import check_schema, violations
@@ -98,3 +100,42 @@ def test_violations_say_where() -> None:
     with pytest.raises(InvalidOutput) as caught:
         spec.validate({"a": [3, 1], "b": "y", "d": 1})
     assert str(caught.value) == "c: is missing; a.1: is less than 2; b: is none of ['x']; d: is not a known member"
+
+
+KEYWORDS = (
+    *("type", "title", "description", "enum", "properties", "required", "additionalProperties", "items", "not"),
+    *("patternProperties", "prefixItems", "anyOf", "oneOf", "allOf", "$ref", "$defs", "uniqueItems", "pattern"),
+    *("minimum", "exclusiveMaximum", "multipleOf", "minLength", "maxItems", "minProperties", "$schema", "default"),
+)
+
+
+@settings(max_examples=150)
+@given(st.dictionaries(st.sampled_from(KEYWORDS), VALUES | SCHEMAS, max_size=3), VALUES)
+def test_what_is_no_schema_is_refused_in_words(schema: dict[str, Any], value: Any) -> None:
+    """A schema comes from a file or from a stranger: it is used, or refused by one of awsllm's own errors."""
+    try:
+        spec = output_spec(schema)
+    except UnsupportedError:
+        return
+    with suppress(InvalidOutput):
+        spec.validate(value)
+
+
+@pytest.mark.parametrize(
+    ("schema", "message"),
+    [
+        ({"type": 3}, "the schema has 3 for 'type', which is a name or a list of names"),
+        ({"properties": {"a": {"required": "b"}}}, "the schema's a has 'b' for 'required', which is a list of names"),
+        ({"properties": ["a"]}, "which is an object of schemas"),
+        ({"items": 1}, "which is a schema"),
+        ({"anyOf": {}}, "which is a list of schemas"),
+        ({"minimum": "1"}, "which is a number"),
+        ({"multipleOf": 0}, "which is a number above 0"),
+        ({"maxLength": -1}, "which is a whole number from 0"),
+        ({"title": 1}, "which is a text"),
+        ({"enum": "ab"}, "which is a list"),
+    ],
+)
+def test_what_is_wrong_with_a_schema_is_named(schema: dict[str, Any], message: str) -> None:
+    with pytest.raises(UnsupportedError, match=message):
+        output_spec(schema)

@@ -166,7 +166,7 @@ def test_what_is_unmapped_exists():
         ("InferenceConfiguration", lambda model: lost_requests(model, "Converse")),
         ("S3Location", lambda model: lost_requests(model, "ConverseStream")),
         ("ToolSpecification", lambda model: lost_requests(model, "CountTokens")),
-        ("Citation", lost_response),
+        ("WebLocation", lost_response),
         ("ConverseStreamMetadataEvent", lost_events),
     ],
 )

@@ -580,6 +580,8 @@ def content(block):
         ({"messages": [{"role": "user"}]}, "messages.0.content: is required"),
         ({"messages": [{"role": "user", "content": "hi"}]}, "messages.0.content: must be a list"),
         (content({}), "messages.1.content.1: must have one and only one member set (found none)"),
+        (content({"text": None}), "messages.1.content.1: must have one and only one member set (found none)"),
+        (content({"__type": "x"}), "messages.1.content.1: must have one and only one member set (found none)"),
         (
             content({"text": "a", "image": {}}),
             "messages.1.content.1: must have one and only one member set (found image",

@@ -57,6 +57,22 @@ PUBLISHED = (
     ("zephyr", "S", ("U",), "<|system|>\nS</s>\n<|user|>\nU</s>\n<|assistant|>\n"),
     ("falcon", "S", ("U", "A", "V"), "System: S\nUser: U\nAssistant: A\nUser: V\nAssistant:"),
     ("alpaca", "", ("U",), "### Instruction:\nU\n\n### Response:\n"),
+    (
+        "llama4",
+        "S",
+        ("U", "A", "V"),
+        "<|header_start|>system<|header_end|>\n\nS<|eot|><|header_start|>user<|header_end|>\n\nU<|eot|>"
+        "<|header_start|>assistant<|header_end|>\n\nA<|eot|><|header_start|>user<|header_end|>\n\nV<|eot|>"
+        "<|header_start|>assistant<|header_end|>\n\n",
+    ),
+    ("titan", "", ("U",), "User: U\nBot:"),
+    ("titan", "S", ("U", "A", "V"), "S\n\nUser: U\nBot: A\nUser: V\nBot:"),
+    (
+        "deepseek",
+        "S",
+        ("U", "A", "V"),
+        "S<｜User｜>U<｜Assistant｜>A<｜end▁of▁sentence｜><｜User｜>V<｜Assistant｜><think>\n",
+    ),
     ("plain", "S", ("U",), "S\n\nU"),
 )
 
@@ -84,6 +100,55 @@ def test_a_style_is_known_by_its_marks_and_read_back(style: str, first: str) -> 
     text, _ = prompts.render(style, (), messages)
     assert prompts.detect_style(first + text) == ("mistral" if style == "llama2" else style)  # alike without a system
     assert prompts.parse(style, first + text) == ((), messages)
+
+
+BEGUN = {
+    "llama2": "<s>",
+    "mistral": "<s>",
+    "llama3": "<|begin_of_text|>",
+    "llama4": "<|begin_of_text|>",
+    "deepseek": "<｜begin▁of▁sentence｜>",
+}
+
+
+@pytest.mark.parametrize("style", STYLED)
+def test_a_text_begins_with_its_styles_first_token_only_where_that_is_wanted(style: str) -> None:
+    text, _ = prompts.render(style, (), turns("a"))
+    begun, _ = prompts.render(style, (), turns("a"), begun=True)
+    assert begun == BEGUN.get(style, "") + text
+    assert prompts.parse(style, begun) == ((), turns("a"))
+
+
+# How callers write prompts by hand: AWS's code examples (Llama 3, DeepSeek-R1), langchain-aws 1.9 (Llama 3 and 4).
+BY_HAND = (
+    (
+        "llama3",
+        "",
+        "\n<|begin_of_text|><|start_header_id|>user<|end_header_id|>\nHello there\n<|eot_id|>\n"
+        "<|start_header_id|>assistant<|end_header_id|>\n",
+    ),
+    (
+        "llama3",
+        "Be brief",
+        "<|begin_of_text|>\n<|start_header_id|>system<|end_header_id|>Be brief<|eot_id|>\n<|start_header_id|>user"
+        "<|end_header_id|>Hello there<|eot_id|>\n<|start_header_id|>assistant<|end_header_id|>\n\n",
+    ),
+    (
+        "llama4",
+        "Be brief",
+        "<|begin_of_text|>\n<|header_start|>system<|header_end|>Be brief<|eot|>\n<|header_start|>user<|header_end|>"
+        "Hello there<|eot|>\n<|header_start|>assistant<|header_end|>",
+    ),
+    ("deepseek", "", "\n<｜begin▁of▁sentence｜><｜User｜>Hello there<｜Assistant｜><think>\n\n"),
+    ("mistral", "", "<s>[INST] Hello there [/INST]"),
+    ("llama2", "", "<s>[INST]Hello there[/INST]\n"),
+    ("titan", "", "User: Hello there\nBot:"),
+)
+
+
+@pytest.mark.parametrize(("style", "system", "text"), BY_HAND)
+def test_a_prompt_that_was_written_by_hand_is_read(style: str, system: str, text: str) -> None:
+    assert prompts.parse(style, text) == (system_of(system), turns("Hello there"))
 
 
 WORDS = st.text(st.sampled_from("ab \nß你:#[]<>|"), min_size=1, max_size=8).map(str.strip).filter(bool)

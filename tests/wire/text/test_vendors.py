@@ -31,7 +31,7 @@ HF = {"max_new_tokens": 20, "do_sample": True, "temperature": 0.5, "top_p": 0.9}
 LIGHTON = {"n_tokens": 20, "temperature": 0.5, "top_p": 0.9, "stop_sequences": ["##"]}
 STREAMED = LIGHTON | {"prettify": False}
 LYRA = {"n_tokens": 20, "temperature": 0.5, "p": 0.9, "stop_words": ["##"], "mode": "nucleus"}
-JURASSIC = {"numResults": 1, "maxTokens": 20, "temperature": 0.5, "topP": 0.9, "stopSequences": ["##"]}
+JURASSIC = {"maxTokens": 20, "temperature": 0.5, "topP": 0.9, "stopSequences": ["##"]}
 CHAT = {"messages": [{"role": "user", "content": "Hi"}]}
 
 

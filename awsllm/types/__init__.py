@@ -7,6 +7,9 @@ it back equal, binary content and thinking signatures included, as ``msgspec.jso
 ``msgspec.json.decode(data, type=...)`` do; the member ``kind`` tells the variants of a union apart. In pydantic models
 and FastAPI they are validated, written and described as such dicts.
 
+This module holds what chat needs, and what every operation is made of. The values of operations beside it stand in the
+modules of this package (``types.media`` …), which are loaded when they are used.
+
 Unions are open for reading: a variant newer than this version arrives as ``Unknown(tag, value)``, and a member newer
 than this version of a known block is kept in that block's ``extra``. Enumerations are plain strings for the same
 reason.
@@ -254,12 +257,13 @@ CitationLocation: TypeAlias = WebLocation | DocumentLocation | SearchResultLocat
 
 
 class Citation(Value, frozen=True):
-    """What a passage of the answer rests on."""
+    """What a passage of the answer rests on. ``extra`` holds members this version does not know."""
 
     title: str | None = None
     source: str | None = None
     source_content: tuple[Text | Unknown, ...] = ()
     location: CitationLocation | None = None
+    extra: JsonObject | None = None
 
 
 class Citations(Block, frozen=True, tag="citations"):
@@ -361,14 +365,16 @@ class Request(Value, Generic[R], frozen=True, kw_only=True):
     """One operation, asked of one place; its type says which, and R is what answers it. A subclass is all that an
     operation is to ``policy``, the server and ``mock_aws``, which pass any request through.
 
-    ``model`` is who is asked, as its backend knows it (no scheme): a model, an endpoint. ``operation`` is the client's
-    method, ``served_by`` says in words which places have it.
+    ``model`` is who is asked, as its backend knows it (no scheme): a model, an endpoint. ``family`` says which model
+    that is where the name does not (an ARN of the account's own). ``operation`` is the client's method, ``served_by``
+    says in words which places have it.
     """
 
     operation: ClassVar[str]
     served_by: ClassVar[str] = "bedrock:, sagemaker: and local: models"
 
     model: str
+    family: str | None = None
 
     def __repr__(self) -> str:
         """Without its content: a traceback with the variables of its frames must not tell a prompt."""
@@ -478,7 +484,8 @@ class EndpointOptions(Value, frozen=True, kw_only=True):
 
 class ConverseRequest(Streamed["ConverseResponse", "StreamEvent"], frozen=True, kw_only=True):
     """One call of a chat model. ``extra`` reaches the provider untouched (the wire's
-    ``additionalModelRequestFields``)."""
+    ``additionalModelRequestFields``). ``api`` is the door of Bedrock that the request goes through: None is Converse,
+    ``invoke`` the model's own body, ``openai`` the OpenAI-shaped routes."""
 
     operation: ClassVar[str] = "converse"
 
@@ -496,6 +503,7 @@ class ConverseRequest(Streamed["ConverseResponse", "StreamEvent"], frozen=True, 
     service_tier: ServiceTier | None = None
     output_config: OutputConfig | None = None
     endpoint: EndpointOptions | None = None
+    api: str | None = None
 
 
 class CountTokensRequest(Request[int], frozen=True, kw_only=True):
@@ -508,12 +516,15 @@ class CountTokensRequest(Request[int], frozen=True, kw_only=True):
 
 
 class EmbedRequest(Request["EmbedResponse"], frozen=True, kw_only=True):
-    """``dimensions`` and ``normalize`` unset mean the model's own default. ``input_type`` says what the texts are for,
-    where a model distinguishes that: search_document, search_query, classification or clustering (Cohere's words)."""
+    """One vector for each of ``texts`` or ``inputs``: an input is one thing, or several that belong together (an image
+    and its caption). ``dimensions`` and ``normalize`` unset mean the model's own default. ``input_type`` says what the
+    texts are for, where a model distinguishes that: search_document, search_query, classification or clustering
+    (Cohere's words)."""
 
     operation: ClassVar[str] = "embed"
 
-    texts: tuple[str, ...]
+    texts: tuple[str, ...] = ()
+    inputs: tuple[tuple[ContentBlock, ...], ...] = ()
     dimensions: int | None = None
     normalize: bool | None = None
     input_type: str | None = None
@@ -522,20 +533,30 @@ class EmbedRequest(Request["EmbedResponse"], frozen=True, kw_only=True):
 
 
 class ImageRequest(Request["ImageResponse"], frozen=True, kw_only=True):
-    """One call of a text-to-image model. ``width`` and ``height`` are in pixels, ``steps`` are denoising steps,
-    ``guidance_scale`` says how closely the prompt is followed; unset means the model's own default."""
+    """One call of a text-to-image model. ``width`` and ``height`` are in pixels, ``aspect_ratio`` (16:9) is for models
+    that choose the pixels themselves; ``steps`` are denoising steps, ``guidance_scale`` says how closely the prompt is
+    followed. ``images`` are what the result shall be like, ``strength``, 0 to 1, how much they count, ``colors``
+    (#ff8800) those it shall have. ``style``, ``quality`` and ``output_format`` are the model's own words. Unset means
+    the model's own default."""
 
     operation: ClassVar[str] = "generate_image"
-    served_by: ClassVar[str] = "sagemaker: endpoints of text-to-image models"
+    served_by: ClassVar[str] = "bedrock: and sagemaker: text-to-image models"
 
     prompt: str
     negative_prompt: str | None = None
     count: int = 1
     width: int | None = None
     height: int | None = None
+    aspect_ratio: str | None = None
+    style: str | None = None
+    quality: str | None = None
+    images: tuple[Image, ...] = ()
+    strength: float | None = None
+    colors: tuple[str, ...] = ()
     steps: int | None = None
     guidance_scale: float | None = None
     seed: int | None = None
+    output_format: str | None = None
     extra: JsonObject | None = None
     endpoint: EndpointOptions | None = None
 
@@ -544,7 +565,7 @@ class RerankRequest(Request["RerankResponse"], frozen=True, kw_only=True):
     """Orders ``documents`` by how well they answer ``query``; the best ``top_n`` of them, or all."""
 
     operation: ClassVar[str] = "rerank"
-    served_by: ClassVar[str] = "sagemaker: endpoints of rerankers and local: embedding models"
+    served_by: ClassVar[str] = "bedrock: and sagemaker: rerankers, and local: embedding models"
 
     query: str
     documents: tuple[str, ...]
@@ -625,10 +646,23 @@ class ConverseResponse(Value, frozen=True, kw_only=True):
         return self.message.tool_uses
 
 
+class VectorSegment(Value, frozen=True, kw_only=True):
+    """What one vector is made of: the input with this index, all of it or a part. ``kind`` is the model's word for what
+    was looked at (``visual``, ``AUDIO`` …); ``start`` and ``end`` are in ``unit``, which is seconds or characters."""
+
+    input: int = 0
+    kind: str | None = None
+    start: float | None = None
+    end: float | None = None
+    unit: str = "seconds"
+
+
 class EmbedResponse(Value, frozen=True, kw_only=True):
-    """``vectors`` has one list of floats for each text, in order."""
+    """``vectors`` has one list of floats for each text or input, in order. A video or sound can have several: then
+    ``segments`` says of each vector which input it belongs to; else it is empty."""
 
     vectors: list[list[float]]
+    segments: tuple[VectorSegment, ...] = ()
     usage: Usage = Usage()
     model: str | None = None
     request_id: str | None = None
@@ -672,15 +706,21 @@ class RerankResponse(Value, frozen=True, kw_only=True):
 
 
 class ToolUseStart(Tagged, frozen=True, tag="tool_use_start"):
+    """``extra`` becomes that of the block."""
+
     id: str
     name: str
     type: str | None = None
+    extra: JsonObject | None = None
 
 
 class ToolResultStart(Tagged, frozen=True, tag="tool_result_start"):
+    """``extra`` becomes that of the block."""
+
     tool_use_id: str
     type: str | None = None
     status: str | None = None
+    extra: JsonObject | None = None
 
 
 class ImageStart(Tagged, frozen=True, tag="image_start"):

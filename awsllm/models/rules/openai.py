@@ -1,0 +1,80 @@
+"""OpenAI's models: GPT, and the open weights gpt-oss."""
+
+from __future__ import annotations
+
+from awsllm.models.rules import (
+    CACHING,
+    EFFORT,
+    GUIDE,
+    LITELLM,
+    NOTHING,
+    OPEN_WEIGHTS,
+    READ,
+    READ_LATER,
+    STRUCTURED,
+    TEXT_ONLY,
+    Rule,
+)
+
+_RESPONSES = frozenset(("openai_responses", "mantle_responses"))
+
+RULES = (
+    Rule(
+        ("bedrock:openai.*",),
+        {
+            "family": "gpt",
+            "provider": "openai",
+            "routes": _RESPONSES | {"converse"},
+            "cache_points": NOTHING,
+            "video": False,
+            "audio": False,
+            "thinking": EFFORT,
+            "efforts": frozenset(("none", "low", "medium", "high", "xhigh", "max")),
+        },
+        "GPT is not on InvokeModel; Converse takes profile ids (us., global.) alone; points for the prompt cache are "
+        "the Responses API's",
+        f"{GUIDE}model-card-openai-gpt-6-astra.html; {CACHING}; {LITELLM}",
+        READ_LATER,
+    ),
+    Rule(
+        ("bedrock:openai.gpt-5.6-luna*", "bedrock:openai.gpt-5.6-sol*", "bedrock:openai.gpt-5.6-terra*"),
+        {"routes": _RESPONSES | {"converse", "openai_chat"}},
+        "their cards show Chat Completions on bedrock-runtime",
+        GUIDE + "model-card-openai-gpt-56-luna.html",
+        READ_LATER,
+    ),
+    Rule(
+        ("bedrock:openai.gpt-6*",),
+        {"routes": _RESPONSES | {"converse", "openai_chat"}},
+        "their cards show Chat Completions on bedrock-runtime",
+        f"{GUIDE}model-card-openai-gpt-6-astra.html; {GUIDE}model-card-openai-gpt-6-sol.html",
+        READ_LATER,
+    ),
+    Rule(
+        ("bedrock:openai.gpt-5.6-cyber*", "bedrock:openai.gpt-daybreak-*"),
+        {"routes": frozenset(("mantle_responses",))},
+        "the Responses API of bedrock-mantle alone",
+        f"{GUIDE}model-card-openai-gpt-56-cyber.html; {LITELLM}",
+        READ_LATER,
+    ),
+    Rule(
+        ("bedrock:openai.gpt-oss-*",),
+        {
+            "family": "gpt-oss",
+            "invoke_body": "openai-chat",
+            "routes": OPEN_WEIGHTS | {"mantle_responses"},
+            "efforts": frozenset(("low", "medium", "high")),
+            **TEXT_ONLY,
+        },
+        "they take text input only",
+        GUIDE + "model-parameters-openai.html",
+        READ_LATER,
+    ),
+    Rule(
+        ("bedrock:openai.gpt-oss-*",),
+        {"native_json_schema": True},
+        "open-weight models listed for structured outputs on Converse",
+        STRUCTURED,
+        READ,
+    ),
+)

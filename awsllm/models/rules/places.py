@@ -1,0 +1,36 @@
+"""The places whose models are not Bedrock's."""
+
+from __future__ import annotations
+
+from awsllm.models.rules import CACHE_ALL, INVOKE, NOTHING, READ, Rule
+
+RULES = (
+    Rule(
+        ("local:*",),
+        {
+            "family": "local",
+            "provider": "local",
+            "native_json_schema": True,
+            "strict_subset": False,
+            "images": False,
+            "cache_points": CACHE_ALL,
+        },
+        "answers and tool calls are decoded under a grammar, so any schema the grammar takes holds",
+        "awsllm/engine/grammar.py",
+        READ,
+    ),
+    Rule(
+        ("sagemaker:*",),
+        {
+            "family": "openai-chat",
+            "provider": "sagemaker",
+            "native_json_schema": True,
+            "strict_subset": False,
+            "cache_points": NOTHING,
+            "routes": INVOKE | {"invoke_stream"},
+        },
+        "chat containers (vLLM, LMI, TGI, SGLang) take response_format json_schema and decode under it",
+        "docs.djl.ai/master/docs/serving/serving/docs/lmi/user_guides/lmi_input_output_schema.html",
+        READ,
+    ),
+)

@@ -1,0 +1,94 @@
+"""Anthropic's Messages API, spoken by the server: whole, streamed, and its counting of tokens.
+
+It stands where Anthropic serves it (``/v1/messages``) and where Bedrock does (``/anthropic/v1/messages`` of the mantle
+endpoint), so the SDK's clients for both need no more than a base URL. Anthropic's own names of models lack the
+provider that Bedrock's begin with; both are answered.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from typing import cast
+
+import msgspec
+
+from awsllm.errors import AwsllmError, ServerError
+from awsllm.server.surfaces.bedrock import read_json
+from awsllm.server.surfaces.catalog import check_chat_model
+from awsllm.server.work import Ask, Incoming, Reply, Stream, Work
+from awsllm.types import ConverseRequest, ConverseResponse, CountTokensRequest, StreamEvent
+from awsllm.wire import body as bodies
+from awsllm.wire.body import Chat, ChunkEncoder, Context, Payload, Settings
+from awsllm.wire.reading import JSON, required
+
+PREFIXES = ("/anthropic/v1/", "/v1/messages")
+"""Where the paths of this surface begin."""
+
+_EVENT_STREAM = {"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-cache"}
+
+
+def failure(error: AwsllmError) -> Reply:
+    """``error`` as a reply."""
+    status, payload = _body().encode_error(error)
+    return Reply(status, _headers(), payload.body)
+
+
+def _messages(_: str, incoming: Incoming) -> Work:
+    model = _model(incoming)
+    request, streams = _body().read(model, Payload(incoming.body), Settings())
+    chat, context = cast("Chat", _body().chat), Context(request=request)
+    if streams:
+        return Stream(cast("ConverseRequest", request), _EVENT_STREAM, _Events(chat.stream_encoder(context)))
+
+    def encode(response: ConverseResponse) -> Reply:
+        return Reply(200, _headers(), chat.encode_response(response, context).body)
+
+    return Ask(request, encode)
+
+
+def _count_tokens(_: str, incoming: Incoming) -> Work:
+    from awsllm.wire.anthropic.body import decode_counted
+
+    model = _model(incoming)
+    request = CountTokensRequest(model=model, converse=decode_counted(model, Payload(incoming.body)))
+    return Ask(request, lambda count: Reply(200, _headers(), msgspec.json.encode({"input_tokens": count})))
+
+
+OPERATIONS: dict[str, Callable[[str, Incoming], Work]] = {
+    f"{place}/v1/messages{suffix}": operation
+    for place in ("", "/anthropic")
+    for suffix, operation in (("", _messages), ("/count_tokens", _count_tokens))
+}
+"""By their paths."""
+
+
+class _Events:
+    """A stream's bytes; what is not awsllm's own error is told without its details."""
+
+    def __init__(self, encoder: ChunkEncoder) -> None:
+        self._encoder = encoder
+
+    def event(self, event: StreamEvent) -> bytes:
+        return self._encoder.event(event)
+
+    def end(self) -> bytes:
+        return self._encoder.end()
+
+    def failure(self, error: Exception) -> bytes:
+        return self._encoder.failure(error if isinstance(error, AwsllmError) else ServerError("internal failure"))
+
+
+def _body() -> bodies.Body:
+    return bodies.load("awsllm.wire.anthropic.body", "anthropic")
+
+
+def _model(incoming: Incoming) -> str:
+    """Raises ``ValidationError`` where the body names none, or one that Bedrock does not know as a chat model."""
+    model = required(read_json(incoming.body), "model", str)
+    check_chat_model(model if "." in model or model.startswith("arn:") else f"anthropic.{model}")
+    return model
+
+
+def _headers() -> dict[str, str]:
+    return {"Content-Type": JSON, "request-id": f"req_{secrets.token_hex(12)}"}

@@ -1,0 +1,1 @@
+"""Meta's dialect: Llama behind a prompt."""

@@ -1,0 +1,1 @@
+"""Writer's dialect: Palmyra's, next to the OpenAI format."""
