@@ -1,6 +1,7 @@
 # make demo   set up, then one program talks to a real model in three places, without an account
 # make test   set up, then lint, types and tests
 # make lint   ruff and mypy alone
+# make judges  the clients that people use today, against the server (optional: an environment of their own, a gigabyte)
 # make bench  the benchmarks, side by side with what people use today
 #
 # Everything goes into .venv; delete it to start over. PYTHON chooses another interpreter (3.11 or later). On Linux a plain
@@ -14,7 +15,7 @@ TORCH_INDEX ?=
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint judges bench clean
 
 demo: $(VENV)/.all
 	@$(BIN)/awsllm demo
@@ -26,6 +27,9 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+judges: .cache/judges/.installed
+	.cache/judges/bin/python -m pytest -p no:cacheprovider $(JUDGED)
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks
@@ -49,6 +53,15 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@$(TORCH)
 	@$(PIP) --editable '.[dev]'
 	@touch $@ $(VENV)/.all
+
+# What no dependency of awsllm is, judges it: anthropic's, OpenAI's and LangChain's clients, and litellm.
+JUDGED = tests/judges tests/wire/anthropic/test_sdk.py tests/wire/openai/responses/test_sdk.py
+.cache/judges/.installed: pyproject.toml constraints.txt Makefile
+	$(PYTHON) -m venv .cache/judges
+	@$(if $(TORCH_INDEX),.cache/judges/bin/python -m pip install --disable-pip-version-check torch --index-url $(TORCH_INDEX),true)
+	.cache/judges/bin/python -m pip install --disable-pip-version-check --constraint constraints.txt --quiet \
+	  --editable '.[serve,test]' 'anthropic[bedrock]' openai langchain-aws litellm mcp hypothesis
+	@touch $@
 
 clean:
 	rm -rf $(VENV) .cache build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -2,44 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, cast
 
 from awsllm.calls.options import (
+    AgenticOptions,
+    AgentOptions,
+    ChecksOptions,
     ConverseOptions,
     EditOptions,
     EmbedOptions,
+    GenerateOptions,
+    GuardOptions,
+    GuardrailOptions,
     ImageOptions,
+    InlineAgentOptions,
     InvokeEndpointOptions,
     InvokeModelOptions,
+    PredictOptions,
     RerankOptions,
+    RetrieveOptions,
+    RouterAsyncOptions,
+    RouterOptions,
+    SpeechOptions,
     VideoOptions,
     documented,
 )
 from awsllm.calls.prepare import (
     Prepared,
+    Sending,
     finish,
     keep_turns,
     prepare,
     prepare_count_tokens,
-    prepare_embed,
-    prepare_image,
-    prepare_rerank,
 )
 from awsllm.client_options import Backends, ClientOptions, checked_policy, client_settings, unknown_scheme
 from awsllm.errors import AwsllmError
 from awsllm.models.references import Reference, parse_reference
 from awsllm.policy.attempts import Policy, deadline_after, remaining
-from awsllm.stream import AsyncConverseStream, Fold, result_events, started_later
+from awsllm.stream import AsyncConverseStream, Fold, result_events
 from awsllm.types import (
     ConverseRequest,
     ConverseResponse,
-    EmbedResponse,
-    ImageResponse,
     Request,
-    RerankResponse,
     Streamed,
     StreamEvent,
 )
@@ -48,16 +55,39 @@ if TYPE_CHECKING:
     from awsllm.aws.tokens import OpenAIRoute
     from awsllm.backend import AsyncBackend
     from awsllm.calls.content import EmbedInput, Prompt
+    from awsllm.calls.guard import AsyncGuardedStream
+    from awsllm.calls.guardrails import GuardrailInput
+    from awsllm.calls.knowledge import KnowledgeBases, RetrievalQuery
+    from awsllm.calls.lint import Finding
     from awsllm.calls.media import ImageLike
+    from awsllm.calls.predict import PredictData
     from awsllm.calls.raw import RawBody
     from awsllm.event_stream import AsyncEventStream
     from awsllm.jobs.video import AsyncVideoJob, AsyncVideos
     from awsllm.jumpstart.facade import JumpStart
     from awsllm.models.listing import AccountModels, ModelFilters
     from awsllm.models.prices import Price
+    from awsllm.speech.session import AsyncSpeechSession
     from awsllm.tools.loop import Loop, LoopInput, RunTools
     from awsllm.types import ToolResult
+    from awsllm.types.agents import AgentEvent, AgentResponse
+    from awsllm.types.embedding import EmbedResponse
+    from awsllm.types.guardrails import GuardrailChecksResponse, GuardrailResponse
+    from awsllm.types.media import ImageResponse
+    from awsllm.types.predict import PredictResponse
     from awsllm.types.raw import RawChunk, RawResponse
+    from awsllm.types.reranking import RerankResponse
+    from awsllm.types.retrieval import (
+        AgenticRetrieveEvent,
+        AgenticRetrieveResponse,
+        GenerateQueryResponse,
+        GenerationEvent,
+        OptimizePromptEvent,
+        OptimizePromptResponse,
+        RetrieveAndGenerateResponse,
+        RetrieveResponse,
+    )
+    from awsllm.types.router import RouterAsyncResponse, RouterResponse
 
 E = TypeVar("E")
 Options = TypeVar("Options", bound=Mapping[str, Any])
@@ -106,11 +136,9 @@ class AsyncClient:
         raise unknown_scheme(scheme)
 
     async def _identified(self, model: str, options: Options) -> Options:
-        """See ``Client``'s; boto3 blocks, so it asks in a thread."""
+        """See ``Client``'s."""
         if self._settings.prices.needs_asking(model, options):
-            import asyncio
-
-            await asyncio.to_thread(self._settings.prices.learn, model)
+            options = await self._settings.learn_aside(model, options)
         return self._settings.prices.identified(model, options)
 
     @documented(ConverseOptions)
@@ -118,8 +146,25 @@ class AsyncClient:
         """See ``Client.converse``."""
         call = prepare(model, messages, await self._identified(model, options), self._settings.prices)
         if call.loop is None:
-            return call.finish(await self._ask(call.reference, call.request, call.timeout))
+            return call.finish(await self._send(call, call.request, call.timeout))
         return call.finish(await self._drive(call, call.loop()))
+
+    async def _send(self, call: Prepared, request: ConverseRequest, timeout: float | None) -> ConverseResponse:
+        """One request of a conversation."""
+        backend = self._backends[call.reference]
+        sending = Sending(call, request, self._settings.repairs)
+        answer = await self._policy.run_async(
+            lambda attempt: backend.ask(sending.request, attempt), timeout, sending.mend
+        )
+        return sending.noted(answer) if sending.notes else answer
+
+    def _send_stream(
+        self, call: Prepared, sending: Sending, timeout: float | None
+    ) -> AsyncGenerator[StreamEvent, None]:
+        backend = self._backends[call.reference]
+        return self._policy.iterate_async(
+            lambda attempt: backend.stream(sending.request, attempt), timeout, sending.mend
+        )
 
     async def _ask(self, reference: Reference, request: Request[R], timeout: float | None) -> R:
         backend = self._backends[reference]
@@ -166,7 +211,7 @@ class AsyncClient:
 
     async def _turn(self, call: Prepared, request: ConverseRequest, deadline: float | None) -> ConverseResponse:
         try:
-            return await self._ask(call.reference, request, remaining(deadline))
+            return await self._send(call, request, remaining(deadline))
         except AwsllmError as error:
             keep_turns(error, request, call.request)
             raise
@@ -176,12 +221,17 @@ class AsyncClient:
         """See ``Client.converse_stream``; the stream is entered and iterated asynchronously."""
         prices = self._settings.prices
         if prices.needs_asking(model, options):
-            return started_later(lambda: self._learned_stream(model, messages, options))
+            return _started_later(lambda: self._learned_stream(model, messages, options))
         call = prepare(model, messages, prices.identified(model, options), prices)
         if call.loop is None:
-            return AsyncConverseStream(self._stream(call.reference, call.request, call.timeout), call.finish)
+            sending = Sending(call, call.request, self._settings.repairs)
+            events = self._send_stream(call, sending, call.timeout)
+            return AsyncConverseStream(events, lambda answer: call.finish(sending.noted(answer))).knowing(
+                call.made_by, None
+            )
         result: list[ConverseResponse] = []
-        return AsyncConverseStream(self._drive_stream(call, call.loop(), result), lambda _: call.finish(result[0]))
+        turns = self._drive_stream(call, call.loop(), result)
+        return AsyncConverseStream(turns, lambda _: call.finish(result[0])).knowing(call.made_by, call.partial_output)
 
     async def _learned_stream(self, model: str, messages: Prompt, options: ConverseOptions) -> AsyncConverseStream:
         return self.converse_stream(model, messages, **await self._identified(model, options))
@@ -199,10 +249,11 @@ class AsyncClient:
                     yield event
                 sent, running = step, True
                 fold = Fold()
-                async with aclosing(self._turn_stream(call, step, deadline, fold)) as events:
+                sending = Sending(call, step, self._settings.repairs)
+                async with aclosing(self._turn_stream(call, sending, deadline, fold)) as events:
                     async for event in events:
                         yield event
-                answer = fold.partial()
+                answer = sending.noted(fold.partial())
             else:
                 answer = await _run_tools(step, sent, call, deadline)
             try:
@@ -212,16 +263,16 @@ class AsyncClient:
                 return
 
     async def _turn_stream(
-        self, call: Prepared, request: ConverseRequest, deadline: float | None, fold: Fold
+        self, call: Prepared, sending: Sending, deadline: float | None, fold: Fold
     ) -> AsyncGenerator[StreamEvent, None]:
         try:
-            async with aclosing(self._stream(call.reference, request, remaining(deadline))) as events:
+            async with aclosing(self._send_stream(call, sending, remaining(deadline))) as events:
                 async for event in events:
                     fold.push(event)
                     yield event
             fold.finish()
         except AwsllmError as error:
-            keep_turns(error, request, call.request)
+            keep_turns(error, sending.given, call.request)
             raise
 
     @documented(EmbedOptions)
@@ -229,6 +280,8 @@ class AsyncClient:
         self, model: str, texts: EmbedInput, *, dimensions: int | None = None, **options: Unpack[EmbedOptions]
     ) -> EmbedResponse:
         """See ``Client.embed``."""
+        from awsllm.calls.vectors import prepare_embed
+
         return await self._call(
             prepare_embed(model, texts, dimensions, await self._identified(model, options)), options
         )
@@ -236,6 +289,8 @@ class AsyncClient:
     @documented(ImageOptions)
     async def generate_image(self, model: str, prompt: str, **options: Unpack[ImageOptions]) -> ImageResponse:
         """See ``Client.generate_image``."""
+        from awsllm.calls.media_requests import prepare_image
+
         return await self._call(prepare_image(model, prompt, await self._identified(model, options)), options)
 
     @documented(EditOptions)
@@ -272,14 +327,26 @@ class AsyncClient:
         **options: Unpack[RerankOptions],
     ) -> RerankResponse:
         """See ``Client.rerank``."""
-        return await self._call(
-            prepare_rerank(model, query, documents, top_n, await self._identified(model, options)), options
-        )
+        from awsllm.calls.vectors import prepare_rerank
+
+        prepared = prepare_rerank(model, query, documents, top_n, await self._identified(model, options))
+        if options.get("api") == "agents":
+            from awsllm.calls.knowledge import through_agents
+
+            prepared = through_agents(prepared, self._settings.region)
+        return await self._call(prepared, options)
 
     @documented(ConverseOptions)
     async def count_tokens(self, model: str, messages: Prompt, **options: Unpack[ConverseOptions]) -> int:
         """See ``Client.count_tokens``."""
         return await self._call(prepare_count_tokens(model, messages, await self._identified(model, options)), options)
+
+    @documented(ConverseOptions)
+    def check(self, model: str, messages: Prompt, **options: Unpack[ConverseOptions]) -> tuple[Finding, ...]:
+        """See ``Client.check``; nothing is sent, so there is nothing to await."""
+        from awsllm.calls.lint import check
+
+        return check(model, messages, self._settings.prices.identified(model, options))
 
     @documented(InvokeModelOptions)
     async def invoke_model(self, model: str, body: RawBody, **options: Unpack[InvokeModelOptions]) -> RawResponse:
@@ -314,6 +381,168 @@ class AsyncClient:
         from awsllm.calls.raw import joined, prepare_invoke_endpoint
 
         return self._events(prepare_invoke_endpoint(endpoint, body, options), joined, options)
+
+    @documented(RetrieveOptions)
+    async def retrieve(
+        self, knowledge_base: str, query: RetrievalQuery, **options: Unpack[RetrieveOptions]
+    ) -> RetrieveResponse:
+        """See ``Client.retrieve``."""
+        from awsllm.calls.knowledge import prepare_retrieve
+
+        return await self._call(prepare_retrieve(knowledge_base, query, options, self._settings.region), options)
+
+    @documented(GenerateOptions)
+    async def retrieve_and_generate(
+        self, model: str, question: str, **options: Unpack[GenerateOptions]
+    ) -> RetrieveAndGenerateResponse:
+        """See ``Client.retrieve_and_generate``."""
+        from awsllm.calls.knowledge import prepare_generate
+
+        return await self._call(prepare_generate(model, question, options, self._settings.region), options)
+
+    @documented(GenerateOptions)
+    def retrieve_and_generate_stream(
+        self, model: str, question: str, **options: Unpack[GenerateOptions]
+    ) -> AsyncEventStream[GenerationEvent, RetrieveAndGenerateResponse]:
+        """See ``Client.retrieve_and_generate_stream``."""
+        from awsllm.calls.knowledge import prepare_generate
+        from awsllm.wire.agents.generation import whole
+
+        return self._events(prepare_generate(model, question, options, self._settings.region), whole, options)
+
+    @documented(AgenticOptions)
+    async def agentic_retrieve(
+        self, knowledge_bases: KnowledgeBases, messages: Prompt, **options: Unpack[AgenticOptions]
+    ) -> AgenticRetrieveResponse:
+        """See ``Client.agentic_retrieve``."""
+        async with self.agentic_retrieve_stream(knowledge_bases, messages, **options) as stream:
+            return await stream.response
+
+    @documented(AgenticOptions)
+    def agentic_retrieve_stream(
+        self, knowledge_bases: KnowledgeBases, messages: Prompt, **options: Unpack[AgenticOptions]
+    ) -> AsyncEventStream[AgenticRetrieveEvent, AgenticRetrieveResponse]:
+        """See ``Client.agentic_retrieve_stream``."""
+        from awsllm.calls.knowledge import prepare_agentic
+        from awsllm.wire.agents.agentic import whole
+
+        prepared = prepare_agentic(knowledge_bases, messages, options, self._settings.region)
+        return self._events(prepared, whole, options)
+
+    async def generate_query(
+        self, knowledge_base: str, question: str, *, timeout: float | None = None
+    ) -> GenerateQueryResponse:
+        """See ``Client.generate_query``."""
+        from awsllm.calls.knowledge import prepare_query
+
+        return await self._call(prepare_query(knowledge_base, question), {"timeout": timeout})
+
+    async def optimize_prompt(self, model: str, prompt: str, *, timeout: float | None = None) -> OptimizePromptResponse:
+        """See ``Client.optimize_prompt``."""
+        async with self.optimize_prompt_stream(model, prompt, timeout=timeout) as stream:
+            return await stream.response
+
+    def optimize_prompt_stream(
+        self, model: str, prompt: str, *, timeout: float | None = None
+    ) -> AsyncEventStream[OptimizePromptEvent, OptimizePromptResponse]:
+        """See ``Client.optimize_prompt_stream``."""
+        from awsllm.calls.knowledge import prepare_optimize
+        from awsllm.wire.agents.prompts import whole
+
+        return self._events(prepare_optimize(model, prompt), whole, {"timeout": timeout})
+
+    @documented(AgentOptions)
+    async def invoke_agent(self, agent: str, text: str | None = None, **options: Unpack[AgentOptions]) -> AgentResponse:
+        """See ``Client.invoke_agent``."""
+        async with self.invoke_agent_stream(agent, text, **options) as stream:
+            return await stream.response
+
+    @documented(AgentOptions)
+    def invoke_agent_stream(
+        self, agent: str, text: str | None = None, **options: Unpack[AgentOptions]
+    ) -> AsyncEventStream[AgentEvent, AgentResponse]:
+        """See ``Client.invoke_agent_stream``."""
+        from awsllm.calls.agents import prepare_agent
+        from awsllm.wire.agents.invocation import whole
+
+        return self._events(prepare_agent(agent, text, options), whole, options)
+
+    @documented(InlineAgentOptions)
+    async def invoke_inline_agent(
+        self, model: str, text: str | None = None, **options: Unpack[InlineAgentOptions]
+    ) -> AgentResponse:
+        """See ``Client.invoke_inline_agent``."""
+        async with self.invoke_inline_agent_stream(model, text, **options) as stream:
+            return await stream.response
+
+    @documented(InlineAgentOptions)
+    def invoke_inline_agent_stream(
+        self, model: str, text: str | None = None, **options: Unpack[InlineAgentOptions]
+    ) -> AsyncEventStream[AgentEvent, AgentResponse]:
+        """See ``Client.invoke_inline_agent_stream``."""
+        from awsllm.calls.agents import prepare_inline_agent
+        from awsllm.wire.agents.invocation import whole
+
+        return self._events(prepare_inline_agent(model, text, options), whole, options)
+
+    @documented(GuardrailOptions)
+    async def apply_guardrail(
+        self, guardrail: str, content: GuardrailInput | Iterable[GuardrailInput], **options: Unpack[GuardrailOptions]
+    ) -> GuardrailResponse:
+        """See ``Client.apply_guardrail``."""
+        from awsllm.calls.guardrails import prepare_apply
+
+        return await self._call(prepare_apply(guardrail, content, options), options)
+
+    @documented(ChecksOptions)
+    async def guardrail_checks(self, messages: Prompt, **options: Unpack[ChecksOptions]) -> GuardrailChecksResponse:
+        """See ``Client.guardrail_checks``."""
+        from awsllm.calls.guardrails import prepare_checks
+
+        return await self._call(prepare_checks(messages, options), options)
+
+    @documented(GuardOptions)
+    def guard(self, stream: AsyncConverseStream, guardrail: str, **options: Unpack[GuardOptions]) -> AsyncGuardedStream:
+        """See ``Client.guard``."""
+        from awsllm.calls.guard import AsyncGuardedStream, prepare_guard
+
+        reference, request, state = prepare_guard(guardrail, options)
+        return AsyncGuardedStream(stream, state, lambda text: self._ask(reference, request(text), None))
+
+    @documented(PredictOptions)
+    async def predict(
+        self, endpoint: str, /, data: PredictData, *, task: str | None = None, **options: Unpack[PredictOptions]
+    ) -> PredictResponse:
+        """See ``Client.predict``."""
+        from awsllm.calls.predict import prepare_predict
+
+        return await self._call(prepare_predict(endpoint, data, task, options), options)
+
+    @documented(RouterOptions)
+    async def invoke_inference_router(
+        self, router: str, /, body: RawBody, *, target: str, **options: Unpack[RouterOptions]
+    ) -> RouterResponse:
+        """See ``Client.invoke_inference_router``."""
+        from awsllm.calls.router import prepare_router
+
+        return await self._call(prepare_router(router, body, target, options), options)
+
+    @documented(RouterAsyncOptions)
+    async def invoke_inference_router_async(
+        self, router: str, /, location: str, *, target: str, **options: Unpack[RouterAsyncOptions]
+    ) -> RouterAsyncResponse:
+        """See ``Client.invoke_inference_router_async``."""
+        from awsllm.calls.router import prepare_router_async
+
+        return await self._call(prepare_router_async(router, location, target, options), options)
+
+    @documented(SpeechOptions)
+    def speech(self, model: str, **options: Unpack[SpeechOptions]) -> AsyncSpeechSession:
+        """See ``Client.speech``; entered by ``async with``."""
+        from awsllm.speech.opening import speech_session
+
+        connect_timeout = self._settings.transport.get("connect_timeout")
+        return speech_session(model, options, self._settings.session, connect_timeout)()
 
     async def models(self, region: str | None = None, **filters: Unpack[ModelFilters]) -> AccountModels:
         """See ``Client.models``."""
@@ -359,3 +588,18 @@ async def _run_tools(
     except AwsllmError as error:
         keep_turns(error, sent, call.request)
         raise
+
+
+def _started_later(start: Callable[[], Awaitable[AsyncConverseStream]]) -> AsyncConverseStream:
+    """The stream that ``start`` gives, which is called when the first event is."""
+    started: list[AsyncConverseStream] = []
+
+    async def events() -> AsyncIterator[StreamEvent]:
+        started.append(await start())
+        async with started[0] as stream:
+            async for event in stream:
+                yield event
+
+    return AsyncConverseStream(events(), lambda _: started[0].partial).knowing(
+        None, lambda _: started[0].partial_output
+    )

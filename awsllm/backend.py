@@ -12,7 +12,8 @@ and frees the connection. Nothing here retries: that is ``policy``'s work, and w
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
+from importlib import import_module
 from typing import Any, Protocol, TypeVar
 
 from awsllm.errors import UnsupportedError
@@ -22,14 +23,27 @@ R = TypeVar("R")
 E = TypeVar("E")
 
 
+class Finished:
+    """The responses of a request's calls that need not be made, and paid for, again, by the calls' numbers. Opaque:
+    what prints tracebacks with the variables of their frames shows no answers."""
+
+    __slots__ = ("responses",)
+
+    def __init__(self, responses: Mapping[int, Any]) -> None:
+        self.responses = responses
+
+
 class Attempt(Value, frozen=True, kw_only=True):
     """The limits of one attempt. ``deadline`` is an instant of ``time.monotonic()`` at which the place gives up with
     ``ModelTimeoutError``. ``first_event`` and ``between_events`` are the longest waits of a stream, in seconds: for its
-    first event, and for each one after. None: no limit beside the transport's own."""
+    first event, and for each one after. None: no limit beside the transport's own.
+
+    ``finished`` is what the attempts before got of a request that takes several calls."""
 
     deadline: float | None = None
     first_event: float | None = None
     between_events: float | None = None
+    finished: Finished | None = None
 
     def remaining(self) -> float | None:
         """Seconds until the deadline, below zero once it has passed; None without one."""
@@ -65,6 +79,13 @@ class AsyncBackend(Protocol):
     def stream(self, request: Streamed[R, E], attempt: Attempt = UNLIMITED) -> AsyncIterator[E]: ...
 
     async def close(self) -> None: ...
+
+
+def late_row(request: Request[Any], modules: Mapping[str, str], table: str) -> Any:
+    """What ``table`` has for ``request`` in the module that ``modules`` names for its operation; None: no such row. The
+    module is loaded when it is first asked for, so that what most programs never use costs the others nothing."""
+    module = modules.get(type(request).operation)
+    return None if module is None else getattr(import_module(module), table, {}).get(type(request))
 
 
 def unsupported(request: Request[Any], place: str) -> UnsupportedError:

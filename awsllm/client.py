@@ -7,30 +7,40 @@ tools. ``AsyncClient`` differs in ``await`` alone; what the two share is in ``cl
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, cast
 
 from awsllm.calls.options import (
+    AgenticOptions,
+    AgentOptions,
+    ChecksOptions,
     ConverseOptions,
     EditOptions,
     EmbedOptions,
+    GenerateOptions,
+    GuardOptions,
+    GuardrailOptions,
     ImageOptions,
+    InlineAgentOptions,
     InvokeEndpointOptions,
     InvokeModelOptions,
+    PredictOptions,
     RerankOptions,
+    RetrieveOptions,
+    RouterAsyncOptions,
+    RouterOptions,
+    SpeechOptions,
     VideoOptions,
     documented,
 )
 from awsllm.calls.prepare import (
     Prepared,
+    Sending,
     finish,
     keep_turns,
     prepare,
     prepare_count_tokens,
-    prepare_embed,
-    prepare_image,
-    prepare_rerank,
 )
 from awsllm.client_options import Backends, ClientOptions, checked_policy, client_settings, unknown_scheme
 from awsllm.errors import AwsllmError
@@ -40,10 +50,7 @@ from awsllm.stream import ConverseStream, Fold, result_events
 from awsllm.types import (
     ConverseRequest,
     ConverseResponse,
-    EmbedResponse,
-    ImageResponse,
     Request,
-    RerankResponse,
     Streamed,
     StreamEvent,
 )
@@ -52,15 +59,38 @@ if TYPE_CHECKING:
     from awsllm.aws.tokens import OpenAIRoute
     from awsllm.backend import Backend
     from awsllm.calls.content import EmbedInput, Prompt
+    from awsllm.calls.guard import GuardedStream
+    from awsllm.calls.guardrails import GuardrailInput
+    from awsllm.calls.knowledge import KnowledgeBases, RetrievalQuery
+    from awsllm.calls.lint import Finding
     from awsllm.calls.media import ImageLike
+    from awsllm.calls.predict import PredictData
     from awsllm.calls.raw import RawBody
     from awsllm.event_stream import EventStream
     from awsllm.jobs.video import VideoJob, Videos
     from awsllm.jumpstart.facade import JumpStart
     from awsllm.models.listing import AccountModels, ModelFilters
     from awsllm.models.prices import Price
+    from awsllm.speech.sync import SpeechSession
     from awsllm.tools.loop import Loop, LoopInput
+    from awsllm.types.agents import AgentEvent, AgentResponse
+    from awsllm.types.embedding import EmbedResponse
+    from awsllm.types.guardrails import GuardrailChecksResponse, GuardrailResponse
+    from awsllm.types.media import ImageResponse
+    from awsllm.types.predict import PredictResponse
     from awsllm.types.raw import RawChunk, RawResponse
+    from awsllm.types.reranking import RerankResponse
+    from awsllm.types.retrieval import (
+        AgenticRetrieveEvent,
+        AgenticRetrieveResponse,
+        GenerateQueryResponse,
+        GenerationEvent,
+        OptimizePromptEvent,
+        OptimizePromptResponse,
+        RetrieveAndGenerateResponse,
+        RetrieveResponse,
+    )
+    from awsllm.types.router import RouterAsyncResponse, RouterResponse
 
 E = TypeVar("E")
 Options = TypeVar("Options", bound=Mapping[str, Any])
@@ -111,7 +141,7 @@ class Client:
     def _identified(self, model: str, options: Options) -> Options:
         """The options with the family of the model, where only the control plane can tell that: it is asked once."""
         if self._settings.prices.needs_asking(model, options):
-            self._settings.prices.learn(model)
+            options = self._settings.learn(model, options)
         return self._settings.prices.identified(model, options)
 
     @documented(ConverseOptions)
@@ -123,8 +153,19 @@ class Client:
         """
         call = prepare(model, messages, self._identified(model, options), self._settings.prices)
         if call.loop is None:
-            return call.finish(self._ask(call.reference, call.request, call.timeout))
+            return call.finish(self._send(call, call.request, call.timeout))
         return call.finish(self._drive(call, call.loop()))
+
+    def _send(self, call: Prepared, request: ConverseRequest, timeout: float | None) -> ConverseResponse:
+        """One request of a conversation."""
+        backend = self._backends[call.reference]
+        sending = Sending(call, request, self._settings.repairs)
+        answer = self._policy.run(lambda attempt: backend.ask(sending.request, attempt), timeout, sending.mend)
+        return sending.noted(answer) if sending.notes else answer
+
+    def _send_stream(self, call: Prepared, sending: Sending, timeout: float | None) -> Iterator[StreamEvent]:
+        backend = self._backends[call.reference]
+        return self._policy.iterate(lambda attempt: backend.stream(sending.request, attempt), timeout, sending.mend)
 
     def _ask(self, reference: Reference, request: Request[R], timeout: float | None) -> R:
         backend = self._backends[reference]
@@ -171,7 +212,7 @@ class Client:
 
     def _turn(self, call: Prepared, request: ConverseRequest, deadline: float | None) -> ConverseResponse:
         try:
-            return self._ask(call.reference, request, remaining(deadline))
+            return self._send(call, request, remaining(deadline))
         except AwsllmError as error:
             keep_turns(error, request, call.request)
             raise
@@ -185,9 +226,12 @@ class Client:
         """
         call = prepare(model, messages, self._identified(model, options), self._settings.prices)
         if call.loop is None:
-            return ConverseStream(self._stream(call.reference, call.request, call.timeout), call.finish)
+            sending = Sending(call, call.request, self._settings.repairs)
+            events = self._send_stream(call, sending, call.timeout)
+            return ConverseStream(events, lambda answer: call.finish(sending.noted(answer))).knowing(call.made_by, None)
         result: list[ConverseResponse] = []
-        return ConverseStream(self._drive_stream(call, call.loop(), result), lambda _: call.finish(result[0]))
+        events = self._drive_stream(call, call.loop(), result)
+        return ConverseStream(events, lambda _: call.finish(result[0])).knowing(call.made_by, call.partial_output)
 
     def _drive_stream(self, call: Prepared, loop: Loop, result: list[ConverseResponse]) -> Iterator[StreamEvent]:
         from awsllm.tools.loop import run_tools
@@ -213,11 +257,12 @@ class Client:
         self, call: Prepared, request: ConverseRequest, deadline: float | None
     ) -> Generator[StreamEvent, None, ConverseResponse]:
         fold = Fold()
+        sending = Sending(call, request, self._settings.repairs)
         try:
-            for event in self._stream(call.reference, request, remaining(deadline)):
+            for event in self._send_stream(call, sending, remaining(deadline)):
                 fold.push(event)
                 yield event
-            return fold.finish()
+            return sending.noted(fold.finish())
         except AwsllmError as error:
             keep_turns(error, request, call.request)
             raise
@@ -231,11 +276,15 @@ class Client:
         Some models embed more than texts: an item may be an image or another block (``awsllm.image(path)``), a
         ``pathlib.Path``, or a list of things that belong together and give one vector, as an image and its caption.
         """
+        from awsllm.calls.vectors import prepare_embed
+
         return self._call(prepare_embed(model, texts, dimensions, self._identified(model, options)), options)
 
     @documented(ImageOptions)
     def generate_image(self, model: str, prompt: str, **options: Unpack[ImageOptions]) -> ImageResponse:
         """Images that show what ``prompt`` says."""
+        from awsllm.calls.media_requests import prepare_image
+
         return self._call(prepare_image(model, prompt, self._identified(model, options)), options)
 
     @documented(EditOptions)
@@ -271,12 +320,27 @@ class Client:
         **options: Unpack[RerankOptions],
     ) -> RerankResponse:
         """The documents by how well they answer ``query``, the best first; the first ``top_n`` of them, or all."""
-        return self._call(prepare_rerank(model, query, documents, top_n, self._identified(model, options)), options)
+        from awsllm.calls.vectors import prepare_rerank
+
+        prepared = prepare_rerank(model, query, documents, top_n, self._identified(model, options))
+        if options.get("api") == "agents":
+            from awsllm.calls.knowledge import through_agents
+
+            prepared = through_agents(prepared, self._settings.region)
+        return self._call(prepared, options)
 
     @documented(ConverseOptions)
     def count_tokens(self, model: str, messages: Prompt, **options: Unpack[ConverseOptions]) -> int:
         """The input tokens that ``converse`` with the same arguments would use."""
         return self._call(prepare_count_tokens(model, messages, self._identified(model, options)), options)
+
+    @documented(ConverseOptions)
+    def check(self, model: str, messages: Prompt, **options: Unpack[ConverseOptions]) -> tuple[Finding, ...]:
+        """What Bedrock would refuse of ``converse`` with the same arguments, and what would surprise you, each with
+        its fix; empty if nothing is found. Nothing is sent."""
+        from awsllm.calls.lint import check
+
+        return check(model, messages, self._settings.prices.identified(model, options))
 
     @documented(InvokeModelOptions)
     def invoke_model(self, model: str, body: RawBody, **options: Unpack[InvokeModelOptions]) -> RawResponse:
@@ -309,6 +373,183 @@ class Client:
         from awsllm.calls.raw import joined, prepare_invoke_endpoint
 
         return self._events(prepare_invoke_endpoint(endpoint, body, options), joined, options)
+
+    @documented(RetrieveOptions)
+    def retrieve(
+        self, knowledge_base: str, query: RetrievalQuery, **options: Unpack[RetrieveOptions]
+    ) -> RetrieveResponse:
+        """What a knowledge base (its id or ARN) has on ``query``: a text, an image, or a list of one of each."""
+        from awsllm.calls.knowledge import prepare_retrieve
+
+        return self._call(prepare_retrieve(knowledge_base, query, options, self._settings.region), options)
+
+    @documented(GenerateOptions)
+    def retrieve_and_generate(
+        self, model: str, question: str, **options: Unpack[GenerateOptions]
+    ) -> RetrieveAndGenerateResponse:
+        """An answer of ``model`` with citations, made of what a ``knowledge_base`` or one of your ``sources`` has."""
+        from awsllm.calls.knowledge import prepare_generate
+
+        return self._call(prepare_generate(model, question, options, self._settings.region), options)
+
+    @documented(GenerateOptions)
+    def retrieve_and_generate_stream(
+        self, model: str, question: str, **options: Unpack[GenerateOptions]
+    ) -> EventStream[GenerationEvent, RetrieveAndGenerateResponse]:
+        """The same, as a stream of pieces of the answer and of citations."""
+        from awsllm.calls.knowledge import prepare_generate
+        from awsllm.wire.agents.generation import whole
+
+        return self._events(prepare_generate(model, question, options, self._settings.region), whole, options)
+
+    @documented(AgenticOptions)
+    def agentic_retrieve(
+        self, knowledge_bases: KnowledgeBases, messages: Prompt, **options: Unpack[AgenticOptions]
+    ) -> AgenticRetrieveResponse:
+        """What an agent finds in knowledge bases (ids, ARNs, ``Retriever`` values), which it searches until it has an
+        answer."""
+        with self.agentic_retrieve_stream(knowledge_bases, messages, **options) as stream:
+            return stream.response
+
+    @documented(AgenticOptions)
+    def agentic_retrieve_stream(
+        self, knowledge_bases: KnowledgeBases, messages: Prompt, **options: Unpack[AgenticOptions]
+    ) -> EventStream[AgenticRetrieveEvent, AgenticRetrieveResponse]:
+        """The same, as a stream of the agent's steps and of pieces of an answer."""
+        from awsllm.calls.knowledge import prepare_agentic
+        from awsllm.wire.agents.agentic import whole
+
+        prepared = prepare_agentic(knowledge_bases, messages, options, self._settings.region)
+        return self._events(prepared, whole, options)
+
+    def generate_query(
+        self, knowledge_base: str, question: str, *, timeout: float | None = None
+    ) -> GenerateQueryResponse:
+        """The SQL by which a structured knowledge base (its ARN) would answer a question; it is not run."""
+        from awsllm.calls.knowledge import prepare_query
+
+        return self._call(prepare_query(knowledge_base, question), {"timeout": timeout})
+
+    def optimize_prompt(self, model: str, prompt: str, *, timeout: float | None = None) -> OptimizePromptResponse:
+        """A prompt rewritten for a model, and what is wanting in the old one."""
+        with self.optimize_prompt_stream(model, prompt, timeout=timeout) as stream:
+            return stream.response
+
+    def optimize_prompt_stream(
+        self, model: str, prompt: str, *, timeout: float | None = None
+    ) -> EventStream[OptimizePromptEvent, OptimizePromptResponse]:
+        """The same, as a stream."""
+        from awsllm.calls.knowledge import prepare_optimize
+        from awsllm.wire.agents.prompts import whole
+
+        return self._events(prepare_optimize(model, prompt), whole, {"timeout": timeout})
+
+    @documented(AgentOptions)
+    def invoke_agent(self, agent: str, text: str | None = None, **options: Unpack[AgentOptions]) -> AgentResponse:
+        """One turn of an agent, AGENT/ALIAS or the ARN of its alias. Where the response has ``return_control``, the
+        agent waits for the results of what that names."""
+        with self.invoke_agent_stream(agent, text, **options) as stream:
+            return stream.response
+
+    @documented(AgentOptions)
+    def invoke_agent_stream(
+        self, agent: str, text: str | None = None, **options: Unpack[AgentOptions]
+    ) -> EventStream[AgentEvent, AgentResponse]:
+        """The same, as a stream of pieces of the answer, traces, files and returned control."""
+        from awsllm.calls.agents import prepare_agent
+        from awsllm.wire.agents.invocation import whole
+
+        return self._events(prepare_agent(agent, text, options), whole, options)
+
+    @documented(InlineAgentOptions)
+    def invoke_inline_agent(
+        self, model: str, text: str | None = None, **options: Unpack[InlineAgentOptions]
+    ) -> AgentResponse:
+        """One turn of an agent that the call itself describes and that thinks with ``model``."""
+        with self.invoke_inline_agent_stream(model, text, **options) as stream:
+            return stream.response
+
+    @documented(InlineAgentOptions)
+    def invoke_inline_agent_stream(
+        self, model: str, text: str | None = None, **options: Unpack[InlineAgentOptions]
+    ) -> EventStream[AgentEvent, AgentResponse]:
+        """The same, as a stream of pieces of the answer, traces, files and returned control."""
+        from awsllm.calls.agents import prepare_inline_agent
+        from awsllm.wire.agents.invocation import whole
+
+        return self._events(prepare_inline_agent(model, text, options), whole, options)
+
+    @documented(GuardrailOptions)
+    def apply_guardrail(
+        self, guardrail: str, content: GuardrailInput | Iterable[GuardrailInput], **options: Unpack[GuardrailOptions]
+    ) -> GuardrailResponse:
+        """What a guardrail (its id or ARN) makes of texts and images, without a model."""
+        from awsllm.calls.guardrails import prepare_apply
+
+        return self._call(prepare_apply(guardrail, content, options), options)
+
+    @documented(ChecksOptions)
+    def guardrail_checks(self, messages: Prompt, **options: Unpack[ChecksOptions]) -> GuardrailChecksResponse:
+        """Harm, attacks and private things in texts, by scores; no guardrail of one's own is needed."""
+        from awsllm.calls.guardrails import prepare_checks
+
+        return self._call(prepare_checks(messages, options), options)
+
+    @documented(GuardOptions)
+    def guard(self, stream: ConverseStream, guardrail: str, **options: Unpack[GuardOptions]) -> GuardedStream:
+        """A stream of ``converse_stream`` that a guardrail reads before you do: text waits until its window was judged,
+        what is masked is replaced, what is blocked ends the answer with the stop reason ``guardrail_intervened``. With
+        ``observe`` nothing waits; ``checks`` says what was found."""
+        from awsllm.calls.guard import GuardedStream, prepare_guard
+
+        reference, request, state = prepare_guard(guardrail, options)
+        return GuardedStream(stream, state, lambda text: self._ask(reference, request(text), None))
+
+    @documented(PredictOptions)
+    def predict(
+        self, endpoint: str, /, data: PredictData, *, task: str | None = None, **options: Unpack[PredictOptions]
+    ) -> PredictResponse:
+        """What a model that is no chat says of ``data``: a class, entities, objects in an image, a forecast and so on.
+
+        ``endpoint`` is one of SageMaker with a model of JumpStart's classic tasks, a pipeline of transformers, or
+        Triton. The ``task`` is found from what was deployed; give it where that tells nothing. ``data`` are a text or
+        texts, a path, bytes, an image or a sound, rows of a table, series of numbers, tensors by name, or a dict that
+        is sent as JSON. ``result`` is the task's own value, such as a ``Classification``.
+        """
+        from awsllm.calls.predict import prepare_predict
+
+        return self._call(prepare_predict(endpoint, data, task, options), options)
+
+    @documented(RouterOptions)
+    def invoke_inference_router(
+        self, router: str, /, body: RawBody, *, target: str, **options: Unpack[RouterOptions]
+    ) -> RouterResponse:
+        """A body through one of SageMaker's inference routers, to a destination of its routing ``target``;
+        ``resource_arn`` and ``reason`` of the response say to which, and why."""
+        from awsllm.calls.router import prepare_router
+
+        return self._call(prepare_router(router, body, target, options), options)
+
+    @documented(RouterAsyncOptions)
+    def invoke_inference_router_async(
+        self, router: str, /, location: str, *, target: str, **options: Unpack[RouterAsyncOptions]
+    ) -> RouterAsyncResponse:
+        """The same for what lies at ``location`` (``s3://``) and takes longer: the response says where the answer will
+        be."""
+        from awsllm.calls.router import prepare_router_async
+
+        return self._call(prepare_router_async(router, location, target, options), options)
+
+    @documented(SpeechOptions)
+    def speech(self, model: str, **options: Unpack[SpeechOptions]) -> SpeechSession:
+        """A spoken conversation, opened by ``with``: audio and text go in and come out at the same time, functions run
+        meanwhile, and whoever speaks interrupts. Needs the extra ``speech``."""
+        from awsllm.speech.opening import speech_session
+        from awsllm.speech.sync import SpeechSession
+
+        return SpeechSession(
+            speech_session(model, options, self._settings.session, self._settings.transport.get("connect_timeout"))
+        )
 
     def models(self, region: str | None = None, **filters: Unpack[ModelFilters]) -> AccountModels:
         """The Bedrock models that the account has: foundation models, profiles, custom, imported and provisioned ones,

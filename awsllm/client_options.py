@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Hashable, Mapping
 from functools import cache
-from typing import TYPE_CHECKING, Any, Generic, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypedDict, TypeVar, cast
 
 from awsllm.calls.options import check_number
+from awsllm.calls.prepare import Repairs
 from awsllm.errors import ConfigurationError
 from awsllm.models.knowledge import Knowledge
 from awsllm.models.prices import Price
@@ -22,6 +24,10 @@ if TYPE_CHECKING:
     from awsllm.store import Store
 
 B = TypeVar("B")
+Options = TypeVar("Options", bound=Mapping[str, Any])
+
+QUESTIONS_SHARE = 0.5
+"""Of a call's timeout, what may be spent on asking which model an ARN is."""
 
 
 class Backends(Generic[B]):
@@ -114,15 +120,59 @@ class ClientSettings:
         own = {str(parse_reference(model)): price for model, price in options.get("prices", {}).items()}
         theirs = "bedrock" in options.get("backends", {})  # a given backend alone knows where it calls
         self.prices = Knowledge(own) if theirs else Knowledge(own, lambda: session(None).region, self._which)
+        policy: Any = options.get("policy")
+        self._timeout = policy.timeout if policy else None
         self.store = options.get("store")
         self.formats = options.get("formats")
         self.transport: dict[str, Any] = {name: value for name, value in options.items() if name in _TRANSPORT}
         self.session = session
+        self.repairs = Repairs()
+        self._given = theirs
+
+    def region(self) -> str | None:
+        """Where calls go that name no region; None where a given backend alone knows it."""
+        return None if self._given else self.session(None).region
 
     def _which(self, reference: Reference) -> tuple[str | None, str | None]:
         from awsllm.backends.bedrock.models import resolve
 
         return resolve(self.session(reference.region), reference.model)
+
+    def learn(self, model: str, options: Options) -> Options:
+        """Ask which model an ARN is, for a share of the call's timeout at most, and give the options with what is
+        left of it. A network that has Bedrock's runtime and not its control plane answers that question never."""
+        timeout = options.get("timeout")
+        bound = _Bound(self._timeout if timeout is None else timeout)
+        if bound.seconds is None:
+            self.prices.learn(model)
+            return options
+        from awsllm.aws.errand import within
+
+        try:
+            within(lambda: self.prices.learn(model), bound.seconds, self._question(model))
+        except TimeoutError:
+            self.prices.gave_up(model)
+        return bound.left(options)
+
+    async def learn_aside(self, model: str, options: Options) -> Options:
+        """The same, awaited; boto3 blocks, so it asks in a thread."""
+        import asyncio
+
+        timeout = options.get("timeout")
+        bound = _Bound(self._timeout if timeout is None else timeout)
+        if bound.seconds is None:
+            await asyncio.to_thread(self.prices.learn, model)
+            return options
+        from awsllm.aws.errand import aside
+
+        try:
+            await asyncio.wait_for(aside(lambda: self.prices.learn(model), self._question(model)), bound.seconds)
+        except TimeoutError:
+            self.prices.gave_up(model)
+        return bound.left(options)
+
+    def _question(self, model: str) -> Hashable:
+        return ("which model", id(self.prices), model)
 
     def models(self, region: str | None, filters: ModelFilters) -> AccountModels:
         from awsllm.backends.bedrock.models import list_models
@@ -139,6 +189,20 @@ class ClientSettings:
 
         reference = parse_reference(endpoint if ":" in endpoint else f"sagemaker:{endpoint}")
         return openai_route(self.session(reference.region), reference.model, expires=expires)
+
+
+class _Bound:
+    """How long a call may wait to learn which model an ARN is; ``seconds`` is None without a timeout."""
+
+    def __init__(self, timeout: Any) -> None:
+        is_one = isinstance(timeout, int | float) and timeout > 0  # what is none is refused with the call
+        self._end = time.monotonic() + timeout if is_one else 0.0
+        self.seconds = timeout * QUESTIONS_SHARE if is_one else None
+
+    def left(self, options: Options) -> Options:
+        if options.get("timeout") is None:  # it is the policy's, which is not an option of every call
+            return options
+        return cast("Options", {**options, "timeout": self._end - time.monotonic()})
 
 
 def client_settings(

@@ -24,7 +24,7 @@ Codecs and transports raise them with what they know; whoever knows more adds it
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from awsllm.types import ConverseResponse, Message
@@ -35,10 +35,17 @@ class AwsllmError(Exception):
 
     ``code`` is the service's own word (``ThrottlingException``), ``status`` the HTTP status, ``retry_after`` the
     seconds the service asked to wait; each None where there is none. ``messages`` holds the turns that a tool loop had
-    finished before the error.
+    finished before the error; ``partial`` what had come of an answer: of an embedding that takes several calls, the
+    vectors of those that succeeded, whose ``segments`` say which inputs they are of.
+
+    ``call`` and ``finished`` are for who tries again: which of a request's several calls failed, and what the others
+    gave (``backend.Finished``).
     """
 
     retryable = False
+    partial: Any = None
+    call: int | None = None
+    finished: Any = None
 
     def __init__(
         self,

@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Generic, NoReturn, Self, TypeVar
 
 from awsllm.errors import AwsllmError, StreamError
+from awsllm.stream import broken_by, closed_early, interrupted_by
 
 E = TypeVar("E")
 R = TypeVar("R")
@@ -33,7 +34,7 @@ class _Received(Generic[E, R]):
         if self._error is not None:
             raise self._error
         if self._closed:
-            raise StreamError("the stream was closed before its end; nothing more can be read from it")
+            raise closed_early()
         return True
 
     def _fail(self, error: AwsllmError) -> NoReturn:
@@ -41,13 +42,7 @@ class _Received(Generic[E, R]):
         if not self._events or isinstance(error, StreamError):
             self._error = error
             raise error
-        broken = StreamError(
-            f"the stream broke after it began: {error.message}",
-            code=error.code,
-            status=error.status,
-            request_id=error.request_id,
-        )
-        broken.annotate(backend=error.backend, model=error.model)
+        broken = broken_by(error)
         self._error = broken
         raise broken from error
 
@@ -74,6 +69,9 @@ class EventStream(_Received[E, R]):
             raise
         except AwsllmError as error:
             self._fail(error)
+        except BaseException as error:  # Ctrl-C, a cancelled task: that is no end of the answer
+            self._error = interrupted_by(error)
+            raise
         self._events.append(event)
         return event
 
@@ -120,6 +118,9 @@ class AsyncEventStream(_Received[E, R]):
             raise
         except AwsllmError as error:
             self._fail(error)
+        except BaseException as error:  # Ctrl-C, a cancelled task: that is no end of the answer
+            self._error = interrupted_by(error)
+            raise
         self._events.append(event)
         return event
 

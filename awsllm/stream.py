@@ -20,9 +20,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from types import TracebackType
-from typing import NoReturn, Self, TypeAlias, TypeVar, assert_never
+from typing import Any, NoReturn, Self, TypeAlias, TypeVar, assert_never
 
 import msgspec
+from msgspec.structs import replace
 
 from awsllm.errors import AwsllmError, StreamError, UnsupportedError
 from awsllm.types import (
@@ -168,9 +169,10 @@ def _parse_input(text: str) -> JsonValue:
 
 
 class Fold:
-    """Events in, one response out; ``partial`` may be asked for at any time."""
+    """Events in, one response out; ``partial`` may be asked for at any time. ``made_by`` is that of its thoughts."""
 
     def __init__(self, *, model: str | None = None, request_id: str | None = None) -> None:
+        self.made_by: str | None = None
         self._model = model
         self._request_id = request_id
         self._earlier: list[Message] = []
@@ -226,7 +228,10 @@ class Fold:
 
     def _message(self) -> Message:
         indices = sorted(self._blocks)
-        return Message(self._role, tuple(block.build() for index in indices for block in self._blocks[index]))
+        content = [block.build() for index in indices for block in self._blocks[index]]
+        if self.made_by:
+            content = [replace(x, made_by=self.made_by) if isinstance(x, Reasoning) else x for x in content]
+        return Message(self._role, tuple(content))
 
     def _begin(self, start: MessageStart) -> None:
         if self._stop is not None:  # a tool loop's next turn
@@ -375,13 +380,11 @@ def _deltas(block: ContentBlock) -> Iterator[BlockDelta]:
             raise UnsupportedError(f"a stream cannot carry a block of the kind {type(block).__name__}")
 
 
-def _streamable(block: ToolResult) -> tuple[Text | Json | Unknown, ...]:
-    items: list[Text | Json | Unknown] = []
+def _streamable(block: ToolResult) -> tuple[ToolResultContent, ...]:
     for item in block.content:
         if not isinstance(item, (Text, Json)):
             raise UnsupportedError(f"a stream cannot carry {type(item).__name__} in a tool result")
-        items.append(item)
-    return tuple(items)
+    return block.content
 
 
 # --- the stream that a caller holds ----------------------------------------------------------------------------------
@@ -390,18 +393,40 @@ def _streamable(block: ToolResult) -> tuple[Text | Json | Unknown, ...]:
 class _Progress:
     """What the sync and the async stream share: everything but the waiting."""
 
-    def __init__(self, finish: Finish | None, model: str | None, request_id: str | None) -> None:
+    def __init__(
+        self,
+        events: Iterable[StreamEvent] | AsyncIterator[StreamEvent],
+        finish: Finish | None = None,
+        *,
+        model: str | None = None,
+        request_id: str | None = None,
+    ) -> None:
+        """``finish`` is given the folded response and returns the one that ``response`` shall be."""
+        self._source: Any = iter(events) if isinstance(events, Iterable) else events
         self._finish = finish
         self._fold = Fold(model=model, request_id=request_id)
-        self._begun = False
-        self._closed = False
+        self._read_output: Callable[[ConverseResponse], object] | None = None
+        self._begun = self._closed = False
         self._error: AwsllmError | None = None
         self._response: ConverseResponse | None = None
+
+    def knowing(self, made_by: str | None, read_output: Callable[[ConverseResponse], object] | None) -> Self:
+        """The stream itself, told whose thoughts it carries, and what makes ``partial_output`` of ``partial``."""
+        self._fold.made_by, self._read_output = made_by, read_output
+        return self
 
     @property
     def partial(self) -> ConverseResponse:
         """The response so far, whatever became of the stream."""
         return self._fold.partial() if self._response is None else self._response
+
+    @property
+    def partial_output(self) -> Any:
+        """The typed output so far, for showing it: of ``output_type`` once it satisfies it, before that a pydantic
+        model with the members that are there, or plain JSON. None where there is nothing yet, or no such type."""
+        if self._response is not None:
+            return self._response.output
+        return None if self._read_output is None else self._read_output(self._fold.partial())
 
     def _going_on(self) -> bool:
         """Whether there may be more events. Raises what broke the stream, or that it was closed."""
@@ -410,7 +435,7 @@ class _Progress:
         if self._error is not None:
             raise self._error
         if self._closed:
-            self._fail(StreamError("the stream was closed before its end; nothing more can be read from it"))
+            self._fail(closed_early())
         return True
 
     def _push(self, event: StreamEvent) -> StreamEvent:
@@ -432,7 +457,7 @@ class _Progress:
         if not self._begun:
             self._error = error
             raise error
-        broken = error if isinstance(error, StreamError) else _broken(error)
+        broken = error if isinstance(error, StreamError) else broken_by(error)
         broken.partial = self._fold.partial()  # of every turn; what a loop's own fold knew was one turn
         self._error = broken
         if broken is error:
@@ -441,19 +466,25 @@ class _Progress:
 
     def _interrupted(self, error: BaseException) -> None:
         """Remember that something else (Ctrl-C, a cancelled task) ended the events: that is no end of the answer."""
-        self._error = StreamError(f"the stream was interrupted by {type(error).__name__}; nothing more can be read")
+        self._error = interrupted_by(error)
         self._error.partial = self._fold.partial()
-        self._error.__cause__ = error
 
 
-def _broken(error: AwsllmError) -> StreamError:
+def closed_early() -> StreamError:
+    return StreamError("the stream was closed before its end; nothing more can be read from it")
+
+
+def interrupted_by(error: BaseException) -> StreamError:
+    broken = StreamError(f"the stream was interrupted by {type(error).__name__}; nothing more can be read")
+    broken.__cause__ = error
+    return broken
+
+
+def broken_by(error: AwsllmError) -> StreamError:
+    """What an error is once an event was seen."""
     message = f"the stream broke after it began: {error.message}"
     broken = StreamError(
-        message,
-        code=error.code,
-        status=error.status,
-        request_id=error.request_id,
-        retry_after=error.retry_after,
+        message, code=error.code, status=error.status, request_id=error.request_id, retry_after=error.retry_after
     )
     broken.annotate(backend=error.backend, model=error.model)
     broken.messages = error.messages
@@ -463,18 +494,6 @@ def _broken(error: AwsllmError) -> StreamError:
 class ConverseStream(_Progress):
     """An answer while it comes: iterate its events, or its ``text_stream``, then read ``response``. As a context
     manager it closes itself, which frees the connection and stops a local model. For one thread at a time."""
-
-    def __init__(
-        self,
-        events: Iterable[StreamEvent],
-        finish: Finish | None = None,
-        *,
-        model: str | None = None,
-        request_id: str | None = None,
-    ) -> None:
-        """``finish`` is given the folded response and returns the one that ``response`` shall be."""
-        super().__init__(finish, model, request_id)
-        self._source = iter(events)
 
     def __iter__(self) -> Self:
         return self
@@ -526,17 +545,6 @@ class ConverseStream(_Progress):
 class AsyncConverseStream(_Progress):
     """``ConverseStream``, awaited: ``async for event in stream``; ``await`` its ``response`` and its ``close()``."""
 
-    def __init__(
-        self,
-        events: AsyncIterator[StreamEvent],
-        finish: Finish | None = None,
-        *,
-        model: str | None = None,
-        request_id: str | None = None,
-    ) -> None:
-        super().__init__(finish, model, request_id)
-        self._source = events
-
     def __aiter__(self) -> Self:
         return self
 
@@ -585,16 +593,3 @@ class AsyncConverseStream(_Progress):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self.close()
-
-
-def started_later(start: Callable[[], Awaitable[AsyncConverseStream]]) -> AsyncConverseStream:
-    """The stream that ``start`` gives, which is called when the first event is."""
-    started: list[AsyncConverseStream] = []
-
-    async def events() -> AsyncIterator[StreamEvent]:
-        started.append(await start())
-        async with started[0] as stream:
-            async for event in stream:
-                yield event
-
-    return AsyncConverseStream(events(), lambda _: started[0].partial)

@@ -47,7 +47,9 @@ class Case:
 
 PEERS = (
     Peer("awsllm"),
+    Peer("awsllm_invoke"),  # the same by InvokeModel, in Anthropic's own body
     Peer("boto3"),
+    Peer("anthropic", ("anthropic[bedrock]==2.12.0",)),
     Peer("langchain_aws", ("langchain-aws==1.9.1",)),
     Peer("litellm", ("litellm==1.106.2", "boto3==1.44.5", "mcp")),
     Peer("pydantic_ai", ("pydantic-ai-slim[bedrock]==2.68.0",)),

@@ -1,13 +1,15 @@
 """A loopback stub of Bedrock's runtime that costs next to nothing, so that what is measured is the client.
 
-It answers Converse with one canned reply and ConverseStream with ``EVENTS`` text deltas, after ``--delay`` seconds. It
-runs in a process of its own: ``python -m benchmarks.stub [--delay S]`` prints its port and serves until stdin closes.
+It answers Converse with one canned reply and ConverseStream with ``EVENTS`` text deltas, after ``--delay`` seconds, and
+InvokeModel and its stream with the same in Anthropic's body. It runs in a process of its own: ``python -m
+benchmarks.stub [--delay S]`` prints its port and serves until stdin closes.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import base64
 import json
 import sys
 
@@ -38,8 +40,46 @@ STREAM = b"".join(
         event("metadata", usage={"inputTokens": 9, "outputTokens": 9, "totalTokens": 18}, metrics={"latencyMs": 1}),
     ]
 )
+NATIVE = json.dumps(
+    {
+        "id": "msg_1",
+        "type": "message",
+        "role": "assistant",
+        "model": "claude",
+        "content": [{"type": "text", "text": "The quick brown fox jumps over the dog."}],
+        "stop_reason": "end_turn",
+        "stop_sequence": None,
+        "usage": {"input_tokens": 12, "output_tokens": 10},
+    }
+).encode()
+
+
+def chunk(**payload: object) -> bytes:
+    return event("chunk", bytes=base64.b64encode(json.dumps(payload, separators=(",", ":")).encode()).decode())
+
+
+NATIVE_STREAM = b"".join(
+    [
+        chunk(type="message_start", message={**json.loads(NATIVE), "content": [], "stop_reason": None}),
+        chunk(type="content_block_start", index=0, content_block={"type": "text", "text": ""}),
+        *[
+            chunk(type="content_block_delta", index=0, delta={"type": "text_delta", "text": f" word{i}"})
+            for i in range(EVENTS)
+        ],
+        chunk(type="content_block_stop", index=0),
+        chunk(
+            type="message_delta", delta={"stop_reason": "end_turn", "stop_sequence": None}, usage={"output_tokens": 9}
+        ),
+        chunk(type="message_stop"),
+    ]
+)
 HEAD = "HTTP/1.1 200 OK\r\nx-amzn-RequestId: 00000000-0000-4000-8000-000000000000\r\n"
-UNARY = f"{HEAD}Content-Type: application/json\r\nContent-Length: {len(REPLY)}\r\n\r\n".encode() + REPLY
+
+
+def unary(reply: bytes) -> bytes:
+    return f"{HEAD}Content-Type: application/json\r\nContent-Length: {len(reply)}\r\n\r\n".encode() + reply
+
+
 CHUNKED = f"{HEAD}Content-Type: application/vnd.amazon.eventstream\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
 
 
@@ -48,7 +88,12 @@ def chunks(data: bytes, size: int = 4096) -> bytes:
     return b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in parts) + b"0\r\n\r\n"
 
 
-STREAMED = CHUNKED + chunks(STREAM)
+ANSWERS = {  # by the last segment of the path
+    b"converse": unary(REPLY),
+    b"converse-stream": CHUNKED + chunks(STREAM),
+    b"invoke": unary(NATIVE),
+    b"invoke-with-response-stream": CHUNKED + chunks(NATIVE_STREAM),
+}
 
 
 class Stub(asyncio.Protocol):
@@ -71,7 +116,7 @@ class Stub(asyncio.Protocol):
             if len(self._buffer) < end + 4 + length:
                 return
             self._buffer = self._buffer[end + 4 + length :]
-            answer = STREAMED if b"converse-stream" in head.split(b"\r\n", 1)[0] else UNARY
+            answer = ANSWERS[head.split(b" ", 2)[1].rpartition(b"/")[2]]
             asyncio.get_running_loop().call_later(self._delay, self._transport.write, answer)
 
 

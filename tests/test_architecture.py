@@ -1,9 +1,12 @@
 """The shape of the house: which module may import which, what is public, what an import may load."""
 
 import ast
+import importlib
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -18,7 +21,7 @@ LEVELS: list[list[str]] = [
     ["backend", "stream", "event_stream", "models", "wire", "engine"],
     ["aws", "policy", "tools", "store"],
     ["backends", "calls", "jumpstart"],
-    ["jobs", "evaluation", "jumpstart.facade"],
+    ["jobs", "speech", "evaluation", "jumpstart.facade"],
     ["client", "async_client", "client_options"],
     ["server", "testing", "lambdas", "infra"],
     ["cli", "__main__"],
@@ -28,6 +31,7 @@ NEIGHBOURS = {
     ("errors", "types"): "errors carry the partial response",
     ("types", "errors"): "a value that cannot be made says so",
     ("types", "pydantic_schema"): "values are members of pydantic models",
+    ("event_stream", "stream"): "how any stream breaks",
     ("stream", "wire"): "tool arguments that are read as they stream",
     ("wire", "models"): "which model takes which body",
     ("store", "aws"): "models kept in S3",
@@ -46,6 +50,10 @@ RESERVED = {
     "moto": ("server/moto",),
     "torch": ("engine/",),
     "aiohttp": ("aws/aio",),
+    "mcp": ("tools/mcp",),
+    "anyio": ("tools/mcp",),
+    "httpx2": ("tools/mcp",),
+    "awscrt": ("aws/duplex",),
     "typer": ("cli/",),
     "granian": ("server/",),
     "pypdf": ("wire/text/pdf_reader",),
@@ -151,6 +159,60 @@ def test_public_names() -> None:
         awsllm.no_such_name  # noqa: B018
 
 
+def names_of(annotation: ast.expr) -> set[str]:
+    """The names in an annotation, those in quotes too."""
+    found: set[str] = set()
+    for node in ast.walk(annotation):
+        if isinstance(node, ast.Name):
+            found.add(node.id)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            found |= names_of(ast.parse(node.value, mode="eval").body)
+    return found
+
+
+def annotations(path: str) -> Iterator[ast.expr]:
+    """Of the members of the classes in a module, and of the parameters and results of their public methods."""
+    for made in ast.parse((PACKAGE / path).read_text(encoding="utf-8")).body:
+        for member in made.body if isinstance(made, ast.ClassDef) else ():
+            if isinstance(member, ast.AnnAssign):
+                yield member.annotation
+            elif isinstance(member, ast.FunctionDef | ast.AsyncFunctionDef) and not member.name.startswith("_"):
+                given = [*member.args.posonlyargs, *member.args.args, *member.args.kwonlyargs, member.args.kwarg]
+                yield from (one.annotation for one in given if one is not None and one.annotation is not None)
+                yield from [member.returns] if member.returns is not None else []
+
+
+def own_names(path: str) -> set[str]:
+    """What a module imports of awsllm."""
+    nodes = ast.walk(ast.parse((PACKAGE / path).read_text(encoding="utf-8")))
+    of_awsllm = [n for n in nodes if isinstance(n, ast.ImportFrom) and n.module and n.module.startswith("awsllm")]
+    return {alias.name for node in of_awsllm for alias in node.names}
+
+
+@pytest.mark.parametrize("path", ["client.py", "async_client.py", "calls/options.py"])
+def test_what_a_caller_annotates_with_is_public(path: str) -> None:
+    """A program that hands a request, a response, an event or options on can name their types."""
+    used = {name for annotation in annotations(path) for name in names_of(annotation)}
+    assert used & own_names(path) <= set(awsllm.__all__)
+
+
+def test_requests_and_events_are_public() -> None:
+    """Backends, tests of one's own and programs that read streams tell them apart."""
+    public = {getattr(awsllm, name) for name in awsllm.__all__}
+    values = [importlib.import_module(name) for name in MODULES if name.startswith("awsllm.types")]
+    requests = {
+        value
+        for module in values
+        for name, value in vars(module).items()
+        if isinstance(value, type) and issubclass(value, awsllm.Request) and not name.startswith("_")
+    }
+    events = {
+        variant for name in awsllm.__all__ if name.endswith("Event") for variant in get_args(getattr(awsllm, name))
+    }
+    assert requests <= public
+    assert events <= public
+
+
 def loaded_after(code: str) -> set[str]:
     """The modules a fresh interpreter holds after running ``code``: deterministic, unlike a time."""
     out = subprocess.run(
@@ -190,6 +252,18 @@ HEAVY = {
         (  # what a first call to Bedrock does without, where the environment says who calls
             "import awsllm.client, awsllm.calls.prepare, awsllm.backends.bedrock, awsllm.aws.http",
             {"awsllm.wire.body", "awsllm.aws.chain", "awsllm.aws.errand", "awsllm.log", "awsllm.tools"},
+        ),
+        (  # what a first reply in Anthropic's body does without
+            "import awsllm.backends.bedrock.invoke, awsllm.wire.anthropic.body",
+            {
+                *(
+                    "awsllm.backends.bedrock.families",
+                    "awsllm.types.media",
+                    "awsllm.wire.vectors",
+                    "awsllm.wire.framing",
+                ),
+                *("awsllm.wire.anthropic.citations", "awsllm.wire.anthropic.stream", "awsllm.wire.text.blocks", "json"),
+            },
         ),
         ("import awsllm.cli", {"torch", "boto3", "botocore"}),
         (  # the SageMaker SDK takes seconds and a gigabyte: deploying never imports it

@@ -14,6 +14,8 @@ from awsllm import types as t
 from awsllm.backend import UNLIMITED, Attempt
 from awsllm.calls.options import ConverseOptions
 from awsllm.testing import AsyncScriptedBackend, Broken, ScriptedBackend
+from awsllm.types.embedding import EmbedRequest
+from awsllm.types.media import ImageRequest
 
 MODEL = "bedrock:us.amazon.nova-lite-v1:0"
 TYPO = {"toolSpec": {"name": "f", "inputSchema": {"json": {"type": "object"}}, "descripton": "Does."}}
@@ -893,7 +895,7 @@ def test_how_an_endpoint_is_called() -> None:
     requests: list[Any] = backend.requests
     assert all(request.endpoint == wanted for request in requests)
     embedded = backend.requests[2]
-    assert isinstance(embedded, t.EmbedRequest)
+    assert isinstance(embedded, EmbedRequest)
     assert embedded.input_type == "search_query"
 
 
@@ -930,7 +932,7 @@ def test_images() -> None:
     assert (first[:8], first[16:24]) == (b"\x89PNG\r\n\x1a\n", b"\0\0\0\x03\0\0\0\x02")
     assert asyncio.run(twin.generate_image("sagemaker:ep", "a cat", **options)) == reply
     request = backend.requests[0]
-    assert isinstance(request, t.ImageRequest)
+    assert isinstance(request, ImageRequest)
     assert (request.prompt, request.steps, request.negative_prompt) == ("a cat", 9, "dogs")
 
 

@@ -48,6 +48,16 @@ def test_relative_links_lead_somewhere() -> None:
             assert (ROOT / target).exists(), target
 
 
+def test_the_house_is_described() -> None:
+    """CONTRIBUTING shows each folder of the package, and each dialect, and no file that is not there."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    tree = text.split("```")[1]
+    for folder in [*(ROOT / "awsllm").glob("*/__init__.py"), *(ROOT / "awsllm/wire").glob("*/__init__.py")]:
+        assert re.search(rf"\b{folder.parent.name}/", tree), f"CONTRIBUTING's tree does not show {folder.parent.name}/"
+    for name in re.findall(r"`((?:backends|calls|cli|jobs|models|server|wire)/[\w/]*(?:\.\w+)?)`", text):
+        assert (ROOT / "awsllm" / name).exists(), f"CONTRIBUTING names {name}"
+
+
 def test_the_benchmarks_are_shown() -> None:
     from benchmarks.__main__ import CASES
 

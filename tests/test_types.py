@@ -11,6 +11,8 @@ import pytest
 
 import awsllm
 from awsllm import types as t
+from awsllm.types.embedding import EmbedRequest, EmbedResponse
+from awsllm.types.media import ImageResponse
 
 RESPONSE = t.ConverseResponse(
     message=t.Message.assistant(
@@ -34,7 +36,7 @@ REQUEST = t.ConverseRequest(
 VALUES = [
     RESPONSE,
     REQUEST,
-    t.EmbedResponse(vectors=[[0.5, 1.0]], usage=t.Usage(1)),
+    EmbedResponse(vectors=[[0.5, 1.0]], usage=t.Usage(1)),
     t.ContentBlockDelta(0, t.TextDelta("x")),
     t.Metadata(t.Usage(1)),
 ]
@@ -115,6 +117,6 @@ def test_the_json_schema_describes_what_is_written(mode: Any) -> None:
     assert not validator.is_valid(written)
 
 
-@pytest.mark.parametrize("kind", [t.ConverseRequest, t.CountTokensRequest, t.EmbedRequest, t.ImageResponse, t.Tool])
+@pytest.mark.parametrize("kind", [t.ConverseRequest, t.CountTokensRequest, EmbedRequest, ImageResponse, t.Tool])
 def test_every_value_has_a_schema(kind: Any) -> None:
     jsonschema.Draft202012Validator.check_schema(pydantic.TypeAdapter(kind).json_schema())

@@ -93,6 +93,10 @@ _ENDS: dict[str, tuple[str | None, str | None, str | None]] = {
     "twelvelabs.marengo-embed-2-7-v1:0": ("2026-05-29", "2026-11-30", "twelvelabs.marengo-embed-3-0-v1:0"),
 }
 
+# Models whose end in litellm's table is none: AWS's card has them Active, and only a day before which they do not end.
+# Claude Haiku 4.5's, in a copy of 2026-05-12, says "No sooner than 10/1/2026".
+_NO_SOONER = frozenset(("anthropic.claude-haiku-4-5-20251001-v1:0",))
+
 
 def _rates(numbers: str, source: str, read: str) -> dict[str, Any]:
     """Input, output, cache read and write, in US dollars a million tokens, as one of AWS's pages has them."""
@@ -196,6 +200,7 @@ def _entry(name: str, rows: list[Row]) -> dict[str, Any]:
     legacy, end, successor = _ENDS.get(name, (None, None, None))
     reads, makes = _modalities(name, rows[0].mode if rows else "")
     context, output = rows[0].sizes if rows else (None, None)
+    theirs = next((row.end for row in rows if row.end and not end and name not in _NO_SOONER), None)
     entry = {
         "id": name,
         "input": reads,
@@ -203,7 +208,8 @@ def _entry(name: str, rows: list[Row]) -> dict[str, Any]:
         "context_window": context if makes == ["text"] or "embedding" in makes else None,
         "max_output_tokens": output if makes == ["text"] else None,
         "legacy": legacy,
-        "end_of_life": end or next((row.end for row in rows if row.end), None),
+        "end_of_life": end,
+        "end_by_litellm": theirs,
         "successor": successor,
         "prices": _prices(name, rows),
         "source": LITELLM if rows else LIFECYCLE,

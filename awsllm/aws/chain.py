@@ -21,15 +21,22 @@ from awsllm.errors import AccessDeniedError, AwsllmError, ConfigurationError
 
 T = TypeVar("T")
 
-NO_CREDENTIALS = (
+_NO_CREDENTIALS = (
     "no AWS credentials found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, choose a profile (profile= or "
-    f"AWS_PROFILE), run 'aws configure' or 'aws sso login', or for Bedrock set {BEARER_VARIABLE}"
+    "AWS_PROFILE), run 'aws configure' or 'aws sso login'"
 )
 NO_REGION = (
     "no AWS region; pass region= (--region on the command line), set AWS_REGION or AWS_DEFAULT_REGION, "
     "or put 'region' into the profile of ~/.aws/config"
 )
 _LONGEST = 1000  # characters of another's words in a message
+
+
+def no_credentials() -> str:
+    """What to do where there are no keys. Where an API key is set it is no help: what takes one asks for no keys."""
+    if os.environ.get(BEARER_VARIABLE):
+        return f"{_NO_CREDENTIALS}; this call takes no API key ({BEARER_VARIABLE}), which only Bedrock's models do"
+    return f"{_NO_CREDENTIALS}, or for Bedrock's models set {BEARER_VARIABLE}"
 
 
 class _Provider(msgspec.Struct, frozen=True):
@@ -98,9 +105,9 @@ def translate(error: Exception, topic: str = "AWS configuration: ") -> AwsllmErr
         case exceptions.NoRegionError():
             return ConfigurationError(NO_REGION)
         case exceptions.NoCredentialsError():
-            return ConfigurationError(NO_CREDENTIALS)
+            return ConfigurationError(no_credentials())
         case exceptions.PartialCredentialsError():
-            return ConfigurationError(f"{error}. {NO_CREDENTIALS}")
+            return ConfigurationError(f"{error}. {no_credentials()}")
         case exceptions.ProfileNotFound():
             return ConfigurationError(f"{error}; 'aws configure list-profiles' shows those there are")
         case exceptions.ConfigParseError():

@@ -32,17 +32,25 @@ class Endpoint(msgspec.Struct, frozen=True):
 class _Service(msgspec.Struct, frozen=True):
     host: str
     signing_name: str
+    domain: str = "amazonaws.com"
 
+
+MANTLE = "bedrock-mantle"
+"""Bedrock's second endpoint for inference, of OpenAI- and Anthropic-shaped routes, which botocore has no model of. Host
+and signing name are those of openai 3.57's and anthropic 2.14's own clients for it."""
 
 _SERVICES = {
     "bedrock-runtime": _Service("bedrock-runtime", "bedrock"),
     "bedrock-agent-runtime": _Service("bedrock-agent-runtime", "bedrock"),
     "sagemaker": _Service("api.sagemaker", "sagemaker"),
     "sagemaker-runtime": _Service("runtime.sagemaker", "sagemaker"),
+    MANTLE: _Service(MANTLE, MANTLE, "api.aws"),
+    "sagemaker-inference-router-runtime": _Service("inferencerouter-runtime.sagemaker", "sagemaker"),
 }
 # Services that take an API key from the environment (botocore.handlers.get_bearer_auth_supported_services has their
-# signing name). bedrock-agent-runtime signs as bedrock too, but its model offers SigV4 only.
-_BEARER_SERVICES = frozenset({"bedrock-runtime", "bedrock"})
+# signing name). bedrock-agent-runtime signs as bedrock too, but its model offers SigV4 only. That mantle takes the key
+# too is in openai's and anthropic's clients.
+_BEARER_SERVICES = frozenset({"bedrock-runtime", "bedrock", MANTLE})
 BEARER_VARIABLE = "AWS_BEARER_TOKEN_BEDROCK"
 """Where that key stands."""
 
@@ -89,8 +97,28 @@ def resolve_url(service: str, variant: RegionVariant, custom: str | None = None,
         return _custom_url(custom)
     known = _SERVICES.get(service)
     if known and not variant.fips and not variant.dual_stack and re.fullmatch(_COMMERCIAL_REGION, variant.region):
-        return f"https://{known.host}.{variant.region}.amazonaws.com"
-    return _by_rule_set(service, variant, loader)
+        return f"https://{known.host}.{variant.region}.{known.domain}"
+    return _mantle_url(variant) if service == MANTLE else _by_rule_set(service, variant, loader)
+
+
+def _mantle_url(variant: RegionVariant) -> str:
+    """One host a region, of both IP versions; GovCloud has it too."""
+    if variant.fips:
+        raise ConfigurationError(f"{MANTLE} has no FIPS endpoint that is known; name yours as endpoint_url")
+    return f"https://{MANTLE}.{variant.region}.api.aws"
+
+
+# Where a base URL of those clients ends: they add /responses, /chat/completions or /v1/messages to it.
+_CLIENT_PATHS = ("/openai/v1", "/anthropic/v1", "/anthropic", "/v1")
+
+
+def mantle_base(url: str) -> str | None:
+    """Of a base URL of openai's or anthropic's client for Bedrock, what the paths of bedrock-mantle's routes are added
+    to; None where it is bedrock-runtime's."""
+    url = url.rstrip("/")
+    if "//bedrock-runtime" in url:
+        return None
+    return next((url.removesuffix(path) for path in _CLIENT_PATHS if url.endswith(path)), url)
 
 
 def _custom_url(url: str) -> str:

@@ -195,6 +195,7 @@ class AwsSession:
         own = self.config.service_configs.get(name)
         return (
             os.environ.get(f"AWS_ENDPOINT_URL_{name.upper()}")
+            or (_mantle_url() if service == endpoints.MANTLE else None)
             or os.environ.get("AWS_ENDPOINT_URL")
             or (own.get("endpoint_url") if isinstance(own, Mapping) else None)
             or self.config.profile_config.get("endpoint_url")
@@ -279,9 +280,9 @@ def _translated(read: Callable[[], T]) -> T:
 
 
 def _no_credentials() -> ConfigurationError:
-    from awsllm.aws.chain import NO_CREDENTIALS
+    from awsllm.aws.chain import no_credentials
 
-    return ConfigurationError(NO_CREDENTIALS)
+    return ConfigurationError(no_credentials())
 
 
 def _environment_suffices() -> bool:
@@ -323,6 +324,14 @@ def _environment_credentials() -> Credentials:
     if not keys.secret_key:
         raise ConfigurationError("AWS_ACCESS_KEY_ID is set but AWS_SECRET_ACCESS_KEY is not: set both")
     return keys.checked()
+
+
+def _mantle_url() -> str | None:
+    """What the variables say that openai's and anthropic's clients for Bedrock read."""
+    for name in ("AWS_BEDROCK_BASE_URL", "ANTHROPIC_BEDROCK_MANTLE_BASE_URL"):
+        if (url := os.environ.get(name, "").strip()) and (base := endpoints.mantle_base(url)):
+            return base
+    return None
 
 
 def _bearer() -> str:

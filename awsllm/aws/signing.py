@@ -104,10 +104,11 @@ def sign(
     keys: Credentials | None = None,
     *,
     clock: Callable[[], float] = time.time,
+    digest: str | None = None,
 ) -> SignedRequest:
-    """Complete and sign ``request`` for now, by ``keys`` or the session's. Raises what ``AwsSession`` raises,
-    ValidationError for what would not be one line of a head, and ConfigurationError for a bearer token that would go
-    over plain HTTP."""
+    """Complete and sign ``request`` for now, by ``keys`` or the session's. ``digest`` is what stands for that of a body
+    which is not there yet. Raises what ``AwsSession`` raises, ValidationError for what would not be one line of a head,
+    and ConfigurationError for a bearer token that would go over plain HTTP."""
     endpoint = session.endpoint(request.service)
     origin, base = split_url(endpoint.url)
     headers = dict(request.headers)
@@ -124,7 +125,7 @@ def sign(
     if endpoint.auth == "bearer":
         _add_bearer(signed, session)
     else:
-        add_sigv4(signed, keys or session.credentials(), endpoint, clock())
+        add_sigv4(signed, keys or session.credentials(), endpoint, clock(), digest)
     return signed
 
 
@@ -148,29 +149,31 @@ def _is_target(method: str, path: str) -> bool:
     return is_path and method.isascii() and method.isalpha()
 
 
-def add_sigv4(request: SignedRequest, credentials: Credentials, endpoint: Endpoint, now: float) -> None:
+def add_sigv4(
+    request: SignedRequest, credentials: Credentials, endpoint: Endpoint, now: float, digest: str | None = None
+) -> None:
     """Add ``X-Amz-Date``, ``X-Amz-Security-Token`` and ``Authorization`` to the headers of ``request``; ``now`` is in
-    seconds since the epoch."""
+    seconds since the epoch, ``digest`` that of a body which is not there yet."""
     scope = Scope.at(int(now), endpoint.region, endpoint.signing_name)
     headers = request.headers
     headers["X-Amz-Date"] = scope.stamp
     if credentials.token:
         headers["X-Amz-Security-Token"] = credentials.token
-    names, canonical = canonical_request(request)
+    names, canonical = canonical_request(request, digest)
     signature = scope.sign(canonical, credentials.secret_key)
     headers["Authorization"] = (
         f"{ALGORITHM} Credential={credentials.access_key}/{scope.text}, SignedHeaders={names}, Signature={signature}"
     )
 
 
-def canonical_request(request: SignedRequest) -> tuple[str, str]:
+def canonical_request(request: SignedRequest, digest: str | None = None) -> tuple[str, str]:
     """The names of the signed headers, and the canonical request."""
     path, _, query = request.target.partition("?")
     lines = [(name.lower(), " ".join(value.split())) for name, value in request.headers.items()]
     lines = sorted([line for line in lines if line[0] not in _UNSIGNED])  # lists: generators cost more than their items
     names = ";".join([name for name, _ in lines])
     headers = "\n".join([f"{name}:{value}" for name, value in lines])
-    payload = sha256(request.body).hexdigest()
+    payload = digest or sha256(request.body).hexdigest()
     return names, "\n".join(
         (request.method.upper(), canonical_path(path), canonical_query(query), f"{headers}\n", names, payload)
     )

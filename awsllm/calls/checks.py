@@ -22,6 +22,7 @@ from awsllm.models.references import Reference
 from awsllm.types import (
     Audio,
     Bytes,
+    CachePoint,
     ConverseRequest,
     Document,
     Image,
@@ -60,7 +61,7 @@ def check_request(request: ConverseRequest, scheme: str = "bedrock", *, typed: b
     if request.tools or request.tool_choice:
         _check_tools(request.tools, request.tool_choice)
     for violation in violations(request):
-        if _matters(violation, request, scheme, typed=typed):
+        if matters(violation, request, scheme, typed=typed):
             raise ValidationError(violation.fix)
 
 
@@ -68,7 +69,7 @@ def check_as_service(request: ConverseRequest) -> None:
     """Raise what Bedrock answers to the request where it breaks a rule, or asks for what its model cannot do."""
     can = profile("bedrock", request.model, request.family)
     check_conversation(request, _waived(can))
-    for lack in _lacks(can, request):
+    for lack in lacks(can, request):
         raise refusal(lack)
 
 
@@ -78,7 +79,7 @@ def _waived(can: Profile) -> tuple[str, ...]:
     return tuple(rule for rule, is_waived in waived if is_waived)
 
 
-def _matters(violation: Violation, request: ConverseRequest, scheme: str, *, typed: bool) -> bool:
+def matters(violation: Violation, request: ConverseRequest, scheme: str, *, typed: bool) -> bool:
     can = profile(scheme, request.model, request.family)
     match violation.rule:
         case rule if scheme == "bedrock" and rule in _waived(can):
@@ -89,7 +90,7 @@ def _matters(violation: Violation, request: ConverseRequest, scheme: str, *, typ
             return bool(request.messages) or request.prompt_variables is None
         case rule if rule in _NOT_OURS:
             return False
-        case "tool-config" if typed:
+        case "tool-config" if typed or request.api == "openai":  # whose routes take calls without their tools
             return False
         case rule:
             return scheme == "bedrock" or rule not in _BEDROCK_ALONE
@@ -156,11 +157,11 @@ def check_profile(reference: Reference, request: ConverseRequest) -> None:
         raise UnsupportedError(
             f"{reference} is no chat model; converse needs one, and embed, rerank and the like theirs"
         )
-    for lack in _lacks(can, request):
+    for lack in lacks(can, request):
         raise UnsupportedError(f"{reference} {lack.fix}")
 
 
-def _lacks(can: Profile, request: ConverseRequest) -> Iterator[Violation]:
+def lacks(can: Profile, request: ConverseRequest) -> Iterator[Violation]:
     """What the request asks for and the model has not. The service's words were seen in Mintplex-Labs/anything-llm 2486
     (system), langchain-ai/langchain-aws 447 (tools) and anomalyco/opencode 49443 (images; those on documents, video and
     audio follow them)."""
@@ -193,6 +194,8 @@ def _lacks(can: Profile, request: ConverseRequest) -> Iterator[Violation]:
             "This model doesn't support the document field for user messages. Remove document and try again.",
             "reads no documents: pass their text, or choose another model",
         )
+    if can.known and _has_points(request):
+        yield from _cache_lacks(can, request)
     for kind, reads, name in ((Video, can.video, "video"), (Audio, can.audio, "audio")):
         if not reads and (path := _first(request, kind)):
             yield Violation(
@@ -201,6 +204,52 @@ def _lacks(can: Profile, request: ConverseRequest) -> Iterator[Violation]:
                 f"This model doesn't support the {name} field for user messages. Remove {name} and try again.",
                 f"reads no {name}, and {path} is {name}: leave it out, or choose another model",
             )
+
+
+def _cache_lacks(can: Profile, request: ConverseRequest) -> Iterator[Violation]:
+    """Cache points where the model takes none, or more than it takes. The words on many are Anthropic's, the others
+    those of strands-agents/harness-sdk 1807 and earendil-works/pi 2053."""
+    from awsllm.calls.caching import cache_points
+
+    places = [place for place, _ in cache_points(request)]
+    if not can.cache_points:
+        yield Violation(
+            "cache-points",
+            places[0],
+            "You invoked an unsupported model or your request did not allow prompt caching. "
+            "See the documentation for more information.",
+            f"takes no cache points, and there is one in {places[0]}: leave them out, or use cache='auto'",
+        )
+        return
+    for place in places:
+        if place not in can.cache_points:
+            yield Violation(
+                "cache-place",
+                place,
+                f"Malformed input request: #/{place}: extraneous key [cachePoint] is not permitted, "
+                "please reformat your input and try again.",
+                f"takes cache points in {' and '.join(sorted(can.cache_points))} alone, and there is one in {place}",
+            )
+    if len(places) > can.cache_limit:
+        yield Violation(
+            "cache-limit",
+            "messages",
+            f"A maximum of {can.cache_limit} blocks with cache_control may be provided. Found {len(places)}.",
+            f"takes {can.cache_limit} cache points, and there are {len(places)}: leave the first of the turns without",
+        )
+
+
+def _has_points(request: ConverseRequest) -> bool:
+    """Loops, since every call comes through here and most have none."""
+    for blocks in (request.system, request.tools):
+        for block in blocks:
+            if type(block) is CachePoint:
+                return True
+    for message in request.messages:
+        for part in message.content:
+            if type(part) is CachePoint:
+                return True
+    return False
 
 
 def _first(request: ConverseRequest, kind: type | UnionType) -> str | None:

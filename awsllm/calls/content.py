@@ -39,6 +39,7 @@ from awsllm.wire.converse import (
     encode_request,
 )
 from awsllm.wire.converse.rules import document_named
+from awsllm.wire.reading import shape_of
 
 if TYPE_CHECKING:
     from awsllm.tools.function import ToolFunction
@@ -151,6 +152,15 @@ def leading_system(turns: tuple[Message, ...]) -> tuple[tuple[SystemContentBlock
     return tuple(blocks), ()
 
 
+def metadata(value: Mapping[str, str]) -> dict[str, str]:
+    """Names and texts for the invocation log. Raises ``ValidationError`` for what neither a header nor JSON carries."""
+    parts: tuple[Any, ...] = (*value, *value.values())  # callers are not all typed
+    for part in parts:
+        if not isinstance(part, str) or not part.isprintable():
+            raise ValidationError(f"request_metadata is names and texts that can be printed, not {shape_of(part)}")
+    return dict(value)
+
+
 def config(value: Any, kind: type[T], member: str) -> T | None:
     """One of the request's configurations: None, a value of ``kind``, or boto3's dict of the request's ``member``."""
     if value is None or isinstance(value, kind):
@@ -238,9 +248,9 @@ def _decoded(decode: Callable[[JsonObject], T], value: Mapping[str, Any], where:
         raise
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         reason = f"{type(error).__name__} {error}"
-        raise ValidationError(f"{where} is not what Converse takes: {reason} in {value!r:.200}") from error
+        raise ValidationError(f"{where} is not what Converse takes: {reason} in {shape_of(value)}") from error
     if isinstance(decoded, Unknown):
-        raise ValidationError(f"{where} is not what Converse takes: {decoded.tag!r} is unknown in {value!r:.200}")
+        raise ValidationError(f"{where} is not what Converse takes: {decoded.tag!r} is unknown in {shape_of(value)}")
     return decoded
 
 

@@ -6,10 +6,12 @@ compares them with the format that the request gives: an image with another's la
 
 from __future__ import annotations
 
+import binascii
 import os
 import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from urllib.parse import unquote_to_bytes
 
 from msgspec.structs import replace
 
@@ -35,23 +37,7 @@ _SUFFIXES: dict[str, tuple[str, str]] = {
     "3gp": ("video", "three_gp"),
     **{s: ("audio", s) for s in ("mp3", "opus", "wav", "aac", "flac", "ogg", "mka", "m4a", "mpga", "pcm")},
 }
-# How a file of a format begins: what stands at which offset.
-_MAGIC: tuple[tuple[tuple[tuple[int, bytes], ...], str, str], ...] = (
-    (((0, b"\x89PNG\r\n\x1a\n"),), "image", "png"),
-    (((0, b"\xff\xd8\xff"),), "image", "jpeg"),
-    (((0, b"GIF87a"),), "image", "gif"),
-    (((0, b"GIF89a"),), "image", "gif"),
-    (((0, b"RIFF"), (8, b"WEBP")), "image", "webp"),
-    (((0, b"%PDF-"),), "document", "pdf"),
-    (((0, b"RIFF"), (8, b"WAVE")), "audio", "wav"),
-    (((0, b"fLaC"),), "audio", "flac"),
-    (((0, b"OggS"),), "audio", "ogg"),
-    (((0, b"ID3"),), "audio", "mp3"),
-    (((4, b"ftypM4A"),), "audio", "m4a"),
-    (((4, b"ftypqt"),), "video", "mov"),
-    (((4, b"ftyp"),), "video", "mp4"),
-    (((0, b"FLV\x01"),), "video", "flv"),
-)
+_TYPES = {"": "txt", "text/plain": "txt", "text/markdown": "md", "audio/mpeg": "mp3", "video/quicktime": "mov"}
 _OTHER_IMAGES = frozenset(("bmp", "tif", "tiff", "svg", "heic", "heif", "avif", "ico", "jp2", "jxl", "psd"))
 FORMATS: dict[str, frozenset[str]] = {
     kind: frozenset(f for k, f in _SUFFIXES.values() if k == kind) for kind in ("image", "document", "video", "audio")
@@ -73,7 +59,8 @@ def media(source: FilePath | bytes | bytearray | memoryview) -> Image | Document
 
 
 def image(source: str | FilePath | bytes, *, format: str | None = None) -> Image:
-    """An image from a file, an ``s3://`` address or bytes. ``format`` counts in S3 only: bytes tell their own."""
+    """An image from a file, an ``s3://`` address, a ``data:`` URL or bytes. ``format`` counts in S3
+    only: bytes tell their own."""
     location, data, suffix = _source(source)
     known = format or _SUFFIXES.get(suffix, ("", suffix))[1] if data is None else sniff(data, "image")
     if known not in FORMATS["image"]:
@@ -95,24 +82,26 @@ def document(
     context: str | None = None,
     citations: bool | None = None,
 ) -> Document:
-    """A document from a file, an ``s3://`` address or bytes. ``name`` is cleaned to what the service allows."""
+    """A document from a file, an ``s3://`` address, a ``data:`` URL or bytes. ``name`` is cleaned to
+    what the service allows."""
     location, data, suffix = _source(source)
     form = format or _document_format(suffix, data)
     if form not in FORMATS["document"]:
         known = ", ".join(sorted(FORMATS["document"]))
         raise ValidationError(f"{_name_of(source)} is not a document of a known format; pass format=, one of {known}")
-    given = name or (os.fspath(source) if isinstance(source, str | os.PathLike) else None)
+    is_named = isinstance(source, os.PathLike) or (isinstance(source, str) and not source.startswith("data:"))
+    given = name or (os.fsdecode(source) if is_named else None)
     return Document(document_name(given), location, form, context, citations)
 
 
 def video(source: str | FilePath | bytes, *, format: str | None = None) -> Video:
-    """A video from a file, an ``s3://`` address or bytes."""
+    """A video from a file, an ``s3://`` address, a ``data:`` URL or bytes."""
     location, data, suffix = _source(source)
     return Video(_format_of("video", source, format or sniff(data, "video"), suffix), location)
 
 
 def audio(source: str | FilePath | bytes, *, format: str | None = None) -> Audio:
-    """A sound from a file, an ``s3://`` address or bytes."""
+    """A sound from a file, an ``s3://`` address, a ``data:`` URL or bytes."""
     location, data, suffix = _source(source)
     return Audio(_format_of("audio", source, format or sniff(data, "audio"), suffix), location)
 
@@ -150,9 +139,11 @@ def document_name(text: str | None) -> str:
 
 def _kind(path: str | None, data: bytes) -> tuple[str, str]:
     """Kind and format by the first bytes, or the suffix; a file that is plain text is a txt document."""
+    from awsllm.wire.formats import begins_as
+
     suffix = _suffix(path or "")
     by_name = _SUFFIXES.get(suffix)
-    found = _sniff_any(data)
+    found = begins_as(data)
     if by_name and by_name[0] != "image":
         return by_name
     if found:
@@ -185,8 +176,36 @@ def _source(source: str | FilePath | bytes) -> tuple[Bytes | S3Location, bytes |
     path = os.fspath(source)
     if path.startswith("s3://"):
         return S3Location(path), None, _suffix(path)
+    if path.startswith("data:"):
+        data, suffix = _read_data_url(path)
+        return Bytes(data), data, suffix
+    if path.startswith(("http://", "https://")):  # whoever chose it would choose what this machine asks of its network
+        raise ValidationError("awsllm fetches nothing from the web: pass the bytes that are there, or an s3:// address")
     data = _read(path)
     return Bytes(data), data, _suffix(path)
+
+
+def _read_data_url(url: str) -> tuple[bytes, str]:
+    """The bytes of a ``data:`` URL (RFC 2397) and the suffix of its media type. No error shows its content."""
+    head, comma, content = url.removeprefix("data:").partition(",")
+    mime, *parameters = head.lower().split(";")
+    data = unquote_to_bytes(content)
+    if "base64" in parameters:
+        try:
+            data = binascii.a2b_base64(data, strict_mode=True)
+        except binascii.Error as error:
+            raise ValidationError(f"a data URL is not base64: {error}") from None
+    if not comma or not data:
+        raise ValidationError("a data URL has no content: it is data:MEDIA/TYPE;base64,…")
+    return data, _suffix_of_type(mime)
+
+
+def _suffix_of_type(mime: str) -> str:
+    """``pdf`` for ``application/pdf``: most media types end in the suffix itself."""
+    from awsllm.wire.openai.responses.items import DOCUMENT_TYPES
+
+    suffixes = {known: suffix for suffix, known in DOCUMENT_TYPES.items()} | _TYPES
+    return suffixes.get(mime, mime.rpartition("/")[2])
 
 
 def _read(path: str | FilePath) -> bytes:
@@ -204,17 +223,11 @@ def _suffix(path: str) -> str:
     return os.path.splitext(path)[1].lstrip(".").lower()
 
 
-def _sniff_any(data: bytes) -> tuple[str, str] | None:
-    for marks, kind, form in _MAGIC:
-        if all(data.startswith(mark, offset) for offset, mark in marks):
-            return kind, form
-    return None
-
-
 def sniff(data: bytes | None, kind: str) -> str | None:
-    """The format of ``kind`` that ``data`` begins as, None where it is none or there are no bytes."""
-    found = _sniff_any(data) if data is not None else None
-    return found[1] if found and found[0] == kind else None
+    """``formats.format_of``, which is loaded with the first file: a text needs none."""
+    from awsllm.wire.formats import format_of
+
+    return format_of(data, kind)
 
 
 def _is_text(data: bytes) -> bool:
@@ -225,4 +238,6 @@ def _is_text(data: bytes) -> bool:
 
 
 def _name_of(source: Any) -> str:
+    if isinstance(source, str) and source.startswith("data:"):
+        return f"a data URL of {len(source)} characters"
     return repr(os.fspath(source)) if isinstance(source, str | os.PathLike) else f"{len(source)} bytes"

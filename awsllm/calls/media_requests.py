@@ -1,4 +1,4 @@
-"""Calls that change pictures or make videos, before they are made: the caller's words checked and turned into requests.
+"""Calls that make or change pictures and videos, before they are made: the caller's words checked, and made requests.
 
 Loaded when one of them is made. What only one family of models refuses, its codec says.
 """
@@ -9,16 +9,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from awsllm.calls.media import ImageLike, images
-from awsllm.calls.options import EditOptions, VideoOptions, check_names, check_number
+from awsllm.calls.options import EditOptions, ImageOptions, VideoOptions, check_names, check_number
 from awsllm.calls.prepare import members_of
 from awsllm.errors import UnsupportedError, ValidationError
 from awsllm.models.references import Reference, parse_reference
 from awsllm.models.services import stability_service
-from awsllm.types.media import TASKS, ImageEditRequest, VideoRequest, VideoShot
+from awsllm.types.media import TASKS, ImageEditRequest, ImageRequest, VideoRequest, VideoShot
 
 _VIDEO = ("duration", "resolution", "aspect_ratio", "loop", "seed", "extra", "family")
-
-
 _WHOLE = ("count", "width", "height", "steps", "seed", "left", "right", "up", "down", "duration")
 _FRACTIONS = ("strength", "guidance_scale")
 _TEXTS = (
@@ -35,6 +33,21 @@ def _check_kinds(members: Mapping[str, Any]) -> None:
         value = members.get(name)
         if value is not None and not isinstance(value, str):
             raise ValidationError(f"{name}: a {type(value).__name__} is no text")
+
+
+def prepare_image(model: str, prompt: str, options: ImageOptions) -> tuple[Reference, ImageRequest]:
+    reference = parse_reference(model)
+    members = members_of(reference, options, ImageOptions)
+    members |= {"images": images(members.get("images") or ()), "colors": tuple(members.get("colors") or ())}
+    _check_kinds({**members, "prompt": prompt})
+    request = ImageRequest(prompt=prompt, **members)
+    if not prompt.strip():
+        raise ValidationError("the prompt is blank: say what the image shows")
+    for name in ("count", "width", "height", "steps"):
+        value = getattr(request, name)
+        if value is not None and value < 1:
+            raise ValidationError(f"{name} is {value}; it is at least 1")
+    return reference, request
 
 
 def prepare_edit(

@@ -1,10 +1,9 @@
 """The options of each operation.
 
 The text of an option stands once, in the docstring of its ``TypedDict``, and ``documented`` shows it in the docstring
-of every method that takes it.
+of every method that takes it. Annotations are values here, not texts as in the other modules: a ``TypedDict`` compiles
+each text, and there are enough of them to be felt in a cold start.
 """
-
-from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
@@ -12,28 +11,29 @@ from inspect import cleandoc
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
 from awsllm.errors import AwsllmError, ValidationError
+from awsllm.types import (
+    EndpointOptions,
+    GuardrailConfig,
+    InferenceConfig,
+    JsonObject,
+    PerformanceConfig,
+    ServiceTier,
+)
 
 if TYPE_CHECKING:
-    from awsllm.calls.content import SystemPrompt, ToolChoiceLike, ToolLike
+    from awsllm.calls.content import Prompt, SystemPrompt, ToolChoiceLike, ToolLike
     from awsllm.calls.media import ImageLike
+    from awsllm.tools.approval import Approve
     from awsllm.tools.failures import OnToolError
-    from awsllm.types import (
-        EndpointOptions,
-        GuardrailConfig,
-        InferenceConfig,
-        JsonObject,
-        PerformanceConfig,
-        ServiceTier,
-    )
+    from awsllm.types.agents import ReturnControl
     from awsllm.types.media import VideoShot
+    from awsllm.types.retrieval import Filter, ImplicitFilter, Reranking
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 _NUMBERS = (int, float)
 # What callers of other libraries look for among the options.
-_EXTRA = frozenset(
-    ("top_k", "seed", "thinking", "reasoning_effort", "frequency_penalty", "presence_penalty", "logprobs")
-)
+_EXTRA = frozenset(("top_k", "seed", "reasoning_effort", "frequency_penalty", "presence_penalty", "logprobs"))
 
 
 class CallOptions(TypedDict, total=False):
@@ -77,18 +77,30 @@ class ConverseOptions(CallOptions, total=False):
     performance_config: "standard" or "optimized" latency, a PerformanceConfig, or Converse's dict.
     service_tier: "priority", "default", "flex" or "reserved", a ServiceTier, or Converse's dict.
     effort: how much work a model that thinks puts into the answer, in its own words (such as "low" or "high").
+    thinking: True or "adaptive" (as much as it wants), a budget in tokens, or False, where the model lets one say so;
+        None is the model's own default. What it cannot honour is a warning.
+    cache: "auto" places cache points by the rules of the model's family: behind tools, system prompt and the last
+        turns. None, the default, leaves them to you: CachePoint() among content, system and tools.
+    cache_ttl: how long what cache="auto" places is kept: "5m", the default, or "1h" where the model has it.
+    approve: a function that is asked before one of your functions runs. It is given the ToolUse, and returns True, or
+        what the model reads instead of a result: False ("refused") or the reason as text. It may be asynchronous.
+    repair: whether a request that the model refuses for a known reason is changed and sent once more, and later ones
+        before they are sent; the response's warnings tell of it. True by default.
+    api: by which door of Bedrock the model is called: "converse", "invoke" (InvokeModel, in the model's own body) or
+        "openai" (the OpenAI-shaped routes). "auto", the default, takes the first of converse, openai and invoke that
+        the model has.
     """
 
-    system: SystemPrompt | None
+    system: "SystemPrompt | None"
     max_tokens: int | None
     temperature: float | None
     top_p: float | None
     stop_sequences: str | Sequence[str] | None
     inference_config: InferenceConfig | Mapping[str, Any] | None
-    tools: Sequence[ToolLike] | None
-    tool_choice: ToolChoiceLike | None
+    tools: "Sequence[ToolLike] | None"
+    tool_choice: "ToolChoiceLike | None"
     max_turns: int | None
-    on_tool_error: OnToolError | None
+    on_tool_error: "OnToolError | None"
     output_type: Any
     guardrail_config: GuardrailConfig | Mapping[str, Any] | None
     prompt_variables: Mapping[str, str] | None
@@ -97,6 +109,12 @@ class ConverseOptions(CallOptions, total=False):
     performance_config: PerformanceConfig | Mapping[str, Any] | str | None
     service_tier: ServiceTier | Mapping[str, Any] | str | None
     effort: str | None
+    thinking: bool | int | str | None
+    cache: str | None
+    cache_ttl: str | None
+    approve: "Approve | None"
+    repair: bool
+    api: str | None
 
 
 class EmbedOptions(CallOptions, total=False):
@@ -138,7 +156,7 @@ class ImageOptions(CallOptions, total=False):
     aspect_ratio: str | None
     style: str | None
     quality: str | None
-    images: Sequence[ImageLike]
+    images: "Sequence[ImageLike]"
     strength: float | None
     colors: Sequence[str]
     steps: int | None
@@ -179,7 +197,7 @@ class EditOptions(CallOptions, total=False):
     task: str
     prompt: str | None
     negative_prompt: str | None
-    mask: ImageLike | None
+    mask: "ImageLike | None"
     mask_prompt: str | None
     search_prompt: str | None
     left: int | None
@@ -219,8 +237,8 @@ class VideoOptions(TypedDict, total=False):
     on_progress: hears of each new state, as a Progress.
     """
 
-    images: Sequence[ImageLike]
-    shots: Sequence[str | tuple[str, ImageLike] | VideoShot]
+    images: "Sequence[ImageLike]"
+    shots: "Sequence[str | tuple[str, ImageLike] | VideoShot]"
     duration: int | None
     resolution: str | None
     aspect_ratio: str | None
@@ -233,6 +251,43 @@ class VideoOptions(TypedDict, total=False):
     bucket_owner: str | None
     family: str | None
     on_progress: Callable[[Any], None] | None
+
+
+class SpeechOptions(TypedDict, total=False):
+    """The options of ``speech``.
+
+    system: the system prompt: a text, a block, or a list of them.
+    messages: turns before the session, as of an earlier one's ``messages``. Texts only, 40 KB at most.
+    tools: Python functions, which the session runs for the model while it goes on, and specifications, whose calls are
+        answered with ``send_tool_result``.
+    tool_choice: "auto", "any", or the one tool that must be used.
+    on_tool_error: what the model reads of a function that raises; as in ``converse``.
+    voice: whose voice speaks, "matthew" by default. Each speaks its languages (AWS lists them).
+    input_rate: samples a second of the audio that is sent: 8000, 16000 (the default) or 24000.
+    output_rate: samples a second of the audio that comes: 8000, 16000 or 24000 (the default).
+    max_tokens: the most tokens of an answer.
+    temperature: 0 to 1, how freely the model chooses its words; None is the model's own default.
+    top_p: 0 to 1, the share of likely words it chooses from; None is the model's own default.
+    endpointing_sensitivity: how soon a pause ends the user's turn: "HIGH" (1.5 s), "MEDIUM" or "LOW" (2 s). Nova 2
+        Sonic and later.
+    family: which model an ARN of the account's own is.
+    timeout: seconds for connecting.
+    """
+
+    system: "SystemPrompt | None"
+    messages: "Prompt | None"
+    tools: "Sequence[ToolLike] | None"
+    tool_choice: "ToolChoiceLike | None"
+    on_tool_error: "OnToolError | None"
+    voice: str
+    input_rate: int
+    output_rate: int
+    max_tokens: int | None
+    temperature: float | None
+    top_p: float | None
+    endpointing_sensitivity: str | None
+    family: str | None
+    timeout: float | None
 
 
 class InvokeModelOptions(TypedDict, total=False):
@@ -271,8 +326,284 @@ class InvokeEndpointOptions(TypedDict, total=False):
     timeout: float | None
 
 
+class PredictOptions(TypedDict, total=False):
+    """The options of ``predict``.
+
+    labels: the labels to choose from (zero-shot classification).
+    multi_label: whether several of them may hold, where the container knows that.
+    count: how many objects or guesses to give at most, where the container knows that.
+    horizon: how many values of a series to foretell.
+    quantiles: at which levels, such as 0.1, 0.5 and 0.9.
+    frequency: how far the values of a series are apart, in pandas' words (such as "D").
+    language: that of the speech.
+    extra: what only some containers know; it goes where their parameters go.
+    endpoint: how the endpoint is called: an EndpointOptions, or its members as a dict.
+    timeout: seconds for the whole call, retries included.
+    """
+
+    labels: Sequence[str]
+    multi_label: bool | None
+    count: int | None
+    horizon: int | None
+    quantiles: Sequence[float]
+    frequency: str | None
+    language: str | None
+    extra: JsonObject | None
+    endpoint: EndpointOptions | Mapping[str, Any] | None
+    timeout: float | None
+
+
+class RouterOptions(TypedDict, total=False):
+    """The options of ``invoke_inference_router``; all but the last are headers.
+
+    content_type: of the body, application/json by default.
+    accept: what may come back, application/json by default.
+    inference_id: the caller's name of the call.
+    prefix_aware_id: what prefix-aware routing keeps together.
+    custom_attributes: what the container is handed as it is, at most 1,024 ASCII characters.
+    timeout: seconds for the whole call, retries included.
+    """
+
+    content_type: str
+    accept: str
+    inference_id: str | None
+    prefix_aware_id: str | None
+    custom_attributes: str | None
+    timeout: float | None
+
+
+class RouterAsyncOptions(TypedDict, total=False):
+    """The options of ``invoke_inference_router_async``.
+
+    content_type: of the object in S3, application/json by default.
+    accept: what the answer may be.
+    inference_id: the caller's name of the call; without one the service gives it one.
+    custom_attributes: what the container is handed as it is, at most 1,024 ASCII characters.
+    output_extension: what is added to the target's output path.
+    filename: the name of the answer's object there.
+    ttl: how many seconds the request may wait for a destination, 60 to 21,600.
+    invocation_timeout: how many seconds a destination may take, at most 3,600.
+    timeout: seconds for this call, which only hands the work in.
+    """
+
+    content_type: str
+    accept: str | None
+    inference_id: str | None
+    custom_attributes: str | None
+    output_extension: str | None
+    filename: str | None
+    ttl: int | None
+    invocation_timeout: int | None
+    timeout: float | None
+
+
 class RerankOptions(CallOptions, total=False):
-    """The options of ``rerank``: those of every call."""
+    """The options of ``rerank``.
+
+    api: "invoke" (the default) or "agents", the door of Bedrock: InvokeModel, or the Rerank of knowledge bases, which
+        takes up to 1,000 documents.
+    """
+
+    api: str | None
+
+
+class KnowledgeOptions(TypedDict, total=False):
+    """How a knowledge base is searched.
+
+    number_of_results: how many pieces to find, 1 to 100.
+    search_type: "hybrid" or "semantic"; None leaves it to the service.
+    filter: which documents count: conditions on their metadata, as ``(attribute("year") >= 2020) & …`` (see
+        awsllm.attribute), or the service's dict.
+    implicit_filter: an ImplicitFilter, or its members as a dict: a model writes the filter.
+    rerank: the reranker, a model's id or ARN, or a Reranking; of a managed search also "managed" or "none".
+    managed: the knowledge base is one that the service searches by itself.
+    guardrail_config: the guardrail that reads along: a GuardrailConfig or Converse's dict.
+    user_id: whose documents are searched, where the data source has access control.
+    timeout: seconds for the whole call, retries included.
+    """
+
+    number_of_results: int | None
+    search_type: str | None
+    filter: "Filter | Mapping[str, Any] | None"
+    implicit_filter: "ImplicitFilter | Mapping[str, Any] | None"
+    rerank: "str | Reranking | None"
+    managed: bool
+    guardrail_config: GuardrailConfig | Mapping[str, Any] | None
+    user_id: str | None
+    timeout: float | None
+
+
+class RetrieveOptions(KnowledgeOptions, total=False):
+    """How a knowledge base is searched.
+
+    next_token: that of a response before, for what comes after it.
+    """
+
+    next_token: str | None
+
+
+class GenerateOptions(KnowledgeOptions, total=False):
+    """How an answer is made of what a knowledge base or a document has.
+
+    knowledge_base: its id or ARN.
+    sources: in place of a knowledge base, the document: an s3:// address, a pathlib.Path, or an ExternalSource.
+    session_id: that of a response before, to go on with its conversation.
+    prompt_template: the prompt that the model is given, with $search_results$ in it.
+    max_tokens: the most tokens of the answer.
+    temperature: 0 to 1, how freely the model chooses its words.
+    top_p: 0 to 1, the share of likely words it chooses from.
+    stop_sequences: a text, or texts, at which the answer ends.
+    latency: "standard" or "optimized".
+    orchestration: the service's orchestrationConfiguration: how the query is made of the question.
+    kms_key_arn: the key that the session is encrypted with.
+    extra: a dict that reaches the model untouched.
+    """
+
+    knowledge_base: str | None
+    sources: Any
+    session_id: str | None
+    prompt_template: str | None
+    max_tokens: int | None
+    temperature: float | None
+    top_p: float | None
+    stop_sequences: str | Sequence[str] | None
+    latency: str | None
+    orchestration: JsonObject | None
+    kms_key_arn: str | None
+    extra: JsonObject | None
+
+
+class AgenticOptions(TypedDict, total=False):
+    """How an agent searches knowledge bases.
+
+    model: the model that plans; None is the service's own.
+    rerank: a reranker's id or ARN, "managed" or "none".
+    max_iterations: how often it may search again.
+    generate: whether to answer, too.
+    guardrail_config: the guardrail that reads along: a GuardrailConfig or Converse's dict.
+    user_id: whose documents are searched, where the data source has access control.
+    next_token: that of a response before, for what comes after it.
+    extra: further members of the request, as the service names them (memoryConfiguration …).
+    timeout: seconds for the whole call, retries included.
+    """
+
+    model: str | None
+    rerank: str | None
+    max_iterations: int | None
+    generate: bool | None
+    guardrail_config: GuardrailConfig | Mapping[str, Any] | None
+    user_id: str | None
+    next_token: str | None
+    extra: JsonObject | None
+    timeout: float | None
+
+
+class TurnOptions(TypedDict, total=False):
+    """One turn of an agent.
+
+    session_id: that of a response before, to go on with its conversation; a new one by default.
+    trace: whether the agent tells its steps.
+    end_session: whether the conversation ends with this turn.
+    attributes: the session's attributes, texts by name.
+    prompt_attributes: the prompt's, for this turn alone.
+    files: AgentFile values, or paths of files for the code interpreter.
+    return_control: the response's, when what it wanted is done; ``results`` then has one for each of its invocations:
+        what ``invocation.result(…)`` makes, or plain texts and values.
+    results: see return_control.
+    stream_text: whether the answer comes in pieces.
+    guardrail_interval: after how many characters of a streamed answer the agent's guardrail is applied.
+    session_extra: further members of the session's state, as the service names them.
+    extra: further members of the request, as the service names them.
+    timeout: seconds for the whole call, retries included.
+    """
+
+    session_id: str | None
+    trace: bool | None
+    end_session: bool | None
+    attributes: Mapping[str, str] | None
+    prompt_attributes: Mapping[str, str] | None
+    files: Sequence[Any] | None
+    return_control: "ReturnControl | None"
+    results: Sequence[Any] | None
+    stream_text: bool | None
+    guardrail_interval: int | None
+    session_extra: JsonObject | None
+    extra: JsonObject | None
+    timeout: float | None
+
+
+class AgentOptions(TurnOptions, total=False):
+    """One turn of an agent.
+
+    alias: the id of the agent's alias, where the agent is not named as AGENT/ALIAS.
+    memory_id: which of the agent's memories it remembers by.
+    source_arn: the ARN of what calls.
+    """
+
+    alias: str | None
+    memory_id: str | None
+    source_arn: str | None
+
+
+class InlineAgentOptions(TurnOptions, total=False):
+    """One turn of an agent that is described in the call; the descriptions are as the service takes them.
+
+    instruction: who the agent is and what it does; 40 characters at least.
+    action_groups: what it can do.
+    knowledge_bases: what it can look up.
+    guardrail_config: its guardrail: a GuardrailConfig or Converse's dict.
+    """
+
+    instruction: str
+    action_groups: Sequence[Mapping[str, Any]] | None
+    knowledge_bases: Sequence[Mapping[str, Any]] | None
+    guardrail_config: GuardrailConfig | Mapping[str, Any] | None
+
+
+class GuardrailOptions(TypedDict, total=False):
+    """How a guardrail is applied.
+
+    version: "DRAFT" (the default) or a number.
+    source: "INPUT" (the default), what a user wrote, or "OUTPUT", what a model did.
+    full: whether the response lists what was looked for and not found, too.
+    timeout: seconds for the whole call, retries included.
+    """
+
+    version: str | int | None
+    source: str
+    full: bool
+    timeout: float | None
+
+
+class ChecksOptions(TypedDict, total=False):
+    """What to look for, by its names in the service, or True for all of it.
+
+    content_filter: VIOLENCE, HATE, SEXUAL, MISCONDUCT, INSULTS.
+    prompt_attack: JAILBREAK, PROMPT_INJECTION, PROMPT_LEAKAGE.
+    sensitive_information: EMAIL, PHONE, NAME and the like.
+    timeout: seconds for the whole call, retries included.
+    """
+
+    content_filter: bool | str | Sequence[str]
+    prompt_attack: bool | str | Sequence[str]
+    sensitive_information: bool | str | Sequence[str]
+    timeout: float | None
+
+
+class GuardOptions(TypedDict, total=False):
+    """How a stream is guarded.
+
+    version: "DRAFT" (the default) or a number.
+    window: how many characters are judged at a time, 1,000 by default, which is a unit that is billed.
+    overlap: how many characters at the end of a window wait to be judged with the next: what is no longer than this is
+        never cut in two. 100 by default.
+    observe: only watch: nothing waits, nothing is changed.
+    """
+
+    version: str | int | None
+    window: int
+    overlap: int
+    observe: bool
 
 
 def check_number(name: str, value: Any, *, whole: bool = False, kind: type[AwsllmError] = ValidationError) -> None:
@@ -283,13 +614,15 @@ def check_number(name: str, value: Any, *, whole: bool = False, kind: type[Awsll
 
 def check_names(options: Mapping[str, Any], kind: type) -> None:
     """``ValidationError`` for an option that ``kind``, a ``TypedDict``, does not have, with what may be meant; and for
-    a ``timeout``, which all have, that is no number."""
+    a ``timeout``, which all have but what starts a job, that is no number."""
     if "timeout" in options:
         check_number("timeout", options["timeout"])
     known = kind.__annotations__.keys()
     if options.keys() <= known:
         return
     name = min(options.keys() - known)
+    if name == "timeout":
+        raise ValidationError("unknown option 'timeout': what starts a job has none; the job's wait(timeout=...) has")
     if name in _EXTRA:
         raise ValidationError(f"unknown option {name!r}: what only some models know goes into extra={{{name!r}: ...}}")
     from difflib import get_close_matches
@@ -313,8 +646,11 @@ def documented(options: type) -> Callable[[F], F]:
 
 @cache
 def _texts(options: type) -> str:
-    """What follows the first paragraph of the docstring, and of that of the options of every call, if it has those."""
-    kinds = (
-        [options, CallOptions] if options.__annotations__.keys() >= CallOptions.__annotations__.keys() else [options]
-    )
-    return "\n".join(filter(None, (cleandoc(kind.__doc__ or "").partition("\n\n")[2] for kind in kinds)))
+    """What follows the first paragraph of the docstring, and of those of the options that it extends."""
+    names = options.__annotations__.keys()
+    kinds = [kind for kind in _KINDS if kind is not options and names >= kind.__annotations__.keys()]
+    return "\n".join(filter(None, (cleandoc(kind.__doc__ or "").partition("\n\n")[2] for kind in (options, *kinds))))
+
+
+# What other options extend: a ``TypedDict`` does not tell.
+_KINDS = (CallOptions, KnowledgeOptions, TurnOptions)

@@ -2,13 +2,14 @@
 
 ``prepare`` gives a ``Prepared``: the model's reference, one ``ConverseRequest`` and, where tools or a typed output are
 wanted, the sans-I/O generator that says what to do next (``tools.loop``, ``tools.typed``). The other operations are one
-request and no loop: their ``prepare_…`` gives the reference and the request. ``finish`` adds to any response what only
-the client knows: the model's reference, the cost, and what its caller must know of the model. Nothing here does I/O.
+request and no loop: their ``prepare_…`` gives the reference and the request, and is loaded with the first of its calls.
+``finish`` adds to any response what only the client knows: the model's reference, the cost, and what its caller must
+know of the model. ``Sending`` is one request of a conversation on its way. Nothing here does I/O.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
@@ -16,9 +17,9 @@ from msgspec.structs import replace
 
 from awsllm.calls import content
 from awsllm.calls.checks import check_profile, check_request, fit_to_profile
-from awsllm.calls.media import images, relabelled
-from awsllm.calls.options import ConverseOptions, EmbedOptions, ImageOptions, RerankOptions, check_names, check_number
-from awsllm.errors import AwsllmError, UnsupportedError, ValidationError
+from awsllm.calls.media import relabelled
+from awsllm.calls.options import ConverseOptions, check_names, check_number
+from awsllm.errors import AwsllmError, RequestError, UnsupportedError, ValidationError
 from awsllm.models.knowledge import Knowledge
 from awsllm.models.profiles import profile
 from awsllm.models.references import Reference, parse_reference
@@ -26,29 +27,33 @@ from awsllm.types import (
     ConverseRequest,
     ConverseResponse,
     CountTokensRequest,
-    EmbedRequest,
     EndpointOptions,
     GuardrailConfig,
-    ImageRequest,
     InferenceConfig,
+    Message,
     OutputConfig,
     PerformanceConfig,
+    Reasoning,
     Request,
-    RerankRequest,
     ServiceTier,
-    Text,
+    ToolSpec,
 )
 from awsllm.wire.converse.rules import is_plain
 
 if TYPE_CHECKING:
-    from awsllm.calls.content import EmbedInput, Prompt
+    from awsllm.calls.caching import AutoCache
+    from awsllm.calls.content import Prompt
+    from awsllm.calls.repair import Fix
     from awsllm.tools.failures import ToolErrors
     from awsllm.tools.function import ToolFunction
     from awsllm.tools.loop import Loop
+    from awsllm.tools.partial import PartialOutput
 
 R = TypeVar("R")
 
 MAX_TURNS = 10
+DOORS = ("auto", "converse", "invoke", "openai")
+OPENAI_ROUTES = frozenset(("openai_chat", "openai_responses", "mantle_chat", "mantle_responses", "mantle_messages"))
 _NO_INFERENCE_CONFIG = InferenceConfig()
 _KNOBS = frozenset(("max_tokens", "temperature", "top_p"))
 
@@ -79,10 +84,19 @@ class Prepared(msgspec.Struct, frozen=True):
     prices: Knowledge
     warnings: tuple[str, ...] = ()
     tool_errors: ToolErrors | None = None
+    cache: AutoCache | None = None
+    repair: bool = True
+    partial_output: PartialOutput | None = None
+
+    @property
+    def made_by(self) -> str | None:
+        """The family of the model, whose thoughts are its own; None where it is not known."""
+        can = profile(self.reference.scheme, self.reference.model, self.request.family)
+        return can.family if can.known else None
 
     def finish(self, response: ConverseResponse) -> ConverseResponse:
         """``finish``, with turns that can be sent, and what the preparation has to say of the call."""
-        response = _sendable(response)
+        response = self._sendable(response)
         turns = sum(message.role == "assistant" for message in response.messages)
         return replace(
             response,
@@ -92,9 +106,65 @@ class Prepared(msgspec.Struct, frozen=True):
             tool_errors=self.tool_errors.kept if self.tool_errors else (),
         )
 
+    def _sendable(self, response: ConverseResponse) -> ConverseResponse:
+        if response.messages == (response.message,) and is_plain(response.messages):
+            return response
+        from awsllm.wire.converse.history import sendable_answer
+
+        response = sendable_answer(response)
+        if not _has_thoughts((response.message, *response.messages)):
+            return response
+        from awsllm.calls.thinking import signed_by
+
+        return signed_by(response, self.made_by)
+
 
 def prepare(model: str, messages: Prompt, options: ConverseOptions, prices: Knowledge) -> Prepared:
     """Check and translate everything that can be before anything is sent."""
+    reference, request, functions = translated(model, messages, options)
+    asks_to_think = "thinking" in options or "effort" in options
+    request, thoughts = thoughtful(reference, request, options) if asks_to_think else (request, ())
+    request, notes = _checked(reference, request, typed=options.get("output_type") is not None)
+    caches = "cache" in options or "cache_ttl" in options
+    cache, cached = cache_choice(reference, options) if caches else (None, ())
+    errors = None
+    if functions:
+        from awsllm.tools.failures import ToolErrors
+
+        errors = ToolErrors(options.get("on_tool_error"))
+        functions = errors.watch(functions)
+        if approve := options.get("approve"):
+            from awsllm.tools.approval import guarded
+
+            functions = guarded(functions, approve)
+    loop = _loop(reference, request, functions, options)
+    notes = thoughts + notes + cached
+    return Prepared(
+        reference,
+        request,
+        loop,
+        options.get("timeout"),
+        prices,
+        notes,
+        errors,
+        cache,
+        options.get("repair", True),
+        _partial_output(reference, request, options.get("output_type")),
+    )
+
+
+def _partial_output(reference: Reference, request: ConverseRequest, output_type: Any) -> PartialOutput | None:
+    if output_type is None:
+        return None
+    from awsllm.tools.partial import PartialOutput
+
+    return PartialOutput(output_type, request, profile(reference.scheme, reference.model, request.family))
+
+
+def translated(
+    model: str, messages: Prompt, options: ConverseOptions
+) -> tuple[Reference, ConverseRequest, Mapping[str, ToolFunction]]:
+    """The caller's words as a request, and the functions among his tools."""
     check_names(options, ConverseOptions)
     reference = parse_reference(model)
     functions: Mapping[str, ToolFunction] = {}
@@ -104,24 +174,47 @@ def prepare(model: str, messages: Prompt, options: ConverseOptions, prices: Know
         request = replace(request, tools=specs, tool_choice=content.tool_choice(options.get("tool_choice")))
     elif options.get("tool_choice") is not None:
         raise ValidationError("tool_choice needs tools: pass tools=[...] or leave tool_choice out")
-    request, notes = _checked(reference, request, typed=options.get("output_type") is not None)
-    errors = None
-    if functions:
-        from awsllm.tools.failures import ToolErrors
+    return reference, request, functions
 
-        errors = ToolErrors(options.get("on_tool_error"))
-        functions = errors.watch(functions)
-    loop = _loop(reference, request, functions, options)
-    return Prepared(reference, request, loop, options.get("timeout"), prices, notes, errors)
+
+def thoughtful(
+    reference: Reference, request: ConverseRequest, options: ConverseOptions
+) -> tuple[ConverseRequest, tuple[str, ...]]:
+    """The request that asks for the thinking wanted, and what of it cannot be."""
+    thinking, effort = options.get("thinking"), options.get("effort")
+    if thinking is None and not effort:
+        return request, ()
+    if reference.scheme != "bedrock":
+        request = replace(request, output_config=OutputConfig(effort=effort)) if effort else request
+        why = f"thinking is not honoured by {reference.scheme}: models: say it in extra=, in the model's own words"
+        return request, () if thinking is None else (why,)
+    from awsllm.calls.thinking import for_converse, with_thinking
+
+    can = profile(reference.scheme, reference.model, request.family)
+    request, warnings = with_thinking(request, can, thinking, effort)
+    return for_converse(request, can), warnings
+
+
+def cache_choice(reference: Reference, options: ConverseOptions) -> tuple[AutoCache | None, tuple[str, ...]]:
+    if options.get("cache") is None and options.get("cache_ttl") is None:
+        return None, ()
+    from awsllm.calls.caching import auto_cache
+
+    return auto_cache(reference, options.get("family"), options.get("cache"), options.get("cache_ttl"))
 
 
 def _checked(reference: Reference, request: ConverseRequest, *, typed: bool) -> tuple[ConverseRequest, tuple[str, ...]]:
     """The request as it can be sent, and what was changed of the caller's."""
     try:
         check_profile(reference, request)
-        mended, notes = _mended(reference, request)
+        mended, notes = mended_request(reference, request)
         check_request(mended, reference.scheme, typed=typed)
         fitting, warnings = fit_to_profile(reference, mended)
+        if reference.scheme == "bedrock" and any(isinstance(tool, ToolSpec) and tool.strict for tool in request.tools):
+            from awsllm.calls.strict import fit_strict_tools
+
+            fitting, unheld = fit_strict_tools(fitting)
+            warnings += unheld
     except (AttributeError, TypeError) as error:  # constructors check nothing
         from awsllm.calls.wellformed import malformed
 
@@ -131,33 +224,41 @@ def _checked(reference: Reference, request: ConverseRequest, *, typed: bool) -> 
     return fitting, notes + warnings
 
 
-def _mended(reference: Reference, request: ConverseRequest) -> tuple[ConverseRequest, tuple[str, ...]]:
+def _has_thoughts(turns: Iterable[Message]) -> bool:
+    return any(isinstance(block, Reasoning) for turn in turns for block in turn.content)
+
+
+def mended_request(reference: Reference, request: ConverseRequest) -> tuple[ConverseRequest, tuple[str, ...]]:
     """The request with a conversation that can be sent, and what was changed of the caller's."""
     if is_plain(request.messages) and request.messages and request.messages[-1].role == "user":
         return request, ()
     from awsllm.calls.wellformed import has_strays, malformed
+    from awsllm.wire.converse.foreign import without_responses
     from awsllm.wire.converse.history import Notes, mended
 
     if has_strays(request.messages) and (reason := malformed(request)):
         raise reason
-    notes = Notes()
-    turns = mended(request.messages, notes, for_bedrock=reference.scheme == "bedrock")
+    notes, turns = Notes(), request.messages
+    if reference.scheme == "bedrock" and request.api != "openai":
+        turns = without_responses(turns, notes)
+    if _has_thoughts(turns):
+        from awsllm.calls.thinking import without_foreign
+
+        turns = without_foreign(turns, profile(reference.scheme, reference.model, request.family), notes)
+    turns = mended(turns, notes, for_bedrock=reference.scheme == "bedrock")
     turns = relabelled(turns, notes)
-    return (request if turns is request.messages else replace(request, messages=turns)), notes.lines()
+    request = request if turns is request.messages else replace(request, messages=turns)
+    if request.extra and "thinking" in request.extra:
+        from awsllm.calls.thinking import without_lost_thought
 
-
-def _sendable(response: ConverseResponse) -> ConverseResponse:
-    if response.messages == (response.message,) and is_plain(response.messages):
-        return response
-    from awsllm.wire.converse.history import sendable_answer
-
-    return sendable_answer(response)
+        can = profile(reference.scheme, reference.model, request.family)
+        request = without_lost_thought(request, can, notes)
+    return request, notes.lines()
 
 
 def _request(reference: Reference, messages: Prompt, options: ConverseOptions) -> ConverseRequest:
     metadata, variables = options.get("request_metadata"), options.get("prompt_variables")
     performance, tier = options.get("performance_config"), options.get("service_tier")
-    effort = options.get("effort")
     system, turns = content.leading_system(content.messages(messages))
     return ConverseRequest(
         model=reference.model,
@@ -169,14 +270,38 @@ def _request(reference: Reference, messages: Prompt, options: ConverseOptions) -
         extra=options.get("extra"),
         prompt_variables=dict(variables) if variables else None,
         additional_model_response_field_paths=tuple(options.get("additional_model_response_field_paths") or ()),
-        request_metadata=dict(metadata) if metadata else None,
+        request_metadata=content.metadata(metadata) if metadata else None,
         performance_config=PerformanceConfig(performance)
         if isinstance(performance, str)
         else content.config(performance, PerformanceConfig, "performanceConfig"),
         service_tier=ServiceTier(tier) if isinstance(tier, str) else content.config(tier, ServiceTier, "serviceTier"),
-        output_config=OutputConfig(effort=effort) if effort else None,
         endpoint=_endpoint(reference, options.get("endpoint")),
+        api=_door(reference, options),
     )
+
+
+def _door(reference: Reference, options: ConverseOptions) -> str | None:
+    """``ConverseRequest.api``: what the caller names, or the first door that the model has."""
+    api = options.get("api")
+    if reference.scheme != "bedrock":
+        if api in (None, "auto"):
+            return None
+        raise ValidationError(f"api={api!r} names a door of bedrock: models; {reference} has one, so leave api out")
+    if api is not None and api not in DOORS:
+        raise ValidationError(f"api={api!r} is none of {', '.join(map(repr, DOORS))}")
+    if api in ("invoke", "openai"):
+        return api
+    can = profile("bedrock", reference.model, options.get("family"))
+    if "converse" in can.routes and not can.needs_geography:  # nearly all
+        return None
+    routes = can.routes_of(reference.model)
+    if "converse" in routes:
+        return None
+    if api == "converse" and routes:
+        raise UnsupportedError(f"{reference} has no Converse: leave api out, or take {can.doors_of(reference.model)}")
+    if not OPENAI_ROUTES.isdisjoint(routes):
+        return "openai"
+    return "invoke" if "invoke" in routes and api != "converse" else None
 
 
 def _endpoint(reference: Reference, value: EndpointOptions | Mapping[str, Any] | None) -> EndpointOptions | None:
@@ -192,7 +317,7 @@ def _inference_config(options: ConverseOptions) -> InferenceConfig:
     config = given or _NO_INFERENCE_CONFIG
     changes: dict[str, Any] = {name: value for name, value in options.items() if name in _KNOBS}
     if stop := options.get("stop_sequences"):
-        changes["stop_sequences"] = _texts("stop_sequences", stop)
+        changes["stop_sequences"] = texts_of("stop_sequences", stop)
     return replace(config, **changes) if changes else config
 
 
@@ -209,6 +334,10 @@ def _loop(
 
         spec = output_spec(output_type)
         capabilities = profile(reference.scheme, reference.model, request.family)
+        if request.api == "openai":  # where every route takes a schema
+            capabilities = replace(capabilities, native_json_schema=True)
+        elif request.api == "invoke" and capabilities.invoke_prompt:  # a prompt has no place for a forced tool
+            capabilities = replace(capabilities, native_json_schema=False, tool_choices=frozenset())
         return lambda: typed_loop(request, spec, capabilities, functions, max_turns)
     if functions:
         from awsllm.tools.loop import tool_loop
@@ -225,6 +354,78 @@ def keep_turns(error: Exception, request: ConverseRequest, first: ConverseReques
         error.messages = done
 
 
+# --- a request on its way --------------------------------------------------------------------------------------------
+
+_FIXES_A_MODEL = 8
+
+
+class Repairs:
+    """What one client has found its models to refuse, by reference. Safe to share between threads: tuples are replaced,
+    and a fix that is lost to another thread's is found again."""
+
+    def __init__(self) -> None:
+        self._fixes: dict[str, tuple[Fix, ...]] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._fixes)
+
+    def of(self, model: str) -> tuple[Fix, ...]:
+        return self._fixes.get(model, ())
+
+    def add(self, model: str, fix: Fix) -> None:
+        known = tuple(other for other in self.of(model) if other.action != fix.action or other.argument != fix.argument)
+        self._fixes[model] = (*known, fix)[-_FIXES_A_MODEL:]
+
+
+class Sending:
+    """One request of ``call``, made ready just before it is sent: cache points go where this turn of the conversation
+    wants them, what the model refused before is not asked of it again, and what it refuses now is repaired once
+    (``calls.repair``) and told in the response's warnings. What does that is loaded when it is needed.
+
+    ``given`` is the request as the loop made it, ``request`` what is sent."""
+
+    __slots__ = ("_call", "_repairs", "given", "notes", "request")
+
+    def __init__(self, call: Prepared, request: ConverseRequest, repairs: Repairs) -> None:
+        self._call = call
+        self._repairs = repairs
+        self.given = self.request = request
+        self.notes: tuple[str, ...] = ()
+        if call.cache is not None:
+            from awsllm.calls.caching import with_cache_points
+
+            self.request = with_cache_points(request, call.cache)
+        if call.repair and repairs and (fixes := repairs.of(str(call.reference))):
+            self._apply(fixes)
+
+    def mend(self, error: AwsllmError) -> bool:
+        """Whether ``request`` is another one now, such as the error asks for."""
+        if not self._call.repair or not isinstance(error, RequestError) or self._call.reference.scheme != "bedrock":
+            return False
+        from awsllm.calls.repair import find_fix
+
+        fix = find_fix(error)
+        if fix is None or not self._apply((fix,)):
+            return False
+        from awsllm import log
+
+        log.logger("calls").info("%s refused a request; it is repaired: %s", self._call.reference, fix.action)
+        if not fix.once:
+            self._repairs.add(str(self._call.reference), fix)
+        return True
+
+    def _apply(self, fixes: tuple[Fix, ...]) -> bool:
+        from awsllm.calls.repair import fixed
+
+        self.request, notes = fixed(self.request, fixes)
+        self.notes += notes
+        return bool(notes)
+
+    def noted(self, response: ConverseResponse) -> ConverseResponse:
+        """The response, with what was done to its request."""
+        return replace(response, warnings=(*self.notes, *response.warnings)) if self.notes else response
+
+
 # --- the other operations --------------------------------------------------------------------------------------------
 
 
@@ -236,64 +437,12 @@ def prepare_count_tokens(
     call = prepare(model, messages, options, Knowledge())
     first = call.request if call.loop is None else next(call.loop())
     converse = first if isinstance(first, ConverseRequest) else call.request
+    if call.cache is not None:
+        from awsllm.calls.caching import with_cache_points
+
+        converse = with_cache_points(converse, call.cache)
     request = CountTokensRequest(model=call.reference.model, family=converse.family, converse=converse)
     return call.reference, request
-
-
-def prepare_embed(
-    model: str, texts: EmbedInput, dimensions: int | None, options: EmbedOptions
-) -> tuple[Reference, EmbedRequest]:
-    """Inputs that are no more than a text each are the request's ``texts``; if one is more, all are ``inputs``. Raises
-    ``UnsupportedError`` where such cannot be embedded."""
-    reference = parse_reference(model)
-    inputs = content.embed_inputs(texts)
-    if not inputs or not all(inputs):
-        raise ValidationError("nothing to embed: pass at least one text, image or the like, and no empty list")
-    for index, blocks in enumerate(inputs):
-        if any(isinstance(block, Text) and not block.text.strip() for block in blocks):
-            raise ValidationError(f"text {index} to embed is blank: leave it out or write something")
-    check_number("dimensions", dimensions, whole=True)
-    plain = tuple(blocks[0].text for blocks in inputs if len(blocks) == 1 and isinstance(blocks[0], Text))
-    members = members_of(reference, options, EmbedOptions)
-    if len(plain) == len(inputs):
-        return reference, EmbedRequest(texts=plain, dimensions=dimensions, **members)
-    if reference.scheme != "bedrock" or not profile(reference.scheme, reference.model).images:
-        from awsllm.wire.vectors import MEDIA_MODELS
-
-        raise UnsupportedError(f"{reference} embeds texts only, each alone; media are embedded by {MEDIA_MODELS}")
-    return reference, EmbedRequest(inputs=inputs, dimensions=dimensions, **members)
-
-
-def prepare_image(model: str, prompt: str, options: ImageOptions) -> tuple[Reference, ImageRequest]:
-    reference = parse_reference(model)
-    members = members_of(reference, options, ImageOptions)
-    members |= {"images": images(members.get("images") or ()), "colors": tuple(members.get("colors") or ())}
-    _texts("the prompt", [prompt])
-    request = ImageRequest(prompt=prompt, **members)
-    if not prompt.strip():
-        raise ValidationError("the prompt is blank: say what the image shows")
-    check_number("strength", request.strength)
-    for name in ("count", "width", "height", "steps"):
-        value = getattr(request, name)
-        check_number(name, value, whole=True)
-        if value is not None and value < 1:
-            raise ValidationError(f"{name} is {value}; it is at least 1")
-    return reference, request
-
-
-def prepare_rerank(
-    model: str, query: str, documents: Sequence[str], top_n: int | None, options: RerankOptions
-) -> tuple[Reference, RerankRequest]:
-    reference = parse_reference(model)
-    if isinstance(documents, str) or not documents:
-        raise ValidationError("nothing to rank: pass a list of at least one document")
-    _refuse_blank(_texts("the query", [query]), "query", "rank for")
-    _refuse_blank(_texts("documents", documents), "document", "rank")
-    check_number("top_n", top_n, whole=True)
-    if top_n is not None and top_n < 1:
-        raise ValidationError(f"top_n is {top_n}; it is at least 1, or None for all")
-    members = members_of(reference, options, RerankOptions)
-    return reference, RerankRequest(query=query, documents=tuple(documents), top_n=top_n, **members)
 
 
 def members_of(reference: Reference, options: Mapping[str, Any], kind: type) -> dict[str, Any]:
@@ -304,7 +453,7 @@ def members_of(reference: Reference, options: Mapping[str, Any], kind: type) -> 
     return {**members, "model": reference.model, "endpoint": endpoint}
 
 
-def _texts(name: str, value: Any) -> tuple[str, ...]:
+def texts_of(name: str, value: Any) -> tuple[str, ...]:
     """A text or texts as texts; ``ValidationError`` for what is neither."""
     if isinstance(value, str):
         return (value,)
@@ -313,9 +462,3 @@ def _texts(name: str, value: Any) -> tuple[str, ...]:
         if not isinstance(text, str):
             raise ValidationError(f"{name}: a {type(text).__name__} is no text")
     return texts
-
-
-def _refuse_blank(texts: Sequence[str], what: str, verb: str) -> None:
-    for i, text in enumerate(texts):
-        if not text.strip():
-            raise ValidationError(f"{what} {i} to {verb} is blank: leave it out or write something")

@@ -29,13 +29,13 @@ def prepare_invoke_model(
     metadata = options.get("request_metadata")
     return reference, InvokeModelRequest(
         model=reference.model,
-        body=_bytes(body),
+        body=raw_bytes(body),
         content_type=options.get("content_type") or JSON,
         accept=options.get("accept") or JSON,
         guardrail_config=content.config(options.get("guardrail_config"), GuardrailConfig, "guardrailConfig"),
         latency=options.get("latency"),
         service_tier=options.get("service_tier"),
-        request_metadata=dict(metadata) if metadata else None,
+        request_metadata=content.metadata(metadata) if metadata else None,
     )
 
 
@@ -49,14 +49,15 @@ def prepare_invoke_endpoint(
     given = options.get("endpoint")
     return reference, InvokeEndpointRequest(
         model=reference.model,
-        body=_bytes(body),
+        body=raw_bytes(body),
         content_type=options.get("content_type") or JSON,
         accept=options.get("accept") or "*/*",
         endpoint=content.endpoint_options(given) if given is not None else None,
     )
 
 
-def _bytes(body: RawBody) -> bytes:
+def raw_bytes(body: RawBody) -> bytes:
+    """The bytes of a body of the caller's own. Raises ``ValidationError``."""
     match body:
         case bytes() | bytearray() | memoryview():
             return bytes(body)

@@ -68,17 +68,22 @@ def run(arguments: Sequence[str]) -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a character that cannot be read or shown is no reason to stop
     try:
-        app(words, prog_name="awsllm")
+        try:
+            app(words, prog_name="awsllm")
+        finally:
+            sys.stdout.flush()  # what is buffered is written while it can still be said that it could not be
     except AwsllmError as error:
         if debug:
             raise
         terminal.note(f"awsllm: {flags.spoken(terminal.one_line(error))}")
         sys.exit(1)
     except OSError as error:
-        if debug or error.errno not in _UNWRITABLE:
+        if (debug or error.errno not in _UNWRITABLE) and not isinstance(error, BrokenPipeError):
             raise
         with open(os.devnull, "wb") as nowhere:  # else what is still buffered would fail again, at the end
             os.dup2(nowhere.fileno(), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):  # whoever read has left, as `head` does
+            sys.exit(1)
         terminal.note(f"awsllm: the answer cannot be written: {error.strerror}")
         sys.exit(1)
 

@@ -129,10 +129,12 @@ def load_schema(text: str) -> dict[str, Any]:
 
 
 def describe(response: ConverseResponse, elapsed_ms: int) -> dict[str, Any]:
-    """The response as a JSON document. ``latency_ms`` is the service's own where it tells, else the whole call's."""
+    """The response as a JSON document. ``latency_ms`` is the service's own where it tells, else the whole call's;
+    ``output``, there with a schema, is what satisfies it: where a tool was forced, the text is empty."""
     usage = msgspec.to_builtins(response.usage)
     return {
         "text": response.text,
+        **({} if response.output is None else {"output": response.output}),
         "stop_reason": response.stop_reason,
         "usage": {name: usage.get(name) for name in ("input_tokens", "output_tokens", "total_tokens")} | usage,
         "model": response.model,

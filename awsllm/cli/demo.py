@@ -183,14 +183,14 @@ MAILS = (
 def answer_typed(console: Console, client: Client) -> None:
     """Answers as validated objects: the model can generate nothing else. Examples show it what is meant."""
     console.rule("Typed answers: mails that become tickets", align="left")
-    asked = "Make a support ticket of this mail: {}".format
+    question = "Make a support ticket of this mail: {}".format
     examples = [
         message
         for mail, ticket in EXAMPLES.items()
-        for message in (Message.user(asked(mail)), Message.assistant(json.dumps(asdict(ticket))))
+        for message in (Message.user(question(mail)), Message.assistant(json.dumps(asdict(ticket))))
     ]
     for mail in MAILS:
-        messages = [*examples, Message.user(asked(mail))]
+        messages = [*examples, Message.user(question(mail))]
         reply = client.converse(PLACES["sagemaker"], messages, output_type=Ticket, max_tokens=80, temperature=0)
         console.print(mail, style="italic", markup=False)
         console.print(f"  {reply.output!r}", markup=False)

@@ -1,4 +1,4 @@
-"""`awsllm deploy`: a JumpStart model as an endpoint, or the plan of it."""
+"""`awsllm deploy`: a JumpStart model, or any container, as an endpoint; or the plan of it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,13 @@ def _positive(hours: float | None) -> float | None:
 
 def deploy(
     context: typer.Context,
-    model: Annotated[str, typer.Argument(help="A JumpStart model id, or a plan saved with --plan --json (FILE.json).")],
+    model: Annotated[
+        str | None,
+        typer.Argument(
+            help="A JumpStart model id, or a plan saved with --plan --json (FILE.json); with --image, ORG/NAME on "
+            "Hugging Face's hub, s3://..., or nothing."
+        ),
+    ] = None,
     plan_only: Annotated[bool, typer.Option("--plan", help="Show what would be done and do nothing.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask; off a terminal nothing is asked.")] = False,
     accept_eula: Annotated[bool, typer.Option("--accept-eula", help="Accept the model's licence, this once.")] = False,
@@ -50,6 +56,7 @@ def deploy(
     tag: Annotated[list[str] | None, typer.Option(help="KEY=VALUE; may be repeated.")] = None,
     env: Annotated[list[str] | None, typer.Option(help="KEY=VALUE for the container; may be repeated.")] = None,
     format: Annotated[str | None, typer.Option(help="What the container speaks, where nothing tells.")] = None,
+    image: Annotated[str | None, typer.Option(help="The URI of a container that is none of JumpStart's.")] = None,
     hub: Hub = None,
     keep: Annotated[bool, typer.Option("--keep-on-failure", help="Leave what was made when it fails.")] = False,
     as_json: Json = False,
@@ -58,7 +65,9 @@ def deploy(
     endpoint_url: EndpointUrl = None,
 ) -> None:
     """Deploy a model, or with --plan show what that would do, cost and need."""
-    if model.endswith(".json"):
+    if model is None and image is None:
+        raise typer.BadParameter("name a JumpStart model, or a container with --image")
+    if model is not None and model.endswith(".json"):
         _refuse_options(context)
         plan = _saved(model)
         if region not in (None, plan.region):
@@ -80,6 +89,7 @@ def deploy(
             "tags": _pairs("--tag", tag),
             "env": _pairs("--env", env),
             "format": format,
+            "image": image,
             "hub": hub,
         }
         jumpstart = make_client(region, profile, endpoint_url).jumpstart

@@ -46,7 +46,7 @@ def serve(
 
 def _announce(url: str, *, locked: bool) -> None:
     terminal.note(f"awsllm serves at {url} (Ctrl-C stops it). For any AWS SDK:")
-    for service in ("BEDROCK_RUNTIME", "SAGEMAKER_RUNTIME"):
+    for service in ("BEDROCK_RUNTIME", "BEDROCK_AGENT_RUNTIME", "SAGEMAKER_RUNTIME"):
         terminal.note(f"  export AWS_ENDPOINT_URL_{service}={url}")
     terminal.note("  export AWS_REGION=us-east-1 AWS_DEFAULT_REGION=us-east-1")
     terminal.note(f"The secret access key is the API key ({_KEY})." if locked else "Any keys will do.")

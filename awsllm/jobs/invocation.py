@@ -24,7 +24,14 @@ from typing import Any, Generic, Self, TypeVar
 import msgspec
 
 from awsllm.aws.control import translated
-from awsllm.errors import AwsllmError, ModelTimeoutError, ServerError, UnsupportedError, ValidationError
+from awsllm.errors import (
+    AwsllmError,
+    ModelTimeoutError,
+    ServerError,
+    ServiceError,
+    UnsupportedError,
+    ValidationError,
+)
 from awsllm.jobs.job import JobState, JobSummary, Outcome, ServiceJob
 from awsllm.jobs.sagemaker import check_s3
 from awsllm.jumpstart.deploy.progress import Listener, Pace
@@ -205,14 +212,14 @@ def start_invocation(
     """Start one and hand over its job, which ``make`` makes of the ARN. ``request`` has the wire's ``modelId``,
     ``modelInput`` and, if any, ``tags``."""
     token = token or uuid.uuid4().hex
-    started = call(
-        clients,
-        RUNTIME,
-        "start_async_invoke",
-        clientRequestToken=token,
-        outputDataConfig=output.encode(),
-        **request,
-    )
+    where = output.encode()
+    try:
+        started = call(
+            clients, RUNTIME, "start_async_invoke", clientRequestToken=token, outputDataConfig=where, **request
+        )
+    except ServiceError as error:  # whether it was started is not known
+        error.add_note(f"started again with token={token!r}, it is no second one")
+        raise
     job = make(str(started["invocationArn"]))
     job.token = token
     return job

@@ -88,13 +88,19 @@ class JumpStart:
 
     # --- deploy ------------------------------------------------------------------------------------------------------
 
-    def plan(self, model: Any, **options: Unpack[PlanOptions]) -> Plan:
+    def plan(self, model: Any = None, **options: Unpack[PlanOptions]) -> Plan:
         """The exact requests that deploying ``model`` makes, before any is made.
 
-        ``model`` is a JumpStart id, or a ``JumpStartConfig`` or ``ModelBuilder`` of the SageMaker SDK.
+        ``model`` is a JumpStart id, or a ``JumpStartConfig`` or ``ModelBuilder`` of the SageMaker SDK. With ``image=``,
+        any container: ``model`` is then ORG/NAME on Hugging Face's hub, an ``s3://`` archive or prefix, or left out.
         """
+        from awsllm.jumpstart.plan.own import is_own, own_document
         from awsllm.jumpstart.plan.planner import make_plan
 
+        if is_own(model, options):
+            return make_plan(
+                own_document(model, options, self._session.region), options, self._context(options.get("role"))
+            )
         model_id, given = _model(model)
         both: PlanOptions = {**given, **options}  # type: ignore[typeddict-item]
         document = self.catalogue.get(model_id, version=both.get("version"), hub=both.get("hub"))
@@ -115,7 +121,7 @@ class JumpStart:
 
     def deploy(
         self,
-        model: Any,
+        model: Any = None,
         *,
         on_progress: Listener | None = None,
         keep_on_failure: bool = False,
@@ -127,12 +133,13 @@ class JumpStart:
 
     @contextmanager
     def deployed(
-        self, model: Any, *, on_progress: Listener | None = None, **options: Unpack[PlanOptions]
+        self, model: Any = None, *, on_progress: Listener | None = None, **options: Unpack[PlanOptions]
     ) -> Iterator[DeployedModel]:
         """A model that exists as long as the block runs: whatever ends it, signals included, deletes the endpoint."""
         from awsllm.jumpstart.deploy.deployed import deployed, unique_options
 
-        plan = self.plan(model, **unique_options(_model(model)[0], options))
+        name = options.get("image") if model is None else _model(model)[0]
+        plan = self.plan(model, **unique_options(name or "", options))
         with deployed(plan, self._clients, on_progress=on_progress) as deployment:
             yield self._handle(deployment, plan)
 

@@ -48,9 +48,10 @@ LIMIT = 50  # tags of one resource
 _TEXT = re.compile(r"[\w\s.:/=+\-@]*")  # the API's pattern of keys and values
 
 
-def of_model(model_id: str, version: str) -> dict[str, str]:
-    """Which model it is, in awsllm's words and in the SageMaker SDK's."""
-    return {MODEL_TAG: model_id, VERSION_TAG: version, SDK_MODEL_TAG: model_id, SDK_VERSION_TAG: version}
+def of_model(model_id: str, version: str, *, jumpstart: bool = True) -> dict[str, str]:
+    """Which model it is, in awsllm's words and, of one of JumpStart's, in the SageMaker SDK's."""
+    own = {MODEL_TAG: model_id, VERSION_TAG: version}
+    return {**own, SDK_MODEL_TAG: model_id, SDK_VERSION_TAG: version} if jumpstart else own
 
 
 def as_list(tags: Mapping[str, str]) -> list[JsonObject]:

@@ -72,8 +72,10 @@ def lifecycle(found: dict[str, Any], today: str) -> str:
 def lifecycle_warning(model: str, today: str) -> str | None:
     """What a caller of a model must know of its end: that it is Legacy, that it ends within 90 days, or that it has."""
     found = row(model)
-    if found is None or not ("legacy" in found or "end_of_life" in found):
+    if found is None:
         return None
+    if not ("legacy" in found or "end_of_life" in found):
+        return _unconfirmed(found["id"], found.get("end_by_litellm"), today)
     state, end = lifecycle(found, today), found.get("end_of_life")
     if state == "active" and not (end and _days(today, end) <= NEAR_END):
         return None
@@ -82,6 +84,13 @@ def lifecycle_warning(model: str, today: str) -> str | None:
     )
     what = f"{found['id']} is Legacy and {when}" if state == "legacy" else f"{found['id']} {when}"
     return f"{what}: move to {found.get('successor') or 'another model'}"
+
+
+def _unconfirmed(model: str, end: str | None, today: str) -> str | None:
+    """litellm's days are ends and also days before which AWS promises none: what may be wrong is not said as a fact."""
+    if end is None or _days(today, end) > NEAR_END:
+        return None
+    return f"{model} may end on {end} or later: litellm's table says so, its model card in Bedrock's user guide decides"
 
 
 def _days(start: str, end: str) -> int:

@@ -16,8 +16,9 @@ class Entry(Value, frozen=True, kw_only=True):
     """A row.
 
     ``input`` and ``output`` are modalities: text, image, video, audio, speech, embedding. Sizes are in tokens.
-    ``legacy`` and ``end_of_life`` are days as AWS announced them, None where it did not; ``successor`` is the id of the
-    model that AWS names, or of the current one of the line. ``prices`` are by where a call goes: "" is in the region
+    ``legacy`` and ``end_of_life`` are days as AWS announced them, None where it did not; ``end_by_litellm`` is one that
+    litellm's table alone has: an end, or the day before which AWS promises none. ``successor`` is the id of the model
+    that AWS names, or of the current one of the line. ``prices`` are by where a call goes: "" is in the region
     that is called (by us-east-1's list), a geography ("us", "global") a cross-region profile, a region's name that
     region. ``litellm`` marks a row whose sizes are known from litellm's table alone.
     """
@@ -29,6 +30,7 @@ class Entry(Value, frozen=True, kw_only=True):
     max_output_tokens: int | None = None
     legacy: date | None = None
     end_of_life: date | None = None
+    end_by_litellm: date | None = None
     successor: str | None = None
     prices: dict[str, Price] = msgspec.field(default_factory=dict)
     source: str

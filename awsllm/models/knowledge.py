@@ -11,13 +11,16 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import lru_cache
 from math import ceil
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from awsllm.errors import ConfigurationError
 from awsllm.models import catalogue
 from awsllm.models.prices import Price, Use, cost, plain_cost
 from awsllm.models.references import Reference, parse_reference
-from awsllm.types import ConverseResponse, ImageResponse, Request, RerankRequest
+from awsllm.types import ConverseResponse, Request
+
+if TYPE_CHECKING:
+    from awsllm.types.reranking import RerankRequest
 
 Options = TypeVar("Options", bound=Mapping[str, Any])
 
@@ -46,7 +49,7 @@ class Knowledge:
         self._prices = dict(prices or {})
         self._region = region or (lambda: None)
         self._ask = ask
-        self._lock = threading.Lock()
+        self._asking: dict[str, threading.Lock] = {}
         self._learned: dict[str, tuple[str | None, str | None, float]] = {}
         self._found: dict[tuple[Reference, str | None], Price | None] = {}
 
@@ -63,9 +66,16 @@ class Knowledge:
     def learn(self, model: str) -> None:
         """Ask which model an ARN is, and keep the answer."""
         reference = parse_reference(model)
-        with self._lock:  # many threads may begin with the same ARN
+        # Many threads may begin with the same ARN; who asks about another does not wait for an answer that hangs.
+        with self._asking.setdefault(reference.model, threading.Lock()):
             if self._ask is not None and self.needs_asking(model, {}):
                 self._learned[reference.model] = (*self._ask(reference), time.monotonic() + _ASK_AGAIN)
+
+    def gave_up(self, model: str) -> None:
+        """What a caller is warned of whose timeout the answer outlasted; the next call asks again, or has it then."""
+        name = parse_reference(model).model
+        warning = f"which model {name} is was not known in time; it was called without knowing what it can do"
+        self._learned.setdefault(name, (None, f"{warning}: say it with family=", time.monotonic()))
 
     def identified(self, model: str, options: Options) -> Options:
         """A call's options with the family that was learned of an ARN, unless the caller gives one."""
@@ -159,18 +169,20 @@ def _is_plain(response: ConverseResponse, request: Request[Any] | None) -> bool:
 
 def _use(response: Any, request: Request[Any] | None, price: Price, *, summed: bool) -> Use:
     usage = getattr(response, "usage", None)
-    match response:
-        case ConverseResponse(service_tier=tier, performance_config=performance):
-            tier = tier or getattr(request, "service_tier", None)
-            performance = performance or getattr(request, "performance_config", None)
-            return Use(
-                usage=usage,
-                tier=tier.type if tier else None,
-                latency=performance.latency if performance else None,
-                summed=summed,
-            )
-        case ImageResponse(images=images):
-            return Use(images=sum(image.error is None for image in images))
+    if isinstance(response, ConverseResponse):
+        tier = response.service_tier or getattr(request, "service_tier", None)
+        performance = response.performance_config or getattr(request, "performance_config", None)
+        return Use(
+            usage=usage,
+            tier=tier.type if tier else None,
+            latency=performance.latency if performance else None,
+            summed=summed,
+        )
+    from awsllm.types.media import ImageResponse  # what is not chat is loaded when there is some
+    from awsllm.types.reranking import RerankRequest
+
+    if isinstance(response, ImageResponse):
+        return Use(images=sum(image.error is None for image in response.images))
     if isinstance(request, RerankRequest) and price.query is not None:
         return Use(queries=_queries(request))
     return Use(usage=usage)

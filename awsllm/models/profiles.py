@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 from awsllm.errors import ConfigurationError
-from awsllm.models.references import is_bedrock_id, without_geography
+from awsllm.models.references import geography, is_bedrock_id, without_geography
 from awsllm.models.rules import ADAPTIVE, ANY_CHOICE, AUTO, BUDGET, CACHE_ALL, CHAT, FIVE_MINUTES, NOTHING, rules_for
 from awsllm.types import ConverseRequest, Value
 
@@ -40,6 +40,10 @@ ARCHITECTURE = "architecture:"
 """What begins the family of an imported model: its architecture follows."""
 
 
+MANTLE = "mantle_"
+"""What begins the names of bedrock-mantle's routes."""
+
+
 class Profile(Value, frozen=True):
     """What a model can do, as far as is documented.
 
@@ -53,10 +57,13 @@ class Profile(Value, frozen=True):
     ``cache_minimum`` tokens (None: not known), living as long as one of ``cache_ttls``. ``thinking`` says how it is
     made to think: by a budget of tokens (``budget``), by itself (``adaptive``), by an effort (``effort``, one of
     ``efforts`` where those are known); empty, nothing can be said. ``thinking_always``: it cannot be turned off.
+    ``signed_thinking``: it takes thoughts back with their signature alone, and no sampling knobs while it thinks.
 
     ``routes`` are the ways to call it: converse, invoke, invoke_stream, openai_chat, openai_responses, mantle_chat,
-    mantle_responses, mantle_messages, async_invoke, bidirectional. ``invoke_body`` is the InvokeModel body it takes, by
-    its name in ``wire.invoke``, and ``invoke_prompt`` the prompt template of that body, where it has one.
+    mantle_responses, mantle_messages, async_invoke, bidirectional. ``needs_geography``: those of bedrock-runtime take
+    the id of a geography's profile alone (those of bedrock-mantle take the model's own); ``mantle_path`` is where
+    bedrock-mantle has its OpenAI-shaped routes. ``invoke_body`` is the InvokeModel body it takes, by its name in
+    ``wire.invoke``, and ``invoke_prompt`` the prompt template of that body, where it has one.
 
     ``known`` is false for a model that no rule names. ``reasons`` says why it is what it is.
     """
@@ -78,11 +85,14 @@ class Profile(Value, frozen=True):
     cache_ttls: frozenset[str] = FIVE_MINUTES
     thinking: frozenset[str] = BUDGET | ADAPTIVE
     thinking_always: bool = False
+    signed_thinking: bool = False
     efforts: frozenset[str] = NOTHING
     neighbouring_turns: bool = False
     assistant_first: bool = False
     converse: bool = True
     routes: frozenset[str] = CHAT
+    needs_geography: bool = False
+    mantle_path: str = "/v1"
     invoke_body: str | None = None
     invoke_prompt: str | None = None
     known: bool = False
@@ -90,9 +100,28 @@ class Profile(Value, frozen=True):
 
     def choices_for(self, request: ConverseRequest) -> frozenset[str]:
         """The tool choices that the model takes for this request: while it thinks there may be none that forces."""
+        forbidden = self.thinking_forbids_forced_tools and self.thinks(request)
+        return self.tool_choices & AUTO if forbidden else self.tool_choices
+
+    def thinks(self, request: ConverseRequest) -> bool:
+        """Whether the request says that the model shall think, in the words of Claude."""
         thinking = (request.extra or {}).get("thinking")
-        thinks = isinstance(thinking, dict) and thinking.get("type") in ("enabled", "adaptive")
-        return self.tool_choices & AUTO if thinks and self.thinking_forbids_forced_tools else self.tool_choices
+        return isinstance(thinking, dict) and thinking.get("type") in ("enabled", "adaptive")
+
+    def routes_of(self, model: str) -> frozenset[str]:
+        """The routes that take ``model``, an id or ARN of this profile. A geography's profile is bedrock-runtime's."""
+        if geography(model):
+            return frozenset(route for route in self.routes if not route.startswith(MANTLE))
+        if self.needs_geography and not model.startswith("arn:"):
+            return frozenset(route for route in self.routes if route.startswith(MANTLE))
+        return self.routes
+
+    def doors_of(self, model: str) -> str:
+        """What ``api`` may be for ``model``, in words."""
+        routes = self.routes_of(model)
+        shaped = any(route.startswith((MANTLE, "openai")) for route in routes)
+        found = {"converse": "converse" in routes, "openai": shaped, "invoke": "invoke" in routes}
+        return " or ".join(f"api={name!r}" for name, has in found.items() if has) or "none"
 
 
 @lru_cache(maxsize=512)

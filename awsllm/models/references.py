@@ -1,7 +1,7 @@
 """Model references: where a model runs and what that place calls it.
 
-``bedrock:ID``, ``sagemaker:ENDPOINT[/COMPONENT]``, ``local:NAME``. A bare ARN is understood by its service. Anything
-else is an error that suggests what was meant.
+``bedrock:ID``, ``sagemaker:ENDPOINT[/COMPONENT]``, ``sagemaker:router/ROUTER/TARGET``, ``local:NAME``. A bare ARN is
+understood by its service. Anything else is an error that suggests what was meant.
 """
 
 from __future__ import annotations
@@ -61,6 +61,8 @@ def parse_reference(text: str) -> Reference:
 
 @lru_cache(maxsize=256)  # a program names few models, and names them in every call
 def _parse(text: str) -> Reference:
+    if not text.isprintable():  # half a surrogate pair, which no URL carries, or the line of another header
+        raise ConfigurationError(f"{text!r} is not a model reference: it has characters that cannot be printed")
     if text.startswith("arn:"):
         return _parse_arn(text)
     scheme, colon, model = text.partition(":")
@@ -81,6 +83,8 @@ def _parse_endpoint(text: str, model: str) -> Reference:
     if model.startswith("arn:"):
         return _parse_arn(model)
     endpoint, slash, component = model.partition("/")
+    if endpoint == "router" and component.count("/") == 1:  # an inference router's target
+        return Reference("sagemaker", model)
     if not endpoint or (slash and not component) or "/" in component:
         raise ConfigurationError(
             f"{text!r} is not an endpoint: write sagemaker:ENDPOINT or sagemaker:ENDPOINT/COMPONENT"
@@ -140,3 +144,14 @@ def without_geography(model: str) -> str:
     """The id of the model behind a cross-region inference profile (``us.amazon.…``); any other text as it is."""
     head, _, rest = model.partition(".")
     return rest if head in _GEOGRAPHIES and "." in rest else model
+
+
+def foundation_model(model: str, family: str | None = None) -> str:
+    """The id of the foundation model behind a profile of a geography, the ARN of one, or an ARN of which ``family``
+    says what it is; where nothing says it, ``model`` as it is. For what takes no profile."""
+    if not model.startswith("arn:"):
+        return without_geography(model)
+    kind, _, name = model.split(":", 5)[-1].partition("/")
+    if kind == "inference-profile":
+        return without_geography(name)
+    return without_geography(family) if family and is_bedrock_id(family) else model

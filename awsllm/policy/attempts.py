@@ -20,11 +20,13 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from itertools import islice
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, TypeVar
 
 import msgspec
+from msgspec.structs import replace
 
 from awsllm.backend import UNLIMITED, Attempt
 from awsllm.errors import AwsllmError, ConfigurationError, ModelNotReadyError, ModelTimeoutError
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
     from tenacity import RetryCallState
 
 T = TypeVar("T")
+Mend: TypeAlias = Callable[[AwsllmError], bool]
+"""Told of the error that ended a call; says whether the call is another one now, and worth being made again."""
 
 _LOADING_FACTOR = 4.0  # a model that is being loaded takes seconds at least; a throttled one may be free sooner
 _PROBE_INTERVAL = 10.0  # seconds between two requests that ask whether an endpoint is awake
@@ -94,36 +98,64 @@ class Policy(msgspec.Struct, frozen=True, repr_omit_defaults=True, dict=True):
         gate: _Gate = self.__dict__.setdefault("_gate", _Gate())
         return gate
 
-    def run(self, call: Callable[[Attempt], T], timeout: float | None = None) -> T:
-        """What ``call`` returns. Raises its last error, with a note of the attempts made."""
+    def run(self, call: Callable[[Attempt], T], timeout: float | None = None, mend: Mend | None = None) -> T:
+        """What ``call`` returns. Raises its last error, with a note of the attempts made; where ``mend`` could do
+        something about that error, there is one round more."""
         attempt = self._attempt(timeout)
         try:
             return self._awake(call, attempt)
         except AwsllmError as error:
-            if self.max_attempts == 1 or not self._is_worth_another(error):
+            first = error
+        try:
+            return self._insist(call, attempt, first)
+        except AwsllmError as error:
+            if mend is None or not mend(error):
                 raise
-            trial = _Trial(self, attempt.deadline, error)
-        return trial.run(lambda: self._awake(call, attempt))
+        try:
+            return self._awake(call, attempt)
+        except AwsllmError as error:
+            return self._insist(call, attempt, error)
 
-    async def run_async(self, call: Callable[[Attempt], Awaitable[T]], timeout: float | None = None) -> T:
+    def _insist(self, call: Callable[[Attempt], T], attempt: Attempt, error: AwsllmError) -> T:
+        """What further attempts give, if ``error`` is worth any."""
+        if self.max_attempts == 1 or not self._is_worth_another(error):
+            raise error
+        return _Trial(self, attempt, error).run(lambda again: self._awake(call, again))
+
+    async def run_async(
+        self, call: Callable[[Attempt], Awaitable[T]], timeout: float | None = None, mend: Mend | None = None
+    ) -> T:
         """``run``, awaited."""
         attempt = self._attempt(timeout)
         try:
             return await self._awake_async(call, attempt)
         except AwsllmError as error:
-            if self.max_attempts == 1 or not self._is_worth_another(error):
+            first = error
+        try:
+            return await self._insist_async(call, attempt, first)
+        except AwsllmError as error:
+            if mend is None or not mend(error):
                 raise
-            trial = _Trial(self, attempt.deadline, error)
-        return await trial.run_async(lambda: self._awake_async(call, attempt))
+        try:
+            return await self._awake_async(call, attempt)
+        except AwsllmError as error:
+            return await self._insist_async(call, attempt, error)
 
-    def iterate(self, call: Callable[[Attempt], Iterator[T]], timeout: float | None = None) -> Iterator[T]:
+    async def _insist_async(self, call: Callable[[Attempt], Awaitable[T]], attempt: Attempt, error: AwsllmError) -> T:
+        if self.max_attempts == 1 or not self._is_worth_another(error):
+            raise error
+        return await _Trial(self, attempt, error).run_async(lambda again: self._awake_async(call, again))
+
+    def iterate(
+        self, call: Callable[[Attempt], Iterator[T]], timeout: float | None = None, mend: Mend | None = None
+    ) -> Iterator[T]:
         """The events of the first attempt that gives one."""
 
         def begin(attempt: Attempt) -> tuple[Iterator[T], list[T]]:
             events = call(attempt)
             return events, list(islice(events, 1))
 
-        events, first = self.run(begin, timeout)
+        events, first = self.run(begin, timeout, mend)
         try:
             yield from first
             yield from events
@@ -132,7 +164,7 @@ class Policy(msgspec.Struct, frozen=True, repr_omit_defaults=True, dict=True):
                 close()
 
     async def iterate_async(
-        self, call: Callable[[Attempt], AsyncIterator[T]], timeout: float | None = None
+        self, call: Callable[[Attempt], AsyncIterator[T]], timeout: float | None = None, mend: Mend | None = None
     ) -> AsyncGenerator[T, None]:
         """``iterate``, awaited."""
 
@@ -143,7 +175,7 @@ class Policy(msgspec.Struct, frozen=True, repr_omit_defaults=True, dict=True):
             except StopAsyncIteration:
                 return events, []
 
-        events, first = await self.run_async(begin, timeout)
+        events, first = await self.run_async(begin, timeout, mend)
         try:
             for event in first:
                 yield event
@@ -285,21 +317,25 @@ class _Wait:
 
 
 class _Trial:
-    """One call whose first attempt has failed: what tenacity asks about it, and how often it was tried."""
+    """One call whose first attempt has failed: what tenacity asks about it, and how often it was tried.
 
-    def __init__(self, policy: Policy, deadline: float | None, first: AwsllmError) -> None:
+    A request may take several calls of the service (``AwsllmError.call``). Each of these has attempts of its own, and
+    what the others got is kept: the next attempt is given it (``Attempt.finished``).
+    """
+
+    def __init__(self, policy: Policy, attempt: Attempt, first: AwsllmError) -> None:
         self._policy = policy
-        self._deadline = deadline
+        self._attempt = attempt
         self._first: AwsllmError | None = first
-        self._attempts = 0
-        self._model_failures = 0
+        self._failures: Counter[int | None] = Counter()
+        self._model_failures: Counter[int | None] = Counter()
 
-    def run(self, attempt: Callable[[], T]) -> T:
+    def run(self, attempt: Callable[[Attempt], T]) -> T:
         from tenacity import Retrying
 
         def again() -> T:
-            self._count()
-            return attempt()
+            self._repeat_first()
+            return attempt(self._attempt)
 
         try:
             return Retrying(sleep=self._policy.sleep, **self._questions())(again)
@@ -307,12 +343,12 @@ class _Trial:
             self._note(error)
             raise
 
-    async def run_async(self, attempt: Callable[[], Awaitable[T]]) -> T:
+    async def run_async(self, attempt: Callable[[Attempt], Awaitable[T]]) -> T:
         from tenacity import AsyncRetrying
 
         async def again() -> T:
-            self._count()
-            return await attempt()
+            self._repeat_first()
+            return await attempt(self._attempt)
 
         questions = self._questions()
         if self._policy.sleep_async is not None:
@@ -323,9 +359,8 @@ class _Trial:
             self._note(error)
             raise
 
-    def _count(self) -> None:
-        """Count an attempt; the first was made before tenacity was imported, so its error is only told again."""
-        self._attempts += 1
+    def _repeat_first(self) -> None:
+        """The first attempt was made before tenacity was imported, so its error is only told again."""
         first, self._first = self._first, None
         if first is not None:
             raise first
@@ -341,10 +376,13 @@ class _Trial:
 
     def _is_worth_it(self, state: RetryCallState) -> bool:
         error = _error(state)
-        if error is None or not self._policy._is_worth_another(error):
+        if error is None:
             return False
-        self._model_failures += error.status == _MODEL_FAILED
-        return self._model_failures < 2
+        self._failures[error.call] += 1
+        self._model_failures[error.call] += error.status == _MODEL_FAILED
+        if error.finished is not None:
+            self._attempt = replace(self._attempt, finished=error.finished)
+        return self._policy._is_worth_another(error) and self._model_failures[error.call] < 2
 
     def _delay(self, state: RetryCallState) -> float:
         from tenacity import wait_random, wait_random_exponential
@@ -353,15 +391,17 @@ class _Trial:
         if error is not None and error.retry_after is not None:
             return error.retry_after + wait_random(0, policy.base_delay)(state)  # the same hint goes to many clients
         factor = _LOADING_FACTOR if isinstance(error, ModelNotReadyError) else 1.0
+        state.attempt_number = self._tries(error)  # tenacity counts the failures of all calls together
         return wait_random_exponential(multiplier=policy.base_delay * factor, max=policy.max_delay)(state)
 
     def _must_stop(self, state: RetryCallState) -> bool:
         error = _error(state)
-        if self._attempts >= self._policy.max_attempts:
+        if self._tries(error) >= self._policy.max_attempts:
             return True
         if error is not None and (error.retry_after or 0) > self._policy.max_retry_after:
             return True
-        return self._deadline is not None and self._policy.clock() + state.upcoming_sleep >= self._deadline
+        deadline = self._attempt.deadline
+        return deadline is not None and self._policy.clock() + state.upcoming_sleep >= deadline
 
     def _tell(self, state: RetryCallState) -> None:
         error = _error(state)
@@ -370,12 +410,16 @@ class _Trial:
 
             log.logger("policy").info(
                 "%s:%s: attempt %d of at most %d failed (%s), the next in %.1f s",
-                *(error.backend, error.model, self._attempts, self._policy.max_attempts),
+                *(error.backend, error.model, self._tries(error), self._policy.max_attempts),
                 *(_kind(error), state.upcoming_sleep),
             )
 
     def _note(self, error: AwsllmError) -> None:
-        error.add_note(f"attempts made: {self._attempts} of at most {self._policy.max_attempts}")
+        error.add_note(f"attempts made: {self._tries(error)} of at most {self._policy.max_attempts}")
+
+    def _tries(self, error: AwsllmError | None) -> int:
+        """How often the call has failed that ``error`` is of."""
+        return self._failures[None if error is None else error.call]
 
 
 def _kind(error: AwsllmError) -> str:

@@ -20,17 +20,20 @@ from awsllm.types import JsonObject
 from awsllm.wire import endpoint
 from awsllm.wire.body import Body, Settings
 from awsllm.wire.endpoint import Detected, detect
+from awsllm.wire.reading import JSON
 
 
 @dataclass(frozen=True, slots=True)
 class Container:
     """A container that runs. ``cuts`` are the sizes of a stream's parts in bytes, in turn; none: as it writes.
-    ``image`` is its image, where that decides in which format a body is answered."""
+    ``image`` is its image, where that decides in which format a body is answered; ``handler`` is what answers a body
+    that is no JSON, where that is another."""
 
     detected: Detected
     variant: str = "AllTraffic"
     cuts: tuple[int, ...] = ()
     image: str | None = None
+    handler: Detected | None = None
 
     @property
     def body(self) -> Body:
@@ -40,8 +43,10 @@ class Container:
     def settings(self) -> Settings:
         return self.detected.settings
 
-    def for_payload(self, payload: bytes) -> Container:
+    def for_payload(self, payload: bytes, content_type: str = JSON) -> Container:
         """The container as it answers these bytes: some choose what they speak by them."""
+        if self.handler is not None and content_type.partition(";")[0].strip() != JSON:
+            return replace(self, detected=self.handler)
         if self.image is None:
             return self
         try:

@@ -37,6 +37,7 @@ from awsllm.models.references import parse_reference
 from awsllm.server.http.app import App, Send, create_app
 from awsllm.server.http.auth import is_loopback, usable_key
 from awsllm.server.http.bodies import AsgiMessage, Receive
+from awsllm.server.resources import AsyncWithResources, Resources
 from awsllm.server.work import Models
 from awsllm.types import ConverseRequest, CountTokensRequest, Message
 
@@ -115,7 +116,8 @@ def _application(backend: AsyncBackend | None, model: str, embed_model: str, api
     """Over ``backend``, or over the local models. The chat model is loaded here: what is wrong with it shows before
     anything listens, and the first caller does not wait for it."""
     if backend is not None:
-        return create_app(backend, api_key=api_key)
+        own = isinstance(backend, AsyncWithResources)
+        return create_app(backend if own else AsyncWithResources(backend, Resources()), api_key=api_key)
     chat, embed = parse_reference(model), parse_reference(embed_model)
     for reference in (chat, embed):
         if reference.scheme != "local":
@@ -127,7 +129,9 @@ def _application(backend: AsyncBackend | None, model: str, embed_model: str, api
     hello = ConverseRequest(model=chat.model, messages=(Message.user("Hello"),))
     local.ask(CountTokensRequest(model=chat.model, converse=hello))
     Store().path(embed.model)
-    return create_app(AsyncLocalBackend(local), Models(chat.model, embed.model), api_key=api_key)
+    models = Models(chat.model, embed.model)
+    resources = Resources(models, knowledge_bases={}, guardrails={})
+    return create_app(AsyncWithResources(AsyncLocalBackend(local), resources), models, api_key=api_key)
 
 
 class _ServerThread(threading.Thread):

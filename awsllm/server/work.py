@@ -14,14 +14,9 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar
 
 from msgspec.structs import replace
 
-from awsllm.types import (
-    ConverseRequest,
-    CountTokensRequest,
-    EmbedRequest,
-    Request,
-    RerankRequest,
-    Streamed,
-)
+from awsllm.types import ConverseRequest, CountTokensRequest, Request, Streamed
+from awsllm.types.embedding import EmbedRequest
+from awsllm.types.reranking import RerankRequest
 
 if TYPE_CHECKING:
     from awsllm.server.container import Container
@@ -84,6 +79,13 @@ class Stream(Generic[E]):
     encoder: StreamEncoder[E]
 
 
+def local_model(request: Request[Any]) -> str:
+    """Which of ``Models`` answers a ``PredictRequest``: what is written is the chat model's, anything else is told by
+    vectors."""
+    written = ("summarization", "translation", "question_answering")
+    return "chat" if getattr(request, "task", None) in written else "embed"
+
+
 Work: TypeAlias = Ask[Any] | Stream[Any] | Reply
 
 
@@ -103,6 +105,8 @@ class Models:
                 name = self.chat
             case EmbedRequest() | RerankRequest():
                 name = self.embed
+            case _ if type(request).operation == "predict":  # by its name: chat does not load the request's type
+                name = getattr(self, local_model(request))
             case _:
                 name = None
         return request if name is None else replace(request, model=name)

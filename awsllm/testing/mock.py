@@ -3,10 +3,10 @@
 Inside, boto3 (and awsllm, and whatever else is built on botocore) gets real answers from Bedrock's and SageMaker's
 runtimes without a socket: Converse, ConverseStream as it is computed, CountTokens, InvokeModel for Titan embeddings,
 asynchronous invocations of video models (a scripted video in moto's S3), InvokeEndpoint and
-InvokeEndpointWithResponseStream. The answers are the local model's, or a script's. SageMaker's control plane is
-awsllm's own as far as it hosts models and runs jobs (``server.account``): JumpStart's hub, models, endpoints and
-inference components that become InService when a test says so. Everything else is moto's, and a Python exception raised
-by a script surfaces as itself.
+InvokeEndpointWithResponseStream; and, for awsllm's own clients, spoken conversations. The answers are the local
+model's, or a script's. SageMaker's control plane is awsllm's own as far as it hosts models and runs jobs
+(``server.account``): JumpStart's hub, models, endpoints and inference components that become InService when a test says
+so. Everything else is moto's, and a Python exception raised by a script surfaces as itself.
 
 With a script, awsllm's own clients get its replies from ``local:`` models, too, without torch; so a program can be
 tested that names one.
@@ -18,6 +18,10 @@ tested that names one.
 A SageMaker endpoint answers if the test has created it, or has named it in ``endpoints``; any other name is the
 ValidationError that AWS gives. ``endpoints="*"`` takes every name. One that was created answers in the format of its
 container, in parts cut at hostile sizes; one that only has a name, or that CloudFormation has made, in OpenAI's.
+
+A knowledge base has the documents that ``knowledge_bases`` gives it, a guardrail the policies that ``guardrails`` does.
+Those that are not given, and agents, answer what the script says: a ``RetrieveResponse``, a ``GuardrailResponse``, an
+``AgentResponse`` or its events.
 
 As with moto itself: a boto3 client made before moto was imported is not answered (``moto.core.patch_client`` mends
 it), nor is one with an ``endpoint_url`` of its own, and leaving the block does not stop a stream that is still being
@@ -39,6 +43,7 @@ from urllib.parse import unquote, urlsplit
 
 import msgspec
 
+from awsllm.aws import duplex
 from awsllm.backend import UNLIMITED, Attempt, Backend
 from awsllm.backends.local.backend import STAND_INS
 from awsllm.errors import AwsllmError, ConfigurationError
@@ -47,8 +52,10 @@ from awsllm.server import moto
 from awsllm.server.account import containers, dispatch
 from awsllm.server.account.account import Account
 from awsllm.server.account.invocations import invoke_async
+from awsllm.server.account.knowledge import DocumentLike
 from awsllm.server.account.refusals import no_endpoint
 from awsllm.server.container import Container
+from awsllm.server.resources import Resources, WithResources
 from awsllm.server.run import CHAT_MODEL, EMBED_MODEL
 from awsllm.server.surfaces.async_invoke import answer as async_invoke
 from awsllm.server.surfaces.async_invoke import is_async_invoke
@@ -56,7 +63,9 @@ from awsllm.server.surfaces.routes import find
 from awsllm.server.work import Incoming, Models, Reply, Work
 from awsllm.testing.replies import LazyReply, refuse, respond, whole
 from awsllm.testing.scripted import Script, ScriptedBackend
+from awsllm.testing.speech import SpeechStandIn
 from awsllm.types import JsonObject, Request, Streamed
+from awsllm.wire.endpoint import named
 from awsllm.wire.endpoint.detect import FORMAT_TAG
 
 P = ParamSpec("P")
@@ -68,10 +77,14 @@ _DOMAINS = r"(amazonaws\.com(\.cn)?|api\.aws)"
 _BEDROCK = "bedrockruntime"
 _RUNTIME = "sagemakerruntime"
 _CONTROL = "sagemaker"
+_ROUTER = "sagemakerinferencerouterruntime"  # moto has none; this would be its name
 # Host, and moto's name of the service.
 _HOSTS = (
     (re.compile(r"bedrock-runtime(-fips)?\.(?P<region>[a-z0-9-]+)\." + _DOMAINS), _BEDROCK),
+    (re.compile(r"bedrock-mantle\.(?P<region>[a-z0-9-]+)\.api\.aws"), _BEDROCK),
+    (re.compile(r"bedrock-agent-runtime(-fips)?\.(?P<region>[a-z0-9-]+)\." + _DOMAINS), "bedrockagentruntime"),
     (re.compile(r"api(-fips)?\.sagemaker(-fips)?\.(?P<region>[a-z0-9-]+)\." + _DOMAINS), _CONTROL),
+    (re.compile(r"inferencerouter-runtime\.sagemaker(-fips)?\.(?P<region>[a-z0-9-]+)\." + _DOMAINS), _ROUTER),
     (re.compile(r"runtime(-fips)?\.sagemaker(-fips)?\.(?P<region>[a-z0-9-]+)\." + _DOMAINS), _RUNTIME),
 )
 _ASYNC = "/async-invocations"
@@ -106,6 +119,8 @@ class MockAws(AbstractContextManager["MockAws"]):
         embed_model: str = EMBED_MODEL,
         endpoints: Collection[str] = (),
         config: Any = None,
+        knowledge_bases: Mapping[str, Iterable[DocumentLike]] | None = None,
+        guardrails: Mapping[str, JsonObject] | None = None,
         **control: Unpack[Control],
     ) -> None:
         self.requests: list[Request[Any]] = []
@@ -114,7 +129,8 @@ class MockAws(AbstractContextManager["MockAws"]):
         self._models = Models() if reply is not None else Models(_local_name(model), _local_name(embed_model))
         self._endpoints = frozenset([endpoints] if isinstance(endpoints, str) else endpoints)
         self._config = config
-        self._entered: list[tuple[Any, _Responder, list[Backend]]] = []
+        self._resources = Resources(self._models, knowledge_bases=knowledge_bases, guardrails=guardrails)
+        self._entered: list[tuple[Any, _Responder, list[Backend], SpeechStandIn]] = []
 
     @property
     def plane(self) -> Account:
@@ -130,18 +146,22 @@ class MockAws(AbstractContextManager["MockAws"]):
         mock = moto.mock(self._config)
         backend = self._backend()
         plane = _plane(self._control, backend, self._models)
-        responder = _Responder(self, backend, self._models, self._endpoints, plane)
+        runtime = WithResources(backend, self._resources)
+        responder = _Responder(self, runtime, self._models, self._endpoints, plane)
         stand_ins: list[Backend] = (
             [_LocalStandIn(backend, self.requests)] if isinstance(backend, ScriptedBackend) else []
         )
         mock.start(reset=reset)
         moto.install(responder)
         STAND_INS.extend(stand_ins)
-        self._entered.append((mock, responder, stand_ins))
+        speech = SpeechStandIn(backend, self._models, self.requests)
+        duplex.STAND_INS.append(speech)
+        self._entered.append((mock, responder, stand_ins, speech))
 
     def stop(self, remove_data: bool = True) -> None:
         """Leave what ``start`` entered last."""
-        mock, responder, stand_ins = self._entered.pop()
+        mock, responder, stand_ins, speech = self._entered.pop()
+        duplex.STAND_INS.remove(speech)
         for stand_in in stand_ins:
             STAND_INS.remove(stand_in)
         moto.uninstall(responder)
@@ -241,8 +261,9 @@ class _Responder:
         return None if reply is None else whole(reply)
 
     def _named(self, incoming: Incoming, region: str) -> Reply | None:
-        """What the control plane says of an endpoint that a test has only named: that it speaks OpenAI's format. So
-        whoever looks for the format need not try the endpoint out, which would use up a scripted reply."""
+        """What the control plane says of an endpoint that a test has only named: that it speaks OpenAI's format, or the
+        one that the test says. So whoever looks for the format need not try the endpoint out, which would use up a
+        scripted reply."""
         operation = incoming.headers.get("x-amz-target", "").removeprefix("SageMaker.")
         if not self._endpoints or operation not in ("DescribeEndpoint", "ListTags"):
             return None
@@ -261,7 +282,8 @@ class _Responder:
             "EndpointConfigName": name,
             "EndpointStatus": "InService",
         }
-        tags = {"Tags": [{"Key": FORMAT_TAG, "Value": "openai"}]}
+        spoken = self.plane.formats.get(name, "openai").partition("/")[0]
+        tags = {"Tags": [{"Key": FORMAT_TAG, "Value": spoken}]}
         times = dict.fromkeys(("CreationTime", "LastModifiedTime"), 0.0)
         wire = tags if operation == "ListTags" else described | times
         return Reply(200, {"Content-Type": "application/x-amz-json-1.1"}, msgspec.json.encode(wire))
@@ -299,6 +321,8 @@ class _Responder:
         container = containers.find(self.plane.region(region), name, component, variant)
         if container is None and not self._has_endpoint(name, region):
             raise no_endpoint(name, self.plane.account_id)
+        if container is None and name in self.plane.formats:
+            return Container(named(self.plane.formats[name], "named by the test"), cuts=self.plane.cuts)
         return container
 
     def _record(self, work: Work) -> None:
@@ -321,6 +345,8 @@ def mock_aws(
     embed_model: str = EMBED_MODEL,
     endpoints: Collection[str] = (),
     config: Any = None,
+    knowledge_bases: Mapping[str, Iterable[DocumentLike]] | None = None,
+    guardrails: Mapping[str, JsonObject] | None = None,
     **control: Unpack[Control],
 ) -> MockAws: ...
 def mock_aws(func: Callable[..., Any] | None = None, **options: Any) -> Any:
@@ -328,8 +354,11 @@ def mock_aws(func: Callable[..., Any] | None = None, **options: Any) -> Any:
 
     ``reply`` is a script (``awsllm.testing.scripted``): a text, a list of replies used in turn, a callable given the
     request; or a backend. Without it the local models named by ``model`` and ``embed_model`` answer. ``config`` is
-    moto's. ``documents`` (hub documents, files, a directory), ``transitions``, ``clock``, ``quotas``, ``formats`` and
-    ``cuts`` are those of ``Account``, which is ``aws.plane`` inside the block.
+    moto's. ``knowledge_bases`` are documents by the id of a knowledge base: texts, or dicts of text, uri and metadata.
+    ``guardrails`` are guardrails by their ids, as CreateGuardrail takes them; ``server.account.guardrails`` says what
+    of them is judged offline. Without these two, the script answers. ``documents`` (hub documents, files, a directory),
+    ``transitions``, ``clock``, ``quotas``, ``formats`` and ``cuts`` are those of ``Account``, which is ``aws.plane``
+    inside the block.
     """
     mock = MockAws(**options)
     return mock if func is None else mock(func)

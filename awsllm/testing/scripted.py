@@ -6,7 +6,8 @@ calls than it planned for is wrong. One reply is
 
     a str                       the whole text; cut after ``max_tokens`` words, as a model would be
     a content block, or a tuple of blocks and strings, or a Message
-    a list within the list      the same as a tuple: one turn, such as several tool uses at once
+    a list within the list      the same as a tuple: one turn, such as several tool uses at once; in a tuple or list
+                                blocks may have boto3's shape, ({"toolUse": {...}},)
     a ConverseResponse          as it is; so is a dict in the shape of boto3's answer
     an exception                raised by the call; by a stream before its first event
     Broken(reply, after=n)      a stream that raises after n events; a plain call raises at once
@@ -14,11 +15,12 @@ calls than it planned for is wrong. One reply is
                                 the async twin it may be asynchronous)
     a callable                  given the request, returns any of these
 
-Converse uses up replies; so does an operation that is not named here, whose response the reply then is, as it stands.
+Converse uses up replies; so does ``predict``, whose reply is the result (a ``Classification``, a text), and an
+operation that is not named here, whose response the reply then is, as it stands.
 
 Counts are honest for what this is: a token is a word between white space. Vectors come from a hash of the text, so
 equal texts are equal, others nearly orthogonal, and nothing depends on the process. An image is one colour, from a hash
-of the prompt and the seed, and one that is changed keeps its size; documents are ranked by the share of the query's
+of what was asked, and one that is changed keeps its size; documents are ranked by the share of the query's
 words that they hold.
 """
 
@@ -31,7 +33,6 @@ import re
 import struct
 import threading
 import time
-import zlib
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, TypeVar, cast
@@ -39,28 +40,19 @@ from typing import Any, TypeAlias, TypeVar, cast
 from msgspec.structs import replace
 
 from awsllm.backend import UNLIMITED, Attempt
-from awsllm.errors import AwsllmError, ModelTimeoutError, ServerError
+from awsllm.errors import AwsllmError, ModelTimeoutError, ServerError, ValidationError
 from awsllm.server.surfaces.scripted_images import scripted_images
 from awsllm.types import (
     Block,
-    Bytes,
     ContentBlock,
     ContentBlockDelta,
     ConverseRequest,
     ConverseResponse,
     CountTokensRequest,
-    EmbedRequest,
-    EmbedResponse,
-    Image,
-    ImageRequest,
-    ImageResponse,
     Json,
     JsonObject,
     Message,
-    RankedDocument,
     Request,
-    RerankRequest,
-    RerankResponse,
     Streamed,
     StreamEvent,
     Text,
@@ -69,10 +61,16 @@ from awsllm.types import (
     ToolSpec,
     ToolUse,
     ToolUseDelta,
+    Unknown,
     Usage,
+    Value,
 )
-from awsllm.types.media import ImageEditRequest
+from awsllm.types.embedding import EmbedRequest, EmbedResponse
+from awsllm.types.media import ImageEditRequest, ImageRequest, ImageResponse
+from awsllm.types.predict import PredictedText, PredictRequest, PredictResponse
+from awsllm.types.reranking import RankedDocument, RerankRequest, RerankResponse
 from awsllm.wire.converse import decode_response
+from awsllm.wire.converse.blocks import decode_block
 
 E = TypeVar("E")
 R = TypeVar("R")
@@ -97,10 +95,10 @@ class Broken:
     error: BaseException = field(default_factory=_stream_broken)
 
 
-Events: TypeAlias = Iterator[StreamEvent] | AsyncIterator[StreamEvent]
-Turn: TypeAlias = tuple[str | ContentBlock, ...] | list[str | ContentBlock]
+Events: TypeAlias = Iterator[Any] | AsyncIterator[Any]
+Turn: TypeAlias = tuple[str | ContentBlock | JsonObject, ...] | list[str | ContentBlock | JsonObject]
 Content: TypeAlias = str | ContentBlock | Turn | Message | ConverseResponse | JsonObject
-Made: TypeAlias = Content | BaseException | Broken | Events
+Made: TypeAlias = Content | BaseException | Broken | Events | Value
 Reply: TypeAlias = Made | Callable[[Any], Made]
 Script: TypeAlias = Reply | list[Any]
 
@@ -156,11 +154,7 @@ class ScriptedBackend:
             model=request.model,
         )
 
-    def _generate_image(self, request: ImageRequest) -> ImageResponse:
-        self._record(request)
-        return ImageResponse(images=tuple(_picture(request, n) for n in range(request.count)), model=request.model)
-
-    def _edit_image(self, request: ImageEditRequest) -> ImageResponse:
+    def _make_images(self, request: ImageRequest | ImageEditRequest) -> ImageResponse:
         self._record(request)
         return scripted_images(request)
 
@@ -171,6 +165,13 @@ class ScriptedBackend:
     def _count_tokens(self, request: CountTokensRequest) -> int:
         self._record(request)
         return count_words(request.converse)
+
+    def _predict(self, request: PredictRequest) -> PredictResponse:
+        """A text is a summary or the like, a value of a task is the result."""
+        reply: Any = self._reply(request)
+        if isinstance(reply, str):
+            reply = PredictedText((reply,))
+        return reply if isinstance(reply, PredictResponse) else PredictResponse(result=reply, task=request.task)
 
     def _reply(self, request: Request[Any]) -> Any:
         """An operation that is none of these: the reply that is due is its response, as it is."""
@@ -204,8 +205,9 @@ _OPERATIONS: dict[type[Request[Any]], Callable[[ScriptedBackend, Any], Any]] = {
     ConverseRequest: ScriptedBackend._converse,
     CountTokensRequest: ScriptedBackend._count_tokens,
     EmbedRequest: ScriptedBackend._embed,
-    ImageRequest: ScriptedBackend._generate_image,
-    ImageEditRequest: ScriptedBackend._edit_image,
+    ImageRequest: ScriptedBackend._make_images,
+    ImageEditRequest: ScriptedBackend._make_images,
+    PredictRequest: ScriptedBackend._predict,
     RerankRequest: ScriptedBackend._rerank,
 }
 
@@ -274,13 +276,23 @@ def _respond(content: Content, request: ConverseRequest) -> ConverseResponse:
         case Block():
             message = Message.assistant(content)
         case tuple() | list():
-            message = Message.assistant(*content)
+            message = Message.assistant(*map(_block, content))
         case _:
             raise TypeError(
                 f"{content!r:.60} is not a scripted reply; give a str, blocks, a Message, a response, an "
                 "exception, Broken(...), a list of these or a callable that returns one"
             )
     return _response(message, "tool_use" if message.tool_uses else "end_turn", request)
+
+
+def _block(item: Any) -> Any:
+    """A block as it is, or read from boto3's shape of it."""
+    if not isinstance(item, dict):
+        return item
+    block = decode_block(item)
+    if isinstance(block, Unknown):
+        raise ValidationError(f"{item!r:.60} is none of Converse's content blocks, such as {{'text': 'Hello'}}")
+    return block
 
 
 def play(reply: Made, request: Request[Any]) -> Iterator[StreamEvent]:
@@ -327,23 +339,6 @@ def rank(request: RerankRequest) -> RerankResponse:
         usage=Usage(input_tokens=words, total_tokens=words),
         model=request.model,
     )
-
-
-def _picture(request: ImageRequest, number: int) -> Image:
-    seed = f"{request.prompt}|{request.negative_prompt}|{request.seed}|{number}"
-    colour = hashlib.sha256(seed.encode()).digest()[:3]
-    return Image(format="png", source=Bytes(png(request.width or 64, request.height or 64, colour)))
-
-
-def png(width: int, height: int, colour: bytes) -> bytes:
-    """A picture of ``width`` by ``height`` pixels, all of them ``colour`` (red, green and blue, a byte each)."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    rows = zlib.compress((b"\0" + colour * width) * height)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
 
 
 def _limited(text: str, request: ConverseRequest) -> ConverseResponse:

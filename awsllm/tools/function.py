@@ -27,13 +27,14 @@ if TYPE_CHECKING:
 class ToolFunction(msgspec.Struct, frozen=True):
     """A tool that can be run. ``call`` is given the arguments as the model sent them and returns the result, or an
     awaitable of it. Called itself, it is the plain function. ``on_error`` is given what it raises, and returns what the
-    model reads of it; see ``tools.failures``."""
+    model reads of it; see ``tools.failures``. ``approve`` is asked before it runs; see ``tools.approval``."""
 
     spec: ToolSpec
     call: Callable[[JsonValue], Any]
     function: Callable[..., Any] | None = None
     unbound: bool = False
     on_error: Callable[[ToolUse, Exception], str] | None = None
+    approve: Callable[[ToolUse], Any] | None = None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return (self.function or self.call)(*args, **kwargs)

@@ -24,6 +24,7 @@ import msgspec
 from msgspec.structs import replace
 
 from awsllm.errors import ModelTimeoutError
+from awsllm.tools.approval import refusal, refusal_async
 from awsllm.tools.failures import text_for_model
 from awsllm.tools.function import BadArguments, ToolFunction
 from awsllm.types import (
@@ -100,6 +101,8 @@ def _failure(call: ToolUse, message: str) -> ToolResult:
 
 
 def _result(call: ToolUse, value: Any) -> ToolResult:
+    if isinstance(value, ToolResult):  # a tool that says itself whether it succeeded
+        return replace(value, tool_use_id=call.id)
     try:
         content = tuple(map(_as_sent, result_content(value)))
         for item in content:
@@ -159,6 +162,15 @@ MAX_THREADS = 8
 def run_tools(step: RunTools) -> tuple[ToolResult, ...]:
     """Run the calls, several at once in threads; async functions get an event loop of their own. Whatever is no
     ``Exception`` (Ctrl-C) is raised, and calls that have not begun do not."""
+    if not _is_guarded(step):
+        return _run_all(step)
+    refusals = [refusal(call, tool) if (tool := _to_approve(call, step)) else None for call in step.calls]
+    return _with_refusals(refusals, _run_all(_allowed(step, refusals)))
+
+
+def _run_all(step: RunTools) -> tuple[ToolResult, ...]:
+    if not step.calls:
+        return ()
     if len(step.calls) == 1 and not _is_async(step):
         return (_run(step.calls[0], step.functions),)
     from concurrent.futures import ThreadPoolExecutor
@@ -170,6 +182,25 @@ def run_tools(step: RunTools) -> tuple[ToolResult, ...]:
         return tuple(future.result() for future in futures)
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _is_guarded(step: RunTools) -> bool:
+    return any(function.approve for function in step.functions.values())
+
+
+def _to_approve(call: ToolUse, step: RunTools) -> ToolFunction | None:
+    """The function of a call that can be made and must be allowed."""
+    function = step.functions.get(call.name)
+    return function if function is not None and function.approve and as_object(call.input) is not None else None
+
+
+def _allowed(step: RunTools, refusals: Sequence[ToolResult | None]) -> RunTools:
+    return replace(step, calls=tuple(call for call, no in zip(step.calls, refusals, strict=True) if no is None))
+
+
+def _with_refusals(refusals: Sequence[ToolResult | None], results: tuple[ToolResult, ...]) -> tuple[ToolResult, ...]:
+    left = iter(results)
+    return tuple(next(left) if no is None else no for no in refusals)
 
 
 def _is_async(step: RunTools) -> bool:
@@ -185,8 +216,6 @@ def _is_coroutine_function(function: Any) -> bool:
 
 def _run(call: ToolUse, functions: Mapping[str, ToolFunction]) -> ToolResult:
     value = _begin(call, functions)
-    if isinstance(value, ToolResult):
-        return value
     if inspect.isawaitable(value):
         import asyncio
 
@@ -215,11 +244,17 @@ async def run_tools_async(step: RunTools, timeout: float | None = None) -> tuple
     """
     import asyncio
 
+    refusals: list[ToolResult | None] = [None] * len(step.calls)
     try:
         async with asyncio.timeout(timeout):
+            if _is_guarded(step):
+                for index, call in enumerate(step.calls):  # one after the other: a person may be asked
+                    if tool := _to_approve(call, step):
+                        refusals[index] = await refusal_async(call, tool)
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(_run_async(call, step.functions)) for call in step.calls]
-        return tuple(task.result() for task in tasks)
+                calls = _allowed(step, refusals).calls
+                tasks = [group.create_task(_run_async(call, step.functions)) for call in calls]
+        return _with_refusals(refusals, tuple(task.result() for task in tasks))
     except ExceptionGroup as errors:  # on_tool_error="raise": the others have been cancelled
         raise errors.exceptions[0] from errors.exceptions[0].__cause__
     except TimeoutError as error:
@@ -235,8 +270,6 @@ async def _run_async(call: ToolUse, functions: Mapping[str, ToolFunction]) -> To
         value = _begin(call, functions)
     else:
         value = await asyncio.to_thread(_begin, call, functions)
-    if isinstance(value, ToolResult):
-        return value
     return await _finish(call, value, functions) if inspect.isawaitable(value) else _result(call, value)
 
 

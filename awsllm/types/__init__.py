@@ -8,7 +8,7 @@ it back equal, binary content and thinking signatures included, as ``msgspec.jso
 and FastAPI they are validated, written and described as such dicts.
 
 This module holds what chat needs, and what every operation is made of. The values of operations beside it stand in the
-modules of this package (``types.media`` …), which are loaded when they are used.
+modules of this package (``types.embedding``, ``types.media`` …), which are loaded when they are used.
 
 Unions are open for reading: a variant newer than this version arrives as ``Unknown(tag, value)``, and a member newer
 than this version of a known block is kept in that block's ``extra``. Enumerations are plain strings for the same
@@ -199,11 +199,13 @@ class ToolResult(Block, frozen=True, tag="tool_result"):
 
 class Reasoning(Block, frozen=True, tag="reasoning"):
     """Thinking. ``signature`` and ``redacted`` are opaque and must be sent back unchanged in the next turn. A block
-    with ``redacted`` has no text."""
+    with ``redacted`` has no text. ``made_by`` is awsllm's own and not sent: the family of the model that thought it,
+    for other families' models must not see it."""
 
     text: str = ""
     signature: str | None = None
     redacted: bytes | None = None
+    made_by: str | None = None
 
 
 class CachePoint(Block, frozen=True, tag="cache_point"):
@@ -515,65 +517,6 @@ class CountTokensRequest(Request[int], frozen=True, kw_only=True):
     converse: ConverseRequest
 
 
-class EmbedRequest(Request["EmbedResponse"], frozen=True, kw_only=True):
-    """One vector for each of ``texts`` or ``inputs``: an input is one thing, or several that belong together (an image
-    and its caption). ``dimensions`` and ``normalize`` unset mean the model's own default. ``input_type`` says what the
-    texts are for, where a model distinguishes that: search_document, search_query, classification or clustering
-    (Cohere's words)."""
-
-    operation: ClassVar[str] = "embed"
-
-    texts: tuple[str, ...] = ()
-    inputs: tuple[tuple[ContentBlock, ...], ...] = ()
-    dimensions: int | None = None
-    normalize: bool | None = None
-    input_type: str | None = None
-    extra: JsonObject | None = None
-    endpoint: EndpointOptions | None = None
-
-
-class ImageRequest(Request["ImageResponse"], frozen=True, kw_only=True):
-    """One call of a text-to-image model. ``width`` and ``height`` are in pixels, ``aspect_ratio`` (16:9) is for models
-    that choose the pixels themselves; ``steps`` are denoising steps, ``guidance_scale`` says how closely the prompt is
-    followed. ``images`` are what the result shall be like, ``strength``, 0 to 1, how much they count, ``colors``
-    (#ff8800) those it shall have. ``style``, ``quality`` and ``output_format`` are the model's own words. Unset means
-    the model's own default."""
-
-    operation: ClassVar[str] = "generate_image"
-    served_by: ClassVar[str] = "bedrock: and sagemaker: text-to-image models"
-
-    prompt: str
-    negative_prompt: str | None = None
-    count: int = 1
-    width: int | None = None
-    height: int | None = None
-    aspect_ratio: str | None = None
-    style: str | None = None
-    quality: str | None = None
-    images: tuple[Image, ...] = ()
-    strength: float | None = None
-    colors: tuple[str, ...] = ()
-    steps: int | None = None
-    guidance_scale: float | None = None
-    seed: int | None = None
-    output_format: str | None = None
-    extra: JsonObject | None = None
-    endpoint: EndpointOptions | None = None
-
-
-class RerankRequest(Request["RerankResponse"], frozen=True, kw_only=True):
-    """Orders ``documents`` by how well they answer ``query``; the best ``top_n`` of them, or all."""
-
-    operation: ClassVar[str] = "rerank"
-    served_by: ClassVar[str] = "bedrock: and sagemaker: rerankers, and local: embedding models"
-
-    query: str
-    documents: tuple[str, ...]
-    top_n: int | None = None
-    extra: JsonObject | None = None
-    endpoint: EndpointOptions | None = None
-
-
 # --- responses -------------------------------------------------------------------------------------------------------
 
 
@@ -644,62 +587,6 @@ class ConverseResponse(Value, frozen=True, kw_only=True):
     @property
     def tool_uses(self) -> tuple[ToolUse, ...]:
         return self.message.tool_uses
-
-
-class VectorSegment(Value, frozen=True, kw_only=True):
-    """What one vector is made of: the input with this index, all of it or a part. ``kind`` is the model's word for what
-    was looked at (``visual``, ``AUDIO`` …); ``start`` and ``end`` are in ``unit``, which is seconds or characters."""
-
-    input: int = 0
-    kind: str | None = None
-    start: float | None = None
-    end: float | None = None
-    unit: str = "seconds"
-
-
-class EmbedResponse(Value, frozen=True, kw_only=True):
-    """``vectors`` has one list of floats for each text or input, in order. A video or sound can have several: then
-    ``segments`` says of each vector which input it belongs to; else it is empty."""
-
-    vectors: list[list[float]]
-    segments: tuple[VectorSegment, ...] = ()
-    usage: Usage = Usage()
-    model: str | None = None
-    request_id: str | None = None
-    cost: float | None = None
-    warnings: tuple[str, ...] = ()
-    raw: JsonValue = None
-
-
-class ImageResponse(Value, frozen=True, kw_only=True):
-    """``images`` are in the order in which the model gave them; one that it withheld has ``error`` set."""
-
-    images: tuple[Image, ...]
-    model: str | None = None
-    request_id: str | None = None
-    cost: float | None = None
-    warnings: tuple[str, ...] = ()
-    raw: JsonValue = None
-
-
-class RankedDocument(Value, frozen=True):
-    """``index`` is the document's place in the request, ``score`` its relevance, larger for better."""
-
-    index: int
-    score: float
-    document: str | None = None
-
-
-class RerankResponse(Value, frozen=True, kw_only=True):
-    """``results`` has the best document first."""
-
-    results: tuple[RankedDocument, ...]
-    usage: Usage = Usage()
-    model: str | None = None
-    request_id: str | None = None
-    cost: float | None = None
-    warnings: tuple[str, ...] = ()
-    raw: JsonValue = None
 
 
 # --- stream events ---------------------------------------------------------------------------------------------------

@@ -4,7 +4,48 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from awsllm.types import EndpointOptions, Image, ImageResponse, JsonObject, Request, S3Location, Value, Video
+from awsllm.types import EndpointOptions, Image, JsonObject, JsonValue, Request, S3Location, Value, Video
+
+
+class ImageRequest(Request["ImageResponse"], frozen=True, kw_only=True):
+    """One call of a text-to-image model. ``width`` and ``height`` are in pixels, ``aspect_ratio`` (16:9) is for models
+    that choose the pixels themselves; ``steps`` are denoising steps, ``guidance_scale`` says how closely the prompt is
+    followed. ``images`` are what the result shall be like, ``strength``, 0 to 1, how much they count, ``colors``
+    (#ff8800) those it shall have. ``style``, ``quality`` and ``output_format`` are the model's own words. Unset means
+    the model's own default."""
+
+    operation: ClassVar[str] = "generate_image"
+    served_by: ClassVar[str] = "bedrock: and sagemaker: text-to-image models"
+
+    prompt: str
+    negative_prompt: str | None = None
+    count: int = 1
+    width: int | None = None
+    height: int | None = None
+    aspect_ratio: str | None = None
+    style: str | None = None
+    quality: str | None = None
+    images: tuple[Image, ...] = ()
+    strength: float | None = None
+    colors: tuple[str, ...] = ()
+    steps: int | None = None
+    guidance_scale: float | None = None
+    seed: int | None = None
+    output_format: str | None = None
+    extra: JsonObject | None = None
+    endpoint: EndpointOptions | None = None
+
+
+class ImageResponse(Value, frozen=True, kw_only=True):
+    """``images`` are in the order in which the model gave them; one that it withheld has ``error`` set."""
+
+    images: tuple[Image, ...]
+    model: str | None = None
+    request_id: str | None = None
+    cost: float | None = None
+    warnings: tuple[str, ...] = ()
+    raw: JsonValue = None
+
 
 TASKS: tuple[str, ...] = (
     *("inpaint", "outpaint", "variation", "remove_background", "try_on", "upscale", "erase"),

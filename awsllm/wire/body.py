@@ -20,26 +20,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from functools import cache
 from importlib import import_module
-from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, TypeVar, cast
 
 import msgspec
 
 from awsllm.errors import AwsllmError, UnsupportedError, ValidationError
-from awsllm.types import (
-    ConverseRequest,
-    ConverseResponse,
-    EmbedRequest,
-    EmbedResponse,
-    ImageRequest,
-    ImageResponse,
-    JsonValue,
-    Request,
-    RerankRequest,
-    RerankResponse,
-    StreamEvent,
-    Value,
-)
+from awsllm.types import ConverseRequest, ConverseResponse, JsonValue, Request, StreamEvent, Value
 from awsllm.wire.reading import JSON
+
+if TYPE_CHECKING:
+    from awsllm.types.embedding import EmbedRequest, EmbedResponse  # noqa: F401  # a base names them, in quotes
+    from awsllm.types.media import ImageRequest, ImageResponse
+    from awsllm.types.reranking import RerankRequest, RerankResponse
 
 R = TypeVar("R")
 Q = TypeVar("Q", bound=Request[Any])
@@ -51,13 +43,18 @@ class Settings(Value, frozen=True, kw_only=True):
     ``prompt`` names the style in which a conversation becomes one text (``text.prompts.STYLES``), for bodies that take
     a text; None: only a single user turn can be sent, as it is. ``framing`` is how streams are framed, sse or jsonlines
     (reading takes both). ``is_list`` says that a TGI-like server answers with a list of one object. ``task`` is the
-    Hugging Face task or the like, where a server has one of several.
+    Hugging Face task or the like, where a server has one of several. ``batch`` is how many texts one call may carry,
+    where the deployment says so; None: as many as the body's default.
     """
 
     prompt: str | None = None
     framing: str = "sse"
     is_list: bool = False
     task: str | None = None
+    batch: int | None = None
+
+
+_VALUE = msgspec.json.Decoder()  # made once: each reply goes through it
 
 
 class Payload(Value, frozen=True):
@@ -72,9 +69,11 @@ class Payload(Value, frozen=True):
     def json(self) -> JsonValue:
         """The JSON value of the body. Raises ``ValidationError``."""
         try:
-            return msgspec.json.decode(self.body)
+            return cast("JsonValue", _VALUE.decode(self.body))
         except (ValueError, RecursionError) as cause:
-            raise ValidationError(f"the body is not JSON: {self.body[:60]!r}") from cause
+            raise ValidationError(
+                f"the body is not JSON but {len(self.body):,} bytes of {self.content_type[:100]}"
+            ) from cause
 
 
 class Context(Value, frozen=True, kw_only=True):
@@ -93,7 +92,11 @@ class Context(Value, frozen=True, kw_only=True):
 
 
 class ChunkDecoder(Protocol):
-    """The JSON values of one stream, as ``framing.FramingDecoder`` gives them, to events."""
+    """The JSON values of one stream, as ``framing.FramingDecoder`` gives them, to events.
+
+    A decoder may have ``grown(data: bytes) -> StreamEvent | None`` besides, a short way for the bytes of one chunk: the
+    event of a chunk that does no more than let a block grow, None for any other, which then goes through ``push``.
+    """
 
     def push(self, chunk: JsonValue) -> Iterable[StreamEvent]:
         """Raises the server's error if the chunk is one."""
@@ -132,7 +135,7 @@ class Codec(Protocol[Q, R]):
     def encode_response(self, response: R, context: Context) -> Payload: ...
 
 
-class Embed(Codec[EmbedRequest, EmbedResponse], Protocol):
+class Embed(Codec["EmbedRequest", "EmbedResponse"], Protocol):
     """``max_texts`` is how many texts one payload can carry; None: as many as one likes. ``max_inputs`` is the same for
     inputs that are more than a text; 0: such cannot be embedded."""
 
@@ -143,8 +146,8 @@ class Embed(Codec[EmbedRequest, EmbedResponse], Protocol):
     def max_inputs(self) -> int: ...
 
 
-Images: TypeAlias = Codec[ImageRequest, ImageResponse]
-Rerank: TypeAlias = Codec[RerankRequest, RerankResponse]
+Images: TypeAlias = "Codec[ImageRequest, ImageResponse]"
+Rerank: TypeAlias = "Codec[RerankRequest, RerankResponse]"
 
 
 class Chat(Protocol):
@@ -190,12 +193,19 @@ class Body(NamedTuple):
     rerank: Rerank | None = None
     edit: Codec[Any, ImageResponse] | None = None
     video: Codec[Any, Any] | None = None
+    predict: Codec[Any, Any] | None = None
+
+    @property
+    def hint(self) -> str:
+        """What to do where the body has not what is asked of it."""
+        return "" if self.predict is None or self.chat is not None else ": ask it with predict"
 
     def codec(self, kind: type[Request[R]]) -> Codec[Any, R]:
         """The codec of one operation. Raises ``UnsupportedError`` where the body has none."""
         found = getattr(self, MEMBERS.get(kind.operation, ""), None)
         if found is None:
-            raise UnsupportedError(f"{kind.operation} is not possible with what speaks {self.title}")
+            fix = self.hint or f"; it is with {kind.served_by}"
+            raise UnsupportedError(f"{kind.operation} is not possible with what speaks {self.title}{fix}")
         return cast("Codec[Any, R]", found)
 
 
@@ -206,6 +216,7 @@ MEMBERS: dict[str, str] = {
     "edit_image": "edit",
     "generate_video": "video",
     "rerank": "rerank",
+    "predict": "predict",
 }
 """Which member of a body is the codec of an operation. By the operation's name, so that chat does not load the types of
 the others."""

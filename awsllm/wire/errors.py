@@ -53,6 +53,9 @@ _UNKNOWN_KEY = (
 )
 _SIGNATURE = "check the secret key and this machine's clock"
 _UNSIGNED = "no credentials reached the service: configure a profile, a role or environment variables"
+_DEPENDENCY = (
+    "look at what it depends on: the knowledge base's vector store and role, the agent's Lambda functions, the models"
+)
 _QUOTA = "ask for a higher quota in the Service Quotas console"
 
 BEDROCK = (
@@ -79,6 +82,10 @@ SAGEMAKER = (
     _Row("ModelStreamError", 424, ServerError),  # inside a stream only, like the next: the model gives no status
     _Row("InternalStreamFailure", 500, ServerError),
 )
+AGENTS = (  # of bedrock-agent-runtime, beside BEDROCK's
+    _Row("BadGatewayException", 502, ServerError),
+    _Row("DependencyFailedException", 424, ServerError, False, _DEPENDENCY),
+)
 COMMON = (
     _Row("UnrecognizedClientException", 403, AccessDeniedError, hint=_UNKNOWN_KEY),
     _Row("InvalidClientTokenId", 403, AccessDeniedError, hint=_UNKNOWN_KEY),
@@ -103,7 +110,7 @@ COMMON = (
     _Row("InternalServerError", 500, ServerError),
     _Row("RequestTimeout", 408, ModelTimeoutError),
 )
-_ROWS = {row.code.lower(): row for row in (*BEDROCK, *SAGEMAKER, *COMMON)}
+_ROWS = {row.code.lower(): row for row in (*BEDROCK, *AGENTS, *SAGEMAKER, *COMMON)}
 _BEDROCK_STREAM = (
     "InternalServerException",
     "ModelStreamErrorException",
@@ -149,8 +156,13 @@ _HINTS = (
 )
 
 
+SEARCHED = 4000
+"""Characters of an error that are searched: searches can take the square of what they are given, and whoever answers
+may send a lot."""
+
+
 def _says(message: str, pattern: str) -> bool:
-    return re.search(pattern, message, re.IGNORECASE) is not None
+    return re.search(pattern, message[:SEARCHED], re.IGNORECASE) is not None
 
 
 def error_for(code: str, message: str, *, status: int | None = None, request_id: str | None = None) -> AwsllmError:
@@ -160,6 +172,8 @@ def error_for(code: str, message: str, *, status: int | None = None, request_id:
     if kind is ValidationError:
         kind = _reread_validation(message)
     hint = hint or next((hint for pattern, hint in _HINTS if _says(message, pattern)), "")
+    if hint == _HINTS[0][1] and (named := re.search(r"model id (\S+) with", message, re.IGNORECASE)):
+        hint += f" (us.{named[1]}); client.models() lists those of the account"
     message = message or f"the service answered {row.code if row else code or 'with an error'} and no message"
     return kind(
         f"{message.rstrip('.')}; {hint}" if hint and hint not in message else message,
@@ -231,7 +245,7 @@ def _is_markup(headers: Mapping[str, str], body: bytes) -> bool:
 
 def _markup_error(status: int, headers: Mapping[str, str], body: bytes, request_id: str | None) -> AwsllmError:
     """A page where an AWS service would send JSON: something else answered."""
-    found = re.search(rb"<title[^>]*>([^<]{1,200})", body, re.IGNORECASE)
+    found = re.search(rb"<title[^>]*>([^<]{1,200})", body[:SEARCHED], re.IGNORECASE)
     title = " ".join(found[1].decode("utf-8", "replace").split())[:80] if found else ""
     known = [f"titled {title!r}"] if title else []
     known += [f"from {headers['server'][:80]!r}"] if headers.get("server") else []

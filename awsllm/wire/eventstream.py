@@ -33,6 +33,7 @@ _PRELUDE = struct.Struct("!III")
 _LENGTHS = struct.Struct("!II")
 _U16 = struct.Struct("!H")
 _U32 = struct.Struct("!I")
+_I64 = struct.Struct("!q")
 _OVERHEAD = 16  # the prelude's 12 bytes and the last checksum's 4
 _STRING = 7
 _CONSTANTS = {0: True, 1: False}
@@ -40,8 +41,8 @@ _INTEGERS = {
     2: struct.Struct("!b"),
     3: struct.Struct("!h"),
     4: struct.Struct("!i"),
-    5: struct.Struct("!q"),
-    8: struct.Struct("!q"),
+    5: _I64,
+    8: _I64,
 }
 _UUID = 9
 _SIZED = (6, _STRING)
@@ -58,7 +59,22 @@ class Frame(msgspec.Struct, frozen=True):
 
 def encode_frame(headers: Mapping[str, str], payload: bytes) -> bytes:
     """One frame with string headers. Raises ``ValueError`` for a header over 255 bytes of name or 65,535 of value."""
-    section = _encode_headers(tuple(headers.items()))
+    return _encode(_encode_headers(tuple(headers.items())), payload)
+
+
+def encode_signed_frame(date: bytes, signature: bytes, payload: bytes) -> bytes:
+    """The envelope of a frame that a client sends: what ``encode_date`` gave, and the signature over it and the
+    ``payload``, which is a whole frame, or empty at the end of what is sent."""
+    name = b":chunk-signature"
+    return _encode(b"".join((date, bytes((len(name),)), name, b"\x06", _U16.pack(len(signature)), signature)), payload)
+
+
+def encode_date(milliseconds: int) -> bytes:
+    """The header ``:date`` as it is signed; ``milliseconds`` are counted since 1970."""
+    return b"\x05:date\x08" + _I64.pack(milliseconds)
+
+
+def _encode(section: bytes, payload: bytes) -> bytes:
     lengths = _LENGTHS.pack(_OVERHEAD + len(section) + len(payload), len(section))
     body = b"".join((lengths, _U32.pack(crc32(lengths)), section, payload))
     return body + _U32.pack(crc32(body))

@@ -20,7 +20,7 @@ import re
 import msgspec
 
 from awsllm.errors import StreamError
-from awsllm.types import JsonValue
+from awsllm.types import JsonObject, JsonValue
 
 DONE = b"data: [DONE]\n\n"
 """How an OpenAI-style stream of server-sent events ends."""
@@ -42,6 +42,11 @@ _STRING_REST = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+', re.DOTALL)
 def encode_sse(value: JsonValue) -> bytes:
     """One value as one server-sent event."""
     return b"data: " + msgspec.json.encode(value) + b"\n\n"
+
+
+def encode_named_sse(value: JsonObject) -> bytes:
+    """One event, with its ``type`` as the name that clients route it by."""
+    return b"event: %b\ndata: %b\n\n" % (str(value["type"]).encode(), msgspec.json.encode(value))
 
 
 def encode_line(value: JsonValue) -> bytes:
@@ -89,7 +94,9 @@ class FramingDecoder:
         if self._damage:
             raise self._damage
         if self._buffer and not _IGNORED_LINE.match(self._buffer):
-            raise StreamError(f"the stream ended inside {bytes(self._buffer[:60])!r}")
+            raise StreamError(
+                f"the stream ended inside a value or a line, {len(self._buffer):,} bytes after its beginning"
+            )
 
     def _append(self, data: bytes) -> None:
         if b"\r" in data:
@@ -156,7 +163,7 @@ class FramingDecoder:
             return at
         line = bytes(self._buffer[at:end])
         if not _IGNORED_LINE.match(line):
-            raise StreamError(f"not a stream of JSON: {line[:60]!r}")
+            raise StreamError(f"not a stream of JSON: it has a line of {len(line):,} bytes that is none")
         return end
 
     def _line_end(self, at: int) -> int:
@@ -216,4 +223,4 @@ def _decode(value: bytes) -> JsonValue:
     try:
         return msgspec.json.decode(_CONTINUATION.sub(b"\n", value))
     except (ValueError, RecursionError) as cause:
-        raise StreamError(f"the stream carries broken JSON: {value[:60]!r}") from cause
+        raise StreamError(f"the stream carries broken JSON, {len(value):,} bytes of it") from cause

@@ -14,6 +14,8 @@ from awsllm.errors import StreamError
 from awsllm.wire.errors import decode_frame_failure
 from awsllm.wire.eventstream import FrameDecoder, encode_event_frame
 
+GUARDRAIL_ACTION = "amazon-bedrock-guardrailAction"
+GUARDRAIL_TRACE = "amazon-bedrock-trace"
 METRICS = "amazon-bedrock-invocationMetrics"
 
 
@@ -36,7 +38,7 @@ class ModelStreamDecoder:
             if frame.headers.get(":message-type", "event") != "event":
                 raise decode_frame_failure(frame, self._request_id)
             if frame.headers.get(":event-type") == "chunk":
-                yield self._part(frame.payload)
+                yield read_part(frame.payload, self._request_id)
         if self._frames.damage:
             raise self._frames.damage
 
@@ -45,13 +47,20 @@ class ModelStreamDecoder:
         self._frames.close()
         return ()
 
-    def _part(self, payload: bytes) -> bytes:
-        try:
-            return _PART.decode(payload).data
-        except (ValueError, RecursionError) as error:
-            raise StreamError(f"a chunk of the stream cannot be read: {error}", request_id=self._request_id) from error
+
+def read_part(payload: bytes, request_id: str | None = None) -> bytes:
+    """What a ``chunk`` carries. Raises ``StreamError``."""
+    try:
+        return _PART.decode(payload).data
+    except (ValueError, RecursionError) as error:
+        raise StreamError(f"a chunk of the stream cannot be read: {error}", request_id=request_id) from error
 
 
 def encode_chunk(data: bytes, padding: str = "") -> bytes:
     """``padding`` hides the size of what the model wrote, as the service does."""
     return encode_event_frame("chunk", msgspec.json.encode({"bytes": data, "p": padding}))
+
+
+def encode_part(data: bytes) -> bytes:
+    """A ``chunk`` as clients send it, without padding."""
+    return encode_event_frame("chunk", msgspec.json.encode({"bytes": data}))

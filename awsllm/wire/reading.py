@@ -11,6 +11,7 @@ from __future__ import annotations
 import binascii
 from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
+from itertools import islice
 from typing import Any, TypeVar
 
 from awsllm.errors import ValidationError
@@ -47,6 +48,24 @@ class MalformedError(ValidationError):
         self.args = (self.message,)
 
 
+def shape_of(value: object) -> str:
+    """What a value is, for the message of an error: never its words, which may be a prompt's or a model's."""
+    match value:
+        case Mapping():
+            names = ", ".join(str(name)[:40] for name in islice(value, 8)) or "no members"
+            return f"an object with {names}" + (" and more" if len(value) > 8 else "")
+        case list() | tuple():
+            return f"a list of {len(value):,}"
+        case str():
+            return f"a text of {len(value):,} characters"
+        case bytes() | bytearray():
+            return f"{len(value):,} bytes"
+        case None:
+            return "null"
+        case _:
+            return "a number" if isinstance(value, int | float) else f"a {type(value).__name__}"
+
+
 def json_object(value: JsonValue) -> JsonObject:
     """A whole body, which is JSON and must be an object."""
     if not isinstance(value, dict):
@@ -76,7 +95,10 @@ def _coerce(value: JsonValue, name: str, kind: type[T]) -> T:
         if isinstance(value, kind):
             return value
         if kind is float and isinstance(value, int):
-            return kind(value)  # type: ignore[call-arg]
+            try:
+                return kind(value)  # type: ignore[call-arg]
+            except OverflowError as error:
+                raise MalformedError("is too large a number", name) from error
         if kind is int and isinstance(value, float) and value.is_integer():
             return kind(value)  # type: ignore[call-arg]
         if kind is list and isinstance(value, tuple):  # botocore takes them for lists, too

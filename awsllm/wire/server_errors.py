@@ -61,14 +61,14 @@ _TYPES: Mapping[str, int] = {
     "timeout_error": 504,
     "overloaded_error": 529,
 }
-_TOO_LONG = re.compile(
+_TOO_LONG = (
     r"maximum context length|context_length_exceeded|context (length|window)"  # vLLM, OpenAI, SGLang
     r"|longer than the (maximum )?model"  # vLLM: "(length 5000) is longer than the maximum model length of 4096"
     r"|must have less than \d+ tokens|tokens \+ .max_new_tokens. must be"  # TGI
     r"|input (sequence )?(length|is too long)"  # LMI
-    r"|prompt is too long|exceed context limit",  # Anthropic
-    re.IGNORECASE,
+    r"|prompt is too long|exceed context limit"  # Anthropic
 )
+"""Compiled where it is looked for, in an error: compiling takes longer than loading the rest of this module."""
 
 
 def find_error(wire: JsonValue, *, request_id: str | None = None) -> AwsllmError | None:
@@ -91,7 +91,7 @@ def error_for_status(
     the same request would meet the same fault. That the conversation is too long stands in words only, maybe elsewhere
     in the body."""
     kind = _STATUSES.get(status, ServerError if status >= 500 or status == 424 else ValidationError)
-    if (issubclass(kind, RequestError) or kind is ServerError) and _TOO_LONG.search(body or message):
+    if (issubclass(kind, RequestError) or kind is ServerError) and re.search(_TOO_LONG, body or message, re.IGNORECASE):
         kind = ContextWindowError
     retryable = status in (429, 503, 529)
     return kind(message, code=code, status=status, request_id=request_id, retryable=retryable)

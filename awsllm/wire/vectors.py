@@ -15,22 +15,11 @@ from typing import Any
 from msgspec.structs import replace
 
 from awsllm.errors import ServerError, UnsupportedError
-from awsllm.types import (
-    Bytes,
-    ContentBlock,
-    EmbedRequest,
-    EmbedResponse,
-    JsonObject,
-    JsonValue,
-    RankedDocument,
-    RerankRequest,
-    RerankResponse,
-    Text,
-    Usage,
-    VectorSegment,
-)
+from awsllm.types import Bytes, ContentBlock, JsonObject, JsonValue, Text, Usage
+from awsllm.types.embedding import EmbedRequest, EmbedResponse, VectorSegment
+from awsllm.types.reranking import RankedDocument, RerankRequest, RerankResponse
 from awsllm.wire.body import Context, Embed
-from awsllm.wire.reading import MalformedError, strings
+from awsllm.wire.reading import MalformedError, shape_of, strings
 
 _UNKNOWN = Usage()
 _NORMALIZE = "normalize: not a setting here; the model's server decides whether vectors are normalised"
@@ -133,6 +122,26 @@ def read_vectors(value: JsonValue, context: Context, title: str) -> list[list[fl
     return _floats(vectors, value, context, title)
 
 
+def pool(value: JsonValue) -> JsonValue:
+    """What stands for one text as one vector: the mean of its token vectors (T, H), which may be in a list of their
+    own. A vector stays as it is, and so does what is none."""
+    while _depth(value) > 2 and len(value) == 1:
+        value = value[0]
+    if _depth(value) != 2:
+        return value
+    try:
+        return [sum(numbers) / len(value) for numbers in zip(*value, strict=True)]
+    except (TypeError, ValueError, OverflowError):
+        return value
+
+
+def _depth(value: JsonValue) -> int:
+    depth = 0
+    while isinstance(value, list) and value:
+        value, depth = value[0], depth + 1
+    return depth
+
+
 def read_parts(value: JsonValue, context: Context, title: str) -> list[list[float]]:
     """The vectors of the only input, at least one: ``value`` is a list of objects with an ``embedding``. Raises
     ``ServerError`` for anything else."""
@@ -151,7 +160,7 @@ def _floats(vectors: list[Any], value: JsonValue, context: Context, title: str) 
 
 
 def _not_vectors(value: JsonValue, context: Context, title: str) -> ServerError:
-    return ServerError(f"not vectors of {title}: {str(value)[:200]}", request_id=context.request_id)
+    return ServerError(f"not vectors of {title}: {shape_of(value)}", request_id=context.request_id)
 
 
 def embed_response(
@@ -176,11 +185,11 @@ def embed_response(
 # --- more than one payload carries -----------------------------------------------------------------------------------
 
 
-def split_embedding(request: EmbedRequest, codec: Embed) -> list[EmbedRequest]:
-    """The request in parts that a payload can carry each. Raises ``UnsupportedError`` for inputs that ``codec`` has no
-    place for."""
+def split_embedding(request: EmbedRequest, codec: Embed, batch: int | None = None) -> list[EmbedRequest]:
+    """The request in parts that a payload can carry each, of ``batch`` texts where the deployment says so. Raises
+    ``UnsupportedError`` for inputs that ``codec`` has no place for."""
     if not request.inputs:
-        size = codec.max_texts or len(request.texts) or 1
+        size = batch or codec.max_texts or len(request.texts) or 1
         starts = range(0, len(request.texts), size)
         return [replace(request, texts=request.texts[start : start + size]) for start in starts]
     if codec.max_inputs == 0:
@@ -203,33 +212,38 @@ def _weight(block: ContentBlock) -> int:
 
 
 def merge_embeddings(
-    request: EmbedRequest, parts: Sequence[EmbedRequest], responses: Sequence[EmbedResponse]
+    request: EmbedRequest, parts: Sequence[EmbedRequest], responses: Sequence[EmbedResponse | None]
 ) -> EmbedResponse:
-    """One response of one for each part. ``request_id`` is the first call's; ``raw`` lists the bodies. Segments count
-    the inputs of the whole request; where any part has some, all vectors get theirs."""
-    tokens = [response.usage.input_tokens for response in responses]
+    """One response of one for each part, None where there is none. ``request_id`` is the first call's; ``raw`` lists
+    the bodies. Segments count the inputs of the whole request; where any part has some, or no response, all vectors get
+    theirs."""
+    found = [response for response in responses if response is not None]
+    tokens = [response.usage.input_tokens for response in found]
     known = [count for count in tokens if count is not None]
     total = sum(known) if len(known) == len(tokens) else None
-    warnings = (warning for response in responses for warning in response.warnings)
+    warnings = (warning for response in found for warning in response.warnings)
     return EmbedResponse(
-        vectors=[vector for response in responses for vector in response.vectors],
+        vectors=[vector for response in found for vector in response.vectors],
         segments=_merged_segments(parts, responses),
         usage=Usage(input_tokens=total, total_tokens=total),
         model=request.model,
-        request_id=responses[0].request_id if responses else None,
+        request_id=found[0].request_id if found else None,
         warnings=tuple(dict.fromkeys(warnings)),
-        raw=[response.raw for response in responses],
+        raw=[response.raw for response in found],
     )
 
 
-def _merged_segments(parts: Sequence[EmbedRequest], responses: Sequence[EmbedResponse]) -> tuple[VectorSegment, ...]:
-    if not any(response.segments for response in responses):
+def _merged_segments(
+    parts: Sequence[EmbedRequest], responses: Sequence[EmbedResponse | None]
+) -> tuple[VectorSegment, ...]:
+    if not any(response is None or response.segments for response in responses):
         return ()
     merged: list[VectorSegment] = []
     first = 0
     for part, response in zip(parts, responses, strict=True):
-        own = response.segments or tuple(VectorSegment(input=n) for n in range(len(response.vectors)))
-        merged += [replace(segment, input=segment.input + first) for segment in own]
+        if response is not None:
+            own = response.segments or tuple(VectorSegment(input=n) for n in range(len(response.vectors)))
+            merged += [replace(segment, input=segment.input + first) for segment in own]
         first += len(part.inputs or part.texts)
     return tuple(merged)
 

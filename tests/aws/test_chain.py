@@ -276,6 +276,19 @@ def test_keys_of_a_profile_too(home: Path) -> None:
         AwsSession(session=core).credentials()
 
 
+@pytest.mark.parametrize(
+    ("bearer", "says"),
+    [("", "or for Bedrock's models set AWS_BEARER_TOKEN_BEDROCK$"), ("key", "takes no API key")],
+)
+def test_an_api_key_is_not_advised_to_who_has_one(
+    home: Path, monkeypatch: pytest.MonkeyPatch, bearer: str, says: str
+) -> None:
+    """Knowledge bases and agents (bedrock-agent-runtime) take keys alone, by botocore's service model."""
+    monkeypatch.setenv("AWS_BEARER_TOKEN_BEDROCK", bearer)
+    with awsllm.Client(region="us-east-1") as client, pytest.raises(ConfigurationError, match=says):
+        client.retrieve("KBID123456", "How?")
+
+
 def test_boto3s_requests_have_no_header_of_two_lines() -> None:
     """http.client refuses it too, but quotes the token."""
     given = boto3.Session("AKIDEXAMPLE", "hunter2", "hunter3\r\nX-Injected: yes", "us-east-1")

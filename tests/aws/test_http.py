@@ -258,12 +258,12 @@ class Client:
         self.loop = asyncio.new_event_loop() if kind == "async" else None
         self.transport: Any = AsyncHttpTransport(session, **options) if self.loop else HttpTransport(session, **options)
 
-    def send(self, call: Call[Any] = CALL, **limits: float) -> Any:
+    def send(self, call: Call[Any] = CALL, **limits: Any) -> Any:
         if self.loop is None:
             return self.transport.send(call, Attempt(**limits))
         return self.loop.run_until_complete(self.transport.send(call, Attempt(**limits)))
 
-    def stream(self, call: StreamCall[Any] = STREAM, **limits: float) -> Iterator[Any]:
+    def stream(self, call: StreamCall[Any] = STREAM, **limits: Any) -> Iterator[Any]:
         """``limits`` are an attempt's."""
         events = self.transport.stream(call, Attempt(**limits))
         if self.loop is None:

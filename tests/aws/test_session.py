@@ -41,6 +41,17 @@ KEYS = {"AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": "wJalrXUtnF
 CALLS: dict[str, tuple[str, dict[str, Any]]] = {
     "bedrock-runtime": ("converse", {"modelId": "m", "messages": [{"role": "user", "content": [{"text": "hi"}]}]}),
     "sagemaker-runtime": ("invoke_endpoint", {"EndpointName": "e", "Body": b"{}"}),
+    "bedrock-agent-runtime": ("retrieve", {"knowledgeBaseId": "ABCDEFGHIJ", "retrievalQuery": {"text": "hi"}}),
+    "sagemaker-inference-router-runtime": (
+        "invoke_inference_router",
+        {"InferenceRouterName": "r", "RoutingTargetName": "t", "Body": b"{}"},
+    ),
+}
+PATHS = {
+    "bedrock-runtime": "/model/m/converse",
+    "sagemaker-runtime": "/endpoints/e/invocations",
+    "bedrock-agent-runtime": "/knowledgebases/ABCDEFGHIJ/retrieve",
+    "sagemaker-inference-router-runtime": "/inference-routers/r/invocations",
 }
 LOADER = Loader()
 
@@ -97,7 +108,7 @@ def boto3_origin(service: str, **options: Any) -> tuple[str, str]:
         request = boto3_request(service, **options)
     except (BotoCoreError, ValueError):
         return "", ""
-    path = "/model/m/converse" if service == "bedrock-runtime" else "/endpoints/e/invocations"
+    path = PATHS[service]
     authorization = request.headers["Authorization"]
     authorization = authorization.decode() if isinstance(authorization, bytes) else authorization
     scope = authorization.split("Credential=")[1].split(",")[0].split("/") if "Credential=" in authorization else []
@@ -304,6 +315,82 @@ def test_bearer_as_boto3(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigurationError, match=r"https only.*unset AWS_BEARER_TOKEN_BEDROCK") as caught:
         sign(HttpRequest("bedrock-runtime", "POST", "/model/m/converse"), AwsSession())
     assert "secret-api-key" not in str(caught.value)
+
+
+# --- bedrock-mantle, of which botocore has no model -------------------------------------------------------------------
+
+MANTLE_REQUEST = HttpRequest(
+    "bedrock-mantle", "POST", "/openai/v1/responses", {"Content-Type": "application/json"}, b"{}"
+)
+
+
+@pytest.mark.parametrize("region", ["us-east-1", "eu-central-1", "us-gov-west-1"])
+@pytest.mark.parametrize("dual_stack", ["", "true"])
+def test_mantle_has_one_host_a_region(region: str, dual_stack: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_USE_DUALSTACK_ENDPOINT", dual_stack)
+    endpoint = AwsSession(region=region).endpoint("bedrock-mantle")
+    assert (endpoint.url, endpoint.region) == (f"https://bedrock-mantle.{region}.api.aws", region)
+    assert (endpoint.signing_name, endpoint.auth) == ("bedrock-mantle", "sigv4")
+
+
+def test_mantle_has_no_fips_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_USE_FIPS_ENDPOINT", "true")
+    with pytest.raises(ConfigurationError, match="no FIPS endpoint"):
+        AwsSession(region="us-east-1").endpoint("bedrock-mantle")
+
+
+def test_a_call_of_mantle_is_signed_as_botocore_signs_it() -> None:
+    session = AwsSession(region="us-east-1")
+    signed = sign(MANTLE_REQUEST, session, clock=lambda: 0)
+    headers = {name: value for name, value in signed.headers.items() if name not in ("Authorization", "User-Agent")}
+    theirs = AWSRequest("POST", signed.url, headers, b"{}")
+    theirs.context["timestamp"] = headers["X-Amz-Date"]
+    keys = BotocoreCredentials(*KEYS.values())
+    auth = SigV4Auth(keys, "bedrock-mantle", "us-east-1")
+    text = auth.string_to_sign(theirs, auth.canonical_request(theirs))
+    assert signed.headers["Authorization"].endswith(f"Signature={auth.signature(text, theirs)}")
+    assert "/us-east-1/bedrock-mantle/aws4_request" in signed.headers["Authorization"]
+
+
+def test_mantle_takes_the_api_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_BEARER_TOKEN_BEDROCK", "k")
+    signed = sign(MANTLE_REQUEST, AwsSession(region="us-east-1"))
+    assert signed.headers["Authorization"] == "Bearer k"
+
+
+@pytest.mark.parametrize(
+    ("environment", "url"),
+    [
+        ({"AWS_BEDROCK_BASE_URL": "https://h.example/openai/v1/"}, "https://h.example"),
+        ({"AWS_BEDROCK_BASE_URL": "https://h.example/base/v1"}, "https://h.example/base"),
+        ({"AWS_BEDROCK_BASE_URL": "https://h.example"}, "https://h.example"),
+        ({"ANTHROPIC_BEDROCK_MANTLE_BASE_URL": "https://h.example/anthropic"}, "https://h.example"),
+        (
+            {"AWS_BEDROCK_BASE_URL": "https://bedrock-runtime.us-east-1.amazonaws.com/openai/v1"},
+            "https://bedrock-mantle.us-east-1.api.aws",
+        ),
+        (
+            {"AWS_ENDPOINT_URL_BEDROCK_MANTLE": "https://m.example", "AWS_BEDROCK_BASE_URL": "https://h.example"},
+            "https://m.example",
+        ),
+        ({"AWS_ENDPOINT_URL": "https://all.example", "AWS_BEDROCK_BASE_URL": "https://h.example"}, "https://h.example"),
+        ({"AWS_ENDPOINT_URL": "https://all.example"}, "https://all.example"),
+        ({"AWS_ENDPOINT_URL_BEDROCK_RUNTIME": "https://r.example"}, "https://bedrock-mantle.us-east-1.api.aws"),
+    ],
+)
+def test_where_mantle_is_by_the_environment(
+    environment: dict[str, str], url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("ANTHROPIC_BEDROCK_MANTLE_BASE_URL", raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert AwsSession(region="us-east-1").endpoint("bedrock-mantle").url == url
+    assert AwsSession(region="us-east-1", endpoint_url="https://g.example").endpoint("bedrock-mantle").url == (
+        "https://g.example"
+    )
+    runtime = environment.get("AWS_ENDPOINT_URL_BEDROCK_RUNTIME") or environment.get("AWS_ENDPOINT_URL")
+    expected = runtime or "https://bedrock-runtime.us-east-1.amazonaws.com"
+    assert AwsSession(region="us-east-1").endpoint("bedrock-runtime").url == expected
 
 
 def test_bearer_alone_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:

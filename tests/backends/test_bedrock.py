@@ -1,27 +1,29 @@
 """Bedrock's backends: the calls they make, judged by boto3, and what they do with answers, errors and streams."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import msgspec
 import pytest
 
-from awsllm import errors
+from awsllm import AsyncClient, Client, Policy, errors
 from awsllm.aws.call import HttpRequest, HttpResponse
 from awsllm.aws.session import AwsSession
 from awsllm.backend import Attempt
-from awsllm.backends.bedrock import invoke, runtime
-from awsllm.backends.bedrock.backend import CONCURRENCY, AsyncBedrockBackend, BedrockBackend
+from awsllm.backends.bedrock import families, runtime
+from awsllm.backends.bedrock.backend import AsyncBedrockBackend, BedrockBackend
+from awsllm.backends.groups import CONCURRENCY
 from awsllm.stream import fold, replay
 from awsllm.types import (
     Bytes,
     ConverseRequest,
     ConverseResponse,
     CountTokensRequest,
-    EmbedRequest,
     GuardrailConfig,
     Image,
     InferenceConfig,
@@ -32,6 +34,7 @@ from awsllm.types import (
     ToolSpec,
     Usage,
 )
+from awsllm.types.embedding import EmbedRequest, EmbedResponse
 from awsllm.wire import converse
 from awsllm.wire.amazon import titan
 from awsllm.wire.body import Settings
@@ -57,6 +60,8 @@ ASKED = ConverseRequest(
     request_metadata={"team": "x"},
 )
 COUNTED = CountTokensRequest(model=ASKED.model, converse=ASKED)
+PROFILE = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc123def456"
+FOUNDATION = "arn:aws:bedrock:us-east-1::foundation-model/amazon.nova-lite-v1:0"
 ANSWER = ConverseResponse(
     message=Message.assistant("Hi there"),
     stop_reason="end_turn",
@@ -106,9 +111,26 @@ def test_count_tokens_as_boto3_sends_it() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("model", "family", "counted"),
+    [
+        ("us.amazon.nova-lite-v1:0", None, "amazon.nova-lite-v1:0"),
+        ("arn:aws:bedrock:us-east-1:1:inference-profile/us.amazon.nova-lite-v1:0", None, "amazon.nova-lite-v1:0"),
+        (PROFILE, "global.anthropic.claude-sonnet-4-6", "anthropic.claude-sonnet-4-6"),
+        (PROFILE, "claude", PROFILE),
+        (PROFILE, None, PROFILE),
+        (FOUNDATION, None, FOUNDATION),
+    ],
+)
+def test_tokens_are_counted_of_the_foundation_model(model: str, family: str | None, counted: str) -> None:
+    """CountTokens refuses profiles, which newer models are called by."""
+    request = CountTokensRequest(model=model, family=family, converse=ASKED)
+    assert runtime.count_tokens_call(request).request.path == f"/model/{quote(counted, safe='')}/count-tokens"
+
+
 def test_invoke_as_boto3_sends_it() -> None:
     body = {"inputText": "é", "dimensions": 256, "normalize": True}
-    (call,) = invoke.embed_calls(EmbedRequest(model=TITAN, texts=("é",), dimensions=256, normalize=True)).calls
+    (call,) = families.embed_calls(EmbedRequest(model=TITAN, texts=("é",), dimensions=256, normalize=True)).calls
     theirs = sent_by_boto3(
         "invoke_model",
         modelId=TITAN,
@@ -336,6 +358,79 @@ def test_embedding_fails_as_one() -> None:
         assert (caught.value.backend, caught.value.model) == ("bedrock", TITAN)
         assert stub.in_flight == 0
     assert len(stub.requests) < len(texts)
+
+
+@dataclass
+class Grudge:
+    """Embeds, but refuses one text the first ``times``. ``sent`` counts what it was asked for."""
+
+    text: str
+    times: int
+    refusal: HttpResponse = REFUSED
+    sent: Counter[str] = field(default_factory=Counter)
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        text = msgspec.json.decode(request.body)["inputText"]
+        self.sent[text] += 1
+        return self.refusal if text == self.text and self.sent[text] <= self.times else embed_reply(request)
+
+
+def embedded(texts: Sequence[str], reply: Reply, policy: Policy) -> Iterator[Callable[[], EmbedResponse]]:
+    """What both clients get, as thunks."""
+    backend = BedrockBackend(StubTransport(reply))
+    yield lambda: Client(policy=policy, backends={"bedrock": backend}).embed(f"bedrock:{TITAN}", texts)
+    awaited = AsyncBedrockBackend(AsyncStubTransport(reply))
+    client = AsyncClient(policy=policy, backends={"bedrock": awaited})
+    yield lambda: asyncio.run(client.embed(f"bedrock:{TITAN}", texts))
+
+
+@pytest.mark.parametrize("place", [0, 37, 199])
+def test_one_text_that_is_throttled_is_tried_again_alone(place: int) -> None:
+    texts = [str(number) for number in range(200)]
+    for turn in range(2):
+        reply = Grudge(str(place), times=2)
+        answer = list(embedded(texts, reply, Policy(base_delay=0)))[turn]()
+        assert [vector[0] for vector in answer.vectors] == [float(text) for text in texts]
+        assert answer.usage.input_tokens == sum(range(200))
+        assert answer.segments == ()
+        assert reply.sent == {text: 3 if text == str(place) else 1 for text in texts}
+
+
+def test_each_call_has_attempts_of_its_own() -> None:
+    """Every text is refused once: that are more failures than one call may have, and none fails twice."""
+    texts = [str(number) for number in range(30)]
+    for turn in range(2):
+        sent: Counter[str] = Counter()
+
+        def reply(request: HttpRequest, sent: Counter[str] = sent) -> HttpResponse:
+            text = msgspec.json.decode(request.body)["inputText"]
+            sent[text] += 1
+            return REFUSED if sent[text] == 1 else embed_reply(request)
+
+        answer = list(embedded(texts, reply, Policy(max_attempts=2, base_delay=0)))[turn]()
+        assert len(answer.vectors) == 30
+        assert set(sent.values()) == {2}
+
+
+@pytest.mark.parametrize("kind", [errors.ThrottlingError, errors.ValidationError])
+def test_what_fails_in_the_end_carries_the_vectors_that_came(kind: type[errors.AwsllmError]) -> None:
+    """Each is of the input that its segment names; nothing was asked for twice but what failed."""
+    texts = [str(number) for number in range(40)]
+    refused = json_reply({"message": "no"}, 400, **{"x-amzn-errortype": "ValidationException"})
+    for turn in range(2):
+        reply = Grudge("20", times=99, refusal=REFUSED if kind is errors.ThrottlingError else refused)
+        with pytest.raises(kind) as caught:
+            list(embedded(texts, reply, Policy(max_attempts=3, base_delay=0)))[turn]()
+        partial = caught.value.partial
+        assert isinstance(partial, EmbedResponse)
+        assert [vector[0] for vector in partial.vectors] == [segment.input for segment in partial.segments]
+        assert set(map(str, range(20))) <= {str(segment.input) for segment in partial.segments}
+        assert partial.usage.input_tokens == sum(segment.input for segment in partial.segments)
+        assert reply.sent.pop("20") == (3 if kind is errors.ThrottlingError else 1)
+        assert set(reply.sent.values()) == {1}
+        assert len(partial.vectors) == len(reply.sent)
+        assert (caught.value.backend, caught.value.model) == ("bedrock", TITAN)
+        assert "embedding" not in repr(Attempt(finished=caught.value.finished))  # tracebacks show no answers
 
 
 def test_unknown_token_counts_stay_unknown() -> None:

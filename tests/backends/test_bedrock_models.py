@@ -3,6 +3,7 @@ requests and replies against the service model."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
@@ -220,6 +221,27 @@ def test_everything_that_an_account_has_is_listed(session: AwsSession) -> None:
         assert parse_reference(model.reference).scheme == "bedrock"
 
 
+@pytest.mark.parametrize("kind", [None, "foundation"])
+def test_a_service_that_has_no_list_at_all_is_an_error(session: AwsSession, kind: Any) -> None:
+    """As ``awsllm serve`` is: seven warnings and an empty list read as an account without models."""
+    refused = [(operation, "UnknownOperationException") for operation, _ in (LISTS[0], *LISTS[2:3], *LISTS[3:])]
+    filters: Any = {"kind": kind} if kind else {}
+    stub = replies(control.client("bedrock", session), *refused[: 1 if kind else None])
+    with stub, pytest.raises(awsllm.AwsllmError, match="UnknownOperationException"):
+        list_models(session, filters)
+
+
+def test_one_list_that_may_not_be_read_is_a_warning(session: AwsSession) -> None:
+    with replies(control.client("bedrock", session), ("list_foundation_models", "AccessDeniedException")):
+        found = list_models(session, {"kind": "foundation"})
+    assert found.warnings == ("models of the kind foundation are missing: bedrock:ListFoundationModels is not allowed",)
+
+
+def test_without_credentials_there_is_one_error() -> None:
+    with pytest.raises(awsllm.ConfigurationError, match="no AWS credentials"):
+        list_models(AwsSession(region="us-east-1"), {})
+
+
 @pytest.mark.parametrize(
     ("filters", "ids"),
     [
@@ -299,6 +321,54 @@ def test_a_call_learns_which_model_an_arn_is(monkeypatch: pytest.MonkeyPatch, sc
     assert replies.asked == [PROFILE]
     client.converse("bedrock:amazon.nova-lite-v1:0", "Hello")
     assert replies.asked == [PROFILE]
+
+
+class Silence(Replies):
+    """A control plane that answers when it is let."""
+
+    def __init__(self) -> None:
+        super().__init__("global.anthropic.claude-sonnet-4-6")
+        self.released = threading.Event()
+
+    def __call__(self, session: AwsSession, arn: str) -> tuple[str | None, str | None]:
+        self.released.wait(30)
+        return super().__call__(session, arn)
+
+
+def test_a_timeout_holds_for_the_question_too(monkeypatch: pytest.MonkeyPatch, scripted: ExitStack) -> None:
+    """A subnet with an endpoint for bedrock-runtime alone hears nothing of bedrock."""
+    silence = Silence()
+    monkeypatch.setattr("awsllm.client_options.QUESTIONS_SHARE", 0.002)
+    monkeypatch.setattr("awsllm.backends.bedrock.models.resolve", silence)
+    client = scripted.enter_context(awsllm.Client(region="us-east-1"))
+    reply = client.converse(PROFILE, "Hello", timeout=60)
+    assert (reply.text, silence.asked) == ("Hi.", [])  # answered while the question still waited
+    assert "was not known in time" in reply.warnings[0]
+    silence.released.set()
+    monkeypatch.setattr("awsllm.client_options.QUESTIONS_SHARE", 0.9)
+    assert client.converse(PROFILE, "Hello", timeout=60).warnings == ()
+    policy = awsllm.Policy(timeout=60)
+    bounded = scripted.enter_context(awsllm.Client(region="us-east-1", policy=policy))
+    assert bounded.price(PROFILE)  # which takes no timeout of its own
+    assert silence.asked == [PROFILE, PROFILE]  # once a client: what was learned meanwhile is not asked for again
+
+
+def test_the_async_clients_timeout_holds_too(monkeypatch: pytest.MonkeyPatch, scripted: ExitStack) -> None:
+    import asyncio
+
+    silence = Silence()
+    monkeypatch.setattr("awsllm.client_options.QUESTIONS_SHARE", 0.002)
+    monkeypatch.setattr("awsllm.backends.bedrock.models.resolve", silence)
+
+    async def ask() -> None:
+        async with awsllm.AsyncClient(region="us-east-1") as client:
+            reply = await client.converse(PROFILE, "Hello", timeout=60)
+            assert (reply.text, silence.asked) == ("Hi.", [])
+            silence.released.set()
+            monkeypatch.setattr("awsllm.client_options.QUESTIONS_SHARE", 0.9)
+            assert (await client.converse(PROFILE, "Hello", timeout=60)).warnings == ()
+
+    asyncio.run(ask())
 
 
 def test_what_the_model_lacks_is_refused_behind_its_arn(monkeypatch: pytest.MonkeyPatch, scripted: ExitStack) -> None:

@@ -5,7 +5,7 @@ Bedrock and SageMaker are a server whose model follows a script; the local backe
 
 import asyncio
 import pkgutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from importlib import import_module
 from typing import Any
 
@@ -124,20 +124,26 @@ def _requests_in(module: Any) -> Iterator[type[t.Request[Any]]]:
             yield kind
 
 
-def bedrock_has(kind: type[t.Request[Any]]) -> bool:
-    module = bedrock.MODULES.get(kind.operation)
-    return kind in bedrock.CALLS or (module is not None and kind in import_module(module).CALLS)
+def has(backend: Any, kind: type[t.Request[Any]], *tables: str) -> bool:
+    """Whether a backend's tables, or those of the module that it loads for the operation, have such requests."""
+    module = backend.MODULES.get(kind.operation)
+    rows = import_module(module) if module is not None else backend
+    return any(kind in getattr(rows, table, ()) for table in tables)
+
+
+def places_of(kind: type[t.Request[Any]]) -> set[str]:
+    held = {
+        "bedrock": has(bedrock, kind, "CALLS", "STREAMS"),  # whole, or as a stream alone
+        "sagemaker": has(sagemaker, kind, "CALLS"),
+        "local": has(local, kind, "OPERATIONS"),
+    }
+    return {place for place, holds in held.items() if holds}
 
 
 def test_what_a_request_says_of_its_places_is_what_their_tables_hold() -> None:
-    has: dict[str, Callable[[Any], bool]] = {
-        "bedrock": bedrock_has,
-        "sagemaker": sagemaker.CALLS.__contains__,
-        "local": local.OPERATIONS.__contains__,
-    }
     for kind in kinds_of_requests():
         if hasattr(kind, "operation"):
-            named = {place for place in has if f"{place}:" in kind.served_by}
-            assert named == {place for place, holds in has.items() if holds(kind)}, kind
+            named = {place for place in ("bedrock", "sagemaker", "local") if f"{place}:" in kind.served_by}
+            assert named == places_of(kind), kind
             assert hasattr(awsllm.Client, kind.operation), kind
             assert hasattr(awsllm.AsyncClient, kind.operation), kind

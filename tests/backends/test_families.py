@@ -33,6 +33,7 @@ from awsllm.types import (
 )
 from awsllm.wire.body import Context, Settings
 from awsllm.wire.invoke import body_of
+from awsllm.wire.model_stream import encode_chunk
 
 CHATS = {
     "anthropic-messages": "anthropic.claude-sonnet-4-5-20250929-v1:0",
@@ -203,6 +204,34 @@ def test_errors_are_typed(name: str) -> None:
                 streamed(client, request_of(name))
 
 
+def test_what_the_service_adds_to_a_piece_of_text_is_read() -> None:
+    """It stands in the last chunk, whichever that is."""
+    chunks = (
+        {"type": "message_start", "message": {"role": "assistant", "content": []}},
+        {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "Poll"}},
+        {"type": "message_delta", "delta": {"stop_reason": "end_turn"}},
+        {
+            "type": "content_block_delta",
+            "index": 0,
+            "delta": {"type": "text_delta", "text": "y"},
+            "amazon-bedrock-guardrailAction": "INTERVENED",
+            "amazon-bedrock-trace": {"guardrail": {}},
+            "amazon-bedrock-invocationMetrics": {
+                "inputTokenCount": 7,
+                "outputTokenCount": 5,
+                "invocationLatency": 12,
+            },
+        },
+    )
+    decoder = invoke.converse_stream_call(request_of("anthropic-messages")).decoder(HttpResponse(200, {}, b""))
+    data = b"".join(encode_chunk(msgspec.json.encode(chunk)) for chunk in chunks)
+    events = [event for at in range(0, len(data), 7) for event in decoder.feed(data[at : at + 7])]
+    response = fold([*events, *decoder.close()])
+    assert (response.text, response.stop_reason) == ("Polly", "guardrail_intervened")
+    assert (response.usage.input_tokens, response.usage.output_tokens) == (7, 5)
+    assert (response.latency_ms, response.trace) == (12, {"guardrail": {}})
+
+
 @pytest.mark.parametrize("name", STREAMED)
 def test_boto3_reads_what_the_server_writes(name: str) -> None:
     with mock_aws(reply=lambda request: ANSWER):
@@ -215,6 +244,24 @@ def test_boto3_reads_what_the_server_writes(name: str) -> None:
         assert chunks[-1]["amazon-bedrock-invocationMetrics"]["outputTokenCount"] == 5
         tokens = runtime.count_tokens(modelId=CHATS[name], input={"invokeModel": {"body": body}})
         assert tokens["inputTokens"] > 0
+
+
+OPAQUE = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc123def456"
+
+
+@pytest.mark.parametrize("name", [name for name in CHATS if name not in ("cohere-command", "writer", "jamba")])
+def test_what_an_opaque_arn_takes_is_seen_by_the_body(name: str) -> None:
+    """Its id says nothing: the offline AWS goes by the members, the client by ``family``."""
+    family = CHATS[name]
+    with mock_aws(reply=lambda request: ANSWER) as aws, awsllm.Client(region="us-east-1") as client:
+        request = msgspec.structs.replace(request_of(name), model=OPAQUE, family=family)
+        assert asked(client, request).text.strip() == ANSWER.text
+        assert heard_by(aws).messages[-1].text.strip() == "Who wants a cracker?"
+        runtime = boto3.client("bedrock-runtime", "us-east-1")
+        counted = runtime.count_tokens(modelId=OPAQUE, input={"invokeModel": {"body": invoke.encode_body(request)}})
+        assert counted["inputTokens"] > 0
+        with pytest.raises(runtime.exceptions.ValidationException, match="the format of no family"):
+            runtime.invoke_model(modelId=OPAQUE, body=b'{"hello": "you"}')
 
 
 def test_the_awaited_twin() -> None:

@@ -236,3 +236,16 @@ def test_a_tool_choice_is_read(value: Any, expected: ToolChoice | None) -> None:
 def test_what_is_no_tool_choice_is_refused(value: Any, hint: str) -> None:
     with pytest.raises(ValidationError, match=hint):
         content.tool_choice(value)
+
+
+@pytest.mark.parametrize("metadata", [{"a": "\ud800"}, {"\ud800": "a"}, {"a": "b\r\nX-Header: c"}, {"a": 1}, {1: "a"}])
+def test_metadata_is_what_a_header_carries(metadata: Any) -> None:
+    with pytest.raises(ValidationError, match="names and texts that can be printed") as caught:
+        content.metadata(metadata)
+    assert "X-Header" not in str(caught.value)
+
+
+def test_a_dict_that_is_no_block_is_described_and_not_shown() -> None:
+    with pytest.raises(ValidationError, match="an object with txt") as caught:
+        content.system([{"txt": "a secret"}])
+    assert "secret" not in str(caught.value)

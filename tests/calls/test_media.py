@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from pathlib import Path
 from typing import Any
@@ -94,9 +95,29 @@ def test_media_is_made_by_name(tmp_path: Path) -> None:
     assert media.audio("s3://bucket/a.mp4") == Audio("mp4", S3Location("s3://bucket/a.mp4"))
 
 
+def test_data_urls_are_read() -> None:
+    encoded = base64.b64encode(PNG).decode()
+    assert media.image(f"data:image/png;base64,{encoded}") == Image("png", Bytes(PNG))
+    assert media.document("data:,a%20b", name="it") == Document("it", Bytes(b"a b"), "txt")
+    assert media.document("data:text/csv;charset=utf-8,a%2Cb") == Document("document", Bytes(b"a,b"), "csv")
+    assert media.audio("data:audio/mpeg;base64,AAAA") == Audio("mp3", Bytes(b"\0\0\0"))
+    assert media.video("data:video/mp4;base64,AAAA") == Video("mp4", Bytes(b"\0\0\0"))
+
+
+@pytest.mark.parametrize(
+    "url", ["data:", "data:image/png;base64", "data:image/png;base64,se*cret", "data:image/png;base64,c2VjcmV0"]
+)
+def test_a_data_url_that_is_none_is_refused_without_being_shown(url: str) -> None:
+    with pytest.raises(ValidationError, match="data URL") as caught:
+        media.image(url)
+    assert "cret" not in str(caught.value)
+    assert "c2Vj" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("make", "hint"),
     [
+        (lambda: media.image("https://host/cat.png"), "awsllm fetches nothing from the web"),
         (lambda: media.image(b"text"), "4 bytes is not an image of a known format"),
         (lambda: media.image(b"text", format="png"), "4 bytes is not an image of a known format"),
         (lambda: media.image("s3://bucket/x"), "'s3://bucket/x' is not an image of a known format"),

@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 import awsllm
-from awsllm.calls.media_requests import prepare_edit, prepare_video
-from awsllm.calls.prepare import prepare_image
+from awsllm.calls.media_requests import prepare_edit, prepare_image, prepare_video
 from awsllm.errors import UnsupportedError, ValidationError
 from awsllm.testing import AsyncScriptedBackend, ScriptedBackend
 from awsllm.types import Bytes, Image

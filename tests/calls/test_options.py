@@ -7,7 +7,22 @@ from typing import Any
 import pytest
 
 import awsllm
-from awsllm.calls.options import ConverseOptions, EmbedOptions, ImageOptions, RerankOptions, check_names, documented
+from awsllm.calls.options import (
+    AgenticOptions,
+    AgentOptions,
+    ChecksOptions,
+    ConverseOptions,
+    EmbedOptions,
+    GenerateOptions,
+    GuardOptions,
+    GuardrailOptions,
+    ImageOptions,
+    InlineAgentOptions,
+    RerankOptions,
+    RetrieveOptions,
+    check_names,
+    documented,
+)
 from awsllm.client_options import ClientOptions
 from awsllm.errors import ValidationError
 
@@ -18,6 +33,18 @@ METHODS = [
     ("embed", EmbedOptions),
     ("generate_image", ImageOptions),
     ("rerank", RerankOptions),
+    ("retrieve", RetrieveOptions),
+    ("retrieve_and_generate", GenerateOptions),
+    ("retrieve_and_generate_stream", GenerateOptions),
+    ("agentic_retrieve", AgenticOptions),
+    ("agentic_retrieve_stream", AgenticOptions),
+    ("invoke_agent", AgentOptions),
+    ("invoke_agent_stream", AgentOptions),
+    ("invoke_inline_agent", InlineAgentOptions),
+    ("invoke_inline_agent_stream", InlineAgentOptions),
+    ("apply_guardrail", GuardrailOptions),
+    ("guardrail_checks", ChecksOptions),
+    ("guard", GuardOptions),
     ("__init__", ClientOptions),
 ]
 
@@ -39,7 +66,7 @@ def test_documentation_keeps_what_the_method_says() -> None:
 
     text = documented(RerankOptions)(rerank).__doc__
     assert text is not None
-    assert text.startswith("Order them.\n\nThe best first.\n\nOptions:\n\nextra: ")
+    assert text.startswith("Order them.\n\nThe best first.\n\nOptions:\n\napi: ")
 
 
 @pytest.mark.parametrize(

@@ -8,29 +8,21 @@ from typing import Any
 
 import pytest
 
+from awsllm.calls.media_requests import prepare_image
 from awsllm.calls.prepare import (
     finish,
     prepare,
     prepare_count_tokens,
-    prepare_embed,
-    prepare_image,
-    prepare_rerank,
 )
+from awsllm.calls.vectors import prepare_embed, prepare_rerank
 from awsllm.errors import ValidationError
 from awsllm.models.knowledge import Knowledge
 from awsllm.models.prices import Price
 from awsllm.models.references import parse_reference
-from awsllm.types import (
-    ConverseResponse,
-    CountTokensRequest,
-    EmbedResponse,
-    ImageResponse,
-    InferenceConfig,
-    Message,
-    RerankResponse,
-    ToolChoice,
-    Usage,
-)
+from awsllm.types import ConverseResponse, CountTokensRequest, InferenceConfig, Message, ToolChoice, Usage
+from awsllm.types.embedding import EmbedResponse
+from awsllm.types.media import ImageResponse
+from awsllm.types.reranking import RerankResponse
 
 MODEL = "bedrock:us.amazon.nova-lite-v1:0"
 REFERENCE = parse_reference(MODEL)
@@ -104,7 +96,7 @@ def test_an_option_of_the_wrong_type_is_named(options: Any, hint: str) -> None:
         (lambda: prepare_embed(MODEL, 5, None, {}), "a int is no content: pass text, .*"),  # type: ignore[arg-type]
         (lambda: prepare_embed(MODEL, ["a", None], None, {}), "a NoneType is no content: pass text, .*"),  # type: ignore[list-item]
         (lambda: prepare_embed(MODEL, "a", "256", {}), "dimensions is '256'; it is an int"),  # type: ignore[arg-type]
-        (lambda: prepare_image(MODEL, b"a", {}), "the prompt: a bytes is no text"),  # type: ignore[arg-type]
+        (lambda: prepare_image(MODEL, b"a", {}), "prompt: a bytes is no text"),  # type: ignore[arg-type]
         (lambda: prepare_image(MODEL, "a", {"count": "2"}), "count is '2'; it is an int"),  # type: ignore[typeddict-item]
         (lambda: prepare_rerank(MODEL, 5, ["a"], None, {}), "the query: a int is no text"),  # type: ignore[arg-type]
         (lambda: prepare_rerank(MODEL, "a", [{"text": "a"}], None, {}), "documents: a dict is no text"),  # type: ignore[list-item]

@@ -21,18 +21,8 @@ from awsllm.cli import doctor, main, prompting, rendering, terminal
 from awsllm.errors import AwsllmError, ConfigurationError, ThrottlingError
 from awsllm.store import File, Model, Store, Wheel
 from awsllm.testing.scripted import Broken, ScriptedBackend
-from awsllm.types import (
-    Bytes,
-    ConverseRequest,
-    ConverseResponse,
-    Document,
-    EmbedRequest,
-    Image,
-    Message,
-    Text,
-    ToolUse,
-    Usage,
-)
+from awsllm.types import Bytes, ConverseRequest, ConverseResponse, Document, Image, Message, Text, ToolUse, Usage
+from awsllm.types.embedding import EmbedRequest
 from tests.support.command_line import Run, runner
 
 REAL_CACHE = Store().cache_dir  # before any test has an environment of its own
@@ -897,6 +887,11 @@ def test_an_answer_that_satisfies_a_schema(run: Run, script: Any, tmp_path: Path
         script('{"n": 3}')
         result = run("chat", "--schema", given, "How many?")
         assert (result.code, json.loads(result.out)) == (0, {"n": 3})
+    script('{"n": 3}')
+    described = json.loads(run("chat", "--json", "--schema", json.dumps(schema), "How many?").out)
+    assert described["output"] == {"n": 3}
+    script("Three.")
+    assert "output" not in json.loads(run("chat", "--json", "How many?").out)
     assert run("chat", "--schema", "absent.json", "hi").code == 2
     assert run("chat", "--schema", "{", "hi").code == 2
 

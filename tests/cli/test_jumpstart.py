@@ -354,3 +354,17 @@ def test_reap_deletes_what_has_expired(run: Run) -> None:
 
 def test_nothing_to_scale_is_a_wrong_command_line(run: Run) -> None:
     assert run("endpoints", "scale", "chat").code == 2
+
+
+def test_any_container_is_deployed_and_deleted(run: Run) -> None:
+    image = "763104351884.dkr.ecr.us-east-1.amazonaws.com/vllm:server-sagemaker-cuda"
+    options = ("--image", image, "--instance-type", "ml.g5.2xlarge", "--name", "harbour")
+    shown = run("deploy", "org/model", *options, "--plan")
+    assert shown.code == 0
+    assert "org/model server-sagemaker-cuda as sagemaker:harbour" in shown.out
+    assert run("deploy", "org/model", *options, "--yes").code == 0
+    assert run("endpoints", "delete", "harbour", "--yes").code == 0
+    assert not any(remaining().values())
+    nothing = run("deploy", "--plan")
+    assert nothing.code == 2
+    assert "--image" in nothing.err

@@ -125,13 +125,14 @@ def test_where_nobody_hears_the_answer_nothing_breaks() -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no disk that is always full")
-def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize("unbuffered", ["1", ""])
+def test_a_full_disk_is_one_line(unbuffered: str, tmp_path: Path) -> None:
     with open("/dev/full", "wb") as full:
         done = subprocess.run(
             [sys.executable, "-m", "awsllm.cli", "models", "list"],
             stdout=full,
             stderr=subprocess.PIPE,
-            env=os.environ | {"AWSLLM_CACHE": str(tmp_path)},
+            env=os.environ | {"AWSLLM_CACHE": str(tmp_path), "PYTHONUNBUFFERED": unbuffered},
             text=True,
             check=False,
         )

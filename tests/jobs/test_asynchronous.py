@@ -27,7 +27,8 @@ from awsllm.errors import (
 )
 from awsllm.jobs.asynchronous import MAX_INLINE, AsyncInference, invoke_async
 from awsllm.jumpstart.deploy.resources import call
-from awsllm.types import ConverseRequest, ConverseResponse, EmbedRequest, Message, Text
+from awsllm.types import ConverseRequest, ConverseResponse, Message, Text
+from awsllm.types.embedding import EmbedRequest
 from awsllm.wire import endpoint
 from awsllm.wire.body import Settings
 from tests.support.pace import Time

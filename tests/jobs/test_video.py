@@ -24,6 +24,8 @@ from awsllm.errors import (
 )
 from awsllm.jobs.video import AsyncVideoJob, AsyncVideos, VideoJob, Videos
 from awsllm.jumpstart.deploy.progress import Progress
+from awsllm.server.surfaces import async_invoke
+from awsllm.server.work import Incoming
 from awsllm.testing import MockAws, mock_aws
 from awsllm.types import Image, S3Location
 from awsllm.types.media import VideoRequest, VideoShot
@@ -140,6 +142,13 @@ def test_a_token_is_one_video_and_another_request_conflicts(aws: MockAws, videos
     assert caught.value.code == "ConflictException"
 
 
+def test_a_start_whose_answer_was_lost_says_how_it_is_no_second_one(aws: MockAws, videos: Videos) -> None:
+    aws.plane.refuse("StartAsyncInvoke", "ServiceUnavailableException", "Busy.", times=9)
+    with pytest.raises(ServerError) as caught:
+        start(videos, token="t-1")
+    assert caught.value.__notes__ == ["started again with token='t-1', it is no second one"]
+
+
 def test_another_process_takes_it_up(aws: MockAws, videos: Videos) -> None:
     job = start(videos, token="t")
     for saved in (job.arn, job.to_json(), job.to_json().decode()):
@@ -177,6 +186,7 @@ def test_the_account_s_invocations_are_listed_newest_first(aws: MockAws, videos:
         ({"prompt": " "}, ValidationError, "the prompt is blank"),
         ({"durations": 6}, ValidationError, "did you mean 'duration'"),
         ({"prompt": "", "shots": [3]}, ValidationError, "a shot is a text"),
+        ({"timeout": 5}, ValidationError, r"what starts a job has none; the job's wait\(timeout=...\) has"),
         ({"output": "s3://another-bucket/x"}, RequestError, "cannot write to the output location"),
     ],
 )
@@ -290,6 +300,15 @@ def test_boto3_is_told_what_is_wrong(runtime: Any, members: dict[str, Any], code
     with pytest.raises(ClientError, match=message) as caught:
         begin(runtime, **members)
     assert caught.value.response["Error"]["Code"] == code
+
+
+@pytest.mark.parametrize(
+    "query", ["nextToken=x", f"nextToken={'9' * 5000}", f"maxResults={'9' * 5000}", "submitTimeAfter=today"]
+)
+def test_a_listing_that_makes_no_sense_is_the_callers_mistake(aws: MockAws, runtime: Any, query: str) -> None:
+    begin(runtime)
+    asked = Incoming("GET", "/async-invoke", {}, b"", query=query)
+    assert async_invoke.answer(aws.plane.region("us-east-1"), asked, lambda request: None).status == 400
 
 
 def test_a_refusal_of_the_test_s_is_answered(aws: MockAws, videos: Videos, runtime: Any) -> None:

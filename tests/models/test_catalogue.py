@@ -116,7 +116,10 @@ def test_what_is_not_known_has_no_price(model: str) -> None:
         ),
         ("ai21.jamba-1-5-mini-v1:0", "2026-11-26", "ended on 2026-11-26: move to another model"),
         ("meta.llama3-8b-instruct-v1:0", "2026-12-29", None),
-        ("meta.llama3-8b-instruct-v1:0", "2026-12-30", "ends on 2027-03-30"),
+        ("meta.llama3-8b-instruct-v1:0", "2026-12-30", "may end on 2027-03-30 or later: litellm's table says so"),
+        ("meta.llama3-8b-instruct-v1:0", "2028-01-01", "may end on 2027-03-30 or later"),
+        # litellm's table ends it on 2026-10-15; its card says Active, and no end sooner than 2026-10-01
+        ("us.anthropic.claude-haiku-4-5-20251001-v1:0", "2026-11-26", None),
         ("anthropic.claude-opus-5-5", "2030-01-01", None),
         ("newcorp.brilliant-v1:0", "2030-01-01", None),
     ],
@@ -140,7 +143,8 @@ def test_the_script_reads_litellms_rows() -> None:
         "": {"input": 1.0, "output": 2.0, "litellm": True},
         "eu-west-1": {"input": 3.0, "output": 4.0, "litellm": True},
     }
-    assert (row["end_of_life"], row["litellm"], row["output"]) == ("2031-01-01", True, ["text"])
+    assert "end_of_life" not in row  # which is AWS's to announce
+    assert (row["end_by_litellm"], row["litellm"], row["output"]) == ("2031-01-01", True, ["text"])
     assert not [row for row in rows if "opus-9" in row["id"]]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -9,21 +11,10 @@ import pytest
 from awsllm.models.knowledge import Knowledge
 from awsllm.models.prices import Price
 from awsllm.models.references import Reference, parse_reference
-from awsllm.types import (
-    Bytes,
-    ConverseRequest,
-    ConverseResponse,
-    EmbedRequest,
-    EmbedResponse,
-    Image,
-    ImageRequest,
-    ImageResponse,
-    Message,
-    RerankRequest,
-    RerankResponse,
-    ServiceTier,
-    Usage,
-)
+from awsllm.types import Bytes, ConverseRequest, ConverseResponse, Image, Message, ServiceTier, Usage
+from awsllm.types.embedding import EmbedRequest, EmbedResponse
+from awsllm.types.media import ImageRequest, ImageResponse
+from awsllm.types.reranking import RerankRequest, RerankResponse
 
 PROFILE = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/a1b2c3"
 SONNET = "global.anthropic.claude-sonnet-4-6"
@@ -57,6 +48,29 @@ def test_an_opaque_arn_is_asked_about_once() -> None:
     assert knowledge.identified(f"bedrock:{PROFILE}", {}) == {"family": SONNET}
     assert knowledge.warnings(parse_reference(PROFILE), SONNET) == ()
     assert asked.count == 1
+
+
+def test_an_answer_that_hangs_keeps_nobody_who_asks_about_another_model() -> None:
+    asking, hung = threading.Event(), threading.Event()
+
+    def ask(reference: Reference) -> tuple[str | None, str | None]:
+        if reference.model == PROFILE:
+            asking.set()
+            assert hung.wait(60)
+        return SONNET, None
+
+    knowledge = Knowledge(ask=ask)
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(knowledge.learn, PROFILE)
+        try:
+            assert asking.wait(60)
+            knowledge.learn(f"{PROFILE}d4")
+            assert knowledge.identified(f"{PROFILE}d4", {}) == {"family": SONNET}
+            assert knowledge.needs_asking(PROFILE, {})
+        finally:
+            hung.set()
+        first.result()
+    assert not knowledge.needs_asking(PROFILE, {})
 
 
 def test_the_callers_family_goes_before() -> None:

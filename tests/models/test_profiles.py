@@ -181,3 +181,36 @@ def test_the_other_places_decode_under_any_schema() -> None:
     assert profile("local", "smollm2-135m-instruct").native_json_schema
     assert not profile("local", "smollm2-135m-instruct").strict_subset
     assert profile("sagemaker", "my-endpoint").native_json_schema
+
+
+@pytest.mark.parametrize(
+    ("model", "routes"),
+    [
+        ("openai.gpt-5.5", {"mantle_responses"}),
+        ("us.openai.gpt-5.5", {"converse", "openai_responses"}),
+        ("global.openai.gpt-6-sol", {"converse", "openai_responses", "openai_chat"}),
+        ("xai.grok-4.6", {"mantle_chat", "mantle_responses"}),
+        ("us.xai.grok-4.6", {"converse"}),
+        ("google.gemma-4-31b", {"mantle_chat", "mantle_responses"}),
+        ("us.google.gemma-4-31b", set()),
+        ("us.amazon.nova-lite-v1:0", {"converse", "invoke", "invoke_stream"}),
+        ("arn:aws:bedrock:us-east-1:1:inference-profile/us.openai.gpt-5.5", {"converse", "openai_responses"}),
+    ],
+)
+def test_which_routes_take_an_id(model: str, routes: set[str]) -> None:
+    found = profile("bedrock", model).routes_of(model)
+    assert found >= routes
+    if routes != {"converse", "invoke", "invoke_stream"} and not model.startswith("arn:"):
+        assert found == routes
+
+
+@pytest.mark.parametrize(
+    ("model", "path"),
+    [
+        *((f"openai.{name}", "/openai/v1") for name in ("gpt-5.4", "gpt-6-sol", "gpt-daybreak-blue-5.6-sol")),
+        *((model, "/openai/v1") for model in ("xai.grok-4.3", "google.gemma-4-31b")),
+        *((model, "/v1") for model in ("openai.gpt-oss-120b", "qwen.qwen3-32b", "newer.model")),
+    ],
+)
+def test_where_mantle_has_a_model(model: str, path: str) -> None:
+    assert profile("bedrock", model).mantle_path == path

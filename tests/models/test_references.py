@@ -75,6 +75,12 @@ def test_a_bad_reference_suggests_a_good_one(text: str, hint: str) -> None:
     assert hint in caught.value.message
 
 
+@pytest.mark.parametrize("text", ["bedrock:a\ud800", "bedrock:a\r\nX-Header: b", "sagemaker:a\0", "arn:a:\nx"])
+def test_characters_that_no_head_of_a_request_carries_are_refused(text: str) -> None:
+    with pytest.raises(ConfigurationError, match="cannot be printed"):
+        parse_reference(text)
+
+
 def test_a_reference_that_is_no_text_is_refused() -> None:
     with pytest.raises(ConfigurationError):
         parse_reference(None)  # type: ignore[arg-type]

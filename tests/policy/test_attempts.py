@@ -141,6 +141,40 @@ def test_what_is_not_retryable_is_tried_once(error: AwsllmError, awaited: bool) 
 
 
 @both
+def test_what_can_be_mended_gets_one_round_more_within_the_deadline(awaited: bool) -> None:
+    clock, script = Clock(), Script(ServerError("a"), ValidationError("b"), ServerError("c"), "answer")
+    seen: list[AwsllmError] = []
+
+    def mend(error: AwsllmError) -> bool:
+        seen.append(error)
+        return isinstance(error, ValidationError)
+
+    policy = clock.policy()
+    if awaited:
+        assert asyncio.run(policy.run_async(script.awaited, 60.0, mend)) == "answer"
+    else:
+        assert policy.run(script, 60.0, mend) == "answer"
+    assert [str(error) for error in seen] == ["b"]
+    assert set(script.deadlines) == {160.0}
+    again = Script(ValidationError("b"))
+    with pytest.raises(ValidationError):
+        policy.run(again, None, mend)
+    assert again.attempts == 2
+    with pytest.raises(AccessDeniedError):
+        policy.run(Script(AccessDeniedError("no")), None, mend)
+
+
+def test_a_stream_is_mended_before_its_first_event_only() -> None:
+    policy = Clock().policy()
+    script = Script([ValidationError("b")], ["one", "two"])
+    assert list(policy.iterate(script.events, None, lambda _: True)) == ["one", "two"]
+    begun = Script(["one", ValidationError("b")])
+    with pytest.raises(ValidationError):
+        list(policy.iterate(begun.events, None, lambda _: True))
+    assert begun.attempts == 1
+
+
+@both
 def test_an_error_of_another_kind_passes_at_once(awaited: bool) -> None:
     clock, script = Clock(), Script(ServerError("first"), KeyError("bug"), "never reached")
     with pytest.raises(KeyError):

@@ -11,11 +11,18 @@ import json
 import re
 import socket
 from collections.abc import Iterator
+from types import ModuleType
 
 import pytest
 
 from awsllm.server import running
+from awsllm.server.surfaces import agents, anthropic, bedrock, openai, sagemaker
+from awsllm.server.surfaces.routes import plan
+from awsllm.server.work import Ask, Incoming
 from awsllm.testing import AsyncScriptedBackend
+from awsllm.types import ContentBlock, ConverseRequest, Message
+from awsllm.wire.openai import request
+from awsllm.wire.openai.responses import request as responses_request
 
 PATH = b"/model/amazon.nova-lite-v1%3A0/converse"
 CONVERSE = b"POST " + PATH + b" HTTP/1.1\r\nHost: localhost\r\n"
@@ -95,6 +102,62 @@ def test_bytes_that_are_no_text_are_the_callers_mistake_everywhere(path: bytes, 
     status, answer = posted(address, b'{"inputText":"\xff","messages":[{"role":"user","content":"\xff"}]}', path)
     assert status in (400, 424)
     assert status == 400 or json.loads(answer)["OriginalStatusCode"] == 400
+
+
+NUMBERS = json.dumps({"model": "amazon.titan-embed-text-v2:0", "input": "a", "dimensions": 10**9}).encode()
+CANVAS = b"/model/amazon.nova-canvas-v1%3A0/invoke"
+
+
+MANY = NUMBERS.replace(b"1000000000", b"8192").replace(b'"a"', b'["a"%s]' % (b',"a"' * 2000))
+REEL = b"/model/amazon.nova-reel-v1%3A1/invoke"
+VIDEO = b'{"taskType":"TEXT_VIDEO","textToVideoParams":{"text":"a"}}'
+
+
+def picture(**how: int) -> bytes:
+    wire = {"taskType": "TEXT_IMAGE", "textToImageParams": {"text": "a cat"}, "imageGenerationConfig": how}
+    return json.dumps(wire).encode()
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        pytest.param(b"/v1/embeddings", NUMBERS, id="numbers of a vector"),
+        pytest.param(b"/v1/embeddings", NUMBERS.replace(b"1000000000", b"9" * 400), id="more numbers"),
+        pytest.param(b"/v1/embeddings", NUMBERS.replace(b"1000000000", b"-1"), id="fewer than none"),
+        pytest.param(b"/v1/embeddings", MANY, id="numbers in all"),
+        pytest.param(CANVAS, picture(width=10**6, height=10**6), id="pixels"),
+        pytest.param(CANVAS, picture(width=4096, height=4096, numberOfImages=5), id="pixels in all"),
+        pytest.param(CANVAS, picture(numberOfImages=10**6), id="images"),
+        pytest.param(CANVAS, b'{"taskType":["TEXT_IMAGE"]}', id="a list of tasks"),
+        pytest.param(REEL, VIDEO, id="a video at once"),
+    ],
+)  # fmt: skip
+def test_more_than_any_model_gives_is_the_callers_mistake(path: bytes, body: bytes, address: tuple[str, int]) -> None:
+    assert posted(address, body, path)[0] == 400
+
+
+@pytest.mark.parametrize("module", [request, responses_request])
+def test_turns_that_are_joined_are_made_once(module: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Joined one by one, the last of many items would copy all before it."""
+    made: list[str] = []
+
+    def message(role: str, content: tuple[ContentBlock, ...]) -> Message:
+        made.append(role)
+        return Message(role, content)
+
+    monkeypatch.setattr(module, "Message", message)
+    item = {"role": "user", "content": "x"}
+    model = "openai.gpt-oss-20b-1:0"
+    results = [{"role": "tool", "tool_call_id": "a", "content": "x"}] * 100
+    path, wire = {
+        request: ("/v1/chat/completions", {"model": model, "messages": [*results, item]}),
+        responses_request: ("/v1/responses", {"model": model, "input": [item] * 101}),
+    }[module]
+    work = plan(Incoming("POST", path, {}, json.dumps(wire).encode()))
+    assert isinstance(work, Ask)
+    assert isinstance(work.request, ConverseRequest)
+    assert [len(turn.content) for turn in work.request.messages] == [101]
+    assert made == ["user"]
 
 
 # --- paths and heads -------------------------------------------------------------------------------------------------
@@ -213,3 +276,37 @@ def test_unfinished_requests_do_not_keep_others_out(begun: bytes) -> None:
         stack.callback(asking.close)
         asking.request("GET", "/health")
         assert asking.getresponse().status == 200
+
+
+# --- who may call ----------------------------------------------------------------------------------------------------
+
+DOORS = [
+    *(f"POST /model/amazon.nova-lite-v1%3A0/{name}" for name in bedrock.OPERATIONS),
+    *(f"POST /endpoints/a/{name}" for name in sagemaker.OPERATIONS),
+    *(f"POST {path}" for path in anthropic.OPERATIONS),
+    *(f"{method} {path}" for method, path in openai.OPERATIONS),
+    *(f"GET {path}x" for path in openai.MODEL_PATHS),
+    *(f"POST {path}" for path in agents.PREFIXES),
+    *(
+        "POST /knowledgebases/ABCDEFGHIJ/retrieve",
+        "POST /agents/A/agentAliases/B/sessions/s-1/text",
+        "POST /agents/s-1",
+    ),
+    *("POST /guardrail/g/version/1/apply", "POST /guardrail-checks/invoke", "POST /async-invoke", "GET /async-invoke"),
+    *("POST /", "GET /nothing", "PUT /bucket/key", "GET //health", "GET /health/", "GET /%68ealth"),
+]
+
+
+@pytest.fixture(scope="module")
+def guarded() -> Iterator[tuple[str, int]]:
+    with running(AsyncScriptedBackend(lambda request: "Hello."), api_key="the-key") as url:
+        host, port = url.removeprefix("http://").split(":")
+        yield host, int(port)
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_no_door_is_open_without_the_key(door: str, guarded: tuple[str, int]) -> None:
+    head = f"{door} HTTP/1.1\r\nHost: elsewhere.example\r\nContent-Length: 2\r\n".encode()
+    for shown in (b"", b"x-api-key: another\r\n", b"Authorization: Bearer\r\n"):
+        assert sent(guarded, head + shown + b"\r\n{}")[0] in (401, 403)
+    assert sent(guarded, head + b"Authorization: Bearer the-key\r\n\r\n{}")[0] not in (401, 403, 500)

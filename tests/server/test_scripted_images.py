@@ -6,9 +6,9 @@ import pytest
 
 from awsllm.server.surfaces.scripted_images import scripted_images
 from awsllm.testing import ScriptedBackend
-from awsllm.types import Bytes, ImageRequest, ImageResponse
-from awsllm.types.media import ImageEditRequest
-from awsllm.wire.images.inputs import size_of
+from awsllm.types import Bytes
+from awsllm.types.media import ImageEditRequest, ImageRequest, ImageResponse
+from awsllm.wire.formats import size_of
 from tests.support.media import PICTURE
 
 

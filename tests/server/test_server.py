@@ -34,7 +34,6 @@ from awsllm.testing.scripted import AsyncScriptedBackend, Broken, ScriptedBacken
 from awsllm.types import (
     ContentBlockDelta,
     ConverseRequest,
-    EmbedRequest,
     Message,
     MessageStart,
     MessageStop,
@@ -44,6 +43,7 @@ from awsllm.types import (
     ToolUse,
     Usage,
 )
+from awsllm.types.embedding import EmbedRequest
 from awsllm.wire.converse import EventDecoder
 from awsllm.wire.eventstream import FrameDecoder
 
@@ -205,7 +205,7 @@ def test_counting_and_embedding() -> None:
     [
         ("GET", f"/model/{CLAUDE}/converse"),
         ("POST", "/model/converse"),
-        ("POST", "/guardrail/x/version/1/apply"),
+        ("POST", "/guardrail/x/version/1"),
         ("POST", "/endpoints/a/async-invocations"),
         ("GET", "/"),
     ],

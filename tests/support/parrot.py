@@ -9,7 +9,8 @@ from __future__ import annotations
 import msgspec
 
 from awsllm.errors import AwsllmError, UnsupportedError
-from awsllm.types import ConverseRequest, ConverseResponse, EmbedRequest, EmbedResponse, JsonObject, Message
+from awsllm.types import ConverseRequest, ConverseResponse, JsonObject, Message
+from awsllm.types.embedding import EmbedRequest, EmbedResponse
 from awsllm.wire.body import Body, ChunkDecoder, ChunkEncoder, Context, Payload, Settings
 
 

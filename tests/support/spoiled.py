@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-JUNK = [None, True, 7, -1.5, "", "x", [], [None], ["x"], {}, {"x": 1}, [{"x": [1]}]]
+JUNK = [None, True, 7, -1.5, 10**400, "", "x", [], [None], ["x"], {}, {"x": 1}, [{"x": [1]}]]
 
 
 def spoiled(wire: object) -> Iterator[object]:

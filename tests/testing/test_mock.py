@@ -25,7 +25,6 @@ from awsllm.testing.scripted import ScriptExhaustedError
 from awsllm.types import (
     ContentBlockDelta,
     ConverseRequest,
-    EmbedRequest,
     Message,
     MessageStart,
     MessageStop,
@@ -35,6 +34,7 @@ from awsllm.types import (
     ToolUse,
     Usage,
 )
+from awsllm.types.embedding import EmbedRequest
 
 pytest_plugins = ["pytester"]
 
@@ -650,7 +650,7 @@ def test_a_generator_is_not_decorated() -> None:
 @pytest.mark.parametrize(
     ("reply", "hint"),
     [
-        ([{"text": "x"}], ""),
+        ([{"txt": "x"}], "none of Converse's content blocks"),
         ({"role": "assistant", "content": [{"text": "x"}]}, "a dict is boto3's answer as a whole"),
         (None, "give a str"),
     ],
@@ -662,6 +662,22 @@ def test_a_mistake_of_the_script_is_no_answer_of_the_service(reply: Any, hint: s
         with pytest.raises(TypeError, match=f"is not a scripted reply.*{hint}"):
             bedrock.converse(modelId="us.amazon.nova-lite-v1:0", messages=HELLO)
     assert len(aws.requests) == 1
+
+
+def test_blocks_of_a_script_may_have_boto3s_shape() -> None:
+    content: list[dict[str, Any]] = [
+        {"reasoningContent": {"reasoningText": {"text": "hm", "signature": "s"}}},
+        {"text": "I look."},
+        {"toolUse": {"toolUseId": "t", "name": "look", "input": {"at": "it"}}},
+    ]
+    with mock_aws(reply=[content, (*content, "and go on")]):
+        bedrock = boto3.client("bedrock-runtime", region_name="us-east-1")
+        first, second = (
+            bedrock.converse(modelId="us.amazon.nova-lite-v1:0", messages=HELLO)["output"]["message"]["content"]
+            for _ in range(2)
+        )
+    assert first == content
+    assert second == [*content, {"text": "and go on"}]
 
 
 @pytest.mark.parametrize(("option", "hint"), [("replies", "did you mean 'reply'"), ("x", "there are clock, config")])

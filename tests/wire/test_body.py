@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -23,27 +24,27 @@ from awsllm.types import (
     ConverseRequest,
     ConverseResponse,
     CountTokensRequest,
-    EmbedRequest,
     EndpointOptions,
     Image,
-    ImageRequest,
     InferenceConfig,
     JsonSchema,
     JsonValue,
     Message,
     OutputConfig,
     Request,
-    RerankRequest,
     ToolSpec,
     Usage,
     Video,
 )
-from awsllm.types.media import ImageEditRequest, VideoRequest
+from awsllm.types.embedding import EmbedRequest
+from awsllm.types.media import ImageEditRequest, ImageRequest, VideoRequest
+from awsllm.types.reranking import RerankRequest
 from awsllm.wire import endpoint, invoke
 from awsllm.wire.body import MEMBERS, Body, Codec, Context, Payload, Settings
 from awsllm.wire.endpoint.errors import decode_error
 from awsllm.wire.images.pixels import encode_png
 from tests.support.bodies import PLAIN, ask, payload, received, streamed, written
+from tests.support.spoiled import spoiled
 
 PNG = encode_png(320, [bytes(320 * 3)] * 320)
 FEW = settings(max_examples=25)
@@ -261,6 +262,45 @@ def test_a_failure_inside_a_stream_is_the_servers_error(name: str) -> None:
 
 # --- errors ----------------------------------------------------------------------------------------------------------
 
+
+JSON_BODIES = [(table, name) for table, name in ALL if name != "mms-text"]  # that one is any text
+
+
+@pytest.mark.parametrize(("table", "name"), JSON_BODIES)
+def test_a_spoiled_request_raises_nothing_but_what_is_typed(table: Any, name: str) -> None:
+    body: Body = table.get(name)
+    for kind in REQUESTS:
+        if getattr(body, MEMBERS[kind.operation]) is None:
+            continue
+        own_settings = settings_for(name, kind)
+        sent = body.codec(kind).encode_request(OWN.get((name, kind), REQUESTS[kind]), own_settings)
+        for value in spoiled(msgspec.json.decode(sent.body)):
+            with suppress(AwsllmError):
+                body.read("ep", msgspec.structs.replace(sent, body=json.dumps(value).encode()), own_settings)
+
+
+def failure_of(call: Callable[[], object]) -> str:
+    try:
+        call()
+    except AwsllmError as error:
+        return str(error)
+    return ""
+
+
+SECRET = "the model's words"
+
+
+@pytest.mark.parametrize(("table", "name"), JSON_BODIES)
+@pytest.mark.parametrize("reply", [SECRET, f'"{SECRET}"', f'["{SECRET}"]', f'{{"other": "{SECRET}"}}'])
+def test_a_reply_that_cannot_be_read_is_not_shown(table: Any, name: str, reply: str) -> None:
+    body: Body = table.get(name)
+    for kind in REQUESTS:
+        if getattr(body, MEMBERS[kind.operation]) is not None:
+            context = Context(request=OWN.get((name, kind), REQUESTS[kind]))
+            failure = failure_of(partial(body.codec(kind).decode_response, Payload(reply.encode()), context))
+            assert SECRET not in failure
+
+
 KINDS: dict[str, type[AwsllmError]] = {  # what those tell of it that do not say by a status that they are not ready
     "tgi": errors.ThrottlingError,
     "djl": errors.ServerError,
@@ -292,7 +332,7 @@ WORDS = (
     "outputDataConfig s3OutputDataConfig s3Uri"
 )
 LEAVES = st.sampled_from(
-    [None, True, 0, 1.5, 10**30, "", "x", "USER", "TOOL", "llm/chat", "stream-end", "COMPLETE", "INPAINTING"]
+    [None, True, 0, 1.5, 10**30, 10**400, "", "x", "USER", "TOOL", "llm/chat", "stream-end", "COMPLETE", "INPAINTING"]
 )
 TREES = st.recursive(
     LEAVES,

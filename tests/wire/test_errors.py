@@ -1,5 +1,6 @@
 """The error table against botocore's models, and what real answers that are errors look like."""
 
+import time
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -28,9 +29,18 @@ from awsllm.errors import (
     UnsupportedError,
     ValidationError,
 )
-from awsllm.wire.errors import BEDROCK, COMMON, SAGEMAKER, decode_error, encode_error, encode_exception, error_for
+from awsllm.wire.errors import (
+    AGENTS,
+    BEDROCK,
+    COMMON,
+    SAGEMAKER,
+    decode_error,
+    encode_error,
+    encode_exception,
+    error_for,
+)
 
-ROWS = [*BEDROCK, *SAGEMAKER, *COMMON]
+ROWS = [*BEDROCK, *AGENTS, *SAGEMAKER, *COMMON]
 
 
 def shapes(service):
@@ -39,6 +49,14 @@ def shapes(service):
 
 def status_of(shape):
     return shape.metadata.get("error", {}).get("httpStatusCode")
+
+
+def test_the_table_has_every_error_of_knowledge_bases_and_agents():
+    """Two have another status there than in bedrock-runtime; the one that comes is the one that counts."""
+    known = {row.code: row.status for row in (*BEDROCK, *AGENTS)}
+    differ = {shape.name for shape in shapes("bedrock-agent-runtime") if known[shape.name] != status_of(shape)}
+    assert differ == {"ConflictException", "ModelNotReadyException"}
+    assert {row.code for row in AGENTS} <= {shape.name for shape in shapes("bedrock-agent-runtime")}
 
 
 @pytest.mark.parametrize(("service", "rows"), [("bedrock-runtime", BEDROCK), ("sagemaker-runtime", SAGEMAKER)])
@@ -332,3 +350,19 @@ def test_an_exception_inside_a_stream_has_one_of_the_five_names(error, name):
 )
 def test_any_answer_gives_a_typed_error(status, headers, body):
     assert isinstance(decode_error(status, headers, body), AwsllmError)
+
+
+@pytest.mark.parametrize(
+    ("headers", "body"),
+    [
+        ({"content-type": "text/html"}, b"<title" * 1_000_000),
+        ({}, b'{"message": "%s"}' % (b"model id " * 1_000_000)),
+        ({}, b'{"message": "%s"}' % (b"endpoint " * 1_000_000)),
+    ],
+    ids=["a page", "a sentence", "another"],
+)
+def test_a_long_error_takes_no_time_to_read(headers: dict[str, str], body: bytes) -> None:
+    """The processor's time; a search that takes the square of the page's length would take hours."""
+    began = time.thread_time()
+    assert decode_error(502, headers, body).status == 502
+    assert time.thread_time() - began < 10

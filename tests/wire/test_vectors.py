@@ -3,18 +3,9 @@
 import pytest
 
 from awsllm.errors import ServerError, UnsupportedError, ValidationError
-from awsllm.types import (
-    Bytes,
-    EmbedRequest,
-    EmbedResponse,
-    Image,
-    JsonValue,
-    RankedDocument,
-    RerankRequest,
-    Text,
-    Usage,
-    VectorSegment,
-)
+from awsllm.types import Bytes, Image, JsonValue, Text, Usage
+from awsllm.types.embedding import EmbedRequest, EmbedResponse, VectorSegment
+from awsllm.types.reranking import RankedDocument, RerankRequest
 from awsllm.wire.body import Context
 from awsllm.wire.vectors import (
     check_dimensions,
@@ -141,6 +132,15 @@ def test_parts_become_one_response() -> None:
     assert whole.raw == [{"n": 1}, {"n": 2}]
     unknown = merge_embeddings(MANY, parts, [responses[0], EmbedResponse(vectors=[[3.0]])])
     assert unknown.usage == Usage()
+
+
+def test_what_has_come_of_some_parts_says_of_which_inputs_it_is() -> None:
+    parts = split(MANY, 1, 1)
+    second = EmbedResponse(vectors=[[2.0]], usage=Usage(3), request_id="r", raw={"n": 2})
+    partial = merge_embeddings(MANY, parts, [None, second, None])
+    assert (partial.vectors, partial.segments) == ([[2.0]], (VectorSegment(input=1),))
+    assert (partial.usage.input_tokens, partial.request_id, partial.raw) == (3, "r", [{"n": 2}])
+    assert merge_embeddings(MANY, parts, [None] * len(parts)).vectors == []
 
 
 def test_segments_count_the_whole_requests_inputs() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from awsllm.aws.call import Call, HttpRequest, HttpResponse, StreamCall
-from awsllm.backends.bedrock.invoke import counts_of, invocation_headers, whole_number
+from awsllm.backends.bedrock.invoke import HEADER, LATENCY, counts_of, invocation_headers, whole_number
 from awsllm.backends.bedrock.runtime import post, read_error
 from awsllm.backends.remote import event_stream
 from awsllm.errors import ValidationError
@@ -28,8 +28,8 @@ def invoke_model_call(request: InvokeModelRequest) -> Call[RawResponse]:
             output_tokens=counts.output_tokens,
             cache_read_input_tokens=counts.cache_read_input_tokens,
             cache_write_input_tokens=counts.cache_write_input_tokens,
-            latency_ms=whole_number(response.headers.get("x-amzn-bedrock-invocation-latency")),
-            headers={name: value for name, value in response.headers.items() if name.startswith("x-amzn-bedrock-")},
+            latency_ms=whole_number(response.headers.get(LATENCY)),
+            headers={name: value for name, value in response.headers.items() if name.startswith(HEADER)},
             model=request.model,
             request_id=response.request_id,
         )

@@ -9,18 +9,17 @@ are asked for.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from functools import lru_cache
 from importlib import import_module
 from types import ModuleType
-from typing import Any, Generic, TypeVar
+from typing import TypeVar
 from urllib.parse import quote
-
-import msgspec
 
 from awsllm.aws.call import Call, HttpRequest, HttpResponse, StreamCall
 from awsllm.backends.remote import event_stream, read_object, write_json
 from awsllm.errors import AwsllmError, UnsupportedError
+from awsllm.models.references import foundation_model
 from awsllm.types import ConverseRequest, ConverseResponse, CountTokensRequest, StreamEvent
 from awsllm.wire import converse
 from awsllm.wire.reading import JSON
@@ -28,13 +27,6 @@ from awsllm.wire.reading import JSON
 R = TypeVar("R")
 
 _DOORS = {"invoke": "awsllm.backends.bedrock.invoke", "openai": "awsllm.backends.bedrock.openai"}
-
-
-class CallGroup(msgspec.Struct, Generic[R], frozen=True):
-    """Several calls whose results, in order, make one response."""
-
-    calls: Sequence[Call[Any]]
-    merge: Callable[[Sequence[Any]], R]
 
 
 def converse_call(request: ConverseRequest) -> Call[ConverseResponse]:
@@ -58,15 +50,19 @@ def converse_stream_call(request: ConverseRequest) -> StreamCall[StreamEvent]:
 
 
 def count_tokens_call(request: CountTokensRequest) -> Call[int]:
+    """Counted of the model behind a profile: the operation takes foundation models alone ("The provided model doesn't
+    support counting tokens": pydantic/pydantic-ai 3367 and 4001, and the API reference's modelId; read 2026-11-26)."""
     if request.converse.api == "invoke":
         body = write_json({"input": {"invokeModel": {"body": _door("invoke").encode_body(request.converse)}}})
     else:
+        if request.converse.api == "openai":
+            _door("openai").check_counted(request)
         body = write_json(converse.encode_count_tokens(request))
-    return Call(
-        post(request.model, "count-tokens", body), lambda r: converse.decode_count_tokens(read_object(r)), read_error
-    )
+    counted = post(foundation_model(request.model, request.family), "count-tokens", body)
+    return Call(counted, lambda response: converse.decode_count_tokens(read_object(response)), read_error)
 
 
+@lru_cache(maxsize=len(_DOORS))  # each call comes this way, and an import costs even where nothing is left to load
 def _door(api: str) -> ModuleType:
     if api not in _DOORS:
         raise UnsupportedError(f"api={api!r} is none of bedrock's doors: converse, {', '.join(_DOORS)}")

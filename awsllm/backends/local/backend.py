@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from awsllm import log
-from awsllm.backend import UNLIMITED, Attempt, Backend, unsupported
+from awsllm.backend import UNLIMITED, Attempt, Backend, late_row, unsupported
 from awsllm.backends.local.models import LOADED, ChatModel, EmbeddingModel, late, load_errors
 from awsllm.backends.local.run import ConverseRun, refuse_what_changes_meaning
 from awsllm.errors import (
@@ -38,19 +38,9 @@ from awsllm.errors import (
 )
 from awsllm.store import Store
 from awsllm.stream import Fold, fold
-from awsllm.types import (
-    ConverseRequest,
-    ConverseResponse,
-    CountTokensRequest,
-    EmbedRequest,
-    EmbedResponse,
-    RankedDocument,
-    Request,
-    RerankRequest,
-    RerankResponse,
-    Streamed,
-    StreamEvent,
-)
+from awsllm.types import ConverseRequest, ConverseResponse, CountTokensRequest, Request, Streamed, StreamEvent
+from awsllm.types.embedding import EmbedRequest, EmbedResponse
+from awsllm.types.reranking import RankedDocument, RerankRequest, RerankResponse
 
 if TYPE_CHECKING:
     import asyncio
@@ -84,7 +74,7 @@ class LocalBackend:
         if STAND_INS:
             return STAND_INS[-1].ask(request, attempt)
         with _located(request.model):
-            compute = OPERATIONS.get(type(request))
+            compute = OPERATIONS.get(type(request)) or late_row(request, MODULES, "OPERATIONS")
             if compute is None:
                 raise unsupported(request, PLACE)
             response: R = compute(self, request, attempt)
@@ -186,6 +176,8 @@ OPERATIONS: dict[type[Request[Any]], Callable[[LocalBackend, Any, Attempt], Any]
 STREAMS: dict[type[Request[Any]], Callable[[LocalBackend, Any, Attempt], Iterator[Any]]] = {
     ConverseRequest: LocalBackend._converse_stream,
 }
+MODULES: dict[str, str] = {"predict": "awsllm.backends.local.predict"}
+"""Of an operation that most programs never use, the module that has it in its ``OPERATIONS``."""
 
 
 class AsyncLocalBackend:
@@ -260,7 +252,7 @@ class AsyncLocalBackend:
 def _ranked(request: RerankRequest, embedded: EmbedResponse) -> RerankResponse:
     """``embedded`` has the documents' vectors and then the query's; documents of the same score keep their order."""
     *documents, query = embedded.vectors
-    scores = [_cosine(query, document) for document in documents]
+    scores = [cosine(query, document) for document in documents]
     order = sorted(range(len(scores)), key=lambda i: -scores[i])[: request.top_n]
     return RerankResponse(
         results=tuple(RankedDocument(i, scores[i], request.documents[i]) for i in order),
@@ -270,7 +262,8 @@ def _ranked(request: RerankRequest, embedded: EmbedResponse) -> RerankResponse:
     )
 
 
-def _cosine(a: list[float], b: list[float]) -> float:
+def cosine(a: list[float], b: list[float]) -> float:
+    """How far two vectors point the same way, from -1 to 1; 0 where one has no length."""
     lengths = math.hypot(*a) * math.hypot(*b)
     return sum(x * y for x, y in zip(a, b, strict=True)) / lengths if lengths else 0.0
 

@@ -28,13 +28,8 @@ from awsllm.errors import (
     UnsupportedError,
     ValidationError,
 )
-from awsllm.types import (
-    ConverseRequest,
-    EmbedRequest,
-    EmbedResponse,
-    JsonObject,
-    Usage,
-)
+from awsllm.types import ConverseRequest, JsonObject, Usage
+from awsllm.types.embedding import EmbedRequest, EmbedResponse
 
 if TYPE_CHECKING:
     from awsllm.engine.encoder import Encoder

@@ -95,7 +95,7 @@ def _exchange(question: str, answer: str) -> list[JsonObject]:
 def in_words(messages: Sequence[Message], *, sentence: bool) -> list[Message]:
     """The conversation without calls and results: the question before a call goes on with what the call gave.
     ``sentence``: what the last results are for is an answer in words."""
-    told: list[Message] = []
+    turns: list[Message] = []
     calls: dict[str, ToolUse] = {}
     for n, message in enumerate(messages):
         calls |= {use.id: use for use in message.tool_uses}
@@ -106,11 +106,11 @@ def in_words(messages: Sequence[Message], *, sentence: bool) -> list[Message]:
         if results:
             lead = _ANSWER if sentence or n < len(messages) - 1 else _USE
             blocks = (Text(_results_text(results, calls, lead)), *blocks)
-        if results and told and told[-1].role == message.role:
-            told[-1] = Message(message.role, (*told[-1].content, *blocks))
+        if results and turns and turns[-1].role == message.role:
+            turns[-1] = Message(message.role, (*turns[-1].content, *blocks))
         else:
-            told.append(Message(message.role, blocks))
-    return told
+            turns.append(Message(message.role, blocks))
+    return turns
 
 
 def _says_something(block: ContentBlock) -> bool:

@@ -16,19 +16,22 @@ means its only component: the runtime refuses the first call, the component is l
 from __future__ import annotations
 
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from time import monotonic
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from msgspec.structs import replace
 
 from awsllm.aws.call import Call, HttpResponse, StreamCall
-from awsllm.backend import UNLIMITED, Attempt, unsupported
-from awsllm.backends.remote import AsyncTransport, Transport, closed_after, event_stream, located, read_by, writable
+from awsllm.backend import UNLIMITED, Attempt, late_row, unsupported
+from awsllm.backends.groups import CallGroup, Progress, gathered, pooled
+from awsllm.backends.payloads import read_by
+from awsllm.backends.remote import AsyncTransport, Transport, closed_after, event_stream, located, writable
 from awsllm.backends.sagemaker.raw import UNREAD, invoke_endpoint_call, invoke_endpoint_stream_call
-from awsllm.backends.sagemaker.search import Known, Steps, drive, drive_async
-from awsllm.backends.sagemaker.target import Target, invoke_request, read_error, read_target
+from awsllm.backends.sagemaker.search import Known, Steps, drive, drive_async, search_task
+from awsllm.backends.sagemaker.target import Target, invoke_request, read_error, read_target, routed_to
 from awsllm.errors import (
     AwsllmError,
     ModelNotFoundError,
@@ -39,18 +42,11 @@ from awsllm.errors import (
     UnsupportedError,
 )
 from awsllm.stream import replay
-from awsllm.types import (
-    ConverseRequest,
-    ConverseResponse,
-    EmbedRequest,
-    EndpointOptions,
-    ImageRequest,
-    Request,
-    RerankRequest,
-    Streamed,
-    StreamEvent,
-)
+from awsllm.types import ConverseRequest, ConverseResponse, EndpointOptions, Request, Streamed, StreamEvent
+from awsllm.types.embedding import EmbedRequest, EmbedResponse
+from awsllm.types.media import ImageRequest
 from awsllm.types.raw import InvokeEndpointRequest, RawChunk
+from awsllm.types.reranking import RerankRequest
 from awsllm.wire import endpoint
 from awsllm.wire.body import Chat, ChunkDecoder, Context
 from awsllm.wire.endpoint import Detected
@@ -68,6 +64,9 @@ Q = TypeVar("Q", bound=Request[Any])
 T = TypeVar("T")
 
 PLACE = "sagemaker"
+_ROUTER = ("invoke_inference_router", "invoke_inference_router_async")
+ROUTED = Detected(format="openai", source="caller", evidence="a router's destinations, unless endpoint= says otherwise")
+"""What is behind an inference router: it may be anything, anywhere, so that it is not looked for."""
 _COSTLY = 5.0  # seconds of computing that nobody wants to pay for twice
 _DOUBTFUL = 300.0  # seconds after which what was found about an endpoint may have changed
 
@@ -99,7 +98,7 @@ def body_call(request: Request[R], found: Detected) -> Call[R]:
 
 def converse_call(request: ConverseRequest, found: Detected) -> Call[ConverseResponse]:
     call = body_call(request, found)
-    return Call(call.request, lambda response: _with_session(call.decode(response), response), call.error)
+    return Call(call.request, lambda response: _with_headers(call.decode(response), response), call.error)
 
 
 def converse_stream_call(request: ConverseRequest, found: Detected) -> StreamCall[StreamEvent]:
@@ -120,6 +119,13 @@ CALLS: dict[type[Request[Any]], Callable[[Any, Detected], Call[Any]]] = {
     InvokeEndpointRequest: invoke_endpoint_call,
 }
 
+MODULES: dict[str, str] = {
+    "predict": "awsllm.backends.sagemaker.predict",
+    "invoke_inference_router": "awsllm.backends.sagemaker.router",
+    "invoke_inference_router_async": "awsllm.backends.sagemaker.router",
+}
+"""Of an operation that most programs never use, the module that has it in its ``CALLS``: loaded when it is asked."""
+
 
 def options_of(request: Request[Any]) -> EndpointOptions | None:
     """How the endpoint is called; requests that are no endpoint's to answer have no such member."""
@@ -130,7 +136,7 @@ def options_of(request: Request[Any]) -> EndpointOptions | None:
 def _chat(found: Detected) -> Chat:
     body = endpoint.get(found.format)
     if body.chat is None:
-        raise UnsupportedError(f"converse is not possible with what speaks {body.title}")
+        raise UnsupportedError(f"converse is not possible with what speaks {body.title}{body.hint}")
     return body.chat
 
 
@@ -162,12 +168,14 @@ def is_refusal(error: AwsllmError) -> bool:
     return error.code == "ModelError" and error.status in (400, 404, 405, 415, 422)
 
 
-def _with_session(response: ConverseResponse, http: HttpResponse) -> ConverseResponse:
-    """A session that the call began stands in a header only: the caller finds it as ``extra["NewSessionId"]``."""
+def _with_headers(response: ConverseResponse, http: HttpResponse) -> ConverseResponse:
+    """A session that the call began, and where a router sent it and why, stand in headers only: the caller finds them
+    in ``extra``, by the service's names."""
+    arn, reason = routed_to(http)
     session = http.headers.get("x-amzn-sagemaker-new-session-id")
-    if session is None:
-        return response
-    return replace(response, extra={**(response.extra or {}), "NewSessionId": session})
+    found = {"NewSessionId": session, "InvokedRoutedResourceArn": arn, "RoutingReason": reason}
+    given = {name: value for name, value in found.items() if value is not None}
+    return replace(response, extra={**(response.extra or {}), **given}) if given else response
 
 
 # --- the stream ------------------------------------------------------------------------------------------------------
@@ -213,6 +221,8 @@ def unstreamed(request: ConverseRequest, found: Detected) -> str | None:
     options = request.endpoint or EndpointOptions()
     if not _chat(found).streams:
         return f"the answer came whole: {endpoint.get(found.format).title} has no streams"
+    if read_target(request.model).target:  # service model: a router has no streaming operation
+        return "the answer came whole: inference routers have no streams"
     if options.target_model:  # service model: the streaming operation has no TargetModel
         return "the answer came whole: SageMaker does not stream from multi-model endpoints"
     if options.session_id == "NEW_SESSION":  # nor does it begin sessions
@@ -232,6 +242,11 @@ class _Base:
 
     def __init__(self, formats: Mapping[str, str] | None) -> None:
         self._known = Known(formats)
+        self._tasks = Known(formats, search=search_task)
+
+    def _formats(self, request: Request[Any]) -> Known:
+        """What is known of the formats of such requests: a container that is no chat is looked for in another way."""
+        return self._tasks if type(request).operation == "predict" else self._known
 
     def _target(self, request: Request[Any]) -> Target:
         return self._known.place(read_target(request.model, options_of(request)))
@@ -249,10 +264,11 @@ class _Base:
         return self._known.locate(read_target(request.model, options_of(request)), error)
 
     def _recall(self, request: Request[Any]) -> Detected | None:
-        if isinstance(request, InvokeEndpointRequest):
+        if isinstance(request, InvokeEndpointRequest) or type(request).operation in _ROUTER:
             return UNREAD
-        options = options_of(request)
-        return self._known.get(self._target(request), options.format if options else None)
+        options, target = options_of(request), self._target(request)
+        known = self._formats(request).get(target, options.format if options else None)
+        return known or (ROUTED if target.target else None)
 
     @contextmanager
     def _watched(self, request: Request[Any]) -> Iterator[None]:
@@ -267,15 +283,38 @@ class _Base:
                 if isinstance(error, ModelNotFoundError):
                     self._known.unplace(self._target(request))
                 if is_undecodable(error):
-                    self._known.forget(self._target(request))
+                    self._formats(request).forget(self._target(request))
                     error.retryable = error.retryable and monotonic() - began < _COSTLY
                 elif is_refusal(error):
-                    self._known.forget(self._target(request), older=_DOUBTFUL)
+                    self._formats(request).forget(self._target(request), older=_DOUBTFUL)
                 raise
 
 
+def batches(request: Request[R], found: Detected) -> list[Request[R]]:
+    """The calls that it takes to embed more texts than the container takes at a time; empty where one does."""
+    if not isinstance(request, EmbedRequest) or len(request.texts) <= 1:
+        return []
+    codec = endpoint.get(found.format).embed
+    if codec is None:
+        return []
+    from awsllm.wire.vectors import split_embedding
+
+    parts = split_embedding(request, codec, found.settings.batch)
+    return cast("list[Request[R]]", parts) if len(parts) > 1 else []
+
+
+def merge_batches(request: Request[R], parts: Sequence[Request[R]], answers: Sequence[R]) -> R:
+    """One response of those to ``batches``."""
+    from awsllm.wire.vectors import merge_embeddings
+
+    merged = merge_embeddings(
+        cast("EmbedRequest", request), cast("list[EmbedRequest]", parts), cast("list[EmbedResponse]", answers)
+    )
+    return cast("R", merged)
+
+
 def _make(request: Request[R]) -> Callable[[Request[R], Detected], Call[R]]:
-    make = CALLS.get(type(request))
+    make = CALLS.get(type(request)) or late_row(request, MODULES, "CALLS")
     if make is None:
         raise unsupported(request, PLACE)
     return make
@@ -294,7 +333,13 @@ class SageMakerBackend(_Base):
             make, request = _make(request), self._placed(request)
             while True:
                 try:
-                    return self._transport.send(make(request, self.format_of(request, attempt)), attempt)
+                    found = self.format_of(request, attempt)
+                    if parts := batches(request, found):
+                        calls = [make(part, found) for part in parts]
+                        progress = Progress(CallGroup(calls, partial(merge_batches, request, parts)), attempt)
+                        pooled(lambda call: self._transport.send(call, attempt), progress)
+                        return progress.response()
+                    return self._transport.send(make(request, found), attempt)
                 except RequestError as error:
                     self._search(self._locate(request, error), attempt)
                 request = self._placed(request)
@@ -343,11 +388,11 @@ class SageMakerBackend(_Base):
         search = self._searches.setdefault(target, threading.Lock())
         left = attempt.remaining()
         if not search.acquire(timeout=-1 if left is None else min(max(0.0, left), threading.TIMEOUT_MAX)):
-            raise _late()
+            raise _overdue()
         try:
             if found := self._recall(request):
                 return found
-            return self._search(self._known.search(target, options_of(request)), attempt)
+            return self._search(self._formats(request).search(target, options_of(request)), attempt)
         finally:
             search.release()
 
@@ -378,6 +423,11 @@ class AsyncSageMakerBackend(_Base):
             while True:
                 try:
                     found = await self.format_of(request, attempt)
+                    if parts := batches(request, found):
+                        calls = [make(part, found) for part in parts]
+                        progress = Progress(CallGroup(calls, partial(merge_batches, request, parts)), attempt)
+                        await gathered(lambda call: self._transport.send(call, attempt), progress)
+                        return progress.response()
                     return await self._transport.send(await _made(make, request, found), attempt)
                 except RequestError as error:
                     await self._search(self._locate(request, error), attempt)
@@ -438,11 +488,11 @@ class AsyncSageMakerBackend(_Base):
             async with asyncio.timeout(attempt.remaining()):
                 await (search := self._searches.setdefault(target, asyncio.Lock())).acquire()
         except TimeoutError:
-            raise _late() from None
+            raise _overdue() from None
         try:
             if found := self._recall(request):
                 return found
-            return await self._search(self._known.search(target, options_of(request)), attempt)
+            return await self._search(self._formats(request).search(target, options_of(request)), attempt)
         finally:
             search.release()
 
@@ -461,5 +511,5 @@ ASYNC_STREAMS: dict[type[Request[Any]], Callable[[AsyncSageMakerBackend, Any, At
 }
 
 
-def _late() -> ModelTimeoutError:
+def _overdue() -> ModelTimeoutError:
     return ModelTimeoutError("the deadline passed while the endpoint's format was being found out")

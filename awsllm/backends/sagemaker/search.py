@@ -28,7 +28,8 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 import msgspec
 
 from awsllm.aws.call import Call, HttpRequest
-from awsllm.backends.remote import read_object, read_payload
+from awsllm.backends.payloads import read_payload
+from awsllm.backends.remote import read_object
 from awsllm.backends.sagemaker.target import Target, invoke_request, read_error
 from awsllm.errors import (
     AwsllmError,
@@ -36,12 +37,13 @@ from awsllm.errors import (
     ConnectError,
     ModelTimeoutError,
     ServiceError,
+    UnsupportedError,
     ValidationError,
 )
 from awsllm.types import EndpointOptions, JsonObject, JsonValue, Value
 from awsllm.wire import errors
-from awsllm.wire.body import Payload, Settings
-from awsllm.wire.endpoint import BODIES, Detected
+from awsllm.wire.body import Payload
+from awsllm.wire.endpoint import BODIES, Detected, named
 from awsllm.wire.endpoint.errors import needs_component
 
 T = TypeVar("T")
@@ -61,9 +63,15 @@ class Known:
     ``given`` maps ENDPOINT/COMPONENT, ENDPOINT or ``*`` to a format; the nearest holds. A format may name its prompt
     style behind a slash: ``tgi/llama3``."""
 
-    def __init__(self, given: Mapping[str, str] | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        given: Mapping[str, str] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        search: Callable[[Target, EndpointOptions], Steps[Outcome]] | None = None,
+    ) -> None:
         self._given = {name.removeprefix("sagemaker:"): _named_format(text) for name, text in (given or {}).items()}
         self._clock = clock
+        self._look = search or globals()["search"]
         self._found: dict[Target, _Kept] = {}
         self._missed: dict[Target, _Missed] = {}
         self._components: dict[str, str] = {}
@@ -97,7 +105,7 @@ class Known:
         if missed is not None and missed.options == options and self._clock() - missed.since < _BUSY:
             raise UnknownFormatError(missed.message)
         try:
-            outcome = yield from search(target, options)
+            outcome = yield from self._look(target, options)
         except UnknownFormatError as error:
             self._missed[target] = _Missed(error.message, self._clock(), options)
             raise
@@ -162,10 +170,7 @@ class _Missed(NamedTuple):
 
 
 def _named_format(text: str) -> Detected:
-    name, _, prompt = text.partition("/")
-    return Detected(
-        format=name, settings=Settings(prompt=prompt or None), source="caller", evidence=f"format={text!r} was given"
-    )
+    return named(text, f"format={text!r} was given")
 
 
 def _which(names: str, error: AwsllmError) -> ValidationError:
@@ -247,19 +252,46 @@ def search(target: Target, options: EndpointOptions | None = None) -> Steps[Outc
     """What ``target`` speaks. Raises ``UnknownFormatError`` where nothing tells it, and what the probe meets: no such
     endpoint, no access, no capacity."""
     from awsllm.wire.endpoint import detect
+    from awsllm.wire.endpoint.tasks import detect as tasks
 
     plane = _ControlPlane()
     hosting = yield from (_component if target.component else _endpoint)(target, plane)
     tags = (yield from _tags(hosting.arn, plane)) if hosting.arn else {}
     found = detect.settled(tags=tags)
+    content = _Content({})
     if found is None:
-        found = detect.settled(tags=tags, document=(yield from _from_document(tags, plane)))
+        content = yield from _content(tags, plane)
+        shown = detect.from_payloads(_payloads(content.document, tags.get(detect.SDK_CONFIG_TAG, "")))
+        found = detect.settled(tags=tags, document=shown)
     if found is None:
         found = detect.settled(tags=tags, container=(yield from _from_container(target, hosting, plane)))
+    if found is None and (task := tasks.task_apart(content.document, content.keywords, tags)):
+        raise UnsupportedError(f"the model of {target} is one for {task}: ask it with predict")
     if found is None:
         found = detect.settled(tags=tags, probe=(yield from _from_probe(target, options, plane)))
     if found is None:
         raise _unknown(plane.refusals)
+    return Outcome(found, lasting=not plane.was_busy)
+
+
+def search_task(target: Target, options: EndpointOptions | None = None) -> Steps[Outcome]:
+    """What ``target`` does that is no chat, and how it is asked. Nothing is tried out: a model for images has no use
+    for a prompt. Where nothing tells, it is taken for one of JumpStart's handlers, whose task the caller names."""
+    from awsllm.wire.endpoint.tasks import detect as tasks
+
+    plane = _ControlPlane()
+    hosting = yield from (_component if target.component else _endpoint)(target, plane)
+    tags = (yield from _tags(hosting.arn, plane)) if hosting.arn else {}
+    content = yield from _content(tags, plane)
+    found = tasks.task_from_document(content.document, content.keywords, tags)
+    if found is None or found.settings.task in tasks.ALSO_ELSEWHERE:
+        container = yield from _from_container(target, hosting, plane)
+        if container is not None and container.format not in ("mms", "mms-text"):  # those are JumpStart's handlers, too
+            return Outcome(container, lasting=not plane.was_busy)
+    if found is None:
+        found = tasks.task_from_tags(tags) or Detected(
+            format="jumpstart", source="caller", evidence="nothing tells what the container does"
+        )
     return Outcome(found, lasting=not plane.was_busy)
 
 
@@ -355,22 +387,31 @@ def _tags(arn: str, plane: _ControlPlane) -> Steps[dict[str, str]]:
     return tags
 
 
-def _from_document(tags: Mapping[str, str], plane: _ControlPlane) -> Steps[Detected | None]:
-    """From the example payloads of the version that was deployed. Another version of the same model may speak another
-    format, so that without a version there are none."""
+class _Content(NamedTuple):
+    """A model's document in its hub, and the keywords beside it."""
+
+    document: JsonObject
+    keywords: tuple[str, ...] = ()
+
+
+def _content(tags: Mapping[str, str], plane: _ControlPlane) -> Steps[_Content]:
+    """What the hub says of the version that was deployed; empty where the tags name none. Another version of the same
+    model may speak another format, so that without a version nothing is known."""
     from awsllm.wire.endpoint import detect
 
     model, version = tags.get(detect.SDK_MODEL_TAG), tags.get(detect.SDK_VERSION_TAG)
     if not model or not version or "*" in version:
-        return None
+        return _Content({})
     hub, kind = _hub(tags.get(detect.SDK_HUB_TAG), detect.PUBLIC_HUB)
     members = {"HubName": hub, "HubContentType": kind, "HubContentName": model, "HubContentVersion": version}
     response = yield from plane.ask("DescribeHubContent", **members)
+    words = response.get("HubContentSearchKeywords")
+    keywords = tuple(map(str, words)) if isinstance(words, list) else ()
     try:
         document = msgspec.json.decode(_text(response, "HubContentDocument") or "{}")
     except (ValueError, RecursionError):
-        return None
-    return detect.from_payloads(_payloads(document, tags.get(detect.SDK_CONFIG_TAG, "")))
+        document = {}
+    return _Content(_object(document), keywords)
 
 
 def _payloads(document: JsonValue, config: str) -> JsonObject:

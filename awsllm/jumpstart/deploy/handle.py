@@ -70,6 +70,10 @@ class DeployedModel:
         """``Client.rerank`` of this model."""
         return self._bound().rerank(self.reference, query, documents, **options)
 
+    def predict(self, data: Any, **options: Any) -> Any:
+        """``Client.predict`` of this model."""
+        return self._bound().predict(self.reference, data, **options)
+
     def invoke(
         self,
         body: Any,

@@ -44,6 +44,7 @@ from awsllm.jumpstart.hub.document import ModelDocument, keyword
 from awsllm.jumpstart.hub.sources import Directory, ListingEntry, S3Cache, SageMakerHub, Source, is_missing, is_model_id
 from awsllm.store import default_cache_dir
 from awsllm.types import Value
+from awsllm.wire.endpoint.tasks.names import bare
 
 DIRECTORY_VARIABLE = "AWSLLM_JUMPSTART_DIR"
 MAX_AGE = 3600.0
@@ -430,13 +431,13 @@ def _passes(one: ModelSummary, **filters: str | None) -> bool:
     than one."""
     plain = tuple(word for word in one.keywords if ":" not in word)
     for name, wanted in filters.items():
-        said: str | None = getattr(one, name)
-        words = (*((said,) if said else (one.model_id, *one.model_id.split("-"))), *plain)
+        value: str | None = getattr(one, name)
+        words = (*((value,) if value else (one.model_id, *one.model_id.split("-"))), *plain)
         if wanted is None:
             continue
         if name == "task" and not tasks.matches(wanted, words):
             return False
-        if name != "task" and not any(tasks.bare(wanted) in tasks.bare(word) for word in words):
+        if name != "task" and not any(bare(wanted) in bare(word) for word in words):
             return False
     return True
 

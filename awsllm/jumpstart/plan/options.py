@@ -105,7 +105,9 @@ class PlanOptions(TypedDict, total=False):
     configurations. ``role`` is the ARN of the execution role. ``ttl`` is in seconds: what a dead process left is found
     by it (``awsllm endpoints reap``). ``env`` goes over the document's environment. ``draft_model`` False leaves the
     document's speculative-decoding data out. ``timeouts`` of the document hold unless given, in seconds. ``format``
-    names what the container speaks where the document does not tell.
+    names what the container speaks where the document does not tell. ``image`` is the URI of a container that is none
+    of JumpStart's, which then serves the model: ORG/NAME on Hugging Face's hub, an ``s3://`` archive or prefix, or
+    what it holds itself.
     """
 
     name: str | None
@@ -135,6 +137,7 @@ class PlanOptions(TypedDict, total=False):
     model_package_arn: str | None
     model_data: str | None
     format: str | None
+    image: str | None
 
 
 class ResolvedOptions(Value, frozen=True, kw_only=True):
@@ -167,6 +170,7 @@ class ResolvedOptions(Value, frozen=True, kw_only=True):
     model_package_arn: str | None = None
     model_data: str | None = None
     format: str | None = None
+    image: str | None = None
 
 
 def read_options(options: Mapping[str, Any]) -> ResolvedOptions:

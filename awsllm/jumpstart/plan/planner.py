@@ -19,16 +19,19 @@ from awsllm.jumpstart.hub.document import ModelDocument
 from awsllm.jumpstart.plan import checks, permissions, requests, scaling
 from awsllm.jumpstart.plan.checks import PlanRequest
 from awsllm.jumpstart.plan.options import Components, ResolvedOptions, Variant, read_options
+from awsllm.jumpstart.plan.own import SOURCE
 from awsllm.jumpstart.plan.plan import Cost, Plan, PlanContext, Step, digest_of
 from awsllm.jumpstart.plan.requests import Placed
 from awsllm.jumpstart.plan.resolve import DataSource, Hosting, is_archive, resolve, takes_volume
 from awsllm.types import JsonObject, Value
 from awsllm.wire import endpoint
 from awsllm.wire.endpoint import Detected, detect
+from awsllm.wire.endpoint.tasks.detect import from_task
 
 VARIANT = "AllTraffic"
 # Of the options, what does not tell one endpoint from another.
 UNNAMED = ("name", "version", "accept_eula", "role", "tags", "ttl")
+LEFT_OUT = (("image", None),)  # options that came later: without them, names are as before
 APPLIED_TAGS = 2  # which endpoint it belongs to, and when it expires: written when the plan is applied
 
 
@@ -185,7 +188,7 @@ def _endpoint(document: ModelDocument, options: ResolvedOptions) -> str:
     if options.name is not None:
         return names.check(options.name, "the endpoint's name")
     given = msgspec.to_builtins(options)
-    identity = {name: value for name, value in given.items() if name not in UNNAMED}
+    identity = {name: value for name, value in given.items() if name not in UNNAMED and (name, value) not in LEFT_OUT}
     return names.endpoint_name(document.model_id, identity)
 
 
@@ -198,7 +201,8 @@ def _format(request: PlanRequest, hosting: Hosting) -> Detected | None:
     container = detect.from_container(
         hosting.image, hosting.env, model_package_arn=hosting.package_arn, task=request.document.task
     )
-    return detect.settled(caller=caller, document=detect.from_payloads(hosting.payloads), container=container)
+    document = detect.from_payloads(hosting.payloads)
+    return detect.settled(caller=caller, document=document, container=container) or from_task(request.document.task)
 
 
 # --- tags ------------------------------------------------------------------------------------------------------------
@@ -208,7 +212,7 @@ def _tags(draft: _Draft) -> dict[str, str]:
     request, document = draft.request, draft.request.document
     config = request.placed[0].hosting.config
     configured = {} if config is None else {tags.SDK_CONFIG_TAG: config}
-    model = tags.of_model(document.model_id, document.version)
+    model = tags.of_model(document.model_id, document.version, jumpstart=document.source != SOURCE)
     return {**draft.options.tags, **model, **configured, **_format_tags(request)}
 
 

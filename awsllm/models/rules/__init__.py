@@ -58,7 +58,6 @@ STRUCTURED = (
 )
 CACHING = GUIDE + "prompt-caching.html"
 CARDS = GUIDE + "model-cards.html"
-APIS = GUIDE + "models-api-compatibility.html"
 # What the cards say, as others copied it from there.
 MODALITIES = (
     CARDS

@@ -33,12 +33,14 @@ RULES = (
             "invoke_body": "anthropic-messages",
             "routes": CHAT,
             "thinking_forbids_forced_tools": True,
+            "signed_thinking": True,
             "video": False,
             "audio": False,
             "thinking": ADAPTIVE,
         },
-        "with extended thinking a forced tool choice is a ValidationException; text and images alone are read",
-        "github.com/pydantic/pydantic-ai/issues/3092; " + FEATURES,
+        "with extended thinking a forced tool choice is a ValidationException, and so is a thought without its "
+        "signature, and a temperature; text and images alone are read",
+        "github.com/pydantic/pydantic-ai/issues/3092; github.com/can1357/oh-my-pi/pull/333; " + FEATURES,
         READ,
     ),
     Rule(

@@ -38,6 +38,7 @@ def _family(family: str, provider: str, **changes: Any) -> dict[str, Any]:
     }
 
 
+_MANTLE = frozenset(("mantle_chat", "mantle_responses"))
 _SPOKEN = "InvokeModel takes Chat Completions; the routes are those of the cards"
 _WHERE = MODALITIES + "; " + LITELLM
 
@@ -59,9 +60,9 @@ RULES = (
     Rule(("bedrock:google.gemma-3-*",), _family("gemma", "google"), _SPOKEN, _WHERE, READ_LATER),
     Rule(
         ("bedrock:google.gemma-4-*",),
-        _family("gemma", "google", invoke_body=None, routes=frozenset(("mantle_chat",))),
-        "Chat Completions on bedrock-mantle alone",
-        GUIDE + "model-card-google-gemma-4-31b.html; " + LITELLM,
+        _family("gemma", "google", invoke_body=None, routes=_MANTLE, mantle_path="/openai/v1"),
+        "Chat Completions and Responses on bedrock-mantle alone",
+        GUIDE + "model-card-google-gemma-4-31b.html; github.com/strands-agents/harness-sdk/issues/3654; " + LITELLM,
         READ_LATER,
     ),
     Rule(("bedrock:minimax.*",), _family("minimax", "minimax"), _SPOKEN, _WHERE, READ_LATER),
@@ -91,16 +92,24 @@ RULES = (
     Rule(("bedrock:zai.*",), _family("glm", "zai"), _SPOKEN, _WHERE, READ_LATER),
     Rule(
         ("bedrock:xai.*",),
-        _family("grok", "xai", invoke_body=None, routes=frozenset(("converse", "mantle_chat")), thinking=EFFORT),
-        "Grok answers Converse under profile ids, and Chat Completions on bedrock-mantle",
+        _family(
+            "grok",
+            "xai",
+            invoke_body=None,
+            routes=_MANTLE | {"converse"},
+            needs_geography=True,
+            mantle_path="/openai/v1",
+            thinking=EFFORT,
+        ),
+        "Grok answers Converse under profile ids, and Chat Completions and Responses on bedrock-mantle",
         GUIDE + "model-card-xai-grok-4-6.html; " + LITELLM,
         READ_LATER,
     ),
     Rule(
         ("bedrock:xai.grok-4.3*",),
-        {"routes": frozenset(("mantle_chat",))},
-        "Chat Completions on bedrock-mantle alone",
-        GUIDE + "model-card-xai-grok-4-3.html; " + LITELLM,
+        {"routes": _MANTLE},
+        "bedrock-mantle alone",
+        GUIDE + "model-card-xai-grok-4-3.html; github.com/strands-agents/harness-sdk/issues/3654; " + LITELLM,
         READ_LATER,
     ),
     Rule(

@@ -58,9 +58,18 @@ RULES = (
         READ_LATER,
     ),
     Rule(
+        ("bedrock:openai.gpt-*",),
+        {"needs_geography": True, "mantle_path": "/openai/v1"},
+        "bedrock-runtime has them under profile ids alone, bedrock-mantle under their own and at /openai/v1",
+        GUIDE + "model-card-openai-gpt-55.html; github.com/strands-agents/harness-sdk/pull/3280; " + LITELLM,
+        READ_LATER,
+    ),
+    Rule(
         ("bedrock:openai.gpt-oss-*",),
         {
             "family": "gpt-oss",
+            "needs_geography": False,
+            "mantle_path": "/v1",
             "invoke_body": "openai-chat",
             "routes": OPEN_WEIGHTS | {"mantle_responses"},
             "efforts": frozenset(("low", "medium", "high")),

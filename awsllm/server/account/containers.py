@@ -22,6 +22,8 @@ from awsllm.server.account.state import ResourceRecord
 from awsllm.server.container import PLAIN, Container
 from awsllm.types import JsonObject
 from awsllm.wire.endpoint import Detected, detect
+from awsllm.wire.endpoint import named as spoken
+from awsllm.wire.endpoint.tasks.detect import from_task
 
 # The runtime's words, as users report them.
 _NO_CAPACITY = (
@@ -62,7 +64,9 @@ def find(region: Region, name: str, component: str | None = None, variant: str |
 def of_model(region: Region, model: str) -> Container:
     """The container of a model that no endpoint hosts, as a transform job starts one."""
     hosted = _hosted(region, model)
-    return Container(_detected(region, hosted, hosted.tags), image=hosted.container.get("Image"))
+    return Container(
+        _detected(region, hosted, hosted.tags), image=hosted.container.get("Image"), handler=_handler(region, hosted)
+    )
 
 
 def _choose_variant(endpoint: ResourceRecord, wanted: str | None) -> str:
@@ -123,9 +127,15 @@ def _container(region: Region, endpoint: ResourceRecord, hosted: _Hosted, varian
     account = region.account
     named = account.formats.get(endpoint.name)
     if named is not None:
-        return Container(Detected(format=named, source="caller", evidence="named by the test"), variant, account.cuts)
+        return Container(spoken(named, "named by the test"), variant, account.cuts)
     found = _detected(region, hosted, {**hosted.tags, **region.state.tags.get(endpoint.arn, {})})
-    return Container(found, variant, account.cuts, hosted.container.get("Image"))
+    return Container(found, variant, account.cuts, hosted.container.get("Image"), _handler(region, hosted))
+
+
+def _handler(region: Region, hosted: _Hosted) -> Detected | None:
+    """JumpStart's handler of a task that is no chat, where that is what the document deploys."""
+    content = _content(region, hosted.container)
+    return from_task(content.task) if content is not None else None
 
 
 def _detected(region: Region, hosted: _Hosted, tags: dict[str, str]) -> Detected:
@@ -141,7 +151,7 @@ def _detected(region: Region, hosted: _Hosted, tags: dict[str, str]) -> Detected
         shown = msgspec.structs.replace(shown, format=seen.format)
     # Clients believe tags first. A container does not know them: it speaks what it is, so that a wrong tag fails
     # here as it does on AWS. They only stand in for an image of which nothing is known.
-    found = detect.settled(document=shown, container=seen) or detect.from_tags(tags)
+    found = detect.settled(document=shown, container=seen) or from_task(task) or detect.from_tags(tags)
     if found is None and (work := detect.other_work(image, task=task, from_document=content is not None)):
         raise invalid_invocation(
             f"The container does something else than the models here: {work}. Offline there is nothing to do it; "

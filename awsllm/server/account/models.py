@@ -96,7 +96,8 @@ def _create_model(region: Region, request: JsonObject) -> JsonObject:
 
 
 def _describe_model(region: Region, request: JsonObject) -> JsonObject | None:
-    return find(region, "model", request["ModelName"])  # type: ignore[no-any-return]
+    record: JsonObject | None = find(region, "model", request["ModelName"])
+    return record
 
 
 def _list_models(region: Region, request: JsonObject) -> JsonObject:
@@ -135,7 +136,8 @@ def _check_variants(request: JsonObject) -> None:
 
 
 def _describe_config(region: Region, request: JsonObject) -> JsonObject | None:
-    return find(region, "endpoint-config", request["EndpointConfigName"])  # type: ignore[no-any-return]
+    record: JsonObject | None = find(region, "endpoint-config", request["EndpointConfigName"])
+    return record
 
 
 def _list_configs(region: Region, request: JsonObject) -> JsonObject:

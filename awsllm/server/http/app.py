@@ -26,9 +26,19 @@ from awsllm.backend import AsyncBackend
 from awsllm.errors import AwsllmError, ValidationError
 from awsllm.server.http.auth import check_body, check_head, usable_key
 from awsllm.server.http.bodies import AsgiMessage, Bodies, IncompleteError, Limits, Receive
-from awsllm.server.surfaces.routes import HEALTH, failure, is_ours, needs_body, plan, request_id, without_model
+from awsllm.server.surfaces.routes import (
+    HEALTH,
+    failure,
+    is_ours,
+    is_speech,
+    needs_body,
+    plan,
+    request_id,
+    without_model,
+)
 from awsllm.server.work import Incoming, Models, Reply, Stream, Work
 from awsllm.types import Request
+from awsllm.wire.eventstream import EVENT_STREAM
 
 E = TypeVar("E")
 R = TypeVar("R")
@@ -89,6 +99,9 @@ class _HttpExchange:
 
     async def run(self, scope: Mapping[str, Any]) -> None:
         head, bodies = _head(scope), self.shared.bodies
+        if is_speech(head):
+            await self._speak(head, scope["http_version"])
+            return
         unread: Mapping[str, str] = head.headers
         with bodies.opened() as body:
             try:
@@ -115,6 +128,23 @@ class _HttpExchange:
             return without_model(head)
         allowed = check_head(self.shared.api_key, head)
         return await asyncio.to_thread(without_model, head) if allowed and not needs_body(head) else None
+
+    async def _speak(self, head: Incoming, version: str) -> None:
+        """A session: its reply begins before its request ends."""
+        from awsllm.server.http.duplex import SpeechExchange
+
+        try:
+            reply = await self._at_once(head, version)
+            session = SpeechExchange(head, self.shared.api_key, self._ask)
+        except Exception as error:
+            reply = self._failed(head, error)
+        if reply is not None:
+            await self.shared.bodies.drop(self.receive, head.headers)
+            await self._reply(reply)
+            return
+        await self._start(200, {"Content-Type": EVENT_STREAM})
+        if await session.run(self.receive, self._more):
+            await self.send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _until_left(self, answer: Coroutine[Any, Any, None]) -> None:
         """Run ``answer`` until it ends or the client leaves, whichever comes first."""

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMappi
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, cast
 
+from awsllm.backends.bedrock.raw import MAX_BODY
 from awsllm.errors import RequestError, ThrottlingError, ValidationError
 
 AsgiMessage: TypeAlias = MutableMapping[str, Any]
@@ -23,7 +24,7 @@ Receive: TypeAlias = Callable[[], Awaitable[AsgiMessage]]
 class Limits:
     """Sizes in bytes, times in seconds. ``size`` is InvokeModel's own maximum; Converse takes as much."""
 
-    size: int = 25_000_000
+    size: int = MAX_BODY
     small: int = 65_536  # taken whatever the others hold
     total: int = 256_000_000
     pause: float = 10.0

@@ -9,6 +9,7 @@ documented, says that it is a script's. ``plane.transitions["async-invoke"]`` sa
 
 from __future__ import annotations
 
+import re
 import secrets
 import string
 from collections.abc import Callable, Iterator
@@ -20,7 +21,7 @@ from urllib.parse import parse_qsl, unquote
 import msgspec
 
 from awsllm.aws.iam import partition
-from awsllm.errors import AwsllmError, RequestError, UnsupportedError, ValidationError
+from awsllm.errors import AwsllmError, UnsupportedError, ValidationError
 from awsllm.server.account.refusals import refused
 from awsllm.server.shapes import check
 from awsllm.server.surfaces.bedrock import SERVICE, failure, read_json
@@ -29,8 +30,9 @@ from awsllm.server.surfaces.scripted_video import mp4
 from awsllm.server.work import Incoming, Reply
 from awsllm.types import JsonObject, Request
 from awsllm.types.media import VideoRequest
-from awsllm.wire.body import Payload, Settings
+from awsllm.wire.body import Payload
 from awsllm.wire.images.videos import OUTPUT
+from awsllm.wire.reading import JSON
 
 if TYPE_CHECKING:
     from awsllm.server.account.account import Region
@@ -84,7 +86,8 @@ def answer(region: Region, incoming: Incoming, seen: Callable[[Request[Any]], No
     """The reply to a request to ``region``. ``seen`` is given what an invocation asks of its model."""
     try:
         with region.account.lock:
-            return _reply(_perform(region, incoming, seen))
+            wire = _perform(region, incoming, seen)
+            return Reply(200, {"Content-Type": JSON}, msgspec.json.encode(wire))
     except AwsllmError as error:
         return failure(error)
 
@@ -108,14 +111,12 @@ def _perform(region: Region, incoming: Incoming, seen: Callable[[Request[Any]], 
     return _get(region, label) if name == "GetAsyncInvoke" else _list(region, request)
 
 
-def _reply(wire: JsonObject) -> Reply:
-    return Reply(200, {"Content-Type": "application/json"}, msgspec.json.encode(wire))
-
-
 def _query(query: str) -> JsonObject:
     found: JsonObject = dict(parse_qsl(query))
     if "maxResults" in found:
-        found["maxResults"] = int(found["maxResults"]) if found["maxResults"].isdecimal() else found["maxResults"]
+        found["maxResults"] = (
+            int(found["maxResults"]) if re.fullmatch("[0-9]{1,9}", found["maxResults"]) else found["maxResults"]
+        )
     return found
 
 
@@ -127,7 +128,7 @@ def _start(region: Region, request: JsonObject, seen: Callable[[Request[Any]], N
     for record in table.values():
         if token is not None and record.request.get("clientRequestToken") == token:
             if record.request != request:
-                raise _conflict()
+                raise refused("ConflictException", "The client request token was used with another request.")
             return {"invocationArn": record.arn}
     record = _record(region, request)
     _check_place(region, record)
@@ -136,14 +137,10 @@ def _start(region: Region, request: JsonObject, seen: Callable[[Request[Any]], N
     return {"invocationArn": record.arn}
 
 
-def _conflict() -> RequestError:
-    return refused("ConflictException", "The client request token was used with another request.")
-
-
 def _record(region: Region, request: JsonObject) -> InvocationRecord:
     model = str(request["modelId"])
-    body = invoke_body(model)
-    neutral, _ = body.read(model, Payload(msgspec.json.encode(request["modelInput"])), Settings())
+    body, settings = invoke_body(model, request["modelInput"])
+    neutral, _ = body.read(model, Payload(msgspec.json.encode(request["modelInput"])), settings)
     if not isinstance(neutral, VideoRequest):
         raise ValidationError(
             f"asynchronous invocation is served here for video models, not for {model}",
@@ -244,7 +241,7 @@ def _list(region: Region, request: JsonObject) -> JsonObject:
     if request.get("sortOrder", "Descending") == "Descending":
         found.reverse()
     token = str(request.get("nextToken") or "0")
-    if not token.isdecimal():
+    if not re.fullmatch("[0-9]{1,9}", token):
         raise ValidationError("Invalid nextToken.", code="ValidationException", status=400)
     begin, size = int(token), request.get("maxResults", _PAGE)
     more = {"nextToken": str(begin + size)} if len(found) > begin + size else {}
@@ -256,6 +253,14 @@ def _is_wanted(described: JsonObject, request: JsonObject) -> bool:
     after, before = (request.get(name) for name in ("submitTimeAfter", "submitTimeBefore"))
     return (
         request.get("statusEquals") in (None, described["status"])
-        and (after is None or submitted > datetime.fromisoformat(after))
-        and (before is None or submitted < datetime.fromisoformat(before))
+        and (after is None or submitted > _instant(after))
+        and (before is None or submitted < _instant(before))
     )
+
+
+def _instant(value: str) -> datetime:
+    try:
+        found = datetime.fromisoformat(value)
+    except ValueError as error:
+        raise ValidationError("a time is written as in ISO 8601", code="ValidationException", status=400) from error
+    return found if found.tzinfo else found.replace(tzinfo=UTC)

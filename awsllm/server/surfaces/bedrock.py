@@ -19,17 +19,16 @@ from msgspec.structs import replace
 
 from awsllm.calls.checks import check_as_service
 from awsllm.errors import AwsllmError, ServerError, StreamError, ValidationError
-from awsllm.models.profiles import profile
 from awsllm.server.shapes import check
 from awsllm.server.surfaces.catalog import check_chat_model, invoke_body
+from awsllm.server.surfaces.limits import check_limits
 from awsllm.server.surfaces.vectors import resize
 from awsllm.server.work import Ask, Incoming, Reply, Stream, Work
 from awsllm.types import (
     ConverseRequest,
     ConverseResponse,
     CountTokensRequest,
-    EmbedRequest,
-    EmbedResponse,
+    GuardrailConfig,
     JsonObject,
     JsonValue,
     MessageStop,
@@ -39,6 +38,8 @@ from awsllm.types import (
     Unknown,
     Usage,
 )
+from awsllm.types.embedding import EmbedRequest, EmbedResponse
+from awsllm.wire.anthropic.body import decode_counted
 from awsllm.wire.body import Body, ChunkEncoder, Context, Payload, Settings
 from awsllm.wire.converse import (
     decode_count_tokens_request,
@@ -50,13 +51,14 @@ from awsllm.wire.converse import (
 )
 from awsllm.wire.eventstream import encode_event_frame
 from awsllm.wire.framing import FramingDecoder
-from awsllm.wire.model_stream import METRICS, encode_chunk
+from awsllm.wire.model_stream import GUARDRAIL_ACTION, GUARDRAIL_TRACE, METRICS, encode_chunk
 from awsllm.wire.reading import JSON, blob
 
 SERVICE = "bedrock-runtime"
 _JSON = {"Content-Type": "application/json"}
 _EVENT_STREAM = {"Content-Type": "application/vnd.amazon.eventstream"}
 _ERROR_NAMESPACE = "http://internal.amazon.com/coral/com.amazon.bedrock/"
+_GUARDRAIL = {"guardrail_identifier": "guardrailidentifier", "guardrail_version": "guardrailversion", "trace": "trace"}
 _PADDING = string.ascii_letters + string.digits
 _MAX_DEPTH = 100
 
@@ -102,8 +104,12 @@ def _count_tokens(model: str, incoming: Incoming) -> Work:
 
 def _tokens_of_body(model: str, wire: JsonObject) -> CountTokensRequest:
     """``body`` is what InvokeModel would be sent, in base64."""
-    settings = Settings(prompt=profile("bedrock", model).invoke_prompt)
-    request, _ = invoke_body(model).read(model, Payload(blob(wire.get("body"), "body")), settings)
+    payload = Payload(blob(wire.get("body"), "body"))
+    body, settings = invoke_body(model, read_json(payload.body))
+    if body.name == "anthropic-messages":  # what is counted needs no limit
+        request: Request[Any] = decode_counted(model, payload)
+    else:
+        request, _ = body.read(model, payload, settings)
     if not isinstance(request, ConverseRequest):
         raise ValidationError(
             "Tokens are counted of a conversation or a prompt.", code="ValidationException", status=400
@@ -122,6 +128,9 @@ def _invoke_model(model: str, incoming: Incoming) -> Work:
 
     def encode(response: Any) -> Reply:
         payload = codec.encode_response(response, context)
+        if isinstance(request, ConverseRequest) and request.guardrail_config:
+            guarded = {**msgspec.json.decode(payload.body), **_guarded(response.stop_reason, response.trace)}
+            payload = replace(payload, body=msgspec.json.encode(guarded))
         headers = {"Content-Type": payload.content_type, **_invocation_headers(response, started)}
         return Reply(200, headers, payload.body)
 
@@ -136,17 +145,38 @@ def _invoke_model_stream(model: str, incoming: Incoming) -> Work:
         raise ValidationError("The model is unsupported for streaming.", code="ValidationException", status=400)
     context = Context(request=request, settings=settings)
     headers = {**_EVENT_STREAM, "X-Amzn-Bedrock-Content-Type": "application/json"}
-    return Stream(request, headers, ChunkFrames(body.chat.stream_encoder(context)))
+    is_guarded = request.guardrail_config is not None
+    return Stream(request, headers, ChunkFrames(body.chat.stream_encoder(context), is_guarded=is_guarded))
 
 
 def _read_body(operation: str, model: str, incoming: Incoming) -> tuple[Request[Any], Body, Settings]:
     check(SERVICE, operation, {"modelId": model})
-    body = invoke_body(model)
-    read_json(incoming.body)
-    settings = Settings(prompt=profile("bedrock", model).invoke_prompt)
+    body, settings = invoke_body(model, read_json(incoming.body))
     content_type = incoming.headers.get("content-type", JSON)
     request, _ = body.read(model, Payload(incoming.body, content_type), settings)
+    if request.operation == "generate_video":
+        raise ValidationError(
+            "The model is invoked asynchronously: call StartAsyncInvoke.", code="ValidationException", status=400
+        )
+    check_limits(request)
+    if isinstance(request, ConverseRequest):
+        request = replace(request, guardrail_config=_guardrail(incoming))
     return request, body, settings
+
+
+def _guardrail(incoming: Incoming) -> GuardrailConfig | None:
+    """What Converse says in ``guardrailConfig`` and InvokeModel in headers."""
+    found = {name: incoming.headers.get(f"x-amzn-bedrock-{header}") for name, header in _GUARDRAIL.items()}
+    if found["guardrail_identifier"] is None:
+        return None
+    trace = found.pop("trace")
+    return GuardrailConfig(**found, trace=trace.lower() if trace else None)
+
+
+def _guarded(stop_reason: str | None, trace: JsonValue) -> JsonObject:
+    """What InvokeModel says of a guardrail, beside the model's words."""
+    action = "INTERVENED" if stop_reason == "guardrail_intervened" else "NONE"
+    return {GUARDRAIL_ACTION: action, **({GUARDRAIL_TRACE: trace} if trace else {})}
 
 
 def _embed(request: EmbedRequest, encode: Callable[[EmbedResponse], Reply]) -> Work:
@@ -214,8 +244,11 @@ class ChunkFrames:
     """The stream of a body as InvokeModelWithResponseStream's chunks: each JSON value that the body's encoder writes is
     one. The last carries the service's own figures, so one is always held back."""
 
-    def __init__(self, chunks: ChunkEncoder) -> None:
+    def __init__(self, chunks: ChunkEncoder, *, is_guarded: bool = False) -> None:
         self._started = time.perf_counter()
+        self._is_guarded = is_guarded
+        self._stop_reason: str | None = None
+        self._trace: JsonValue = None
         self._first: float | None = None
         self._chunks = chunks
         self._framing = FramingDecoder()
@@ -224,13 +257,16 @@ class ChunkFrames:
 
     def event(self, event: StreamEvent) -> bytes:
         if isinstance(event, Metadata):
-            self._usage = event.usage
+            self._usage, self._trace = event.usage, event.trace
+        elif isinstance(event, MessageStop):
+            self._stop_reason = event.stop_reason
         return self._frames(self._chunks.event(event))
 
     def end(self) -> bytes:
         frames = self._frames(self._chunks.end())
         if isinstance(self._held, dict):
             self._held[METRICS] = self._metrics()
+            self._held |= _guarded(self._stop_reason, self._trace) if self._is_guarded else {}
         return frames + self._frame(self._held)
 
     def failure(self, error: Exception) -> bytes:

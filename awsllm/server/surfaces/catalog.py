@@ -10,8 +10,9 @@ from __future__ import annotations
 from awsllm.errors import UnsupportedError, ValidationError
 from awsllm.models.opaque import opaque_kind
 from awsllm.models.profiles import profile
+from awsllm.types import JsonObject
 from awsllm.wire import invoke
-from awsllm.wire.body import Body
+from awsllm.wire.body import Body, Settings
 
 
 def check_chat_model(model: str) -> None:
@@ -24,16 +25,26 @@ def check_chat_model(model: str) -> None:
         )
 
 
-def invoke_body(model: str) -> Body:
-    """The InvokeModel body that ``model`` takes; of those, the server answers the Titan text embeddings."""
+def check_speech_model(model: str) -> None:
+    """Raise what Bedrock says to InvokeModelWithBidirectionalStream with an id that is unknown, or does not speak."""
     _check_known(model)
+    can = profile("bedrock", model)
+    if can.known and "bidirectional" not in can.routes:
+        raise _refused("This action doesn't support the model that you provided.")
+
+
+def invoke_body(model: str, wire: JsonObject) -> tuple[Body, Settings]:
+    """The InvokeModel body that ``model`` takes, with its settings. What an opaque ARN takes is seen by ``wire``, the
+    request."""
+    _check_known(model)
+    if opaque_kind(model) is not None:
+        if found := invoke.body_like(wire):
+            return found
+        raise _refused("Malformed input request: it is in the format of no family of models that is served here.")
     try:
-        return invoke.body_of(model)
+        return invoke.body_of(model), Settings(prompt=profile("bedrock", model).invoke_prompt)
     except UnsupportedError as error:
-        raise _refused(
-            f"InvokeModel is served here for Amazon Titan text embeddings, not for {model}. "
-            "Use Converse or ConverseStream for chat models."
-        ) from error
+        raise _refused(f"{model} is not invoked by InvokeModel. Use the operation that it has.") from error
 
 
 def _check_known(model: str) -> None:

@@ -15,17 +15,21 @@ import msgspec
 
 from awsllm.errors import AwsllmError
 from awsllm.server.services import meant, protocol
-from awsllm.server.surfaces import bedrock, sagemaker
+from awsllm.server.surfaces import agents, bedrock, sagemaker
 from awsllm.server.work import Incoming, Reply
 from awsllm.wire.errors import encode_error
 
 SERVED = (
-    "Converse, ConverseStream, CountTokens, InvokeModel and InvokeModelWithResponseStream of bedrock-runtime, "
-    "InvokeEndpoint and InvokeEndpointWithResponseStream of sagemaker-runtime, and Anthropic's Messages API"
+    "Converse, ConverseStream, CountTokens, InvokeModel, InvokeModelWithResponseStream, ApplyGuardrail and "
+    "InvokeGuardrailChecks of bedrock-runtime, Retrieve, RetrieveAndGenerate, AgenticRetrieveStream, Rerank, "
+    "GenerateQuery, OptimizePrompt, InvokeAgent and InvokeInlineAgent of bedrock-agent-runtime, "
+    "InvokeEndpoint and InvokeEndpointWithResponseStream of sagemaker-runtime, Anthropic's Messages API, and OpenAI's "
+    "chat/completions, responses, embeddings and models"
 )
 _ADVICE = (
-    " Point only these two here (AWS_ENDPOINT_URL_BEDROCK_RUNTIME, AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME), not all of AWS"
-    " (AWS_ENDPOINT_URL); in tests, awsllm.testing.mock_aws answers the others as moto does."
+    " Point only these three here (AWS_ENDPOINT_URL_BEDROCK_RUNTIME, AWS_ENDPOINT_URL_BEDROCK_AGENT_RUNTIME, "
+    "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME), not all of AWS (AWS_ENDPOINT_URL);"
+    " in tests, awsllm.testing.mock_aws answers the others as moto does."
 )
 
 
@@ -36,7 +40,7 @@ def unserved(incoming: Incoming) -> Reply:
     what = operation or f"{incoming.method} {incoming.path[:200]}"
     named = f"{what} of {service.full_name} ({service.name})" if service else what
     message = f"{named} is not served here. Served are {SERVED}."
-    advice = "" if service and service.name in (bedrock.SERVICE, sagemaker.SERVICE) else _ADVICE
+    advice = "" if service and service.name in (bedrock.SERVICE, agents.SERVICE, sagemaker.SERVICE) else _ADVICE
     return form.write(incoming, form.status, form.code, message + advice)
 
 

@@ -15,15 +15,18 @@ from urllib.parse import unquote
 
 from awsllm.errors import AwsllmError, ServerError
 from awsllm.server.services import reads_form
-from awsllm.server.surfaces import anthropic, bedrock, elsewhere, sagemaker
+from awsllm.server.surfaces import agents, anthropic, bedrock, elsewhere, guardrails, openai, router, sagemaker
 from awsllm.server.surfaces.async_invoke import is_async_invoke, unserved
 from awsllm.server.work import Incoming, Reply, Work
 
 Operation: TypeAlias = Callable[[str, Incoming], Work]
 
 HEALTH = ("/health", "/ping")  # the second is what SageMaker asks a container
-_PREFIXES: dict[str, ModuleType] = {"/model/": bedrock, "/endpoints/": sagemaker}
-_OURS = (*_PREFIXES, *anthropic.PREFIXES)
+_PREFIXES: dict[str, ModuleType] = {"/model/": bedrock, "/endpoints/": sagemaker, router.PREFIX: router}
+_FINDERS: tuple[ModuleType, ...] = (agents, guardrails)
+"""Surfaces that find their operations by themselves: their paths have labels in the middle."""
+_OURS = (*_PREFIXES, *anthropic.PREFIXES, *openai.PREFIXES, *agents.PREFIXES, *guardrails.PREFIXES)
+_SPEECH = "/invoke-with-bidirectional-stream"
 
 
 def find(incoming: Incoming) -> tuple[Operation, str] | None:
@@ -31,17 +34,30 @@ def find(incoming: Incoming) -> tuple[Operation, str] | None:
     that is one whole names no model."""
     if incoming.method == "POST" and (whole := anthropic.OPERATIONS.get(incoming.path)):
         return whole, ""
+    if found := openai.OPERATIONS.get((incoming.method, incoming.path)):
+        return found, ""
+    if incoming.method == "GET" and (listed := next(filter(incoming.path.startswith, openai.MODEL_PATHS), None)):
+        return openai.one_model, unquote(incoming.path.removeprefix(listed))
     for prefix, service in _PREFIXES.items():
         if incoming.method == "POST" and incoming.path.startswith(prefix):
             label, _, name = incoming.path[len(prefix) :].rpartition("/")
             operation: Operation | None = service.OPERATIONS.get(name)
             return (operation, unquote(label)) if operation and label else None
+    for surface in _FINDERS:
+        if incoming.method == "POST" and incoming.path.startswith(surface.PREFIXES):
+            named: tuple[Operation, str] | None = surface.find(incoming)
+            return named
     return None
 
 
 def is_ours(incoming: Incoming) -> bool:
     """Whether the path is one of the services that are spoken here, if not of an operation of theirs."""
     return incoming.path.startswith(_OURS) or is_async_invoke(incoming)
+
+
+def is_speech(incoming: Incoming) -> bool:
+    """Whether it asks for a session that is read and written at once."""
+    return incoming.path.endswith(_SPEECH) and incoming.method == "POST" and incoming.path.startswith("/model/")
 
 
 def needs_body(incoming: Incoming) -> bool:
@@ -73,10 +89,14 @@ def failure(incoming: Incoming, error: Exception) -> Reply:
     known = error if isinstance(error, AwsllmError) else ServerError("internal failure of the server", status=500)
     if incoming.path.startswith("/endpoints/"):
         return sagemaker.failure(incoming, known)
-    if incoming.path.startswith("/model/") or is_async_invoke(incoming):
+    if incoming.path.startswith(router.PREFIX):
+        return router.failure(known)
+    if incoming.path.startswith(("/model/", *agents.PREFIXES, *guardrails.PREFIXES)) or is_async_invoke(incoming):
         return bedrock.failure(known)
     if incoming.path.startswith(anthropic.PREFIXES):
         return anthropic.failure(known)
+    if incoming.path.startswith(openai.PREFIXES):
+        return openai.failure(known)
     return elsewhere.failure(incoming, known)
 
 

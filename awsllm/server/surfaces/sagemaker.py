@@ -7,7 +7,7 @@ operation gets its whole answer in parts, and one that does on the plain operati
 is.
 
 ``Incoming.container`` says which format answers; without one it is OpenAI's chat and embedding bodies, in parts as the
-container writes them.
+container writes them, unless the endpoint is named for a task that is no chat.
 
 Facts of the wire: botocore's service model ``sagemaker-runtime``.
 """
@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, TypeVar, cast
+from urllib.parse import unquote
 
 import msgspec
 
@@ -24,9 +25,12 @@ from awsllm.backends.sagemaker.target import MAX_BODY
 from awsllm.errors import AccessDeniedError, AwsllmError, ModelNotReadyError, ServerError, ValidationError
 from awsllm.server.container import PLAIN, Container, Cutter, model_error
 from awsllm.server.shapes import check
+from awsllm.server.surfaces.limits import check_limits
 from awsllm.server.work import Ask, Incoming, Reply, Stream, Work
 from awsllm.types import ConverseRequest, JsonObject, Request, StreamEvent
-from awsllm.wire.body import Chat, Context, Payload
+from awsllm.wire.body import Chat, Context, Payload, Settings
+from awsllm.wire.endpoint import Detected
+from awsllm.wire.endpoint.tasks.names import canonical, of_model_id
 from awsllm.wire.eventstream import encode_event_frame, encode_exception_frame
 from awsllm.wire.reading import JSON
 
@@ -67,6 +71,7 @@ def _invoke(operation: str, endpoint: str, incoming: Incoming) -> Work:
     _check(operation, endpoint, incoming)
     request, stream = container.body.read(endpoint, _payload(operation, incoming), container.settings)
     _check_licence(container, incoming)
+    check_limits(request)
     context = Context(request=request, settings=container.settings)
     in_parts = operation == _STREAM
     if stream:
@@ -85,7 +90,19 @@ OPERATIONS: dict[str, Callable[[str, Incoming], Work]] = {
 
 
 def _container(incoming: Incoming) -> Container:
-    return (incoming.container or PLAIN).for_payload(incoming.body)
+    found = incoming.container or _named_for_a_task(incoming.path) or PLAIN
+    return found.for_payload(incoming.body, incoming.headers.get("content-type", JSON))
+
+
+def _named_for_a_task(path: str) -> Container | None:
+    """An endpoint that only has a name does what that says, if it is a task (``ner``) or names a model as JumpStart's
+    ids do (``huggingface-ner-…``): there is nothing else by which a server could be told."""
+    name = unquote(path.removeprefix("/endpoints/").partition("/")[0])
+    task = canonical(name) or of_model_id(name)
+    if task is None:
+        return None
+    evidence = "the endpoint's name"
+    return Container(Detected(format="jumpstart", settings=Settings(task=task), source="caller", evidence=evidence))
 
 
 def _check(operation: str, endpoint: str, incoming: Incoming) -> None:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import hashlib
 
-from awsllm.types import Bytes, Image, ImageRequest, ImageResponse
-from awsllm.types.media import ImageEditRequest
-from awsllm.wire.images.inputs import size_of
+from awsllm.types import Bytes, Image
+from awsllm.types.media import ImageEditRequest, ImageRequest, ImageResponse
+from awsllm.wire.formats import size_of
 from awsllm.wire.images.pixels import encode_png
 
 _SIDE = 64
@@ -42,7 +42,7 @@ def _size(request: ImageRequest | ImageEditRequest) -> tuple[int, int]:
 def _shaped(ratio: str) -> tuple[int, int]:
     """Of a ratio such as 16:9; a text that is none gives a square."""
     across, _, down = ratio.partition(":")
-    if not (across.isdecimal() and down.isdecimal() and int(across) and int(down)):
+    if not all(side.isdecimal() and len(side) < 10 and int(side) for side in (across, down)):
         return _SIDE, _SIDE
     wide, tall = int(across), int(down)
     return max(1, _SIDE * wide // max(wide, tall)), max(1, _SIDE * tall // max(wide, tall))

@@ -74,13 +74,41 @@ def fit(schema: JsonObject) -> JsonObject:
         _refuse(path or "the root", part)
     fitted: JsonObject = rebuild(schema, _fit_part)
     parts = [part for _, part in subschemas(fitted)]
-    optional = sum(len(p.get("properties", {})) - len(p.get("required", [])) for p in parts)
+    optional = count_optional(fitted)
     if optional > MAX_OPTIONAL:
         raise Misfit(f"{optional} optional properties are more than {MAX_OPTIONAL}")
     unions = sum("anyOf" in p or isinstance(p.get("type"), list) for p in parts)
     if unions > MAX_UNIONS:
         raise Misfit(f"{unions} union-typed properties are more than {MAX_UNIONS}")
     return fitted
+
+
+def misfits(schema: JsonObject) -> list[str]:
+    """What keeps a schema from being decoded under as it stands, for whom nobody fits it: strict tools."""
+    try:
+        fit(schema)
+    except Misfit as misfit:
+        return [str(misfit)]
+    found = []
+    for path, part in subschemas(schema):
+        bounds = sorted(keyword for keyword, value in part.items() if _is_refused_bound(keyword, value))
+        if bounds:
+            found.append(f"{path or 'the root'}: {', '.join(bounds)} is not taken; say it in the description")
+        if part.get("type") == "object" and part.get("additionalProperties") is not False:
+            found.append(f"{path or 'the root'}: an open object is not taken; add additionalProperties: false")
+    return found
+
+
+def count_optional(schema: JsonObject) -> int:
+    """How many properties of ``schema``, those of its parts included, may be left out."""
+    parts = (part for _, part in subschemas(schema))
+    return sum(len(part.get("properties", {}).keys() - set(part.get("required", ()))) for part in parts)
+
+
+def unheld(schema: JsonObject) -> list[str]:
+    """The keywords of ``schema`` that ``fit`` moves to descriptions or loosens."""
+    parts = (part for _, part in subschemas(schema))
+    return sorted({word for part in parts for word in part if word == "oneOf" or _is_refused_bound(word, part[word])})
 
 
 def loosen(schema: JsonObject) -> JsonObject:

@@ -20,9 +20,9 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import NamedTuple
 
-from awsllm.errors import ServerError, UnsupportedError, ValidationError
-from awsllm.types import Bytes, Image, ImageRequest, ImageResponse, JsonObject
-from awsllm.types.media import ImageEditRequest
+from awsllm.errors import UnsupportedError, ValidationError
+from awsllm.types import Bytes, Image, JsonObject
+from awsllm.types.media import ImageEditRequest, ImageRequest, ImageResponse
 from awsllm.wire.body import Body, Context, Payload, Settings
 from awsllm.wire.images.errors import encode_error
 from awsllm.wire.images.inputs import (
@@ -35,7 +35,7 @@ from awsllm.wire.images.inputs import (
     ignored,
     refuse,
 )
-from awsllm.wire.images.pixels import decode_image, encode_base64
+from awsllm.wire.images.pixels import decode_image, encode_base64, image_response
 from awsllm.wire.payloads import read_body, read_object, reply_of, write
 from awsllm.wire.reading import MalformedError, optional, required, strings, without_none
 
@@ -114,15 +114,7 @@ class _Amazon:
             error = optional(wire, "error", str)
         if error:
             made.append(Image(format="png", source=Bytes(b""), error=error))
-        if not made:
-            raise ServerError(f"not a reply of {self.title}, it has no images", request_id=context.request_id)
-        return ImageResponse(
-            images=tuple(made),
-            model=context.request.model,
-            request_id=context.request_id,
-            warnings=context.warnings,
-            raw=wire,
-        )
+        return image_response(made, wire, self.title, context)
 
     def encode_response(self, response: ImageResponse, context: Context) -> Payload:
         withheld = [image.error for image in response.images if image.error]
@@ -373,7 +365,7 @@ def _body(name: str, family: Family) -> Body:
 
     def read(model: str, payload: Payload, settings: Settings) -> tuple[ImageRequest | ImageEditRequest, bool]:
         """The task says which operation it is."""
-        codec = edits if read_body(payload).get("taskType") in _TASKS else images
+        codec = edits if optional(read_body(payload), "taskType", str) in _TASKS else images
         return codec.decode_request(model, payload, settings), False
 
     return Body(name, family.title, read, encode_error, images=images, edit=edits)

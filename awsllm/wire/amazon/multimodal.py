@@ -9,7 +9,8 @@ from __future__ import annotations
 from base64 import b64encode
 
 from awsllm.errors import ServerError, UnsupportedError, ValidationError
-from awsllm.types import Bytes, ContentBlock, EmbedRequest, EmbedResponse, Image, JsonObject, Text, Usage
+from awsllm.types import Bytes, ContentBlock, Image, JsonObject, Text, Usage
+from awsllm.types.embedding import EmbedRequest, EmbedResponse
 from awsllm.wire.amazon.titan import encode_error
 from awsllm.wire.body import Body, Context, Payload, Settings, reads
 from awsllm.wire.images.pixels import decode_image

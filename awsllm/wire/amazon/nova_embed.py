@@ -11,21 +11,8 @@ from __future__ import annotations
 import msgspec
 
 from awsllm.errors import ServerError, UnsupportedError, ValidationError
-from awsllm.types import (
-    Audio,
-    Bytes,
-    ContentBlock,
-    EmbedRequest,
-    EmbedResponse,
-    Image,
-    JsonObject,
-    JsonValue,
-    MediaSource,
-    S3Location,
-    Text,
-    VectorSegment,
-    Video,
-)
+from awsllm.types import Audio, Bytes, ContentBlock, Image, JsonObject, JsonValue, MediaSource, S3Location, Text, Video
+from awsllm.types.embedding import EmbedRequest, EmbedResponse, VectorSegment
 from awsllm.wire.amazon.titan import encode_error
 from awsllm.wire.body import Body, Context, Payload, Settings, reads
 from awsllm.wire.converse.blocks import decode_media_source, encode_source
@@ -222,7 +209,8 @@ def read_segments(lines: bytes, context: Context, kind: str | None = None) -> Em
             try:
                 rows.append(msgspec.json.decode(line))
             except (ValueError, RecursionError) as cause:
-                raise ServerError(f"not a line of {_TITLE}: {line[:60]!r}", request_id=context.request_id) from cause
+                message = f"not a line of {_TITLE}: {len(line):,} bytes that are no JSON"
+                raise ServerError(message, request_id=context.request_id) from cause
     failed = [row for row in rows if isinstance(row, dict) and row.get("status") == "FAILURE"]
     made = [row for row in rows if row not in failed]
     notes = tuple(f"a segment has no vector: {row.get('failureReason')} {row.get('message') or ''}" for row in failed)

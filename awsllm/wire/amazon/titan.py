@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from awsllm.errors import AwsllmError, UnsupportedError, ValidationError
-from awsllm.types import EmbedRequest, EmbedResponse, JsonObject, Usage
+from awsllm.types import JsonObject, Usage
+from awsllm.types.embedding import EmbedRequest, EmbedResponse
 from awsllm.wire import errors
 from awsllm.wire.body import Body, Context, Payload, Settings, reads
 from awsllm.wire.payloads import read_body, read_object, reply_of, write

@@ -11,6 +11,9 @@ A block is told by its member ``type``. Three things stand elsewhere than in the
   passages included.
 
 Redacted thinking is a text here and bytes in Converse: the text's UTF-8 (recordings of Converse decode so).
+
+Most messages are plain text: what only documents, citations and refusals need is imported where it is used, so that a
+first call does not wait for it.
 """
 
 from __future__ import annotations
@@ -50,7 +53,6 @@ from awsllm.types import (
     Unknown,
     Video,
 )
-from awsllm.wire.anthropic.citations import decode_citation, encode_citation
 from awsllm.wire.reading import (
     blob,
     optional,
@@ -62,7 +64,6 @@ from awsllm.wire.reading import (
     unknown_members,
     without_none,
 )
-from awsllm.wire.text.blocks import TEXT_FORMATS, json_text, named
 
 B = TypeVar("B")
 
@@ -123,7 +124,9 @@ def encode_content(blocks: Iterable[ContentBlock]) -> list[JsonObject]:
 def encode_block(block: ContentBlock) -> JsonObject | None:
     """One block; None for thinking that another model signed, or none: it would be refused."""
     match block:
-        case Text() | Image() | Document() | SearchResult():
+        case Text():  # as most are
+            return _encode_text(block)
+        case Image() | Document() | SearchResult():
             return _encode_common(block)
         case ToolUse():
             return _encode_tool_use(block)
@@ -138,7 +141,7 @@ def encode_block(block: ContentBlock) -> JsonObject | None:
         case ToolRemoval():
             return without_none({"type": "tool_removal", "tool": _encode_reference(block.tool)}, block.extra)
         case Audio() | Video() | GuardContent() | Unknown() | CachePoint():
-            raise unsupported(named(block))
+            raise _unsupported_block(block)
         case _:
             assert_never(block)
 
@@ -174,9 +177,9 @@ def encode_system(blocks: Iterable[SystemContentBlock]) -> list[JsonObject]:
 def _encode_system_block(block: SystemContentBlock) -> JsonObject:
     match block:
         case Text():
-            return _encode_common(block)
+            return _encode_text(block)
         case GuardContent() | Unknown() | CachePoint():
-            raise unsupported(named(block))
+            raise _unsupported_block(block)
         case _:
             assert_never(block)
 
@@ -200,13 +203,19 @@ def unsupported(what: str) -> UnsupportedError:
     return UnsupportedError(f"{what} cannot be sent in the Anthropic Messages format")
 
 
+def _unsupported_block(block: ContentBlock | ToolResultContent, where: str = "") -> UnsupportedError:
+    from awsllm.wire.text.blocks import named
+
+    return unsupported(f"{named(block)}{where}")
+
+
 # --- text, images, documents, passages -------------------------------------------------------------------------------
 
 
 def _encode_common(block: Text | Image | Document | SearchResult) -> JsonObject:
     match block:
-        case Text(text):
-            return without_none({"type": "text", "text": text}, block.extra)
+        case Text():
+            return _encode_text(block)
         case Image(format, source):
             data = _image_bytes(source)
             wire = {"type": "base64", "media_type": f"image/{format}", "data": b64encode(data).decode()}
@@ -224,6 +233,11 @@ def _encode_common(block: Text | Image | Document | SearchResult) -> JsonObject:
             return without_none(members, block.extra)
         case _:
             assert_never(block)
+
+
+def _encode_text(block: Text) -> JsonObject:
+    wire = _text(block.text)
+    return {**wire, **block.extra} if block.extra else wire
 
 
 def _text(text: str) -> JsonObject:
@@ -249,12 +263,18 @@ def _elsewhere(uri: str, what: str) -> UnsupportedError:
 def _decode_text(wire: JsonObject) -> Text | Citations:
     text = required(wire, "text", str)
     extra = unknown_members(wire, _TEXT_MEMBERS)
+    if wire.get("citations") is None:
+        return Text(text, extra=extra)
+    from awsllm.wire.anthropic.citations import decode_citation
+
     if citations := structures(wire, "citations", decode_citation):
         return Citations((Text(text),) if text else (), citations, extra=extra)
     return Text(text, extra=extra)
 
 
 def _encode_citations(block: Citations) -> JsonObject:
+    from awsllm.wire.anthropic.citations import encode_citation
+
     for item in block.content:
         if isinstance(item, Unknown):
             raise unsupported(f"cited content of the kind {item.tag!r}")
@@ -298,6 +318,8 @@ def _encode_document(block: Document) -> JsonObject:
 
 
 def _encode_document_source(block: Document) -> JsonObject:
+    from awsllm.wire.text.blocks import TEXT_FORMATS
+
     match block.source:
         case DocumentText(text):
             return _plain(text)
@@ -423,9 +445,11 @@ def _encode_result_item(item: ToolResultContent) -> JsonObject:
         case Text() | Image() | Document() | SearchResult():
             return _encode_common(item)
         case Json(value):
+            from awsllm.wire.text.blocks import json_text
+
             return _text(json_text(value))
         case Video() | Unknown():
-            raise unsupported(f"{named(item)} in a tool result")
+            raise _unsupported_block(item, " in a tool result")
         case _:
             assert_never(item)
 

@@ -7,16 +7,13 @@ stand in headers (``api_headers``).
 
 from __future__ import annotations
 
-import secrets
-
 from awsllm.types import ConverseRequest, ConverseResponse
 from awsllm.wire.anthropic.errors import error_payload
 from awsllm.wire.anthropic.request import decode_request, encode_request, warnings
 from awsllm.wire.anthropic.response import decode_response, encode_response
-from awsllm.wire.anthropic.stream import FramedMessage, MessageDecoder
 from awsllm.wire.body import Body, ChunkDecoder, ChunkEncoder, Context, Payload, Settings
-from awsllm.wire.payloads import read_body, read_object, reply_of, write
-from awsllm.wire.reading import optional, required
+from awsllm.wire.payloads import no_reply, read_body, read_object, write
+from awsllm.wire.reading import MalformedError, optional, required
 
 TITLE = "the Anthropic Messages format"
 VERSION = "bedrock-2023-05-31"
@@ -48,10 +45,14 @@ class MessagesChat:
 
     def decode_response(self, payload: Payload, context: Context) -> ConverseResponse:
         wire = read_object(payload, context)
-        with reply_of(TITLE, context):
+        try:  # not ``with reply_of(…)``: this is the way of most native calls, and entering one costs
             return decode_response(wire, context)
+        except MalformedError as cause:
+            raise no_reply(TITLE, context, cause) from cause
 
     def stream_decoder(self, context: Context) -> ChunkDecoder:
+        from awsllm.wire.anthropic.stream import MessageDecoder  # whole replies do not need it
+
         return MessageDecoder(context)
 
     def decode_request(self, model: str, payload: Payload, settings: Settings) -> tuple[ConverseRequest, bool]:
@@ -65,11 +66,17 @@ class MessagesChat:
         return write(encode_response(response, id=_id(context), model=context.request.model))
 
     def stream_encoder(self, context: Context) -> ChunkEncoder:
+        from awsllm.wire.anthropic.stream import FramedMessage
+
         return FramedMessage(id=_id(context), model=context.request.model)
 
 
 def _id(context: Context) -> str:
-    return f"msg_{context.request_id or secrets.token_hex(12)}"
+    if context.request_id:
+        return f"msg_{context.request_id}"
+    import secrets  # a server's; clients do not load it
+
+    return f"msg_{secrets.token_hex(12)}"
 
 
 def decode_counted(model: str, payload: Payload) -> ConverseRequest:

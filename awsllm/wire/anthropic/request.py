@@ -10,7 +10,7 @@ What is read and has no place in the neutral values is in ``extra`` in the same 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from awsllm.errors import UnsupportedError, ValidationError
 from awsllm.types import (
@@ -40,7 +40,6 @@ from awsllm.wire.anthropic.blocks import (
     is_own_reasoning,
     unsupported,
 )
-from awsllm.wire.anthropic.citations import encode_citation
 from awsllm.wire.reading import (
     MalformedError,
     elements,
@@ -69,14 +68,16 @@ def encode_request(request: ConverseRequest, head: JsonObject | None = None) -> 
     members: JsonObject = {
         **(head or {}),
         "max_tokens": max_tokens(request),
-        "system": encode_system(request.system) or None,
-        "messages": list(_encode_messages(request.messages)),
+        "system": encode_system(request.system) if request.system else None,
+        "messages": _encode_messages(request.messages),
         "temperature": config.temperature,
         "top_p": config.top_p,
         "stop_sequences": list(config.stop_sequences) or None,
-        "tools": [*encode_marked(request.tools, _encode_tool), *_joined_tools(extra)] or None,
+        "tools": _encode_tools(request.tools, extra) if request.tools or extra else None,
         "tool_choice": None if request.tool_choice is None else _encode_tool_choice(request.tool_choice),
-        "output_config": _encode_output_config(request.output_config, extra),
+        "output_config": _encode_output_config(request.output_config, extra)
+        if request.output_config or extra
+        else None,
     }
     return without_none(members, extra)
 
@@ -97,13 +98,15 @@ def _check_expressible(request: ConverseRequest) -> None:
         raise UnsupportedError("prompt variables: the Anthropic Messages format has no place for stored prompts")
 
 
-def _encode_messages(messages: Iterable[Message]) -> Iterator[JsonObject]:
+def _encode_messages(messages: Iterable[Message]) -> list[JsonObject]:
     """A turn of nothing but another model's thinking is left out."""
+    wires: list[JsonObject] = []
     for index, message in enumerate(messages):
         if not message.content:
             raise ValidationError(f"messages.{index}: a message must have content")
         if content := encode_content(message.content):
-            yield {"role": message.role, "content": content}
+            wires.append({"role": message.role, "content": content})
+    return wires
 
 
 def _encode_tool(tool: Tool) -> JsonObject:
@@ -122,9 +125,10 @@ def _encode_tool(tool: Tool) -> JsonObject:
             raise AssertionError
 
 
-def _joined_tools(extra: JsonObject) -> list[JsonObject]:
-    tools = extra.pop("tools", None)
-    return tools if isinstance(tools, list) else []
+def _encode_tools(tools: Iterable[Tool], extra: JsonObject) -> list[JsonObject] | None:
+    """The request's tools, and those of ``extra``, which lets go of them."""
+    joined = extra.pop("tools", None)
+    return [*encode_marked(tools, _encode_tool), *(joined if isinstance(joined, list) else ())] or None
 
 
 def _encode_tool_choice(choice: ToolChoice) -> JsonObject:
@@ -150,27 +154,36 @@ _KNOBS = {
     "request_metadata": "request_metadata: the format has no place for it; its metadata is a member of extra",
 }
 _PATHS = "additional_model_response_field_paths: see response.extra and response.raw instead"
+_LOSING = (Reasoning, Citations)
 _REASONING = "thinking without a signature is another model's: the format refuses it, and it was left out"
 _CITATIONS = "citations that say not where in this conversation they point are another model's and were left out"
 
 
 def warnings(request: ConverseRequest) -> tuple[str, ...]:
     """What the format cannot honour of this request, and what is set because it must be."""
-    found = [text for name, text in _KNOBS.items() if getattr(request, name)]
-    if any(path.count("/") != 1 for path in request.additional_model_response_field_paths):
+    found: list[str] = []
+    if request.performance_config or request.service_tier or request.request_metadata:
+        found += [text for name, text in _KNOBS.items() if getattr(request, name)]
+    paths = request.additional_model_response_field_paths
+    if paths and any(path.count("/") != 1 for path in paths):
         found.append(_PATHS)
     if request.inference_config.max_tokens is None:
         found.append(f"max_tokens: not set, but the format demands it, so {max_tokens(request)} was sent")
-    blocks = [block for message in request.messages for block in message.content]
-    if any(isinstance(block, Reasoning) and not is_own_reasoning(block) for block in blocks):
-        found.append(_REASONING)
-    if any(map(_loses_citations, blocks)):
-        found.append(_CITATIONS)
+    # One look at each block of what may be a long conversation; nearly all are of neither kind.
+    if blocks := [block for message in request.messages for block in message.content if isinstance(block, _LOSING)]:
+        if any(isinstance(block, Reasoning) and not is_own_reasoning(block) for block in blocks):
+            found.append(_REASONING)
+        if any(map(_loses_citations, blocks)):
+            found.append(_CITATIONS)
     return tuple(found)
 
 
 def _loses_citations(block: ContentBlock) -> bool:
-    return isinstance(block, Citations) and not all(map(encode_citation, block.citations))
+    if not isinstance(block, Citations):
+        return False
+    from awsllm.wire.anthropic.citations import encode_citation
+
+    return not all(map(encode_citation, block.citations))
 
 
 # --- decode ----------------------------------------------------------------------------------------------------------

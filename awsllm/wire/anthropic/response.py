@@ -44,9 +44,9 @@ def encode_stop_reason(reason: str | None) -> str | None:
 
 def decode_usage(wire: JsonObject) -> Usage:
     """``input_tokens`` leaves out what the cache read or wrote, as in Converse, whose total counts all."""
-    counts = [optional(wire, name, int) for name in ("input_tokens", "output_tokens")]
+    tokens_in, tokens_out = optional(wire, "input_tokens", int), optional(wire, "output_tokens", int)
     written, read = optional(wire, "cache_creation_input_tokens", int), optional(wire, "cache_read_input_tokens", int)
-    tokens_in, tokens_out = counts
+    details = optional(wire, "cache_creation", dict)
     known = tokens_in is not None and tokens_out is not None
     return Usage(
         input_tokens=tokens_in,
@@ -54,7 +54,7 @@ def decode_usage(wire: JsonObject) -> Usage:
         total_tokens=(tokens_in or 0) + (tokens_out or 0) + (written or 0) + (read or 0) if known else None,
         cache_read_input_tokens=read,
         cache_write_input_tokens=written,
-        cache_details=_decode_cache_details(optional(wire, "cache_creation", dict) or {}),
+        cache_details=_decode_cache_details(details) if details else (),
         extra=unknown_members(wire, _USAGE_MEMBERS),
     )
 
@@ -83,7 +83,7 @@ def encode_usage(usage: Usage) -> JsonObject:
 def decode_response(wire: JsonObject, context: Context) -> ConverseResponse:
     """Raises ``MalformedError`` for what is no message."""
     warnings: list[str] = []
-    blocks = (_decode_answer_block(value, warnings) for value in required(wire, "content", list))
+    blocks = [_decode_answer_block(value, warnings) for value in required(wire, "content", list)]
     message = Message(optional(wire, "role", str) or "assistant", tuple(filter(_says_something, blocks)))
     return ConverseResponse(
         message=message,
@@ -119,7 +119,7 @@ _EMPTY = (Text(""), Reasoning())
 def readable_usage(wire: JsonValue, warnings: list[str]) -> Usage:
     """What a reply used; figures that make no sense are not there, and ``warnings`` gains a line."""
     try:
-        return decode_usage(optional({"usage": wire}, "usage", dict) or {})
+        return decode_usage(wire if type(wire) is dict else optional({"usage": wire}, "usage", dict) or {})
     except MalformedError as error:
         warnings.append(f"a figure of the answer cannot be read: {error.message}")
         return Usage()

@@ -52,6 +52,7 @@ from awsllm.wire.anthropic.citations import decode_citation, encode_citation
 from awsllm.wire.anthropic.errors import encode_error
 from awsllm.wire.anthropic.response import encode_stop_reason, encode_usage, readable_usage
 from awsllm.wire.body import Context
+from awsllm.wire.framing import encode_named_sse
 from awsllm.wire.reading import MalformedError, optional, required, structure, unknown_members
 from awsllm.wire.server_errors import find_error
 
@@ -79,6 +80,27 @@ class MessageDecoder:
             yield from self._push(chunk if isinstance(chunk, dict) else {})
         except MalformedError as cause:
             raise StreamError(f"an event cannot be read: {cause.message}", request_id=self._request_id) from cause
+
+    def grown(self, data: bytes) -> ContentBlockDelta | None:
+        """The short way of ``ChunkDecoder``. It takes exactly the members that it knows: whatever says more, or makes
+        no sense, is ``push``'s."""
+        try:
+            growth = _GROWTH.decode(data)
+        except (ValueError, RecursionError):
+            return None
+        delta: BlockDelta
+        match growth.delta:
+            case _TextGrowth(text):
+                delta = TextDelta(text)
+            case _ThinkingGrowth(thinking):
+                delta = ReasoningDelta(text=thinking)
+            case _ArgumentsGrowth(partial_json):
+                if not partial_json:
+                    return None
+                delta = ToolUseDelta(partial_json)
+        if self._arguments:
+            self._arguments.pop(growth.index, None)
+        return ContentBlockDelta(growth.index, delta)
 
     def finish(self, *, done: bool = False) -> Iterator[StreamEvent]:
         """The events left where the message was whole but for ``message_stop``. Raises ``StreamError`` where the
@@ -207,6 +229,28 @@ _DELTAS: Mapping[str, Callable[[JsonObject], BlockDelta | None]] = {
     "signature_delta": lambda wire: ReasoningDelta(signature=required(wire, "signature", str)),
     "citations_delta": lambda wire: CitationDelta(structure(wire, "citation", decode_citation)),
 }
+
+
+class _TextGrowth(msgspec.Struct, tag_field="type", tag="text_delta", forbid_unknown_fields=True):
+    text: str
+
+
+class _ThinkingGrowth(msgspec.Struct, tag_field="type", tag="thinking_delta", forbid_unknown_fields=True):
+    thinking: str
+
+
+class _ArgumentsGrowth(msgspec.Struct, tag_field="type", tag="input_json_delta", forbid_unknown_fields=True):
+    partial_json: str
+
+
+class _Growth(msgspec.Struct, tag_field="type", tag="content_block_delta", forbid_unknown_fields=True):
+    """The chunk that nearly all chunks are, read without a dict between."""
+
+    index: int
+    delta: _TextGrowth | _ThinkingGrowth | _ArgumentsGrowth
+
+
+_GROWTH = msgspec.json.Decoder(_Growth)
 _MESSAGE_MEMBERS = frozenset({"id", "type", "role", "model", "content", "stop_reason", "usage"})
 _DELTA_EVENT_MEMBERS = frozenset({"type", "delta", "usage"})
 _DELTA_MEMBERS = frozenset({"stop_reason"})
@@ -402,8 +446,3 @@ class FramedMessage:
 
     def failure(self, error: AwsllmError) -> bytes:
         return encode_named_sse(encode_error(error)[1])
-
-
-def encode_named_sse(wire: JsonObject) -> bytes:
-    """One event, with its type as the name that the API's clients route it by."""
-    return b"event: %b\ndata: %b\n\n" % (str(wire["type"]).encode(), msgspec.json.encode(wire))

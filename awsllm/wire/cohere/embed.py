@@ -3,7 +3,8 @@ in an object by type."""
 
 from __future__ import annotations
 
-from awsllm.types import EmbedRequest, EmbedResponse, JsonObject, JsonValue
+from awsllm.types import JsonObject, JsonValue
+from awsllm.types.embedding import EmbedRequest, EmbedResponse
 from awsllm.wire.body import Body, Context, Payload, Settings, reads
 from awsllm.wire.cohere.errors import encode_error
 from awsllm.wire.cohere.metadata import decode_usage

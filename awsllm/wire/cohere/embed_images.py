@@ -14,7 +14,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from awsllm.errors import UnsupportedError
-from awsllm.types import Bytes, ContentBlock, EmbedRequest, EmbedResponse, Image, JsonObject, JsonValue, Text
+from awsllm.types import Bytes, ContentBlock, Image, JsonObject, JsonValue, Text
+from awsllm.types.embedding import EmbedRequest, EmbedResponse
 from awsllm.wire.body import Body, Context, Payload, Settings, reads
 from awsllm.wire.cohere.embed import decode_vectors
 from awsllm.wire.cohere.errors import encode_error

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from awsllm.types import JsonObject, JsonValue, RerankRequest, RerankResponse
+from awsllm.types import JsonObject, JsonValue
+from awsllm.types.reranking import RerankRequest, RerankResponse
 from awsllm.wire.body import Body, Context, Payload, Settings, reads
 from awsllm.wire.cohere.errors import encode_error
 from awsllm.wire.cohere.metadata import decode_usage

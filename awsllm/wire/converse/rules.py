@@ -37,6 +37,7 @@ from awsllm.types import (
     ToolUse,
     Unknown,
 )
+from awsllm.wire.reading import shape_of
 
 # Patterns are compiled where they are first needed: most calls have neither documents nor tools.
 # The service takes underscores though its message leaves them out, and of white space the plain one only, tabs and
@@ -358,7 +359,7 @@ def _json_objects(message: Message, number: int) -> Iterator[Violation]:
     for index, block in enumerate(message.content):
         path = f"messages.{number}.content.{index}"
         if isinstance(block, ToolUse) and not isinstance(block.input, dict):
-            fix = f"the arguments of the tool call {_python(path)} are no JSON object: {block.input!r:.80}"
+            fix = f"the arguments of the tool call {_python(path)} are no JSON object but {shape_of(block.input)}"
             yield Violation("tool-input", path, _NO_OBJECT.format(f"{path}.toolUse.input"), fix)
         elif isinstance(block, ToolResult):
             for inner, part in enumerate(block.content):

@@ -30,6 +30,8 @@ BODIES: dict[str, str] = {
     "lyra": "awsllm.wire.endpoint.lighton",
     "stable-diffusion": "awsllm.wire.images.stable_diffusion",
     "sdxl": "awsllm.wire.images.stable_diffusion",
+    "jumpstart": "awsllm.wire.endpoint.tasks.jumpstart",
+    "triton": "awsllm.wire.endpoint.tasks.triton",
 }
 """A body's name to the module that has it in its ``BODIES``. A new family is a row."""
 
@@ -43,6 +45,17 @@ class Detected(Value, frozen=True, kw_only=True):
     settings: Settings = Settings()
     source: str
     evidence: str
+
+
+PREDICTS = ("jumpstart", "huggingface", "triton")
+"""The bodies in which ``predict`` is spoken."""
+
+
+def named(text: str, evidence: str) -> Detected:
+    """What a caller says: a body's name, and behind a slash its prompt style or, of ``jumpstart``, its task."""
+    name, _, rest = text.partition("/")
+    settings = Settings(task=rest or None) if name == "jumpstart" else Settings(prompt=rest or None)
+    return Detected(format=name, settings=settings, source="caller", evidence=evidence)
 
 
 def get(name: str) -> Body:

@@ -257,8 +257,8 @@ def _version(pattern: str, least: tuple[int, ...]) -> Callable[[_Seen], bool]:
     return fits
 
 
-def _env_prefix(prefix: str) -> Callable[[_Seen], bool]:
-    return lambda seen: any(name.startswith(prefix) for name in seen.env)
+def _env_prefix(*prefixes: str) -> Callable[[_Seen], bool]:
+    return lambda seen: any(name.startswith(prefixes) for name in seen.env)
 
 
 _EMBEDS = re.compile(r"embed|feature-extraction|sentence-similarity")
@@ -307,10 +307,14 @@ _CONTAINER_ROWS: tuple[_ContainerRow, ...] = (
     _ContainerRow("jurassic", "a model package of AI21's Jurassic", package=r"\bj2-|jurassic"),
     _ContainerRow("lyra", "a model package of LightOn's Lyra", package="lyra"),
     _ContainerRow("lighton", "a model package of LightOn", package="mini-instruct|lighton|paradigm"),
-    _ContainerRow("openai", "an image of vLLM", image="vllm"),
+    _ContainerRow("openai", "an image of vLLM", image="vllm"),  # that of vLLM-Omni, too
     _ContainerRow("openai", "an image of SGLang", image="sglang"),
+    _ContainerRow("openai", "an image of llama.cpp", image=r"llama[-_.]?cpp"),
+    _ContainerRow("triton", "an image of Triton", image="tritonserver"),
     _ContainerRow("openai", "SM_VLLM_* in the environment", fits=_env_prefix("SM_VLLM_")),
     _ContainerRow("openai", "SM_SGLANG_* in the environment", fits=_env_prefix("SM_SGLANG_")),
+    _ContainerRow("openai", "llama.cpp's words in the environment", fits=_env_prefix("SM_LLAMACPP_", "LLAMA_ARG_")),
+    _ContainerRow("triton", "SAGEMAKER_TRITON_* in the environment", fits=_env_prefix("SAGEMAKER_TRITON_")),
     _ContainerRow(
         "lmi",  # it answers as TGI does, and takes its own names of the parameters
         "a djl-inference image with OPTION_TGI_COMPAT",
@@ -436,6 +440,8 @@ def _found(row: _ContainerRow, seen: _Seen) -> Detected:
         settings = msgspec.structs.replace(settings, task="embedding")
     if row.format == "huggingface" and seen.task:
         settings = msgspec.structs.replace(settings, task=seen.task)
+    if row.format == "tei" and (size := seen.env.get("MAX_CLIENT_BATCH_SIZE", "")).isdigit():
+        settings = msgspec.structs.replace(settings, batch=int(size))
     if seen.env.get("OPTION_OUTPUT_FORMATTER", "").lower() == "sse":
         settings = msgspec.structs.replace(settings, framing="sse")
     source = "environment" if not (row.image or row.package) else "image"

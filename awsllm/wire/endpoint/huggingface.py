@@ -12,20 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import sqrt
-from typing import Any
+from typing import Any, cast
 
 from awsllm.errors import AwsllmError, UnsupportedError
-from awsllm.types import (
-    ConverseRequest,
-    ConverseResponse,
-    EmbedRequest,
-    EmbedResponse,
-    InferenceConfig,
-    JsonObject,
-    JsonValue,
-    Request,
-)
-from awsllm.wire.body import Body, Context, Payload, Settings
+from awsllm.types import ConverseRequest, ConverseResponse, InferenceConfig, JsonObject, JsonValue, Request
+from awsllm.types.embedding import EmbedRequest, EmbedResponse
+from awsllm.wire.body import Body, Codec, Context, Payload, Settings
 from awsllm.wire.payloads import read_body, read_reply, write
 from awsllm.wire.reading import MalformedError, optional, required, unknown_members, without_none
 from awsllm.wire.text.errors import encode_error
@@ -38,7 +30,7 @@ from awsllm.wire.text.request import (
     stop_warnings,
     text_warnings,
 )
-from awsllm.wire.vectors import check_dimensions, embed_response, embed_warnings, read_texts, read_vectors
+from awsllm.wire.vectors import check_dimensions, embed_response, embed_warnings, pool, read_texts, read_vectors
 
 _TITLE = "the format of Hugging Face pipelines"
 _GENERATE = "text-generation"
@@ -159,7 +151,7 @@ class PipelineEmbed:
 
     def decode_response(self, payload: Payload, context: Context) -> EmbedResponse:
         wire = read_reply(payload, context)
-        pooled = list(map(_pool, wire)) if isinstance(wire, list) else wire
+        pooled = list(map(pool, wire)) if isinstance(wire, list) else wire
         vectors = read_vectors(pooled, context, _TITLE)
         if context.request_as(EmbedRequest).normalize:
             vectors = list(map(_unit, vectors))
@@ -173,26 +165,6 @@ class PipelineEmbed:
         return write([[vector] for vector in response.vectors])
 
 
-def _pool(value: JsonValue) -> JsonValue:
-    """What stands for one text as one vector: the mean of its token vectors (T, H), which may be in a list of their
-    own. A vector stays as it is, and so does what is none."""
-    while _depth(value) > 2 and len(value) == 1:
-        value = value[0]
-    if _depth(value) != 2:
-        return value
-    try:
-        return [sum(numbers) / len(value) for numbers in zip(*value, strict=True)]
-    except (TypeError, ValueError):
-        return value
-
-
-def _depth(value: JsonValue) -> int:
-    depth = 0
-    while isinstance(value, list) and value:
-        value, depth = value[0], depth + 1
-    return depth
-
-
 def _unit(vector: list[float]) -> list[float]:
     length = sqrt(sum(number * number for number in vector))
     return [number / length for number in vector] if length else vector
@@ -203,10 +175,33 @@ def _unit(vector: list[float]) -> list[float]:
 _CHAT, _EMBED = PipelineChat(), PipelineEmbed()
 
 
+class _LatePredict:
+    """The codec of the other pipelines, loaded when one of its methods is first asked for: chat does not pay for it."""
+
+    def __getattr__(self, name: str) -> Any:
+        from awsllm.wire.endpoint.tasks.pipelines import PipelinePredict
+
+        return getattr(PipelinePredict(), name)
+
+
+_PREDICT: Codec[Any, Any] = cast("Codec[Any, Any]", _LatePredict())
+
+
 def _read(model: str, payload: Payload, settings: Settings) -> tuple[Request[Any], bool]:
+    if _is_other(settings.task):
+        return _PREDICT.decode_request(model, payload, settings), False
     if _task(settings) == _EXTRACT:
         return _EMBED.decode_request(model, payload, settings), False
     return _CHAT.decode_request(model, payload, settings)
+
+
+def _is_other(task: str | None) -> bool:
+    """Whether a pipeline of this task is no chat's and no embedding's to answer."""
+    if task is None or _task(Settings(task=task)) in (*_MEMBERS, _EXTRACT):
+        return False
+    from awsllm.wire.endpoint.tasks.pipelines import answers
+
+    return answers(task)
 
 
 def _encode_error(error: AwsllmError) -> tuple[int, Payload]:
@@ -214,4 +209,6 @@ def _encode_error(error: AwsllmError) -> tuple[int, Payload]:
     return encode_error(error, lambda status, message: {"code": status, "type": kind, "message": message})
 
 
-BODIES: tuple[Body, ...] = (Body("huggingface", _TITLE, _read, _encode_error, chat=_CHAT, embed=_EMBED),)
+BODIES: tuple[Body, ...] = (
+    Body("huggingface", _TITLE, _read, _encode_error, chat=_CHAT, embed=_EMBED, predict=_PREDICT),
+)

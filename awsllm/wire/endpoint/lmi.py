@@ -16,15 +16,8 @@ from __future__ import annotations
 from typing import Any
 
 from awsllm.errors import AwsllmError, ContextWindowError, ModelNotReadyError, RequestError, ThrottlingError
-from awsllm.types import (
-    ConverseRequest,
-    ConverseResponse,
-    EmbedRequest,
-    EmbedResponse,
-    JsonObject,
-    Request,
-    Usage,
-)
+from awsllm.types import ConverseRequest, ConverseResponse, JsonObject, Request, Usage
+from awsllm.types.embedding import EmbedRequest, EmbedResponse
 from awsllm.wire.body import Body, ChunkDecoder, ChunkEncoder, Context, Payload, Settings
 from awsllm.wire.framing import encode_line, encode_sse
 from awsllm.wire.payloads import read_body, read_reply, write

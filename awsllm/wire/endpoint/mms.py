@@ -14,15 +14,8 @@ from __future__ import annotations
 from typing import Any
 
 from awsllm.errors import AwsllmError, RequestError, UnsupportedError, ValidationError
-from awsllm.types import (
-    ConverseRequest,
-    ConverseResponse,
-    EmbedRequest,
-    EmbedResponse,
-    InferenceConfig,
-    JsonObject,
-    Request,
-)
+from awsllm.types import ConverseRequest, ConverseResponse, InferenceConfig, JsonObject, Request
+from awsllm.types.embedding import EmbedRequest, EmbedResponse
 from awsllm.wire.body import Body, Context, Payload, Settings
 from awsllm.wire.payloads import read_body, read_reply, write
 from awsllm.wire.reading import unknown_members, without_none

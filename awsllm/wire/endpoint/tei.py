@@ -2,8 +2,8 @@
 
 One container serves one model. Its ``/invocations`` is the route of its kind of model: a reranker takes ``query`` and
 ``texts``, an embedding model ``inputs``. It tells no usage, normalises vectors unless told otherwise, and refuses texts
-that are too long unless ``truncate`` is set (``extra``).
-Source: huggingface/text-embeddings-inference, router/src/http (types.rs, server.rs).
+that are too long unless ``truncate`` is set (``extra``), and more texts than ``MAX_CLIENT_BATCH_SIZE`` at a time.
+Source: huggingface/text-embeddings-inference, router/src/main.rs and http (types.rs, server.rs).
 """
 
 from __future__ import annotations
@@ -11,10 +11,12 @@ from __future__ import annotations
 from typing import Any
 
 from awsllm.errors import AwsllmError, ServerError
-from awsllm.types import EmbedRequest, EmbedResponse, JsonObject, Request, RerankRequest, RerankResponse
+from awsllm.types import JsonObject, Request
+from awsllm.types.embedding import EmbedRequest, EmbedResponse
+from awsllm.types.reranking import RerankRequest, RerankResponse
 from awsllm.wire.body import Body, Context, Payload, Settings
 from awsllm.wire.payloads import read_body, read_reply, reply_of, write
-from awsllm.wire.reading import elements, optional, required, unknown_members, without_none
+from awsllm.wire.reading import elements, optional, required, shape_of, unknown_members, without_none
 from awsllm.wire.text.errors import encode_error
 from awsllm.wire.vectors import (
     check_dimensions,
@@ -30,7 +32,7 @@ _ERROR_TYPES = {413: "Validation", 422: "Tokenizer", 429: "Overloaded", 503: "Un
 
 
 class TeiEmbed:
-    max_texts = None
+    max_texts = 32  # the server's own default
     max_inputs = 0
 
     def warnings(self, request: EmbedRequest, settings: Settings) -> tuple[str, ...]:
@@ -67,7 +69,7 @@ class TeiRerank:
     def decode_response(self, payload: Payload, context: Context) -> RerankResponse:
         wire = read_reply(payload, context)
         if not isinstance(wire, list):
-            raise ServerError(f"not a reply of {_TITLE}: {str(wire)[:200]}", request_id=context.request_id)
+            raise ServerError(f"not a reply of {_TITLE}: {shape_of(wire)}", request_id=context.request_id)
         with reply_of(_TITLE, context):
             return rerank_response(elements(wire, "results", _decode_rank), context, wire)
 

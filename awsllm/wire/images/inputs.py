@@ -1,18 +1,17 @@
 """What the bodies of image and video models share: images that go in, their limits, and what a body cannot carry.
 
-A picture's size stands in its first bytes, so limits are kept before anything is sent. Sources: W3C PNG (IHDR),
-ITU T.81 (JPEG's SOFn), GIF89a (the logical screen), the WebP container specification (VP8, VP8L, VP8X).
+A picture's size stands in its first bytes, so limits are kept before anything is sent.
 """
 
 from __future__ import annotations
 
-import struct
 from base64 import b64encode
 from collections.abc import Mapping
 from typing import Any
 
 from awsllm.errors import UnsupportedError, ValidationError
 from awsllm.types import Bytes, Image, JsonObject, Request, Value
+from awsllm.wire.formats import size_of
 from awsllm.wire.images.pixels import decode_image
 from awsllm.wire.reading import MalformedError
 
@@ -100,46 +99,3 @@ def check_length(text: str | None, name: str, longest: int) -> None:
     """Raises ``ValidationError`` for a text of too many characters. It does not show the text."""
     if text is not None and len(text) > longest:
         raise ValidationError(f"{name} has {len(text):,} characters; the model takes {longest:,} at most")
-
-
-# --- the size of a picture -------------------------------------------------------------------------------------------
-
-
-def size_of(data: bytes) -> tuple[int, int] | None:
-    """Width and height by the first bytes; None where they do not tell."""
-    try:
-        if data.startswith(b"\x89PNG\r\n\x1a\n"):
-            return struct.unpack_from(">II", data, 16)
-        if data.startswith((b"GIF87a", b"GIF89a")):
-            return struct.unpack_from("<HH", data, 6)
-        if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
-            return _webp_size(data)
-        return _jpeg_size(data) if data.startswith(b"\xff\xd8") else None
-    except (struct.error, IndexError):  # cut short
-        return None
-
-
-def _jpeg_size(data: bytes) -> tuple[int, int] | None:
-    """The frame header's, which is the first marker SOF0 to SOF15 but for DHT, JPG and DAC."""
-    at = 2
-    while data[at] == 0xFF:
-        marker = data[at + 1]
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            height, width = struct.unpack_from(">HH", data, at + 5)
-            return width, height
-        standalone = marker == 0xFF or marker == 0x01 or 0xD0 <= marker <= 0xD8
-        at += (1 if marker == 0xFF else 2) if standalone else 2 + struct.unpack_from(">H", data, at + 2)[0]
-    return None
-
-
-def _webp_size(data: bytes) -> tuple[int, int] | None:
-    kind = data[12:16]
-    if kind == b"VP8 ":
-        width, height = struct.unpack_from("<HH", data, 26)
-        return width & 0x3FFF, height & 0x3FFF
-    if kind == b"VP8L":
-        bits = struct.unpack_from("<I", data, 21)[0]
-        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
-    if kind == b"VP8X" and len(data) >= 30:
-        return int.from_bytes(data[24:27], "little") + 1, int.from_bytes(data[27:30], "little") + 1
-    return None

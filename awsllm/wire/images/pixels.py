@@ -11,19 +11,32 @@ import zlib
 from base64 import b64encode
 from collections.abc import Sequence
 
-from awsllm.errors import UnsupportedError
-from awsllm.types import Bytes, Image, JsonValue
+from awsllm.errors import ServerError, UnsupportedError
+from awsllm.types import Bytes, Image, JsonObject, JsonValue
+from awsllm.types.media import ImageResponse
+from awsllm.wire.body import Context
+from awsllm.wire.formats import PNG, format_of
 from awsllm.wire.reading import MalformedError, blob
-
-_MAGIC = ((b"\x89PNG", "png"), (b"\xff\xd8", "jpeg"), (b"GIF8", "gif"), (b"RIFF", "webp"))
 
 
 def decode_image(value: JsonValue, name: str, *, error: str | None = None) -> Image:
     """An image of base64, or of rows of pixels. ``name`` is the member that holds it. Raises ``MalformedError``."""
     data = _png_of_rows(value, name) if isinstance(value, list) else blob(value, name)
-    # By the first bytes; one that was withheld has none, and counts as PNG.
-    kind = next((kind for magic, kind in _MAGIC if data.startswith(magic)), "png")
-    return Image(format=kind, source=Bytes(data), error=error)
+    # One that was withheld has no bytes to tell by, and counts as PNG.
+    return Image(format=format_of(data, "image") or "png", source=Bytes(data), error=error)
+
+
+def image_response(images: Sequence[Image], wire: JsonObject, title: str, context: Context) -> ImageResponse:
+    """What the reply ``wire`` holds. Raises ``ServerError`` where that is no image."""
+    if not images:
+        raise ServerError(f"not a reply of {title}, it has no images", request_id=context.request_id)
+    return ImageResponse(
+        images=tuple(images),
+        model=context.request.model,
+        request_id=context.request_id,
+        warnings=context.warnings,
+        raw=wire,
+    )
 
 
 def encode_base64(image: Image) -> str:
@@ -37,7 +50,7 @@ def encode_png(width: int, lines: Sequence[bytes]) -> bytes:
     colour_type = 2 if len(lines[0]) == 3 * width else 6
     header = struct.pack(">IIBBBBB", width, len(lines), 8, colour_type, 0, 0, 0)
     data = zlib.compress(b"".join(b"\0" + line for line in lines))
-    return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header) + _chunk(b"IDAT", data) + _chunk(b"IEND", b"")
+    return PNG + _chunk(b"IHDR", header) + _chunk(b"IDAT", data) + _chunk(b"IEND", b"")
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:

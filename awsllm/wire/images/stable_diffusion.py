@@ -11,11 +11,12 @@ docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-diffusion-1-0-imag
 
 from __future__ import annotations
 
-from awsllm.errors import AwsllmError, ServerError, UnsupportedError
-from awsllm.types import Image, ImageRequest, ImageResponse, JsonObject, JsonValue
+from awsllm.errors import AwsllmError, UnsupportedError
+from awsllm.types import Image, JsonObject, JsonValue
+from awsllm.types.media import ImageRequest, ImageResponse
 from awsllm.wire.body import Body, Context, Payload, Settings, reads
 from awsllm.wire.images.inputs import decode_given, encode_image, ignored, refuse
-from awsllm.wire.images.pixels import decode_image, encode_base64
+from awsllm.wire.images.pixels import decode_image, encode_base64, image_response
 from awsllm.wire.payloads import read_body, read_object, reply_of, write
 from awsllm.wire.reading import MalformedError, optional, required, structures, unknown_members, without_none
 from awsllm.wire.text.errors import encode_error
@@ -31,15 +32,7 @@ def decode_images(payload: Payload, context: Context, title: str) -> ImageRespon
     with reply_of(title, context):
         made = [decode_image(value, "generated_images") for value in _values(wire)]
         images = (*structures(wire, "artifacts", _decode_artifact), *made)
-    if not images:
-        raise ServerError(f"not a reply of {title}, it has no images: {str(wire)[:200]}", request_id=context.request_id)
-    return ImageResponse(
-        images=images,
-        model=context.request.model,
-        request_id=context.request_id,
-        warnings=context.warnings,
-        raw=wire,
-    )
+    return image_response(images, wire, title, context)
 
 
 def _values(wire: JsonObject) -> list[JsonValue]:

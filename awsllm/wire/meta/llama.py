@@ -19,6 +19,7 @@ import msgspec
 from awsllm.errors import UnsupportedError
 from awsllm.types import Bytes, ContentBlock, ConverseRequest, Image, JsonObject, Message, Text, Usage
 from awsllm.wire.body import Body, Context, Payload, Settings
+from awsllm.wire.formats import format_of
 from awsllm.wire.payloads import read_body, write
 from awsllm.wire.reading import MalformedError, blob, optional, required, strings, unknown_members, without_none
 from awsllm.wire.text.generated import Generated
@@ -34,7 +35,6 @@ from awsllm.wire.text.request import (
 
 _PICTURE = "<|image|>"
 _PICTURE_STYLE = "llama3"  # how version 4 marks pictures in a prompt is not documented
-_SIGNATURES = ((b"\x89PNG", "png"), (b"GIF8", "gif"), (b"RIFF", "webp"))  # all else is a JPEG
 
 
 class LlamaChat(PromptChat):
@@ -147,8 +147,7 @@ def _encode_picture(picture: Image) -> str:
 
 def _decode_picture(text: str, at: int) -> Image:
     data = blob(text, f"images.{at}")
-    kind = next((kind for signature, kind in _SIGNATURES if data.startswith(signature)), "jpeg")
-    return Image(kind, Bytes(data))
+    return Image(format_of(data, "image") or "jpeg", Bytes(data))
 
 
 BODIES: tuple[Body, ...] = (prompt_body("llama", LlamaChat()),)

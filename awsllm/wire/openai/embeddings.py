@@ -8,7 +8,8 @@ import struct
 from base64 import b64encode
 
 from awsllm.errors import ValidationError
-from awsllm.types import EmbedRequest, EmbedResponse, JsonObject, JsonValue
+from awsllm.types import JsonObject, JsonValue
+from awsllm.types.embedding import EmbedRequest, EmbedResponse
 from awsllm.wire.body import Context, Payload, Settings
 from awsllm.wire.openai.response import decode_usage
 from awsllm.wire.payloads import read_body, read_object, reply_of, write

@@ -1,6 +1,11 @@
-"""Errors as an OpenAI-style server writes them. ``wire.server_errors`` reads them, as it does all servers'."""
+"""Errors as an OpenAI-style server writes them, and as a service writes them that hosts models behind such routes. What
+model servers write in other ways, ``wire.server_errors`` reads."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
 
 from awsllm.errors import (
     AccessDeniedError,
@@ -12,7 +17,8 @@ from awsllm.errors import (
     RequestError,
     ThrottlingError,
 )
-from awsllm.types import JsonObject
+from awsllm.types import JsonObject, JsonValue
+from awsllm.wire import errors as aws
 
 _ERRORS: tuple[tuple[type[AwsllmError], int, str, str | None], ...] = (  # the first class that fits
     (ContextWindowError, 400, "invalid_request_error", "context_length_exceeded"),
@@ -30,3 +36,27 @@ def encode_error(error: AwsllmError) -> tuple[int, JsonObject]:
     """Status and body."""
     _, status, kind, code = next(row for row in _ERRORS if isinstance(error, row[0]))
     return status, {"error": {"message": error.message, "type": kind, "param": None, "code": code or status}}
+
+
+def decode_error(status: int, headers: Mapping[str, str], body: bytes) -> AwsllmError:
+    """The error in a reply that is not 2xx, of a service that writes both ways: AWS's in front of the route
+    (signatures, quotas), OpenAI's or Anthropic's behind it. Header names are in lower case."""
+    try:
+        wire: JsonValue = msgspec.json.decode(body)
+    except (ValueError, RecursionError):
+        wire = None
+    inner = wire.get("error") if isinstance(wire, dict) else None
+    if not isinstance(inner, dict):
+        return aws.decode_error(status, headers, body)
+    code = next((name for name in (inner.get("code"), inner.get("type")) if isinstance(name, str) and name), "")
+    message = inner.get("message")
+    request_id = next((headers[name] for name in REQUEST_IDS if name in headers), None)
+    text = message if isinstance(message, str) else ""
+    error = aws.error_for(code, text, status=status, request_id=request_id)
+    if code == "context_length_exceeded":
+        error = ContextWindowError(text, code=code, status=status, request_id=request_id)
+    error.retry_after = aws.retry_after(headers)
+    return error
+
+
+REQUEST_IDS = ("x-amzn-requestid", "x-request-id", "request-id")

@@ -365,7 +365,7 @@ def _decode_messages(wires: Sequence[JsonObject]) -> tuple[tuple[SystemContentBl
     if not wires:
         raise MalformedError("is required", "messages")
     system: list[SystemContentBlock] = []
-    messages: list[Message] = []
+    turns: list[tuple[str, list[ContentBlock]]] = []
     in_results = False
     for index, wire in enumerate(wires):
         try:
@@ -374,14 +374,14 @@ def _decode_messages(wires: Sequence[JsonObject]) -> tuple[tuple[SystemContentBl
             error.under(index)
             error.under("messages")
             raise
-        if role == "system" and not messages:
+        if role == "system" and not turns:
             system += [block for block in content if isinstance(block, Text)]
         elif in_results and role == "user":
-            messages[-1] = Message("user", messages[-1].content + content)
+            turns[-1][1].extend(content)
         else:
-            messages.append(Message(role, content))
+            turns.append((role, list(content)))
         in_results = wire["role"] == "tool"
-    return tuple(system), tuple(messages)
+    return tuple(system), tuple(Message(role, tuple(content)) for role, content in turns)
 
 
 def _decode_message(wire: JsonObject) -> tuple[str, tuple[ContentBlock, ...]]:

@@ -21,7 +21,7 @@ from awsllm.types import (
 )
 from awsllm.wire.body import Context
 from awsllm.wire.openai.request import decode_assistant, encode_arguments, encode_tool_call
-from awsllm.wire.reading import MalformedError, objects, optional, required, without_none
+from awsllm.wire.reading import MalformedError, objects, optional, required, shape_of, without_none
 
 # --- why it stopped, what it used ------------------------------------------------------------------------------------
 
@@ -110,8 +110,8 @@ def decode_response(wire: JsonObject, context: Context) -> ConverseResponse:
     except MalformedError as cause:
         raise ServerError(f"not a chat completion: {cause.message}", request_id=context.request_id) from cause
     if not choices:
-        shown = str(wire)[:200]
-        raise ServerError(f"not a chat completion, it has no choices: {shown}", request_id=context.request_id)
+        shape = shape_of(wire)
+        raise ServerError(f"not a chat completion, it has no choices: {shape}", request_id=context.request_id)
     check_finish(choices[0])
     answer = Message("assistant", blocks)
     return ConverseResponse(

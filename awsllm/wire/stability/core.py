@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from awsllm.errors import UnsupportedError, ValidationError
 from awsllm.models.services import stability_service
-from awsllm.types import ImageRequest, ImageResponse
+from awsllm.types.media import ImageRequest, ImageResponse
 from awsllm.wire.body import Body, Context, Payload, Settings, reads
 from awsllm.wire.images.errors import encode_error
 from awsllm.wire.images.inputs import check_length, check_range, decode_given, encode_image, ignored, refuse

@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 
 from awsllm.errors import UnsupportedError, ValidationError
 from awsllm.models.services import stability_service
-from awsllm.types import ImageResponse, JsonObject
-from awsllm.types.media import ImageEditRequest
+from awsllm.types import JsonObject
+from awsllm.types.media import ImageEditRequest, ImageResponse
 from awsllm.wire.body import Body, Context, Payload, Settings, reads
 from awsllm.wire.images.errors import encode_error
 from awsllm.wire.images.inputs import Limits, check_length, check_range, decode_given, encode_image, ignored, refuse

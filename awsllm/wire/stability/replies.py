@@ -10,11 +10,11 @@ model-parameters-diffusion-stable-ultra-text-image-request-response.html, read 2
 
 from __future__ import annotations
 
-from awsllm.errors import ServerError
-from awsllm.types import Bytes, Image, ImageResponse, JsonObject
+from awsllm.types import Bytes, Image, JsonObject
+from awsllm.types.media import ImageResponse
 from awsllm.wire.body import Context, Payload
 from awsllm.wire.images.inputs import Limits
-from awsllm.wire.images.pixels import decode_image, encode_base64
+from awsllm.wire.images.pixels import decode_image, encode_base64, image_response
 from awsllm.wire.payloads import read_object, reply_of, write
 from awsllm.wire.reading import MalformedError, optional
 
@@ -28,15 +28,7 @@ def decode_images(payload: Payload, context: Context, title: str) -> ImageRespon
     wire = read_object(payload, context)
     with reply_of(title, context):
         images = _read(wire)
-    if not images:
-        raise ServerError(f"not a reply of {title}, it has no images", request_id=context.request_id)
-    return ImageResponse(
-        images=images,
-        model=context.request.model,
-        request_id=context.request_id,
-        warnings=context.warnings,
-        raw=wire,
-    )
+    return image_response(images, wire, title, context)
 
 
 def _read(wire: JsonObject) -> tuple[Image, ...]:

@@ -10,8 +10,7 @@ and model-parameters-diffusion-1-0-image-image-mask.html.
 from __future__ import annotations
 
 from awsllm.errors import UnsupportedError, ValidationError
-from awsllm.types import ImageRequest, ImageResponse
-from awsllm.types.media import ImageEditRequest
+from awsllm.types.media import ImageEditRequest, ImageRequest, ImageResponse
 from awsllm.wire.body import Body, Context, Payload, Settings
 from awsllm.wire.images.inputs import decode_given, encode_image, ignored, refuse
 from awsllm.wire.images.stable_diffusion import (

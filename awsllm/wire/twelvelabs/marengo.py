@@ -15,21 +15,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from awsllm.errors import UnsupportedError
-from awsllm.types import (
-    Audio,
-    Bytes,
-    ContentBlock,
-    EmbedRequest,
-    EmbedResponse,
-    Image,
-    JsonObject,
-    JsonValue,
-    MediaSource,
-    S3Location,
-    Text,
-    VectorSegment,
-    Video,
-)
+from awsllm.types import Audio, Bytes, ContentBlock, Image, JsonObject, JsonValue, MediaSource, S3Location, Text, Video
+from awsllm.types.embedding import EmbedRequest, EmbedResponse, VectorSegment
 from awsllm.wire.amazon.titan import encode_error
 from awsllm.wire.body import Body, Context, Payload, Settings, reads
 from awsllm.wire.converse.blocks import unwritable

@@ -32,6 +32,8 @@ from awsllm.errors import (
 )
 from awsllm.store import Store
 from awsllm.stream import fold
+from awsllm.types.embedding import EmbedRequest
+from awsllm.types.reranking import RerankRequest
 
 CHAT, EMBED = "smollm2-135m-instruct", "all-minilm-l6-v2"
 WEATHER = t.ToolSpec(
@@ -313,7 +315,7 @@ def test_a_deadline_that_passed_is_a_timeout(backend: LocalBackend) -> None:
     with pytest.raises(ModelTimeoutError, match="deadline"):
         asyncio.run(AsyncLocalBackend(backend).ask(ask(), Attempt(deadline=late)))
     with pytest.raises(ModelTimeoutError, match="deadline"):
-        backend.ask(t.EmbedRequest(model=EMBED, texts=("x",)), Attempt(deadline=late))
+        backend.ask(EmbedRequest(model=EMBED, texts=("x",)), Attempt(deadline=late))
 
 
 def _generations(backend: LocalBackend, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
@@ -460,28 +462,28 @@ def test_a_failure_inside_the_engine_is_a_server_error(backend: LocalBackend, mo
 
 
 def test_embeddings_are_counted_and_warned_of(backend: LocalBackend) -> None:
-    request = t.EmbedRequest(model=EMBED, texts=("a b", "word " * 400), dimensions=384, normalize=False, extra={"x": 1})
+    request = EmbedRequest(model=EMBED, texts=("a b", "word " * 400), dimensions=384, normalize=False, extra={"x": 1})
     response = asyncio.run(AsyncLocalBackend(backend).ask(request))
     assert [len(vector) for vector in response.vectors] == [384, 384]
     assert response.usage.input_tokens == 4 + 256
     assert [w.split(" ")[0] for w in response.warnings] == ["extra", EMBED, "text"]
     with pytest.raises(UnsupportedError, match="384"):
-        backend.ask(t.EmbedRequest(model=EMBED, texts=("a",), dimensions=256))
+        backend.ask(EmbedRequest(model=EMBED, texts=("a",), dimensions=256))
     with pytest.raises(UnsupportedError, match="all-minilm"):
-        backend.ask(t.EmbedRequest(model=CHAT, texts=("a",)))
+        backend.ask(EmbedRequest(model=CHAT, texts=("a",)))
     with pytest.raises(UnsupportedError, match="mock_aws"):
-        backend.ask(t.EmbedRequest(model=EMBED, inputs=((t.Image("png", t.Bytes(b"x")),),)))
+        backend.ask(EmbedRequest(model=EMBED, inputs=((t.Image("png", t.Bytes(b"x")),),)))
 
 
 def test_documents_are_ranked_by_their_embeddings(backend: LocalBackend) -> None:
     documents = ("Bread is baked in an oven.", "Paris is the capital of France.", "word " * 400)
-    request = t.RerankRequest(model=EMBED, query="What is the capital of France?", documents=documents)
+    request = RerankRequest(model=EMBED, query="What is the capital of France?", documents=documents)
     response = asyncio.run(AsyncLocalBackend(backend).ask(request))
     assert response.results[0].index == 1
     assert response.results[0].document == documents[1]
     assert -1.0 <= response.results[2].score <= response.results[1].score < response.results[0].score <= 1.0
     assert response.warnings[0].startswith("text 2 ")
-    vectors = backend.ask(t.EmbedRequest(model=EMBED, texts=(documents[1], request.query))).vectors
+    vectors = backend.ask(EmbedRequest(model=EMBED, texts=(documents[1], request.query))).vectors
     cosine = sum(a * b for a, b in zip(*vectors, strict=True))
     assert response.results[0].score == pytest.approx(cosine, abs=1e-4)
     best = backend.ask(msgspec.structs.replace(request, top_n=1))
@@ -571,7 +573,7 @@ def test_text_that_is_not_unicode_is_refused(backend: LocalBackend) -> None:
     with pytest.raises(ValidationError, match="not Unicode"):
         backend.ask(ask("half a character: \ud800"))
     with pytest.raises(ValidationError, match="not Unicode"):
-        backend.ask(t.EmbedRequest(model=EMBED, texts=("\ud800",)))
+        backend.ask(EmbedRequest(model=EMBED, texts=("\ud800",)))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="what libgomp tells of itself")
@@ -579,9 +581,9 @@ def test_text_that_is_not_unicode_is_refused(backend: LocalBackend) -> None:
 def test_threads_sleep_while_they_wait_unless_the_user_chose(chosen: dict[str, str], policy: str) -> None:
     code = f"""
 import os
-from awsllm import types as t
+from awsllm.types.embedding import EmbedRequest
 from awsllm.backends.local.backend import LocalBackend
-LocalBackend().ask(t.EmbedRequest(model={EMBED!r}, texts=("x",)))
+LocalBackend().ask(EmbedRequest(model={EMBED!r}, texts=("x",)))
 print(os.environ.get("OMP_WAIT_POLICY"))
 """
     unset = {k: v for k, v in os.environ.items() if k not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")}

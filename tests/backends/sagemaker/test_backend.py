@@ -32,26 +32,23 @@ from awsllm.types import (
     ConverseResponse,
     CountTokensRequest,
     Document,
-    EmbedRequest,
     EndpointOptions,
     Image,
-    ImageRequest,
-    ImageResponse,
     InferenceConfig,
     Message,
     MessageStart,
     MessageStop,
     Metadata,
-    RankedDocument,
     Reasoning,
     Request,
-    RerankRequest,
-    RerankResponse,
     Streamed,
     ToolUse,
     Unknown,
     Usage,
 )
+from awsllm.types.embedding import EmbedRequest
+from awsllm.types.media import ImageRequest, ImageResponse
+from awsllm.types.reranking import RankedDocument, RerankRequest, RerankResponse
 from awsllm.wire import endpoint as bodies
 from awsllm.wire import openai
 from awsllm.wire.body import Context

@@ -133,7 +133,7 @@ def test_an_image_classifier_does_not_chat() -> None:
     )  # fmt: skip
     with mock_aws(reply="I can chat", documents=[classifier]):
         model = jumpstart().deploy("made-up-ic", role=ROLE)
-        with pytest.raises(awsllm.ValidationError, match="Image Classification"):
+        with pytest.raises(awsllm.UnsupportedError, match="JumpStart's handlers: ask it with predict"):
             model.converse("Hi")
 
 

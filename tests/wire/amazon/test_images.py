@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from awsllm.errors import ServerError, UnsupportedError, ValidationError
-from awsllm.types import Bytes, Image, ImageRequest, ImageResponse, JsonObject
-from awsllm.types.media import ImageEditRequest
+from awsllm.types import Bytes, Image, JsonObject
+from awsllm.types.media import ImageEditRequest, ImageRequest, ImageResponse
 from awsllm.wire import invoke
 from awsllm.wire.body import Context, Payload, Settings
 from tests.support.media import MASK, OTHER, PICTURE, base64, payload

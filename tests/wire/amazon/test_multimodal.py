@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from awsllm.errors import ServerError, UnsupportedError, ValidationError
-from awsllm.types import Bytes, EmbedRequest, EmbedResponse, Image, S3Location, Text, Usage, Video
+from awsllm.types import Bytes, Image, S3Location, Text, Usage, Video
+from awsllm.types.embedding import EmbedRequest, EmbedResponse
 from awsllm.wire import invoke
 from awsllm.wire.body import Context
 from awsllm.wire.images.pixels import encode_png

@@ -6,19 +6,8 @@ from typing import Any
 import pytest
 
 from awsllm.errors import ServerError, UnsupportedError, ValidationError
-from awsllm.types import (
-    Audio,
-    Bytes,
-    Document,
-    DocumentText,
-    EmbedRequest,
-    EmbedResponse,
-    Image,
-    S3Location,
-    Text,
-    VectorSegment,
-    Video,
-)
+from awsllm.types import Audio, Bytes, Document, DocumentText, Image, S3Location, Text, Video
+from awsllm.types.embedding import EmbedRequest, EmbedResponse, VectorSegment
 from awsllm.wire import invoke
 from awsllm.wire.amazon.nova_embed import encode_segmented, read_segments
 from awsllm.wire.body import Context

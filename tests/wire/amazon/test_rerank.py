@@ -1,6 +1,6 @@
 """Amazon Rerank's body, both ways."""
 
-from awsllm.types import RankedDocument, RerankRequest, RerankResponse
+from awsllm.types.reranking import RankedDocument, RerankRequest, RerankResponse
 from awsllm.wire import invoke
 from awsllm.wire.body import Context
 from tests.support.bodies import PLAIN, payload

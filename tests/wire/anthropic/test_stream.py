@@ -281,6 +281,53 @@ def test_what_is_newer_is_kept_or_passed_over() -> None:
     assert response.extra == {"context_management": {"applied_edits": []}}
 
 
+def grows(delta: JsonObject, **more: Any) -> bytes:
+    return json.dumps({"type": "content_block_delta", "index": 3, "delta": delta, **more}).encode()
+
+
+TEXT = {"type": "text_delta", "text": "Hé\n"}
+
+
+@pytest.mark.parametrize(
+    "delta", [TEXT, {"type": "thinking_delta", "thinking": "Hm"}, {"type": "input_json_delta", "partial_json": '{"a'}]
+)
+def test_the_short_way_reads_what_the_long_one_does(delta: JsonObject) -> None:
+    short, long = (MessageDecoder(Context(request=ask())) for _ in range(2))
+    data = grows(delta)
+    assert [short.grown(data)] == list(long.push(json.loads(data)))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        grows(TEXT, error={"type": "overloaded_error", "message": "m"}),
+        grows({**TEXT, "citations": []}),
+        grows(TEXT, index=None),
+        grows({"type": "text_delta", "text": None}),
+        grows({"type": "input_json_delta", "partial_json": ""}),
+        grows({"type": "signature_delta", "signature": "s"}),
+        grows({"type": "newer_delta", "text": "t"}),
+        json.dumps(head()).encode(),
+        b"[]",
+        b"no JSON",
+        b"[" * 100_000,
+    ],
+)
+def test_the_short_way_leaves_all_else_to_the_long_one(data: bytes) -> None:
+    assert MessageDecoder(Context(request=ask())).grown(data) is None
+
+
+def test_pieces_by_the_short_way_stand_for_arguments_that_came_with_the_start() -> None:
+    decoder = MessageDecoder(Context(request=ask()))
+    use = {"type": "tool_use", "id": "t", "name": "n", "input": {"a": 1}}
+    begun = list(decoder.push({"type": "content_block_start", "index": 3, "content_block": use}))
+    piece = decoder.grown(grows({"type": "input_json_delta", "partial_json": '{"a": 2}'}))
+    assert piece is not None
+    ended = list(decoder.push({"type": "content_block_stop", "index": 3}))
+    deltas = [event.delta for event in (*begun, piece, *ended) if isinstance(event, ContentBlockDelta)]
+    assert deltas == [ToolUseDelta('{"a": 2}')]
+
+
 def test_a_figure_that_makes_no_sense_is_a_warning() -> None:
     response = folded(head(usage={"input_tokens": "many"}), *tail())
     assert response.usage == Usage()

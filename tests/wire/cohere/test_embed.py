@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from awsllm import errors
-from awsllm.types import EmbedRequest, EmbedResponse, JsonValue, Usage
+from awsllm.types import JsonValue, Usage
+from awsllm.types.embedding import EmbedRequest, EmbedResponse
 from awsllm.wire.body import Context
 from awsllm.wire.cohere.embed import CohereEmbed
 from tests.support.bodies import PLAIN, payload

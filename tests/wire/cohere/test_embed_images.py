@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from awsllm.errors import UnsupportedError, ValidationError
-from awsllm.types import Audio, Bytes, EmbedRequest, EmbedResponse, Image, S3Location, Text
+from awsllm.types import Audio, Bytes, Image, S3Location, Text
+from awsllm.types.embedding import EmbedRequest, EmbedResponse
 from awsllm.wire import invoke
 from awsllm.wire.body import Context
 from awsllm.wire.cohere.embed_images import V3, V4, CohereImageEmbed

@@ -3,7 +3,8 @@
 import pytest
 
 from awsllm import errors
-from awsllm.types import JsonValue, RankedDocument, RerankRequest, RerankResponse, Usage
+from awsllm.types import JsonValue, Usage
+from awsllm.types.reranking import RankedDocument, RerankRequest, RerankResponse
 from awsllm.wire.body import Context
 from awsllm.wire.cohere.rerank import CohereRerank
 from tests.support.bodies import PLAIN, payload

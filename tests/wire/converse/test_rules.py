@@ -140,7 +140,7 @@ def titled(name: str) -> Document:
             talk(HI, (ToolUse(id="t1", name="weather", input="{"),), (RESULT,)),
             "messages.1.content.0",
             "The format of the value at messages.1.content.0.toolUse.input is invalid. Provide a json object",
-            "the arguments of the tool call messages[1].content[0] are no JSON object: '{'",
+            "the arguments of the tool call messages[1].content[0] are no JSON object but a text of 1 characters",
         ),
         (
             talk(HI, (USE,), (ToolResult(tool_use_id="t1", content=(Json([1]),)),)),

@@ -112,7 +112,17 @@ def test_messages_go_before_a_prompt() -> None:
 LINES = Settings(framing="jsonlines")
 CONTAINERS: tuple[tuple[str, dict[str, str], dict[str, Any], str | None, Settings], ...] = (
     ("vllm:0.11.0-gpu-py312", {}, {}, "openai", Settings()),
+    ("vllm:omni-sagemaker-cuda-v1", {}, {}, "openai", Settings()),
+    ("huggingface-vllm-omni:0.20.0-transformers5.8.1-gpu-py312-cu130", {}, {}, "openai", Settings()),
     ("sglang:0.5", {}, {}, "openai", Settings()),
+    ("huggingface-sglang:0.5.12-transformers5.6.0-gpu-py312-cu130", {}, {}, "openai", Settings()),
+    ("huggingface-llama.cpp:b9522-cpu-ubuntu24.04", {}, {}, "openai", Settings()),
+    ("huggingface-llamacpp:b9522-cpu-ubuntu24.04", {}, {}, "openai", Settings()),
+    ("anything:1", {"SM_LLAMACPP_MODEL": "/opt/ml/model/m.gguf"}, {}, "openai", Settings()),
+    ("anything:1", {"LLAMA_ARG_HF_REPO": "org/model-GGUF"}, {}, "openai", Settings()),
+    ("sagemaker-tritonserver:24.09-py3", {}, {}, "triton", Settings()),
+    ("anything:1", {"SAGEMAKER_TRITON_DEFAULT_MODEL_NAME": "m"}, {}, "triton", Settings()),
+    ("tei:2.0.1-tei1.9.3-gpu-py310", {"MAX_CLIENT_BATCH_SIZE": "128"}, {}, "tei", Settings(batch=128)),
     ("anything:1", {"SM_VLLM_MODEL": "/opt/ml/model"}, {}, "openai", Settings()),
     ("anything:1", {"SM_SGLANG_MODEL_PATH": "x"}, {}, "openai", Settings()),
     ("djl-inference:0.26.0-lmi", {"OPTION_TGI_COMPAT": "true"}, {}, "lmi", Settings(is_list=True)),

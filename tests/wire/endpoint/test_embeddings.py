@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from awsllm.errors import ServerError, UnsupportedError
-from awsllm.types import EmbedRequest, EmbedResponse, JsonValue, Usage
+from awsllm.types import JsonValue, Usage
+from awsllm.types.embedding import EmbedRequest, EmbedResponse
 from awsllm.wire import endpoint
 from awsllm.wire.body import Context, Embed, Settings
 from tests.support.bodies import PLAIN, payload, received

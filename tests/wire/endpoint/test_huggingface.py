@@ -3,7 +3,8 @@
 import pytest
 
 from awsllm.errors import UnsupportedError
-from awsllm.types import ConverseResponse, EmbedRequest, InferenceConfig, JsonValue, Message
+from awsllm.types import ConverseResponse, InferenceConfig, JsonValue, Message
+from awsllm.types.embedding import EmbedRequest
 from awsllm.wire import endpoint
 from awsllm.wire.body import Context, Settings
 from awsllm.wire.endpoint.huggingface import PipelineChat, PipelineEmbed

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from awsllm.errors import ServerError
-from awsllm.types import RankedDocument, RerankRequest, RerankResponse
+from awsllm.types.reranking import RankedDocument, RerankRequest, RerankResponse
 from awsllm.wire import endpoint
 from awsllm.wire.body import Context
 from awsllm.wire.endpoint.tei import TeiRerank

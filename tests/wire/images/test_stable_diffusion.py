@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from awsllm.errors import ServerError, UnsupportedError, ValidationError
-from awsllm.types import Bytes, Image, ImageRequest, ImageResponse, JsonValue
+from awsllm.types import Bytes, Image, JsonValue
+from awsllm.types.media import ImageRequest, ImageResponse
 from awsllm.wire import endpoint
 from awsllm.wire.body import Context, Images, Payload
 from tests.support.bodies import PLAIN, payload

@@ -4,7 +4,8 @@ import pytest
 
 from awsllm import errors
 from awsllm.errors import StreamError, ValidationError
-from awsllm.types import ConverseResponse, EmbedRequest, EmbedResponse, Message, Text, ToolUse, Usage
+from awsllm.types import ConverseResponse, Message, Text, ToolUse, Usage
+from awsllm.types.embedding import EmbedRequest, EmbedResponse
 from awsllm.wire import endpoint
 from awsllm.wire.body import Context, Settings
 from awsllm.wire.openai.body import OpenAIChat

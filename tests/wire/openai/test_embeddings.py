@@ -8,11 +8,8 @@ import pytest
 
 from awsllm import errors
 from awsllm.errors import ValidationError
-from awsllm.types import (
-    EmbedRequest,
-    EmbedResponse,
-    Usage,
-)
+from awsllm.types import Usage
+from awsllm.types.embedding import EmbedRequest, EmbedResponse
 from awsllm.wire.body import Context, Payload, Settings
 from awsllm.wire.openai.embeddings import OpenAIEmbed
 from tests.support.spoiled import spoiled

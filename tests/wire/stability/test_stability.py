@@ -6,8 +6,8 @@ import pytest
 
 from awsllm.errors import ServerError, UnsupportedError, ValidationError
 from awsllm.models.services import stability_service
-from awsllm.types import Bytes, Image, ImageRequest, ImageResponse, JsonObject
-from awsllm.types.media import ImageEditRequest
+from awsllm.types import Bytes, Image, JsonObject
+from awsllm.types.media import ImageEditRequest, ImageRequest, ImageResponse
 from awsllm.wire import invoke
 from awsllm.wire.body import Context, Settings
 from awsllm.wire.images.pixels import encode_png

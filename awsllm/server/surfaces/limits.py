@@ -1,0 +1,47 @@
+"""How much one request may ask for. A body of a few bytes can name any number: of pixels, of pictures, of dimensions.
+
+The bounds are above what any model makes (images: 4096 pixels a side, 10 at once; vectors: 4096 numbers, 2048 texts in
+a call of OpenAI's), and below what keeps a server from its other callers.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from awsllm.errors import ValidationError
+from awsllm.types import Request
+from awsllm.types.embedding import EmbedRequest
+from awsllm.types.media import ImageEditRequest, ImageRequest
+
+_SIDE = 8192  # pixels
+_PIXELS = 2**26  # of all images together: four of 4096 by 4096
+_IMAGES = 100
+_NUMBERS = 2**23  # of all vectors together: 2048 of 4096
+_USUAL = 1024  # numbers of a vector, and pixels a side, where the request leaves it to the model
+
+
+def check_limits(request: Request[Any]) -> None:
+    """Raise ``ValidationError`` for a request that no model would answer, whatever it is."""
+    match request:
+        case EmbedRequest():
+            size = _at_least_one(request.dimensions, "dimensions") or _USUAL
+            if size * len(request.texts or request.inputs) > _NUMBERS:
+                raise _refused(f"more than {_NUMBERS:,} numbers are asked for: fewer texts, or shorter vectors")
+        case ImageRequest() | ImageEditRequest():
+            width = _at_least_one(request.width, "width") or _USUAL
+            height = _at_least_one(request.height, "height") or _USUAL
+            count = _at_least_one(request.count, "count") or 1
+            if max(width, height) > _SIDE or count > _IMAGES or width * height * count > _PIXELS:
+                raise _refused(f"more than {_PIXELS:,} pixels, {_SIDE} a side or {_IMAGES} images are asked for")
+        case _:
+            pass
+
+
+def _at_least_one(value: int | None, name: str) -> int | None:
+    if value is not None and value < 1:
+        raise _refused(f"{name} must be at least 1")
+    return value
+
+
+def _refused(message: str) -> ValidationError:
+    return ValidationError(message, code="ValidationException", status=400)
