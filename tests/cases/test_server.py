@@ -124,7 +124,7 @@ def test_l4_a_key_means_what_it_does_at_the_gateway_of_each_protocol() -> None:
             assert ours.converse(NOVA, "Hello").text == "Hi."
         for headers in ({}, {"Authorization": "Bearer another"}, {"x-api-key": "another"}):
             status, reply = post(f"{url}/v1/chat/completions", chat, **headers)
-            assert (status, reply["error"]["type"]) == (403, "permission_error")
+            assert (status, reply["error"]["code"]) == (401, "invalid_api_key")
         stranger = awsllm.Client(region="us-east-1", endpoint_url=url)
         with stranger, pytest.raises(awsllm.AccessDeniedError):
             stranger.converse(NOVA, "Hello")

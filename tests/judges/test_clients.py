@@ -153,6 +153,20 @@ def test_openai(url: str, prefix: str) -> None:
         assert stream.get_final_response().output_text == WORDS
 
 
+def test_a_wrong_key_is_what_each_sdk_calls_it() -> None:
+    openai, anthropic = pytest.importorskip("openai"), pytest.importorskip("anthropic")
+    chat: dict[str, Any] = {"model": "openai.gpt-oss-20b-1:0", "messages": hello()}
+    with running(AsyncScriptedBackend(reply), api_key="the-key") as url:
+        with openai.OpenAI(base_url=f"{url}/v1", api_key="the-key", max_retries=0) as client:
+            assert client.chat.completions.create(**chat).choices[0].message.content == WORDS
+        stranger = openai.OpenAI(base_url=f"{url}/v1", api_key="wrong", max_retries=0)
+        with stranger, pytest.raises(openai.AuthenticationError):
+            stranger.chat.completions.create(**chat)
+        other = anthropic.Anthropic(base_url=url, api_key="wrong", max_retries=0)
+        with other, pytest.raises(anthropic.AuthenticationError):
+            other.messages.create(model=CLAUDE, max_tokens=9, messages=hello())
+
+
 def test_awsllm_is_the_one_that_answers(url: str) -> None:
     """The same reply by awsllm's own client: what the judges read is what it reads."""
     with awsllm.Client(region="us-east-1", endpoint_url=url) as client:

@@ -127,7 +127,7 @@ def locked() -> Iterator[str]:
 def test_the_key_is_shown_as_anthropic_s_clients_show_it() -> None:
     with locked() as url:
         status, _, body = call(f"{url}/v1/messages")
-        assert (status, json.loads(body)["error"]["type"]) == (403, "permission_error")
+        assert (status, json.loads(body)["error"]["type"]) == (401, "authentication_error")
         assert call(f"{url}/v1/messages", **{"x-api-key": KEY})[0] == 200
         assert call(f"{url}/v1/messages", Authorization=f"Bearer {KEY}")[0] == 200
 

@@ -187,7 +187,7 @@ def test_failures_of_the_model_have_their_status(url: str) -> None:
 def test_the_key_is_shown_as_openai_s_clients_show_it() -> None:
     with running(BACKEND, api_key=KEY) as url:
         status, _, wire = call(f"{url}/v1/responses", ASKED)
-        assert (status, wire["error"]["type"]) == (403, "permission_error")
+        assert (status, wire["error"]["code"]) == (401, "invalid_api_key")
         assert call(f"{url}/v1/responses", ASKED, Authorization=f"Bearer {KEY}")[0] == 200
         assert call(f"{url}/v1/models", Authorization=f"Bearer {KEY}")[0] == 200
 

@@ -33,6 +33,11 @@ _ALGORITHM = "AWS4-HMAC-SHA256"
 _DIGEST = "x-amz-content-sha256"
 
 
+class UnauthenticatedError(AccessDeniedError):
+    """No key was shown, or a wrong one: AWS refuses that like any other access, other services with a status of its
+    own."""
+
+
 def usable_key(key: str | None) -> str | None:
     """``key`` as callers can show it. Raises ``ConfigurationError`` for one that is empty or that no header carries."""
     if key is None:
@@ -154,4 +159,4 @@ def _sign(secret: str, scope: str, text: str) -> str:
 
 
 def _denied(message: str) -> AccessDeniedError:
-    return AccessDeniedError(message, code="AccessDeniedException", status=403)
+    return UnauthenticatedError(message, code="AccessDeniedException", status=403)

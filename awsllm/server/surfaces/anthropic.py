@@ -14,6 +14,7 @@ from typing import cast
 import msgspec
 
 from awsllm.errors import AwsllmError, ServerError
+from awsllm.server.http.auth import UnauthenticatedError
 from awsllm.server.surfaces.bedrock import read_json
 from awsllm.server.surfaces.catalog import check_chat_model
 from awsllm.server.work import Ask, Incoming, Reply, Stream, Work
@@ -29,7 +30,10 @@ _EVENT_STREAM = {"Content-Type": "text/event-stream; charset=utf-8", "Cache-Cont
 
 
 def failure(error: AwsllmError) -> Reply:
-    """``error`` as a reply."""
+    """``error`` as a reply. For a wrong key Anthropic's clients look for a 401."""
+    if isinstance(error, UnauthenticatedError):
+        wire = {"type": "error", "error": {"type": "authentication_error", "message": error.message}}
+        return Reply(401, _headers(), msgspec.json.encode(wire))
     status, payload = _body().encode_error(error)
     return Reply(status, _headers(), payload.body)
 

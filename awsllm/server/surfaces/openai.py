@@ -21,6 +21,7 @@ from msgspec.structs import replace
 
 from awsllm.errors import AwsllmError, ModelNotFoundError, ServerError, UnsupportedError, ValidationError
 from awsllm.models.profiles import Profile, profile
+from awsllm.server.http.auth import UnauthenticatedError
 from awsllm.server.surfaces.bedrock import read_json
 from awsllm.server.surfaces.limits import check_limits
 from awsllm.server.surfaces.vectors import resize
@@ -47,8 +48,11 @@ _OPENAI_NAMES = ("gpt-", "text-embedding-")
 
 
 def failure(error: AwsllmError) -> Reply:
-    """``error`` as a reply."""
+    """``error`` as a reply. For a wrong key OpenAI's clients look for a 401."""
     status, wire = encode_error(error)
+    if isinstance(error, UnauthenticatedError):
+        status = 401
+        wire["error"] |= {"type": "invalid_request_error", "code": "invalid_api_key"}
     return Reply(status, _headers(), msgspec.json.encode(wire))
 
 
