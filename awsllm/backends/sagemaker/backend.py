@@ -16,11 +16,11 @@ means its only component: the runtime refuses the first call, the component is l
 from __future__ import annotations
 
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from time import monotonic
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 from msgspec.structs import replace
 
@@ -234,6 +234,16 @@ def _replayed(response: ConverseResponse, warning: str) -> Iterator[StreamEvent]
     return replay(replace(response, warnings=(*response.warnings, warning)))
 
 
+async def _each(events: Iterator[E]) -> AsyncIterator[E]:
+    for event in events:
+        yield event
+
+
+Begin: TypeAlias = "Callable[[SageMakerBackend, Any, Attempt], Iterator[Any]]"
+"""What begins a request's stream, given the component that it means."""
+AsyncBegin: TypeAlias = "Callable[[AsyncSageMakerBackend, Any, Attempt], Awaitable[AsyncIterator[Any]]]"
+
+
 # --- backends --------------------------------------------------------------------------------------------------------
 
 
@@ -346,36 +356,30 @@ class SageMakerBackend(_Base):
 
     def stream(self, request: Streamed[R, E], attempt: Attempt = UNLIMITED) -> Iterator[E]:
         """Everything happens when iteration begins, the search for the format included."""
-        stream = STREAMS.get(type(request))
-        if stream is None:
+        begin = STREAMS.get(type(request))
+        if begin is None:
             raise unsupported(request, PLACE)
-        return stream(self, request, attempt)
+        return self._iterate(begin, request, attempt)
 
-    def _raw_stream(self, request: InvokeEndpointRequest, attempt: Attempt) -> Iterator[RawChunk]:
+    def _iterate(self, begin: Begin, request: Request[Any], attempt: Attempt) -> Iterator[Any]:
         with self._watched(request):
             request = self._placed(request)
             while True:
                 try:
-                    yield from self._transport.stream(invoke_endpoint_stream_call(request), attempt)
+                    yield from begin(self, request, attempt)
                     return
                 except RequestError as error:  # that a component is missing is said before the first event
                     self._search(self._locate(request, error), attempt)
                 request = self._placed(request)
 
-    def _converse_stream(self, request: ConverseRequest, attempt: Attempt) -> Iterator[StreamEvent]:
-        with self._watched(request):
-            request = self._placed(request)
-            while True:
-                try:
-                    found = self.format_of(request, attempt)
-                    if warning := unstreamed(request, found):
-                        yield from _replayed(self._transport.send(converse_call(request, found), attempt), warning)
-                        return
-                    yield from self._transport.stream(converse_stream_call(request, found), attempt)
-                    return
-                except RequestError as error:  # that a component is missing is said before the first event
-                    self._search(self._locate(request, error), attempt)
-                request = self._placed(request)
+    def _raw_events(self, request: InvokeEndpointRequest, attempt: Attempt) -> Iterator[RawChunk]:
+        return self._transport.stream(invoke_endpoint_stream_call(request), attempt)
+
+    def _converse_events(self, request: ConverseRequest, attempt: Attempt) -> Iterator[StreamEvent]:
+        found = self.format_of(request, attempt)
+        if warning := unstreamed(request, found):
+            return _replayed(self._transport.send(converse_call(request, found), attempt), warning)
+        return self._transport.stream(converse_stream_call(request, found), attempt)
 
     def _search(self, steps: Steps[T], attempt: Attempt) -> T:
         return drive(steps, lambda call: self._transport.send(call, attempt))
@@ -435,44 +439,33 @@ class AsyncSageMakerBackend(_Base):
 
     def stream(self, request: Streamed[R, E], attempt: Attempt = UNLIMITED) -> AsyncIterator[E]:
         """Everything happens when iteration begins, the search for the format included."""
-        stream = ASYNC_STREAMS.get(type(request))
-        if stream is None:
+        begin = ASYNC_STREAMS.get(type(request))
+        if begin is None:
             raise unsupported(request, PLACE)
-        return stream(self, request, attempt)
+        return self._iterate(begin, request, attempt)
 
-    async def _raw_stream(self, request: InvokeEndpointRequest, attempt: Attempt) -> AsyncIterator[RawChunk]:
+    async def _iterate(self, begin: AsyncBegin, request: Request[Any], attempt: Attempt) -> AsyncIterator[Any]:
         with self._watched(request):
             request = self._placed(request)
             while True:
                 try:
-                    call = invoke_endpoint_stream_call(request)
-                    async with closed_after(self._transport.stream(call, attempt)) as stream:
-                        async for chunk in stream:
-                            yield chunk
-                    return
-                except RequestError as error:  # that a component is missing is said before the first event
-                    await self._search(self._locate(request, error), attempt)
-                request = self._placed(request)
-
-    async def _converse_stream(self, request: ConverseRequest, attempt: Attempt) -> AsyncIterator[StreamEvent]:
-        with self._watched(request):
-            request = self._placed(request)
-            while True:
-                try:
-                    found = await self.format_of(request, attempt)
-                    if warning := unstreamed(request, found):
-                        response = await self._transport.send(await _made(converse_call, request, found), attempt)
-                        for event in _replayed(response, warning):
-                            yield event
-                        return
-                    call = await _made(converse_stream_call, request, found)
-                    async with closed_after(self._transport.stream(call, attempt)) as stream:
+                    async with closed_after(await begin(self, request, attempt)) as stream:
                         async for event in stream:
                             yield event
                     return
                 except RequestError as error:  # that a component is missing is said before the first event
                     await self._search(self._locate(request, error), attempt)
                 request = self._placed(request)
+
+    async def _raw_events(self, request: InvokeEndpointRequest, attempt: Attempt) -> AsyncIterator[RawChunk]:
+        return self._transport.stream(invoke_endpoint_stream_call(request), attempt)
+
+    async def _converse_events(self, request: ConverseRequest, attempt: Attempt) -> AsyncIterator[StreamEvent]:
+        found = await self.format_of(request, attempt)
+        if warning := unstreamed(request, found):
+            response = await self._transport.send(await _made(converse_call, request, found), attempt)
+            return _each(_replayed(response, warning))
+        return self._transport.stream(await _made(converse_stream_call, request, found), attempt)
 
     async def _search(self, steps: Steps[T], attempt: Attempt) -> T:
         return await drive_async(steps, lambda call: self._transport.send(call, attempt))
@@ -501,13 +494,13 @@ class AsyncSageMakerBackend(_Base):
         await self._transport.close()
 
 
-STREAMS: dict[type[Request[Any]], Callable[[SageMakerBackend, Any, Attempt], Iterator[Any]]] = {
-    ConverseRequest: SageMakerBackend._converse_stream,
-    InvokeEndpointRequest: SageMakerBackend._raw_stream,
+STREAMS: dict[type[Request[Any]], Begin] = {
+    ConverseRequest: SageMakerBackend._converse_events,
+    InvokeEndpointRequest: SageMakerBackend._raw_events,
 }
-ASYNC_STREAMS: dict[type[Request[Any]], Callable[[AsyncSageMakerBackend, Any, Attempt], AsyncIterator[Any]]] = {
-    ConverseRequest: AsyncSageMakerBackend._converse_stream,
-    InvokeEndpointRequest: AsyncSageMakerBackend._raw_stream,
+ASYNC_STREAMS: dict[type[Request[Any]], AsyncBegin] = {
+    ConverseRequest: AsyncSageMakerBackend._converse_events,
+    InvokeEndpointRequest: AsyncSageMakerBackend._raw_events,
 }
 
 
