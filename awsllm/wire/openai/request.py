@@ -14,7 +14,7 @@ from __future__ import annotations
 import binascii
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import assert_never
+from typing import TypeAlias, assert_never
 
 import msgspec
 
@@ -261,19 +261,28 @@ _CITATIONS = "citations: the format has none; documents and cited passages were 
 _ERROR_STATUS = "tool results: the format cannot mark one as an error; its text was sent as it is"
 
 
+BlockWarnings: TypeAlias = tuple[tuple[Callable[[ContentBlock], bool], str], ...]
+"""Which blocks cannot be sent as they are, and what is said of them."""
+
+
 def warnings(request: ConverseRequest) -> tuple[str, ...]:
     """What the format cannot honour of this request."""
-    found = [text for name, text in _KNOBS.items() if getattr(request, name)]
+    return warnings_of(request, _KNOBS, _CACHE_POINTS, _BLOCK_WARNINGS)
+
+
+def warnings_of(
+    request: ConverseRequest, knobs: Mapping[str, str], cache_points: str, of_blocks: BlockWarnings
+) -> tuple[str, ...]:
+    """The texts that apply to this request: by its members, by its cache points anywhere, by its blocks."""
+    found = [text for name, text in knobs.items() if getattr(request, name)]
     blocks = [block for message in request.messages for block in message.content]
     if any(isinstance(block, CachePoint) for block in (*request.system, *request.tools, *blocks)):
-        found.append(_CACHE_POINTS)
-    for applies, text in _BLOCK_WARNINGS:
-        if any(map(applies, blocks)):
-            found.append(text)
+        found.append(cache_points)
+    found += (text for applies, text in of_blocks if any(map(applies, blocks)))
     return tuple(found)
 
 
-_BLOCK_WARNINGS: tuple[tuple[Callable[[ContentBlock], bool], str], ...] = (
+_BLOCK_WARNINGS: BlockWarnings = (
     (lambda b: isinstance(b, Reasoning) and bool(b.signature or b.redacted), _SIGNATURES),
     (lambda b: isinstance(b, Citations) or (isinstance(b, (Document, SearchResult)) and bool(b.citations)), _CITATIONS),
     (lambda b: isinstance(b, ToolResult) and b.status == "error", _ERROR_STATUS),

@@ -10,7 +10,7 @@ schema is held to where it is one that can be.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from awsllm.errors import UnsupportedError, ValidationError
 from awsllm.types import (
@@ -40,6 +40,7 @@ from awsllm.types import (
     Unknown,
 )
 from awsllm.wire.converse.foreign import CUSTOM, is_responses_thinking
+from awsllm.wire.openai.request import BlockWarnings, warnings_of
 from awsllm.wire.openai.responses.items import (
     TITLE,
     decode_call,
@@ -234,15 +235,10 @@ _ERROR_STATUS = "tool results: the API cannot mark one as an error; its text was
 
 def warnings(request: ConverseRequest) -> tuple[str, ...]:
     """What the API cannot honour of this request."""
-    found = [text for name, text in _KNOBS.items() if getattr(request, name)]
-    blocks = [block for message in request.messages for block in message.content]
-    if any(isinstance(block, CachePoint) for block in (*request.system, *request.tools, *blocks)):
-        found.append(_CACHE_POINTS)
-    found += (text for applies, text in _BLOCK_WARNINGS if any(map(applies, blocks)))
-    return tuple(found)
+    return warnings_of(request, _KNOBS, _CACHE_POINTS, _BLOCK_WARNINGS)
 
 
-_BLOCK_WARNINGS: tuple[tuple[Callable[[ContentBlock], bool], str], ...] = (
+_BLOCK_WARNINGS: BlockWarnings = (
     (lambda block: isinstance(block, Reasoning) and not is_responses_thinking(block), _REASONING),
     (lambda block: isinstance(block, Document | SearchResult) and bool(block.citations), _CITATIONS),
     (lambda block: isinstance(block, ToolResult) and block.status == "error", _ERROR_STATUS),
