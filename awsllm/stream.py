@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from types import TracebackType
-from typing import Any, NoReturn, Self, TypeAlias, TypeVar, assert_never
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypeAlias, TypeVar, assert_never
 
 import msgspec
 from msgspec.structs import replace
@@ -62,6 +62,9 @@ from awsllm.types import (
     ToolUseStart,
     Unknown,
 )
+
+E = TypeVar("E")
+R = TypeVar("R")
 
 Finish: TypeAlias = Callable[[ConverseResponse], ConverseResponse]
 
@@ -491,14 +494,31 @@ def broken_by(error: AwsllmError) -> StreamError:
     return broken
 
 
-class ConverseStream(_Progress):
-    """An answer while it comes: iterate its events, or its ``text_stream``, then read ``response``. As a context
-    manager it closes itself, which frees the connection and stops a local model. For one thread at a time."""
+class _Waiting(Generic[E, R]):
+    """The half of a stream that waits: iteration, the whole response, closing. The other half, which stands before it
+    among the bases, keeps what has come (``_Progress``, ``event_stream``) and has these members."""
+
+    _source: Any
+    _closed: bool
+
+    if TYPE_CHECKING:
+
+        @property
+        def partial(self) -> R: ...
+        def _going_on(self) -> bool: ...
+        def _push(self, event: E) -> E: ...
+        def _end(self) -> None: ...
+        def _fail(self, error: AwsllmError) -> NoReturn: ...
+        def _interrupted(self, error: BaseException) -> None: ...
+
+
+class Iterated(_Waiting[E, R]):
+    """The half that waits, for ``for``."""
 
     def __iter__(self) -> Self:
         return self
 
-    def __next__(self) -> StreamEvent:
+    def __next__(self) -> E:
         if not self._going_on():
             raise StopIteration
         try:
@@ -513,14 +533,7 @@ class ConverseStream(_Progress):
             raise
 
     @property
-    def text_stream(self) -> Iterator[str]:
-        """The pieces of the answer's text, without thinking."""
-        for event in self:
-            if isinstance(event, ContentBlockDelta) and isinstance(event.delta, TextDelta) and event.delta.text:
-                yield event.delta.text
-
-    @property
-    def response(self) -> ConverseResponse:
+    def response(self) -> R:
         """The whole response; reads what is left of the stream."""
         for _ in self:
             pass
@@ -542,13 +555,13 @@ class ConverseStream(_Progress):
         self.close()
 
 
-class AsyncConverseStream(_Progress):
-    """``ConverseStream``, awaited: ``async for event in stream``; ``await`` its ``response`` and its ``close()``."""
+class AsyncIterated(_Waiting[E, R]):
+    """``Iterated``, awaited."""
 
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> StreamEvent:
+    async def __anext__(self) -> E:
         if not self._going_on():
             raise StopAsyncIteration
         try:
@@ -563,18 +576,11 @@ class AsyncConverseStream(_Progress):
             raise
 
     @property
-    async def text_stream(self) -> AsyncIterator[str]:
-        """The pieces of the answer's text, without thinking."""
-        async for event in self:
-            if isinstance(event, ContentBlockDelta) and isinstance(event.delta, TextDelta) and event.delta.text:
-                yield event.delta.text
-
-    @property
-    def response(self) -> Awaitable[ConverseResponse]:
+    def response(self) -> Awaitable[R]:
         """The whole response; reads what is left of the stream."""
         return self._read()
 
-    async def _read(self) -> ConverseResponse:
+    async def _read(self) -> R:
         async for _ in self:
             pass
         return self.partial
@@ -593,3 +599,26 @@ class AsyncConverseStream(_Progress):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self.close()
+
+
+class ConverseStream(_Progress, Iterated[StreamEvent, ConverseResponse]):
+    """An answer while it comes: iterate its events, or its ``text_stream``, then read ``response``. As a context
+    manager it closes itself, which frees the connection and stops a local model. For one thread at a time."""
+
+    @property
+    def text_stream(self) -> Iterator[str]:
+        """The pieces of the answer's text, without thinking."""
+        for event in self:
+            if isinstance(event, ContentBlockDelta) and isinstance(event.delta, TextDelta) and event.delta.text:
+                yield event.delta.text
+
+
+class AsyncConverseStream(_Progress, AsyncIterated[StreamEvent, ConverseResponse]):
+    """``ConverseStream``, awaited: ``async for event in stream``; ``await`` its ``response`` and its ``close()``."""
+
+    @property
+    async def text_stream(self) -> AsyncIterator[str]:
+        """The pieces of the answer's text, without thinking."""
+        async for event in self:
+            if isinstance(event, ContentBlockDelta) and isinstance(event.delta, TextDelta) and event.delta.text:
+                yield event.delta.text
