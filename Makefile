@@ -1,8 +1,9 @@
 # make demo   set up, then one program talks to a real model in three places, without an account
 # make test   set up, then lint, types and tests
 # make lint   ruff and mypy alone
-# make judges  the clients that people use today, against the server (optional: an environment of their own, a gigabyte)
-# make bench  the benchmarks, side by side with what people use today
+# make clients  the clients that people use today, against the server (optional: environments of their own, a gigabyte)
+# make browser  the playground in the system's Chromium (optional: Playwright, and axe-core from npm where there is one)
+# make bench  the benchmarks, side by side with what people use today (of the server: python -m benchmarks.server)
 #
 # Everything goes into .venv; delete it to start over. PYTHON chooses another interpreter (3.11 or later). On Linux a plain
 # install of PyTorch brings gigabytes of CUDA; its CPU build, which is all that is needed, comes from PyTorch's own index:
@@ -15,7 +16,7 @@ TORCH_INDEX ?=
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint judges bench clean
+.PHONY: demo test lint clients judges browser bench clean
 
 demo: $(VENV)/.all
 	@$(BIN)/awsllm demo
@@ -28,8 +29,11 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-judges: .cache/judges/.installed
-	.cache/judges/bin/python -m pytest -p no:cacheprovider $(JUDGED)
+clients judges: $(VENV)/.dev
+	$(BIN)/python -m tests.clients
+
+browser: .cache/browser/.installed
+	AWSLLM_BROWSER=1 $(BIN)/python -m pytest -p no:cacheprovider tests/browser
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks
@@ -54,13 +58,12 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@$(PIP) --editable '.[dev]'
 	@touch $@ $(VENV)/.all
 
-# What no dependency of awsllm is, judges it: anthropic's, OpenAI's and LangChain's clients, and litellm.
-JUDGED = tests/judges tests/wire/anthropic/test_sdk.py tests/wire/openai/responses/test_sdk.py
-.cache/judges/.installed: pyproject.toml constraints.txt Makefile
-	$(PYTHON) -m venv .cache/judges
-	@$(if $(TORCH_INDEX),.cache/judges/bin/python -m pip install --disable-pip-version-check torch --index-url $(TORCH_INDEX),true)
-	.cache/judges/bin/python -m pip install --disable-pip-version-check --constraint constraints.txt --quiet \
-	  --editable '.[serve,test]' 'anthropic[bedrock]' openai langchain-aws litellm mcp hypothesis
+# The checks of accessibility are axe-core's; without npm they are left out, and the tests say so.
+AXE = axe-core@4.14.1
+.cache/browser/.installed: $(VENV)/.dev
+	$(PIP) --quiet playwright
+	@mkdir -p .cache/browser
+	-cd .cache/browser && npm pack $(AXE) --silent && tar xzf axe-core-*.tgz --strip-components=1 package/axe.min.js && rm axe-core-*.tgz
 	@touch $@
 
 clean:

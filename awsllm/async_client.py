@@ -38,7 +38,7 @@ from awsllm.calls.prepare import (
     prepare,
     prepare_count_tokens,
 )
-from awsllm.client_options import Backends, ClientOptions, checked_policy, client_settings, unknown_scheme
+from awsllm.client_options import Backends, ClientOptions, checked_policy, client_settings, make_async_backend
 from awsllm.errors import AwsllmError
 from awsllm.models.references import Reference, parse_reference
 from awsllm.policy.attempts import Policy, deadline_after, remaining
@@ -115,25 +115,9 @@ class AsyncClient:
         call is attempted."""
         self._settings = client_settings(region, profile, session, endpoint_url, options)
         self._policy = checked_policy(policy)
-        self._backends: Backends[AsyncBackend] = Backends(self._make_backend, options.get("backends"))
-
-    def _make_backend(self, scheme: str, region: str | None) -> AsyncBackend:
-        if scheme == "local":
-            from awsllm.backends.local.backend import AsyncLocalBackend, LocalBackend
-
-            return AsyncLocalBackend(LocalBackend(self._settings.store))
-        from awsllm.aws.aio import AsyncHttpTransport
-
-        transport = AsyncHttpTransport(self._settings.session(region), **self._settings.transport)
-        if scheme == "bedrock":
-            from awsllm.backends.bedrock.backend import AsyncBedrockBackend
-
-            return AsyncBedrockBackend(transport)
-        if scheme == "sagemaker":
-            from awsllm.backends.sagemaker.backend import AsyncSageMakerBackend
-
-            return AsyncSageMakerBackend(transport, formats=self._settings.formats)
-        raise unknown_scheme(scheme)
+        self._backends: Backends[AsyncBackend] = Backends(
+            lambda scheme, place: make_async_backend(self._settings, scheme, place), options.get("backends")
+        )
 
     async def _identified(self, model: str, options: Options) -> Options:
         """See ``Client``'s."""

@@ -19,6 +19,7 @@ from awsllm.policy.attempts import Policy
 if TYPE_CHECKING:
     from awsllm.aws.session import AwsSession
     from awsllm.aws.tokens import OpenAIRoute
+    from awsllm.backend import AsyncBackend
     from awsllm.jumpstart.facade import JumpStart
     from awsllm.models.listing import AccountModels, ModelFilters
     from awsllm.store import Store
@@ -219,3 +220,23 @@ def client_settings(
 
 def unknown_scheme(scheme: str) -> ConfigurationError:
     return ConfigurationError(f"no backend for {scheme!r}: there are bedrock, sagemaker and local")
+
+
+def make_async_backend(settings: ClientSettings, scheme: str, region: str | None) -> AsyncBackend:
+    """What answers the references of a scheme, called with these settings."""
+    if scheme == "local":
+        from awsllm.backends.local.backend import AsyncLocalBackend, LocalBackend
+
+        return AsyncLocalBackend(LocalBackend(settings.store))
+    from awsllm.aws.aio import AsyncHttpTransport
+
+    transport = AsyncHttpTransport(settings.session(region), **settings.transport)
+    if scheme == "bedrock":
+        from awsllm.backends.bedrock.backend import AsyncBedrockBackend
+
+        return AsyncBedrockBackend(transport)
+    if scheme == "sagemaker":
+        from awsllm.backends.sagemaker.backend import AsyncSageMakerBackend
+
+        return AsyncSageMakerBackend(transport, formats=settings.formats)
+    raise unknown_scheme(scheme)

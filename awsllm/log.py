@@ -6,11 +6,13 @@ They go to ``logging.getLogger("awsllm")`` and the loggers below it:
     logging.getLogger("awsllm").setLevel(logging.INFO)
 
     awsllm.policy      INFO     an attempt failed and another is made: which model, which error, after how long
+                       WARNING  a file of keys or of models was changed and cannot be used
     awsllm.tools       WARNING  a tool raised: its exception and traceback
                        INFO     a typed answer did not fit and is asked for again
     awsllm.local       INFO     a model was loaded, and how long that took
     awsllm.jumpstart   WARNING  what deployed endpoints do that costs money, and what could not be deleted
     awsllm.server      ERROR    an exception that is no refusal
+                       WARNING  what AWS refused, by its code and request id; a worker that died
 
 A call says nothing until a program listens. The last two are heard all the same, since logging itself writes warnings
 that nobody handles to stderr.

@@ -23,6 +23,7 @@ from typing import Any
 
 from awsllm import AsyncClient
 from awsllm.server import running
+from awsllm.server.http.tls import Certificates
 from awsllm.testing import AsyncScriptedBackend
 from awsllm.types import ConverseRequest, ToolResult, ToolUse
 from awsllm.types.speech import Interruption, SpeechAudio, TurnEnd
@@ -79,7 +80,7 @@ def measure(rounds: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         cert, key = self_signed(Path(folder))
         os.environ |= {"AWS_CA_BUNDLE": str(cert), "AWS_ACCESS_KEY_ID": "any", "AWS_SECRET_ACCESS_KEY": "any"}
-        with running(AsyncScriptedBackend(answer), tls_cert=cert, tls_key=key) as url:
+        with running(AsyncScriptedBackend(answer), tls=Certificates(cert, key)) as url:
             found = asyncio.run(_rounds(lambda: AsyncClient(region="us-east-1", endpoint_url=url), rounds))
     return {name: 1000 * statistics.median(figures[name] for figures in found) for name in FIGURES}
 

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from benchmarks import speech
+from benchmarks import server, speech
 from benchmarks.__main__ import CASES, PEERS, measure, stub, table
 
 OURS = {peer.name: peer for peer in PEERS if not peer.requirements}
@@ -37,3 +37,12 @@ def test_a_spoken_conversation_is_timed(monkeypatch: pytest.MonkeyPatch) -> None
     figures = speech.measure(rounds=1)
     assert list(figures) == list(speech.FIGURES)
     assert all(figure > 0 for figure in figures.values())
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="CPU and memory are read from /proc")
+def test_every_request_to_the_server_is_measured() -> None:
+    figures = server.measure(requests=8, moto=None)
+    assert list(figures["cpu_us"]) == [case.title for case in server.CASES]
+    assert all(size > 10 for size in figures["rss_mb"])
+    assert len(server.table(figures).splitlines()) == 4 + len(server.CASES)

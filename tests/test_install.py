@@ -42,6 +42,11 @@ async def use():
         await client.converse("bedrock:us.amazon.nova-lite-v1:0", "Hello")
 fails(lambda: asyncio.run(use()), "pip install 'awsllm[async]'")
 
+from awsllm.server.surfaces.playground.page import page
+from awsllm.server.work import Incoming
+for name in ("", "main.js", "style.css"):
+    assert page(Incoming("GET", f"/playground/{name}")).status == 200, name
+
 from awsllm.cli import main
 try:
     main()
@@ -54,7 +59,7 @@ def test_tests_need_no_torch() -> None:
     """The extra for tests takes no other with it: scripts answer without models."""
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
     names = {re.split(r"[<>=\[]", requirement)[0] for requirement in extras["test"]}
-    assert names == {"moto", "pytest"}
+    assert names == {"jsonpath-ng", "moto", "pytest", "regex"}
 
 
 @pytest.mark.slow

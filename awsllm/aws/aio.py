@@ -118,7 +118,9 @@ class AsyncHttpTransport:
             keys = await aside(partial(self._get_ready, request.service), key=(id(self), request.service))
             signed, route = self._prepare(request, keys)
         if has_interceptor():
-            intercepted = await asyncio.to_thread(intercept, signed, request.service, self._session, stream=stream)
+            intercepted = await asyncio.to_thread(
+                intercept, signed, request.service, self._session, stream=stream, limits=limits
+            )
         else:
             intercepted = intercept(signed, request.service, self._session, stream=stream)
         if intercepted is not None:

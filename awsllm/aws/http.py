@@ -107,7 +107,8 @@ class HttpTransport:
     def _open(self, request: HttpRequest, limits: Limits, *, stream: bool) -> Exchange | InterceptedResponse:
         """Send, and get the head of the response, from the service or from whoever responds in its place."""
         signed = self._sign(request, limits)
-        return intercept(signed, request.service, self._session, stream=stream) or self._pool.send(signed, limits)
+        intercepted = intercept(signed, request.service, self._session, stream=stream, limits=limits)
+        return intercepted or self._pool.send(signed, limits)
 
     def _sign(self, request: HttpRequest, limits: Limits) -> SignedRequest:
         """Where there is a deadline, it is not credentials that outlive it."""

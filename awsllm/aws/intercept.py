@@ -15,6 +15,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+from awsllm.aws.failures import Limits
 from awsllm.aws.session import AwsSession
 from awsllm.aws.signing import SignedRequest
 
@@ -44,13 +45,17 @@ def has_interceptor() -> bool:
     return bool(_builtin_handlers())
 
 
-def intercept(request: SignedRequest, service: str, session: AwsSession, *, stream: bool) -> InterceptedResponse | None:
-    """The first response that a handler gives, or None: send the request then."""
+def intercept(
+    request: SignedRequest, service: str, session: AwsSession, *, stream: bool, limits: Limits | None = None
+) -> InterceptedResponse | None:
+    """The first response that a handler gives, or None: send the request then. A handler that lets time pass finds in
+    the request's ``limits`` how much it may."""
     builtin = _builtin_handlers()
     if session.botocore is None and not builtin:
         return None
     event = f"before-send.{service}"
     prepared = _as_prepared(request, stream)
+    prepared.limits = limits
     response = None
     if session.botocore is not None:
         response = session.botocore.get_component("event_emitter").emit_until_response(event, request=prepared)[1]

@@ -11,7 +11,22 @@ from typing import Annotated
 
 import typer
 
-from awsllm.cli import chat, demo, deploy, doctor, embed, endpoints, flags, jumpstart, models, serve, terminal
+from awsllm.cli import (
+    chat,
+    demo,
+    deploy,
+    doctor,
+    embed,
+    endpoints,
+    env,
+    flags,
+    jumpstart,
+    keys,
+    memory,
+    models,
+    serve,
+    terminal,
+)
 from awsllm.errors import AwsllmError
 
 # A full disk, a quota, a file that is too long, a terminal that is gone. (A reader that has left is typer's.)
@@ -33,6 +48,10 @@ app.add_typer(jumpstart.app, name="jumpstart")
 app.command("deploy")(deploy.deploy)
 app.add_typer(endpoints.app, name="endpoints")
 app.command("serve")(serve.serve)
+app.add_typer(keys.app, name="keys")
+app.command("ps")(memory.ps)
+app.command("stop")(memory.stop)
+app.command("env")(env.env)
 app.command("doctor")(doctor.doctor)
 app.command("demo")(demo.demo)
 

@@ -12,7 +12,8 @@ import typer
 
 from awsllm.cli import rendering, terminal
 from awsllm.cli.attachments import attachments
-from awsllm.cli.options import CHAT_MODEL, EndpointUrl, Json, Profile, Region, make_client
+from awsllm.cli.options import EndpointUrl, Json, Profile, Region, make_client
+from awsllm.models.references import CHAT_MODEL
 
 if TYPE_CHECKING:
     from collections.abc import Callable

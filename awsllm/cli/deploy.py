@@ -41,7 +41,7 @@ def deploy(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask; off a terminal nothing is asked.")] = False,
     accept_eula: Annotated[bool, typer.Option("--accept-eula", help="Accept the model's licence, this once.")] = False,
     name: Annotated[str | None, typer.Option(help="The endpoint's name.")] = None,
-    version: Annotated[str | None, typer.Option(help="The model's version, or a pattern such as 1.*.")] = None,
+    version: Annotated[str | None, typer.Option(help="The model's version, or a pattern such as `1.*`.")] = None,
     instance_type: Annotated[str | None, typer.Option(help="Such as ml.g5.2xlarge; default: the model's.")] = None,
     instance_count: Annotated[int, typer.Option(min=1, help="Instances at first.")] = 1,
     config: Annotated[str | None, typer.Option(help="A hosting configuration of the model.")] = None,

@@ -13,10 +13,12 @@ import os
 import platform
 import re
 import shutil
+import socket
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import msgspec
 import typer
@@ -62,6 +64,7 @@ def examine(region: str | None, profile: str | None) -> Iterator[Check]:
     yield from _installed()
     yield from _aws(region, profile)
     yield from _proxies()
+    yield from _servers()
     yield from _models()
     yield from _processor()
 
@@ -194,6 +197,47 @@ def _proxies() -> Iterator[Check]:
     for name in ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "NO_PROXY", "no_proxy"):
         if value := os.environ.get(name):
             yield Check(name, "info", masked(value))
+
+
+# --- servers ---------------------------------------------------------------------------------------------------------
+
+
+def _servers() -> Iterator[Check]:
+    """`awsllm serve` on this machine, and whether what AWS's clients read points at it."""
+    from awsllm.aws.failures import masked
+    from awsllm.server.instance import instances
+
+    pointed = os.environ.get("AWS_ENDPOINT_URL", "").rstrip("/")
+    running = instances()
+    for one in running:
+        detail = f"{one.url} (process {one.pid}{', with an API key' if one.key_needed else ''})"
+        if one.url == pointed:
+            yield Check("awsllm serve", "ok", f"{detail}, which AWS_ENDPOINT_URL points at")
+        else:
+            yield Check("awsllm serve", "info", detail, f'eval "$(awsllm env --url {one.url})" points clients at it')
+    if pointed and pointed not in [one.url for one in running] and not _answers(pointed):
+        fix = 'start it with `awsllm serve`, or eval "$(awsllm env --unset)"'
+        yield Check("AWS_ENDPOINT_URL", "warning", f"nobody listens at {masked(pointed)}", fix)
+    elif not running:
+        yield Check("awsllm serve", "info", "no server runs here")
+
+
+def _answers(url: str) -> bool:
+    """Whether somebody listens there. Only this machine is asked; of others it is taken for granted."""
+    from awsllm.server.http.auth import is_loopback
+
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+    except ValueError:
+        return False
+    if not is_loopback(host):
+        return True
+    try:
+        socket.create_connection((host, port), timeout=1).close()
+    except OSError:
+        return False
+    return True
 
 
 # --- local models ----------------------------------------------------------------------------------------------------

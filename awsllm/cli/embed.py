@@ -9,7 +9,8 @@ import msgspec
 import typer
 
 from awsllm.cli import terminal
-from awsllm.cli.options import EMBED_MODEL, EndpointUrl, Json, Profile, Region, make_client
+from awsllm.cli.options import EndpointUrl, Json, Profile, Region, make_client
+from awsllm.models.references import EMBED_MODEL
 
 
 def embed(

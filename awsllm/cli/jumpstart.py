@@ -51,7 +51,9 @@ def search(
 @app.command()
 def show(
     model: Annotated[str, typer.Argument(help="A model id, as `awsllm jumpstart search` shows it.")],
-    version: Annotated[str | None, typer.Option(help="A version or pattern such as 1.*; default: the newest.")] = None,
+    version: Annotated[
+        str | None, typer.Option(help="A version or pattern such as `1.*`; default: the newest.")
+    ] = None,
     hub: Hub = None,
     raw: Annotated[bool, typer.Option("--raw", help="Print the document as it came.")] = False,
     as_json: Json = False,

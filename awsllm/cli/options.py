@@ -9,8 +9,11 @@ import typer
 if TYPE_CHECKING:
     from awsllm.client import Client
 
-CHAT_MODEL = "local:smollm2-135m-instruct"
-EMBED_MODEL = "local:all-minilm-l6-v2"
+API_KEY = "AWSLLM_API_KEY"
+"""The variable that holds the API key of a server, for whoever starts it and whoever calls it."""
+PORT = 8900
+SERVER = f"http://127.0.0.1:{PORT}"
+"""Where `awsllm serve` listens by itself."""
 
 _AWS = "AWS"
 Region = Annotated[str | None, typer.Option(help="AWS region.", rich_help_panel=_AWS)]

@@ -30,9 +30,11 @@ def rows() -> bytes:
 @lru_cache(maxsize=256)
 def row(model: str) -> dict[str, Any] | None:
     """The row of a Bedrock id, a geography's profile of it, or the ARN of either; None where there is none. A size
-    behind the version (``:300k``) is another window of the same model."""
+    behind the version (``:300k``) is another window of the same model, whose own id may end before the version
+    (``amazon.titan-text-lite-v1:0:4k``)."""
     model = without_geography(_named(model).lower())
-    for name in (model, _without_size(model)):
+    shorter = _without_size(model)
+    for name in (model,) if shorter == model else (model, shorter, shorter.removesuffix(":0")):
         start = rows().find(b'{"id":"%s",' % name.encode())
         if start >= 0:
             found: dict[str, Any] = msgspec.json.decode(rows()[start : rows().find(b"\n", start)])

@@ -12,6 +12,9 @@ from awsllm.errors import ConfigurationError
 from awsllm.types import Value
 
 SCHEMES = ("bedrock", "sagemaker", "local")
+CHAT_MODEL = "local:smollm2-135m-instruct"
+EMBED_MODEL = "local:all-minilm-l6-v2"
+"""What answers in the command, a server and tests where no model is named."""
 
 # Names the local store ships with, known here only to suggest the right scheme.
 _LOCAL_HINTS = ("smollm2", "all-minilm")

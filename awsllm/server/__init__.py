@@ -1,8 +1,12 @@
 """AWS's model-serving protocols over any backend: one address for every AWS SDK.
 
 ``work`` has the values, ``surfaces`` the routes and a protocol each, ``services`` whom a request was meant for that is
-not served, ``shapes`` what AWS's models refuse, ``http`` the ASGI application with its limits, ``run`` the process.
-Everything but the last two is free of I/O and serves ``awsllm.testing`` as well.
+not served, ``shapes`` what AWS's models refuse; ``offline`` is an AWS with an ``account``, whose other services are
+moto's (``moto``). All of that is free of network and serves ``awsllm.testing`` as well.
+
+``assembly`` puts a server together: which models answer (``mapping``, ``places``), who may call (``gate``), what is
+seen of it (``exchanges``), and the routes of its own (``admin``, ``metrics``, ``memory``, the playground). ``http`` is
+the ASGI application with its limits, ``run`` the process, ``workers`` several of them.
 """
 
 from __future__ import annotations

@@ -56,7 +56,12 @@ class Container:
         return replace(self, detected=detect.for_body(self.detected, self.image, wire))
 
 
-PLAIN = Container(Detected(format="openai", source="caller", evidence="an endpoint that only has a name"))
+PLAIN = Container(
+    Detected(format="openai", source="caller", evidence="an endpoint that only has a name"),
+    image="huggingface-pytorch-tgi-inference:2.7.0-tgi3.3.4",
+)
+"""What has no format of its own: it answers OpenAI's bodies and, where they have ``inputs``, TGI's, as TGI does from
+version 3 on."""
 
 
 def model_error(container: Container, error: AwsllmError) -> JsonObject:

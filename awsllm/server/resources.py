@@ -9,37 +9,36 @@ What was not given (``knowledge_bases=None``) is the script's to answer: its rep
 
 from __future__ import annotations
 
-import math
+import asyncio
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Mapping
-from typing import Any, TypeAlias, TypeVar
-
-from msgspec.structs import replace
+from contextlib import aclosing, closing
+from typing import Any, TypeVar
 
 from awsllm.backend import UNLIMITED, AsyncBackend, Attempt, Backend
-from awsllm.errors import ConfigurationError, ModelNotFoundError, ValidationError
-from awsllm.server.account.guarded import guarded
-from awsllm.server.account.guardrails import PRIVATE, Guardrail, private_spans
-from awsllm.server.account.knowledge import DEFAULT_RESULTS, DocumentLike, KnowledgeBase
+from awsllm.calls.checks import check_as_service
+from awsllm.errors import ConfigurationError
+from awsllm.models.opaque import opaque_kind
+from awsllm.server.account.account import Region
+from awsllm.server.account.bedrock_agent import MISSING, missing
+from awsllm.server.account.guardrails.inline import GuardedEvents
+from awsllm.server.account.knowledge.search import DocumentLike, KnowledgeBase
+from awsllm.server.account.prompts import conversation
+from awsllm.server.guarding import Guarding
+from awsllm.server.retrieval import Retrieval, Steps
 from awsllm.server.work import Models
 from awsllm.stream import replay
 from awsllm.types import (
     ConverseRequest,
     ConverseResponse,
-    GuardrailConfig,
-    InferenceConfig,
     Message,
     Request,
     Streamed,
-    Text,
 )
 from awsllm.types.agents import AgentResponse, AgentText, InvokeAgentRequest, InvokeInlineAgentRequest
-from awsllm.types.embedding import EmbedRequest
 from awsllm.types.guardrails import (
     ApplyGuardrailRequest,
     GuardrailChecksRequest,
-    GuardrailChecksResponse,
     GuardrailResponse,
-    SensitiveSpan,
 )
 from awsllm.types.retrieval import (
     AgenticResult,
@@ -52,9 +51,6 @@ from awsllm.types.retrieval import (
     OptimizePromptResponse,
     OutputText,
     PromptAnalysis,
-    RetrievalCitation,
-    RetrievalConfig,
-    RetrievalResult,
     RetrieveAndGenerateRequest,
     RetrieveAndGenerateResponse,
     RetrieveRequest,
@@ -65,13 +61,11 @@ from awsllm.wire.agents import generation
 E = TypeVar("E")
 R = TypeVar("R")
 
-Steps: TypeAlias = Generator[Request[Any], Any, Any]
-_PROMPT = "Answer the question from these search results, and from nothing else.\n\n{results}\n\nQuestion: {question}"
-_UNIT = 1000  # characters of a guardrail's text unit
-
 
 class Resources:
-    """``models`` is what the models behind are known by; one that embeds orders what a knowledge base has."""
+    """``models`` is what the models behind are known by; one that embeds orders what a knowledge base has, and tells a
+    guardrail what texts mean. ``knowledge_bases`` and ``guardrails`` are named, not created; what is created is
+    ``region``'s."""
 
     def __init__(
         self,
@@ -79,142 +73,74 @@ class Resources:
         *,
         knowledge_bases: Mapping[str, Iterable[DocumentLike]] | None = None,
         guardrails: Mapping[str, Any] | None = None,
+        region: Region | None = None,
     ) -> None:
+        for option, given in {"knowledge_bases": knowledge_bases, "guardrails": guardrails}.items():
+            if given is not None and not isinstance(given, Mapping):
+                raise ConfigurationError(f"{option}= is a dict by their ids, not a {type(given).__name__}")
         self._models = models or Models()
+        self._region = region
         self._bases = (
             None
             if knowledge_bases is None
             else {name: KnowledgeBase.of(name, documents) for name, documents in knowledge_bases.items()}
         )
-        self._guardrails = (
-            None if guardrails is None else {name: Guardrail.of(name, one) for name, one in guardrails.items()}
-        )
+        self._retrieval = Retrieval(self._models, self._bases, region, self._judge)
+        self._guarding = Guarding(guardrails, self._models.embed, region)
+
+    def resolve(self, request: Any) -> Any:
+        """``request`` as the models are asked: in place of a prompt, the conversation that it stands for."""
+        if not isinstance(request, ConverseRequest) or opaque_kind(request.model) != "prompt":
+            return request
+        if self._region is None:
+            raise missing(MISSING)
+        written = conversation(self._region, request)
+        check_as_service(written)
+        return self._models.rename(written)
 
     def answers(self, request: Request[Any]) -> Callable[[Any], Steps] | None:
         """How ``request`` is answered; None where it is for the models."""
         if isinstance(request, ConverseRequest):
-            return self._guarded if self._guardrails and request.guardrail_config else None
+            return self._guarding.answer if self._guarding.conversation(request) else None
         return self._ANSWERS[type(request)].__get__(self) if type(request) in self._ANSWERS else None
+
+    def guards(self, request: Request[Any]) -> GuardedEvents | None:
+        """The guardrail that reads the stream of ``request``, if one does. Raises AWS's refusal of one that is not."""
+        return self._guarding.events(request) if isinstance(request, ConverseRequest) else None
 
     # --- knowledge bases ---
 
     def _retrieve(self, request: RetrieveRequest) -> Steps:
-        if self._bases is None:
+        if self._retrieval.is_empty:
             return (yield from self._scripted(request, RetrieveResponse))
-        base = self._base(request.model)
-        if request.text is None:
-            raise ValidationError("Offline, a knowledge base is searched by text.", code="ValidationException")
-        found = yield from self._found(base, request.text, request.config)
-        start, count = _start(request.next_token), request.config.number_of_results or DEFAULT_RESULTS
-        token = str(start + count) if len(found) > start + count else None
-        return RetrieveResponse(results=tuple(found[start : start + count]), next_token=token)
-
-    def _found(
-        self, base: KnowledgeBase, text: str, config: RetrievalConfig
-    ) -> Generator[Request[Any], Any, list[RetrievalResult]]:
-        if self._models.embed is None:
-            return base.found(base.by_words(text), config.filter)
-        wanted = (text, *(() if base.vectors else (piece.text for piece in base.pieces)))
-        embedded = yield EmbedRequest(model=self._models.embed, texts=wanted)
-        query, *vectors = embedded.vectors
-        base.vectors = vectors or base.vectors
-        return base.found(base.by_vector(query), config.filter)
+        return (yield from self._retrieval.retrieve(request))
 
     def _generate(self, request: RetrieveAndGenerateRequest) -> Steps:
-        if self._bases is None and not request.sources:
+        if self._retrieval.is_empty and not request.sources:
             return (yield from self._scripted(request, RetrieveAndGenerateResponse))
-        if request.sources:
-            found = [_given(source.uri, source.data) for source in request.sources]
-        else:
-            config = request.config or RetrievalConfig()
-            found = yield from self._found(self._base(request.model), request.text, config)
-            found = found[: config.number_of_results or DEFAULT_RESULTS]
-        texts = "\n\n".join(result.text for result in found)
-        prompt = _prompt(request.prompt_template, texts, request.text)
-        question = ConverseRequest(
-            model=self._models.chat or request.generator.rpartition("/")[2],
-            messages=(Message.user(prompt),),
-            inference_config=InferenceConfig(max_tokens=(request.inference_config or {}).get("maxTokens")),
-        )
-        answer = yield question
-        size = len(answer.text)
-        citation = RetrievalCitation(text=answer.text, start=0, end=size, references=tuple(found))
-        return RetrieveAndGenerateResponse(
-            text=answer.text,
-            citations=(citation,) if found else (),
-            session_id=request.session_id,
-            guardrail_action="NONE" if request.guardrail_config else None,
-        )
-
-    def _base(self, name: str) -> KnowledgeBase:
-        known = self._bases or {}
-        base = known.get(name) or known.get(name.rpartition("/")[2])
-        if base is None:
-            raise ModelNotFoundError(
-                f"Knowledge Base with id {name.rpartition('/')[2]} does not exist",
-                code="ResourceNotFoundException",
-                status=404,
-            )
-        return base
+        return (yield from self._retrieval.generate(request))
 
     def _agentic(self, request: AgenticRetrieveRequest) -> Steps:
-        if self._bases is None:
-            reply = yield from self._scripted(request, AgenticRetrieveResponse, Iterator, AsyncIterator)
-            if not isinstance(reply, AgenticRetrieveResponse):
-                return reply
-            return [*reply.traces, *([OutputText(reply.text)] if reply.text else ()), _result_of(reply)]
-        found: list[RetrievalResult] = []
-        for retriever in request.retrievers:
-            config = RetrievalConfig(filter=retriever.filter)
-            base = self._base(retriever.knowledge_base)
-            results = yield from self._found(base, request.messages[-1][1], config)
-            found += [replace(one, source=base.id) for one in results[: retriever.number_of_results]]
-        return [AgenticResult(results=tuple(found))]
+        if not self._retrieval.is_empty:
+            return (yield from self._retrieval.agentic(request))
+        reply = yield from self._scripted(request, AgenticRetrieveResponse, Iterator, AsyncIterator)
+        if not isinstance(reply, AgenticRetrieveResponse):
+            return reply
+        return [*reply.traces, *([OutputText(reply.text)] if reply.text else ()), _result_of(reply)]
+
+    def _judge(self, request: ApplyGuardrailRequest) -> Steps:
+        """How a guardrail that stands before a knowledge base judges."""
+        return (yield from self._ANSWERS[ApplyGuardrailRequest](self, request))
 
     # --- guardrails ---
 
     def _apply(self, request: ApplyGuardrailRequest) -> Steps:
-        if self._guardrails is None:
+        if not self._guarding.exists:
             return (yield from self._scripted(request, GuardrailResponse))
-        return self._guardrail(request.model).judge(request)
-
-    def _guarded(self, request: ConverseRequest) -> Steps:
-        config = request.guardrail_config or GuardrailConfig()
-        return (yield from guarded(request, config, self._guardrail(config.guardrail_identifier or "")))
-
-    def _guardrail(self, name: str) -> Guardrail:
-        known = self._guardrails or {}
-        guardrail = known.get(name) or known.get(name.rpartition("/")[2])
-        if guardrail is None:
-            raise ModelNotFoundError(
-                "The guardrail identifier or version provided in the request does not exist.",
-                code="ResourceNotFoundException",
-                status=404,
-            )
-        return guardrail
+        return (yield from self._guarding.apply(request))
 
     def _checks(self, request: GuardrailChecksRequest) -> Steps:
-        """Private things that have a form are found; what takes a model scores 0."""
-        yield from ()
-        spans = []
-        for m, message in enumerate(request.messages):
-            for c, block in enumerate(block for block in message.content if isinstance(block, Text)):
-                kinds = tuple(kind for kind in request.sensitive_information if kind in PRIVATE)
-                for kind, start, end in private_spans(block.text, kinds):
-                    place = {"message_index": m, "content_index": c}
-                    spans.append(SensitiveSpan(type=kind, confidence=1.0, start=start, end=end, **place))
-        units = sum(math.ceil(len(message.text) / _UNIT) for message in request.messages)
-        made = {
-            "contentFilter": request.content_filter,
-            "promptAttack": request.prompt_attack,
-            "sensitiveInformation": request.sensitive_information,
-        }
-        return GuardrailChecksResponse(
-            content_filter=dict.fromkeys(request.content_filter, 0.0),
-            prompt_attack=dict.fromkeys(request.prompt_attack, 0.0),
-            sensitive_information=tuple(spans),
-            text_units={name: units for name, wanted in made.items() if wanted},
-        )
+        return (yield from self._guarding.checks(request))
 
     # --- agents and prompts ---
 
@@ -242,7 +168,7 @@ class Resources:
     def _scripted(self, request: Request[Any], *kinds: Any) -> Generator[Request[Any], Any, Any]:
         """What the script says, which must be one of ``kinds``. Raises ``ConfigurationError`` where there is none, but
         local models, which cannot say it."""
-        if self._models.chat is not None and None in (self._bases, self._guardrails):
+        if self._models.chat is not None and (self._bases is None or not self._guarding.exists):
             raise ConfigurationError(
                 f"no local model answers {request.operation}: give mock_aws knowledge_bases={{'KBID123456': ['…']}} "
                 f"or guardrails={{'gr1': {{…}}}}, or a reply that is a {kinds[0].__name__}"
@@ -266,28 +192,6 @@ class Resources:
         ApplyGuardrailRequest: _apply,
         GuardrailChecksRequest: _checks,
     }
-
-
-def _start(token: str | None) -> int:
-    if token is not None and not (token.isdecimal() and len(token) < 10):
-        raise ValidationError("The nextToken is not valid.", code="ValidationException", status=400)
-    return int(token or 0)
-
-
-def _given(uri: str | None, data: bytes | None) -> RetrievalResult:
-    if data is None:
-        raise ValidationError(
-            f"Offline, the object {uri} cannot be read: give the document's bytes.",
-            code="ValidationException",
-            status=400,
-        )
-    return RetrievalResult(text=data.decode("utf-8", "replace"), type="TEXT")
-
-
-def _prompt(template: str | None, results: str, question: str) -> str:
-    if template is None:
-        return _PROMPT.format(results=results, question=question)
-    return template.replace("$search_results$", results).replace("$query$", question)
 
 
 def _result_of(response: AgenticRetrieveResponse) -> AgenticResult:
@@ -322,6 +226,7 @@ class WithResources:
         self._inner, self._resources = inner, resources
 
     def ask(self, request: Request[R], attempt: Attempt = UNLIMITED) -> R:
+        request = self._resources.resolve(request)
         answer = self._resources.answers(request)
         if answer is None:
             return self._inner.ask(request, attempt)
@@ -329,8 +234,25 @@ class WithResources:
         return response
 
     def stream(self, request: Streamed[R, E], attempt: Attempt = UNLIMITED) -> Iterator[E]:
+        request = self._resources.resolve(request)
+        guard: Any = self._resources.guards(request)
+        if guard is not None:
+            return self._guarded(guard, attempt)
         answer = self._resources.answers(request)
         return self._inner.stream(request, attempt) if answer is None else self._events(answer(request), attempt)
+
+    def _guarded(self, guard: GuardedEvents, attempt: Attempt) -> Iterator[Any]:
+        request, refused = self._run(guard.begin(), attempt)
+        yield from refused
+        if request is None:
+            return
+        events: Any = self._inner.stream(request, attempt)
+        with closing(events):
+            for event in events:
+                yield from self._run(guard.push(event), attempt)
+                if guard.stopped:
+                    return
+        yield from self._run(guard.end(), attempt)
 
     def _events(self, steps: Steps, attempt: Attempt) -> Iterator[Any]:
         yield from _events_of(self._run(steps, attempt))
@@ -354,6 +276,7 @@ class AsyncWithResources:
         self._inner, self._resources = inner, resources
 
     async def ask(self, request: Request[R], attempt: Attempt = UNLIMITED) -> R:
+        request = self._resources.resolve(request)
         answer = self._resources.answers(request)
         if answer is None:
             return await self._inner.ask(request, attempt)
@@ -361,8 +284,28 @@ class AsyncWithResources:
         return response
 
     def stream(self, request: Streamed[R, E], attempt: Attempt = UNLIMITED) -> AsyncIterator[E]:
+        request = self._resources.resolve(request)
+        guard: Any = self._resources.guards(request)
+        if guard is not None:
+            return self._guarded(guard, attempt)
         answer = self._resources.answers(request)
         return self._inner.stream(request, attempt) if answer is None else self._events(answer(request), attempt)
+
+    async def _guarded(self, guard: GuardedEvents, attempt: Attempt) -> AsyncIterator[Any]:
+        request, refused = await self._run(guard.begin(), attempt)
+        for event in refused:
+            yield event
+        if request is None:
+            return
+        events: Any = self._inner.stream(request, attempt)
+        async with aclosing(events):
+            async for event in events:
+                for released in await self._run(guard.push(event), attempt, apart=guard.is_due(event)):
+                    yield released
+                if guard.stopped:
+                    return
+        for event in await self._run(guard.end(), attempt):
+            yield event
 
     async def _events(self, steps: Steps, attempt: Attempt) -> AsyncIterator[Any]:
         events = _events_of(await self._run(steps, attempt))
@@ -373,16 +316,28 @@ class AsyncWithResources:
         for event in events:
             yield event
 
-    async def _run(self, steps: Steps, attempt: Attempt) -> Any:
-        try:
-            step = next(steps)
-            while True:
-                step = steps.send(await self._inner.ask(step, attempt))
-        except StopIteration as done:
-            return done.value
+    async def _run(self, steps: Steps, attempt: Attempt, *, apart: bool = True) -> Any:
+        """``apart``: on another thread, since a step may compute for long."""
+        value: Any = None
+        while True:
+            if apart:
+                is_over, value = await asyncio.to_thread(_advance, steps, value)
+            else:
+                is_over, value = _advance(steps, value)
+            if is_over:
+                return value
+            value = await self._inner.ask(value, attempt)
 
     async def close(self) -> None:
         await self._inner.close()
+
+
+def _advance(steps: Steps, value: Any) -> tuple[bool, Any]:
+    """Whether the steps are over, and their result, or else the next request."""
+    try:
+        return False, steps.send(value)
+    except StopIteration as done:
+        return True, done.value
 
 
 def _events_of(response: Any) -> Any:

@@ -4,11 +4,16 @@ granian because of what was measured: the JavaScript SDK speaks HTTP/2 with prio
 of the servers that take both protocols on one port only granian both finishes its streams (hypercorn cuts them) and
 tells the application when a client has left (gunicorn does not). Its embedded form runs in our event loop, so the
 model's weights are in this process and signals are ours: the first SIGINT or SIGTERM lets requests end, for
-``_GRACE`` seconds at most, the second does not. Leaving ``running``'s block gives them ``_BLOCK_GRACE`` seconds.
+``Settings.grace`` seconds at most, the second does not. Leaving ``running``'s block gives them ``_BLOCK_GRACE``
+seconds.
 
-What is not yet a whole request when the server stops is not waited for. Requests that are under way when the time is
+While they end the server still listens: ``/ready`` says 503, so that nobody sends more, and what comes all the same is
+refused (``Load.draining``). The account's jobs are waited for within the same time. What is not yet a whole request
+when the server stops is not waited for. Requests that are under way when the time is
 over are ended here, each at its place (``_Requests``), because granian waits for them without end and reports those
-that the closing event loop cancels as failures. granian's own threads
+that the closing event loop cancels as failures. It also waits for clients that say nothing, an HTTP/2 preface without
+an end among them; so connections that are still there after ``_FLUSH`` seconds, in which what was answered is written
+out, are shut here. granian's own threads
 outlive it by a moment in which they want the interpreter once more; one that exits in that moment is aborted ("panic in
 a function that cannot unwind", github.com/emmett-framework/granian/issues/693), so their end is awaited, where the
 system tells of it.
@@ -23,123 +28,166 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import logging
 import os
 import signal
 import socket
+import stat
 import threading
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, Collection, Iterator, MutableMapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urlsplit
 
 from awsllm.errors import ConfigurationError
-from awsllm.models.references import parse_reference
-from awsllm.server.http.app import App, Send, create_app
+from awsllm.server.assembly import Assembly, Settings, assemble
+from awsllm.server.http.app import App, Send
 from awsllm.server.http.auth import is_loopback, usable_key
 from awsllm.server.http.bodies import AsgiMessage, Receive
-from awsllm.server.resources import AsyncWithResources, Resources
-from awsllm.server.work import Models
-from awsllm.types import ConverseRequest, CountTokensRequest, Message
+from awsllm.server.http.tls import Certificates, local_certificates
+from awsllm.server.places import check_not_itself
 
 if TYPE_CHECKING:
     from awsllm.backend import AsyncBackend
 
-CHAT_MODEL = "local:smollm2-135m-instruct"
-EMBED_MODEL = "local:all-minilm-l6-v2"
-_GRACE = 10.0  # seconds
 _BLOCK_GRACE = 1.0  # seconds; a test that forgot a stream should not wait long
 _START = 30.0  # seconds
-_LEAVE = 2.0  # seconds for what was ended, and for threads, to be gone
+_FLUSH = 0.5  # seconds
+_LEAVE = 2.0  # seconds for connections that were shut, and for threads, to be gone
+_LOOK = 0.02  # seconds between two looks at the account's jobs
 _CONNECTIONS = 4096
 _HEAD_TIMEOUT = 30_000  # milliseconds
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where to listen, and with what. Port 0 is any free one. ``tls_key`` is PKCS#8."""
+    """Where to listen, and with what. Port 0 is any free one."""
 
     host: str = "127.0.0.1"
     port: int = 0
-    tls_cert: Path | None = None
-    tls_key: Path | None = None
+    certificates: Certificates | None = None
 
     @property
     def url(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{'https' if self.tls_cert else 'http'}://{host}:{self.port}"
+        """Where clients of this machine reach it: an address that stands for all of them is none to connect to."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104
+        host = f"[{host}]" if ":" in host else host
+        return f"{'https' if self.certificates else 'http'}://{host}:{self.port}"
 
 
 def serve(
     host: str = "127.0.0.1",
     port: int = 8900,
     *,
-    backend: AsyncBackend | None = None,
-    model: str = CHAT_MODEL,
-    embed_model: str = EMBED_MODEL,
-    tls_cert: str | Path | None = None,
-    tls_key: str | Path | None = None,
-    api_key: str | None = None,
-    ready: Callable[[str], None] = lambda url: None,
+    tls: bool | Certificates = False,
+    ready: Callable[[Running], None] = lambda server: None,
+    **settings: Any,
 ) -> None:
-    """Serve ``backend``, or the local models named, until SIGINT or SIGTERM. ``ready`` is called with the URL once it
-    answers. Raises ``ConfigurationError`` for an address that cannot be used: one that others can reach needs
-    ``api_key``."""
-    key = usable_key(api_key)
-    _check_exposure(host, key)
-    address = _address(host, port, tls_cert, tls_key)
-    app = _application(backend, model, embed_model, key)
-    asyncio.run(_serve(app, address, ready, asyncio.Event(), signals=True))
+    """Serve until SIGINT or SIGTERM. ``tls`` is a certificate and its key, or True: one of a certificate authority of
+    this machine. ``settings`` are those of ``Settings``; ``ready`` is called once the server answers. Raises
+    ``ConfigurationError`` for an address that cannot be used: one that others can reach needs an API key."""
+    chosen = Settings(**settings)
+    check_exposure(host, chosen)
+    with certificates_of(tls) as certificates:
+        serve_at(free_address(host, port, certificates), chosen, ready)
+
+
+def serve_at(
+    address: Address,
+    settings: Settings,
+    ready: Callable[[Running], None],
+    signals: Collection[signal.Signals] = (signal.SIGINT, signal.SIGTERM),
+) -> None:
+    """Serve at an address until one of ``signals``, as the whole work of this process."""
+    assembly = assemble(settings)
+
+    def listening(url: str) -> None:
+        ready(Running(url, assembly, address.certificates.authority if address.certificates else None))
+
+    with contextlib.closing(assembly):
+        check_not_itself(urlsplit(address.url).hostname or address.host, address.port, assembly.models.targets())
+        life = _Life.of(assembly, settings.grace, signals)
+        asyncio.run(_serve(assembly.app, address, listening, asyncio.Event(), life))
 
 
 @contextlib.contextmanager
-def running(
-    backend: AsyncBackend | None = None,
-    *,
-    model: str = CHAT_MODEL,
-    embed_model: str = EMBED_MODEL,
-    tls_cert: str | Path | None = None,
-    tls_key: str | Path | None = None,
-    api_key: str | None = None,
-) -> Iterator[str]:
+def running(backend: AsyncBackend | None = None, *, tls: bool | Certificates = False, **settings: Any) -> Iterator[str]:
     """A server on a free port of this machine while the block runs, on a thread of its own; gives its base URL. Over
-    ``backend`` with the callers' own model ids, else over the local models named."""
-    app = _application(backend, model, embed_model, usable_key(api_key))
-    thread = _ServerThread(app, _address("127.0.0.1", 0, tls_cert, tls_key))
-    thread.start()
-    try:
-        yield thread.url()
-    finally:
-        thread.stop()
+    ``backend`` with the callers' own model ids, else over local models. ``tls`` and ``settings`` are those of
+    ``serve``."""
+    with started(Settings(backend=backend, **settings), tls=tls) as server:
+        yield server.url
 
 
-def _application(backend: AsyncBackend | None, model: str, embed_model: str, api_key: str | None) -> App:
-    """Over ``backend``, or over the local models. The chat model is loaded here: what is wrong with it shows before
-    anything listens, and the first caller does not wait for it."""
-    if backend is not None:
-        own = isinstance(backend, AsyncWithResources)
-        return create_app(backend if own else AsyncWithResources(backend, Resources()), api_key=api_key)
-    chat, embed = parse_reference(model), parse_reference(embed_model)
-    for reference in (chat, embed):
-        if reference.scheme != "local":
-            raise ConfigurationError(f"the server runs local models; {str(reference)!r} is not one")
-    from awsllm.backends.local.backend import AsyncLocalBackend, LocalBackend
-    from awsllm.store import Store
+@contextlib.contextmanager
+def started(settings: Settings, *, tls: bool | Certificates = False) -> Iterator[Running]:
+    """The same, with its parts."""
+    with certificates_of(tls) as certificates, contextlib.closing(assemble(settings)) as assembly:
+        thread = _ServerThread(assembly.app, free_address("127.0.0.1", 0, certificates), _Life.of(assembly))
+        thread.start()
+        try:
+            yield Running(thread.url(), assembly, certificates.authority if certificates else None)
+        finally:
+            thread.stop()
 
-    local = LocalBackend()
-    hello = ConverseRequest(model=chat.model, messages=(Message.user("Hello"),))
-    local.ask(CountTokensRequest(model=chat.model, converse=hello))
-    Store().path(embed.model)
-    models = Models(chat.model, embed.model)
-    resources = Resources(models, knowledge_bases={}, guardrails={})
-    return create_app(AsyncWithResources(AsyncLocalBackend(local), resources), models, api_key=api_key)
+
+class Running(NamedTuple):
+    """A server that answers: its base URL, its parts, and the certificate of the authority to trust, if it is this
+    machine's."""
+
+    url: str
+    assembly: Assembly
+    authority: Path | None
+
+
+@contextlib.contextmanager
+def certificates_of(tls: bool | Certificates) -> Iterator[Certificates | None]:
+    """What to listen with, while the block runs."""
+    if tls is True:
+        with local_certificates() as made:
+            yield made
+    else:
+        yield tls or None
+
+
+def _nothing() -> None:
+    """Nobody wants to know."""
+
+
+def _none() -> list[str]:
+    """Nothing runs."""
+    return []
+
+
+@dataclass(frozen=True, slots=True)
+class _Life:
+    """How a server begins and ends. ``begun`` is called in the event loop before anything listens, ``ending`` when
+    nothing new is taken any more, and ``reload`` on SIGHUP, where there is something to read anew; ``jobs`` are those
+    of the account that run. What is under way has ``grace`` seconds to end. With ``signals`` the process is the
+    server's, and they end it."""
+
+    begun: Callable[[], None] = _nothing
+    ending: Callable[[], None] = _nothing
+    reload: Callable[[], None] | None = None
+    jobs: Callable[[], list[str]] = _none
+    grace: float = _BLOCK_GRACE
+    signals: Collection[signal.Signals] = ()
+
+    @classmethod
+    def of(cls, assembly: Assembly, grace: float = _BLOCK_GRACE, signals: Collection[signal.Signals] = ()) -> _Life:
+        aws, reload = assembly.aws, assembly.reload if assembly.files else None
+        jobs = (lambda: list(aws.account.running)) if aws is not None else _none
+        return cls(assembly.blocking.begin, assembly.load.drain, reload, jobs, grace, signals)
 
 
 class _ServerThread(threading.Thread):
     """An event loop with a server, beside the caller's own."""
 
-    def __init__(self, app: App, address: Address) -> None:
+    def __init__(self, app: App, address: Address, life: _Life | None = None) -> None:
         super().__init__(name="awsllm-server", daemon=True)
-        self._app, self._address = app, address
+        self._app, self._address, self._life = app, address, life or _Life()
         self._settled = threading.Event()
         self._url: str | None = None
         self._error: BaseException | None = None
@@ -168,7 +216,7 @@ class _ServerThread(threading.Thread):
     async def _main(self) -> None:
         halt = asyncio.Event()
         self._halt = functools.partial(asyncio.get_running_loop().call_soon_threadsafe, halt.set)
-        await _serve(self._app, self._address, self._ready, halt)
+        await _serve(self._app, self._address, self._ready, halt, self._life)
 
     def _ready(self, url: str) -> None:
         self._url = url
@@ -183,6 +231,7 @@ class _Requests:
     unread: set[asyncio.Task[Any]] = field(default_factory=set)
     whole: set[asyncio.Task[Any]] = field(default_factory=set)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
+    given_up: bool = False
     _ending: bool = False
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
@@ -220,36 +269,67 @@ class _Requests:
 
     def end(self) -> None:
         """Their clients see a connection that closes early; nothing is computed for them any more."""
+        self.given_up = True
         self.end_unread()
         for task in self.whole:
             task.cancel()
 
 
-async def _serve(
-    app: App, address: Address, ready: Callable[[str], None], halt: asyncio.Event, *, signals: bool = False
-) -> None:
+async def _serve(app: App, address: Address, ready: Callable[[str], None], halt: asyncio.Event, life: _Life) -> None:
+    life.begun()
     requests, earlier = _Requests(app), _native_threads()
-    server = _granian(requests, address, _connections(raise_limit=signals))
+    server = _granian(requests, address, _connections(raise_limit=bool(life.signals)))
     serving = asyncio.ensure_future(server.serve())
-    if signals:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(number, _on_signal, halt, requests)
+    for number in life.signals:
+        asyncio.get_running_loop().add_signal_handler(number, _on_signal, halt, requests)
+    if life.signals and life.reload is not None and hasattr(signal, "SIGHUP"):
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, life.reload)
     await _until_listening(address, serving)
     threads = _native_threads() - earlier
     ready(address.url)
     halted = asyncio.ensure_future(halt.wait())
     await asyncio.wait((serving, halted), return_when=asyncio.FIRST_COMPLETED)
     halted.cancel()
+    await _let_end(requests, life)
     server.stop()
-    requests.end_unread()
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(requests.ended.wait(), _GRACE if signals else _BLOCK_GRACE)
-    requests.end()
+    await asyncio.wait((serving,), timeout=_FLUSH)
+    _shut_connections(address.port)
     await asyncio.wait((serving,), timeout=_LEAVE)
     serving.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await serving
     await _until_ended(threads)
+
+
+async def _let_end(requests: _Requests, life: _Life) -> None:
+    """Wait for what is under way, at most for the grace; end what is left of the requests and tell of the jobs."""
+    life.ending()
+    requests.end_unread()
+    waits = len(requests.whole) + len(life.jobs())
+    if life.signals and waits:  # else whoever pressed Ctrl-C would wonder
+        words = "requests and jobs under way have %g seconds to end (%d); another signal ends them now"
+        _log.warning(words, life.grace, waits)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(life.grace):
+            await requests.ended.wait()
+            while life.jobs() and not requests.given_up:
+                await asyncio.sleep(_LOOK)
+    requests.end()
+    if left := life.jobs():
+        _log.warning("the server ends before %s", ", ".join(left))
+
+
+def _shut_connections(port: int) -> None:
+    """Shut the connections that clients have with this process at ``port``, where the system tells of them (Linux)."""
+    with contextlib.suppress(OSError):
+        for number in map(int, os.listdir("/proc/self/fd")):
+            with contextlib.suppress(OSError):
+                if not stat.S_ISSOCK(os.fstat(number).st_mode):
+                    continue
+                with socket.socket(fileno=os.dup(number)) as found:
+                    internet = found.family in (socket.AF_INET, socket.AF_INET6)
+                    if internet and found.getpeername() and found.getsockname()[1] == port:
+                        found.shutdown(socket.SHUT_RDWR)
 
 
 def _on_signal(halt: asyncio.Event, requests: _Requests) -> None:
@@ -310,8 +390,8 @@ def _granian(app: App, address: Address, connections: int) -> Any:
         backpressure=connections,
         http1_settings=HTTP1Settings(header_read_timeout=_HEAD_TIMEOUT),
         log_level=LogLevels.error,
-        ssl_cert=address.tls_cert,
-        ssl_key=address.tls_key,
+        ssl_cert=address.certificates.certificate if address.certificates else None,
+        ssl_key=address.certificates.key if address.certificates else None,
         ssl_protocol_min=SSLProtocols.tls12,
     )
 
@@ -333,13 +413,10 @@ def _connections(*, raise_limit: bool = False) -> int:
     return _CONNECTIONS if soft == RLIM_INFINITY else max(64, min(_CONNECTIONS, soft // 2))
 
 
-def _address(host: str, port: int, tls_cert: str | Path | None, tls_key: str | Path | None) -> Address:
+def free_address(host: str, port: int, certificates: Certificates | None = None) -> Address:
     """An address that is free at this moment. Raises ``ConfigurationError`` if it is not."""
-    if (tls_cert is None) != (tls_key is None):
-        raise ConfigurationError("TLS needs both a certificate and its key")
-    for path in (tls_cert, tls_key):
-        if path is not None and not Path(path).is_file():
-            raise ConfigurationError(f"there is no file {str(path)!r}")
+    if certificates:
+        _check_certificates(certificates)
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, kind, _, _, place = min(
@@ -351,9 +428,26 @@ def _address(host: str, port: int, tls_cert: str | Path | None, tls_key: str | P
             host, port = probe.getsockname()[:2]
     except OSError as error:
         raise ConfigurationError(f"cannot listen at {host} port {port}: {error.strerror or error}") from error
-    return Address(host, port, Path(tls_cert) if tls_cert else None, Path(tls_key) if tls_key else None)
+    return Address(host, port, certificates)
 
 
-def _check_exposure(host: str, api_key: str | None) -> None:
-    if api_key is None and not is_loopback(host):
+def _check_certificates(certificates: Certificates) -> None:
+    """Raise ``ConfigurationError`` for files that no TLS can be spoken with."""
+    import ssl
+
+    for path in (certificates.certificate, certificates.key):
+        if not path.is_file():
+            raise ConfigurationError(f"there is no file {str(path)!r}")
+    try:  # a key that wants a password is refused: nobody is asked for one
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificates.certificate, certificates.key, password=lambda: "")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "reason", None) or "the key may be encrypted, or a file may be no PEM"
+        names = f"certificate {str(certificates.certificate)!r} with key {str(certificates.key)!r}"
+        raise ConfigurationError(f"the {names} cannot be used: {reason}") from error
+
+
+def check_exposure(host: str, settings: Settings) -> None:
+    """Raise ``ConfigurationError`` where other machines would reach a server that asks for no key."""
+    if usable_key(settings.api_key) is None and settings.keys is None and not is_loopback(host):
         raise ConfigurationError(f"{host} can be reached from other machines: give an API key, or listen at 127.0.0.1")

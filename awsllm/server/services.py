@@ -14,10 +14,11 @@ from __future__ import annotations
 import gzip
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import parse_qsl, unquote
 
 from botocore.loaders import Loader
@@ -31,6 +32,8 @@ _HEAD = 8192  # bytes of a model or a form; what is looked for stands at its beg
 _NAME = re.compile(r"[A-Za-z0-9]{1,128}")
 _RPC_PATH = re.compile(r"/service/([^/]+)/operation/([^/]+)")
 _CREDENTIAL = re.compile(r"(?:X-Amz-)?Credential=([^,&\s]+)")
+_REGION = re.compile(r"[a-z0-9-]{1,32}")
+_BUCKET = re.compile(r"/[a-z0-9][a-z0-9.-]+/?")  # a path that is a bucket and nothing else
 _UNSIGNED = "bedrock"  # what bearer tokens are for
 _SDK = "amz-sdk-invocation-id"  # every SDK of AWS sends it
 
@@ -45,6 +48,7 @@ class Service:
     signed_as: str
     target: str
     version: str
+    endpoint_prefix: str = ""
 
 
 def protocol(incoming: Incoming) -> str:
@@ -63,7 +67,7 @@ def protocol(incoming: Incoming) -> str:
 
 def reads_form(incoming: Incoming) -> bool:
     """Whether the name of the operation may stand in the body."""
-    return incoming.headers.get("content-type", "").startswith(_FORM)
+    return incoming.method == "POST" and incoming.headers.get("content-type", "").startswith(_FORM)
 
 
 def meant(incoming: Incoming) -> tuple[Service | None, str | None]:
@@ -79,6 +83,11 @@ def meant(incoming: Incoming) -> tuple[Service | None, str | None]:
             return _queried(incoming)
         case _:
             return _located(incoming)
+
+
+def service_named(name: str) -> Service:
+    """The service that botocore calls so."""
+    return next(service for service in services() if service.name == name)
 
 
 @lru_cache(maxsize=1)
@@ -100,6 +109,7 @@ def _service(name: str, metadata: Mapping[str, str]) -> Service:
         signed_as=metadata.get("signingName", prefix),
         target=metadata.get("targetPrefix", ""),
         version=metadata.get("apiVersion", ""),
+        endpoint_prefix=prefix,
     )
 
 
@@ -116,23 +126,79 @@ def _metadata(path: Path) -> Mapping[str, str]:
     return dict(metadata)
 
 
-def _signed_as(incoming: Incoming) -> str:
-    """The service in the scope of the signature, ``KEY/DATE/REGION/SERVICE/aws4_request``; empty without one. What an
-    SDK reads without signing is S3's: public buckets, JumpStart's among them."""
-    found = _CREDENTIAL.search(incoming.headers.get("authorization", "")) or _CREDENTIAL.search(incoming.query)
-    if found is None and incoming.method in ("GET", "HEAD") and _SDK in incoming.headers:
-        return "" if "authorization" in incoming.headers else "s3"
+def region_of(incoming: Incoming) -> str | None:
+    """The region in the scope of the signature."""
+    found = _scope(incoming)
     scope = unquote(found[1]).split("/") if found else []
+    return scope[-3] if len(scope) > 4 and is_region(scope[-3]) else None
+
+
+def is_region(name: str) -> bool:
+    """Whether it may be a region's name; whether there is one, the partitions of tomorrow say."""
+    return _REGION.fullmatch(name) is not None
+
+
+def _scope(incoming: Incoming) -> re.Match[str] | None:
+    return _CREDENTIAL.search(incoming.headers.get("authorization", "")) or _CREDENTIAL.search(incoming.query)
+
+
+def _signed_as(incoming: Incoming) -> str:
+    """The service in the scope of the signature, ``KEY/DATE/REGION/SERVICE/aws4_request``; empty without one."""
+    found = _scope(incoming)
+    if found is None:
+        return "s3" if _is_s3_alone(incoming) else ""
+    scope = unquote(found[1]).split("/")
     return scope[-2] if len(scope) > 3 else ""
 
 
-def _signed_for(signed_as: str) -> list[Service]:
+def is_presigned_of_old(incoming: Incoming) -> bool:
+    """Whether it is a URL of S3 that is presigned by Signature Version 2, as boto3 does it unless told otherwise."""
+    names = {part.partition("=")[0] for part in incoming.query.split("&")}
+    return {"AWSAccessKeyId", "Signature", "Expires"} <= names and "Action" not in names
+
+
+def is_posted_form(incoming: Incoming) -> bool:
+    """Whether it is a form with a file that a browser sends to a bucket of S3 (a presigned POST), of which only the
+    policy is signed."""
+    is_form = incoming.headers.get("content-type", "").startswith("multipart/form-data")
+    return incoming.method == "POST" and is_form and bool(_BUCKET.fullmatch(path_style(incoming)))
+
+
+def _is_s3_alone(incoming: Incoming) -> bool:
+    """Whether a request without a scope is one that only S3 has: what an SDK reads without signing (public buckets,
+    JumpStart's among them), an address or a head with a signature of Version 2, and a form with a file that a browser
+    sends to a bucket, which signs its policy alone."""
+    headers = incoming.headers
+    authorization = headers.get("authorization", "")
+    if authorization:
+        return authorization.startswith("AWS ")
+    if is_presigned_of_old(incoming):
+        return True
+    if is_posted_form(incoming):
+        return True
+    return incoming.method in ("GET", "HEAD") and _SDK in headers
+
+
+def _signed_for(signed_as: str) -> tuple[Service, ...]:
     """The services that sign so, the one of this name first."""
-    return sorted((s for s in services() if s.signed_as == signed_as), key=lambda s: s.name != signed_as)
+    return _by_signature().get(signed_as, ())
+
+
+@lru_cache(maxsize=1)
+def _by_signature() -> Mapping[str, tuple[Service, ...]]:
+    found: dict[str, list[Service]] = {}
+    for service in services():
+        found.setdefault(service.signed_as, []).append(service)
+    return {name: tuple(sorted(signed, key=lambda s: s.name != name)) for name, signed in found.items()}
+
+
+@lru_cache(maxsize=1)
+def _by_target() -> Mapping[str, Service]:
+    return {service.target: service for service in reversed(services())}
 
 
 def _targeted(prefix: str, operation: str) -> tuple[Service | None, str | None]:
-    service = next((service for service in services() if service.target == prefix), None)
+    service = _by_target().get(prefix)
     return service, operation if _NAME.fullmatch(operation) else None
 
 
@@ -147,7 +213,7 @@ def _queried(incoming: Incoming) -> tuple[Service | None, str | None]:
 
 
 def _located(incoming: Incoming) -> tuple[Service | None, str | None]:
-    signed_as, path = _signed_as(incoming), _path_style(incoming)
+    signed_as, path = _signed_as(incoming), path_style(incoming)
     candidates = [s for s in _signed_for(signed_as or _UNSIGNED) if s.protocol.startswith("rest")]
     shown = {name.lower() for name, _ in parse_qsl(incoming.query, keep_blank_values=True)} | incoming.headers.keys()
     found = [
@@ -161,23 +227,41 @@ def _located(incoming: Incoming) -> tuple[Service | None, str | None]:
     return (candidates[0] if signed_as and candidates else None), None
 
 
-def _path_style(incoming: Incoming) -> str:
+def path_style(incoming: Incoming) -> str:
     """The path with the bucket in front that stands in the host name (``BUCKET.localhost``)."""
     bucket, _, host = incoming.headers.get("host", "").partition(".localhost")
     return f"/{bucket}{incoming.path}" if host or bucket != incoming.headers.get("host", "") else incoming.path
 
 
-def _operations(service: str, method: str, path: str, shown: Iterable[str]) -> Iterator[tuple[tuple[int, int], str]]:
+def _operations(service: str, method: str, path: str, shown: set[str]) -> Iterator[tuple[tuple[int, int], str]]:
     """The operations with this method and path that miss nothing they need, and how closely they fit."""
+    for name, pattern, needed, length in _templates(service).get(method, ()):
+        if needed <= shown and pattern.fullmatch(path):
+            yield (len(needed), length), name
+
+
+class _Template(NamedTuple):
+    """Where an operation is found: the pattern of its path, what a request for it shows beside, and how much of the
+    path is fixed."""
+
+    name: str
+    pattern: re.Pattern[str]
+    needed: frozenset[str]
+    length: int
+
+
+@lru_cache(maxsize=64)
+def _templates(service: str) -> Mapping[str, list[_Template]]:
+    """The operations of a service by their method."""
     model = service_model(service)
+    found: dict[str, list[_Template]] = {}
     for name in model.operation_names:
         operation = model.operation_model(name)
-        template, _, static = operation.http["requestUri"].partition("?")
-        if operation.http["method"] != method or not _pattern(template).fullmatch(path):
-            continue
+        path, _, static = operation.http["requestUri"].partition("?")
         needed = {part.partition("=")[0].lower() for part in static.split("&") if part} | set(_needed(operation))
-        if needed <= set(shown):
-            yield (len(needed), len(re.sub(r"\{[^}]*\}", "", template))), name
+        fixed = len(re.sub(r"\{[^}]*\}", "", path))
+        found.setdefault(operation.http["method"], []).append(_Template(name, _pattern(path), frozenset(needed), fixed))
+    return found
 
 
 def _needed(operation: OperationModel) -> Iterator[str]:
@@ -189,7 +273,6 @@ def _needed(operation: OperationModel) -> Iterator[str]:
             yield serialization.get("name", member).lower()
 
 
-@lru_cache(maxsize=4096)
 def _pattern(template: str) -> re.Pattern[str]:
     """``/{Bucket}/{Key+}``: a label is one segment, with a plus it may be many."""
     parts = re.split(r"(\{[^}]*\})", template.rstrip("/") or "/")

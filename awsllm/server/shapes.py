@@ -47,10 +47,15 @@ def service_model(service: str) -> ServiceModel:
 def check(service: str, operation: str, params: JsonObject) -> None:
     """Raise ``ValidationError`` naming everything in ``params`` (body members and labels) that breaks the model."""
     shape = service_model(service).operation_model(operation).input_shape
-    faults = list(_faults(shape, params, ""))
-    if faults:
-        count = f"{len(faults)} validation error{'s' if len(faults) > 1 else ''} detected"
-        raise ValidationError(f"{count}: {'; '.join(faults)}", code="ValidationException", status=400)
+    found = list(faults(shape, params))
+    if found:
+        count = f"{len(found)} validation error{'s' if len(found) > 1 else ''} detected"
+        raise ValidationError(f"{count}: {'; '.join(found)}", code="ValidationException", status=400)
+
+
+def faults(shape: Shape, value: Any) -> Iterator[str]:
+    """What of a value breaks its shape, in the service's words."""
+    return _faults(shape, value, "")
 
 
 def _faults(shape: Shape, value: Any, path: str) -> Iterator[str]:
@@ -111,19 +116,35 @@ def _text_faults(shape: Shape, value: Any, path: str) -> Iterator[str]:
     if choices and value not in choices and shape.name not in _OPEN:
         yield _fault(shown, path, f"Member must satisfy enum value set: [{', '.join(choices)}]")
     # A text past its maximum has been refused already: the pattern is not tried on it.
-    if pattern and len(value) <= shape.metadata.get("max", 10_000) and not _compiled(pattern).fullmatch(value):
+    tried = pattern and shape.name not in _OPEN and len(value) <= shape.metadata.get("max", 10_000)
+    if tried and not _compiled(pattern).fullmatch(value):
         yield _fault(shown, path, f"Member must satisfy regular expression pattern: {pattern}")
 
 
-# What models give in their replies, the service takes back, enumerated or not (recorded: a toolUse of type tool_use).
-_OPEN = frozenset(("ToolUseType",))
+# What models give in their replies, the service takes back, enumerated or not (recorded: a toolUse of type tool_use);
+# and what it makes itself: the pattern of a prompt router's ARN is that of the default ones alone.
+_OPEN = frozenset(("ToolUseType", "PromptRouterArn"))
 # Java's classes, which the models' patterns use within brackets, as Python's that hold at least as much.
 _CLASSES = {"L": r"\w", "N": r"\w", "Alnum": r"\w", "Z": r"\s", "ASCII": r"\x00-\x7f", "Print": r" -~"}
+
+# What of the models' patterns takes a text of dashes, or of letters, apart in 2**63 ways, and the same in one. Python's
+# ``re`` would try all of them, and lets no other thread run meanwhile.
+_AMBIGUOUS = {
+    r"(-*[a-zA-Z0-9\+\-\.])*": r"[a-zA-Z0-9\+\-\.]*",
+    r"(-*[a-zA-Z0-9\+\-\.]){0,63}": r"[a-zA-Z0-9\+\-\.]*",
+    r"([-a-z0-9]*[a-z0-9]){0,39}?": r"([-a-z0-9]*[a-z0-9])?",
+    r"([.\-_a-zA-Z0-9]+/?){3,1016}": r"([.\-_a-zA-Z0-9]/?){3,}",
+}
 
 
 @lru_cache(maxsize=256)
 def _compiled(pattern: str) -> re.Pattern[str]:
-    """A pattern that is not Python's in another way is not enforced."""
+    """A pattern that is not Python's in another way is not enforced, nor is one that has ``/d`` where a digit is meant:
+    it would refuse every ARN (bedrock-agent's TaggableResourcesArn)."""
+    if "/d{" in pattern:
+        return re.compile(".*", re.DOTALL)
+    for ambiguous, plain in _AMBIGUOUS.items():
+        pattern = pattern.replace(ambiguous, plain)
     readable = re.sub(r"(?<!\[)\\p\{(\w+)\}", r"[\\p{\1}]", pattern) if "[" not in pattern else pattern
     readable = re.sub(r"\\p\{(\w+)\}", lambda found: _CLASSES.get(found[1], found[0]), readable)
     try:

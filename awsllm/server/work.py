@@ -12,25 +12,24 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar
 
-from msgspec.structs import replace
-
-from awsllm.types import ConverseRequest, CountTokensRequest, Request, Streamed
-from awsllm.types.embedding import EmbedRequest
-from awsllm.types.reranking import RerankRequest
+from awsllm.server.mapping import Models as Models
+from awsllm.types import Request, Streamed
 
 if TYPE_CHECKING:
     from awsllm.server.container import Container
 
 E = TypeVar("E")
 E_contra = TypeVar("E_contra", contravariant=True)
-Q = TypeVar("Q", bound=Request[Any])
 R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
 class Incoming:
     """A request as it arrived. ``path`` is raw and percent-encoded, and so is the ``query``; header names are in lower
-    case. ``container`` is what answers an endpoint's invocations; None: one that speaks OpenAI's format."""
+    case. ``container`` is what answers an endpoint's invocations; None: one that speaks OpenAI's format. ``family`` is
+    what an account knows of the model that an ARN names, as ``models.profiles.profile`` takes it. ``models`` says which
+    ids are answered beside those that Bedrock knows; None: no others. ``peer`` is the address of whoever sent it.
+    ``allows`` says which models the caller may see in a list; None: all."""
 
     method: str
     path: str
@@ -38,6 +37,10 @@ class Incoming:
     body: bytes = b""
     container: Container | None = None
     query: str = ""
+    family: str | None = None
+    models: Models | None = None
+    peer: str = ""
+    allows: Callable[[str], bool] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,52 +64,31 @@ class StreamEncoder(Protocol[E_contra]):
         """What shows the client that the stream broke after its 200."""
 
 
+def _ignored(error: Exception) -> None:
+    """Nobody wants to know."""
+
+
 @dataclass(frozen=True, slots=True)
 class Ask(Generic[R]):
-    """Ask a backend and encode its response."""
+    """Ask a backend and encode its response. ``failed`` is told what the backend raises instead."""
 
     request: Request[R]
     encode: Callable[[R], Reply]
+    failed: Callable[[Exception], None] = _ignored
 
 
 @dataclass(frozen=True, slots=True)
 class Stream(Generic[E]):
     """Stream from a backend and encode its events. The reply has no Content-Length: with one, botocore delivers
-    everything at the end."""
+    everything at the end. ``failed`` is told what comes before the first event; the encoder, what comes later.
+    ``counted`` is told, before the first event is written, how many tokens the request has, if the backend can say so
+    without holding that event back."""
 
     request: Streamed[Any, E]
     headers: Mapping[str, str]
     encoder: StreamEncoder[E]
-
-
-def local_model(request: Request[Any]) -> str:
-    """Which of ``Models`` answers a ``PredictRequest``: what is written is the chat model's, anything else is told by
-    vectors."""
-    written = ("summarization", "translation", "question_answering")
-    return "chat" if getattr(request, "task", None) in written else "embed"
+    failed: Callable[[Exception], None] = _ignored
+    counted: Callable[[int], None] | None = None
 
 
 Work: TypeAlias = Ask[Any] | Stream[Any] | Reply
-
-
-@dataclass(frozen=True, slots=True)
-class Models:
-    """What the backend knows its models by; None passes the caller's own id on, as do requests that neither means."""
-
-    chat: str | None = None
-    embed: str | None = None
-
-    def rename(self, request: Q) -> Q:
-        """``request`` with the backend's name of the model."""
-        match request:
-            case CountTokensRequest(converse=converse) if self.chat is not None:
-                return replace(request, model=self.chat, converse=replace(converse, model=self.chat))
-            case ConverseRequest():
-                name = self.chat
-            case EmbedRequest() | RerankRequest():
-                name = self.embed
-            case _ if type(request).operation == "predict":  # by its name: chat does not load the request's type
-                name = getattr(self, local_model(request))
-            case _:
-                name = None
-        return request if name is None else replace(request, model=name)

@@ -74,6 +74,12 @@ class Store:
         """Where the model lies, or None where it would have to be fetched. Asks nothing of the network."""
         return _own_path(name) or _in_directory(name, self._models.get(name)) or self._cached(name)
 
+    def check(self, name: str) -> None:
+        """Raise ``ModelNotFoundError`` for a name nobody knows, with the nearest that somebody does. Asks nothing of
+        the network."""
+        if self.find(name) is None:
+            self._model(name)
+
     def pull(self, name: str, progress: OnProgress | None = None) -> Path:
         """Bring the model into the cache unless it is there. ``progress`` is called with bytes done and bytes in all of
         the file now being fetched."""

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import Any
 
 from awsllm.backend import Backend
 from awsllm.errors import AwsllmError, ConfigurationError
-from awsllm.server.surfaces.routes import failure, plan, request_id
+from awsllm.server.surfaces.routes import failure, request_id
 from awsllm.server.work import Incoming, Models, Reply, Stream, StreamEncoder, Work
 
 
@@ -30,13 +30,9 @@ class LazyReply:
     body: LazyBody
 
 
-def respond(
-    incoming: Incoming, backend: Backend, models: Models, seen: Callable[[Work], None] = lambda work: None
-) -> LazyReply:
-    """The reply to ``incoming``. ``seen`` is given the work before a model is."""
+def respond(incoming: Incoming, work: Work, backend: Backend, models: Models) -> LazyReply:
+    """The reply to ``incoming``, which asks for ``work``."""
     try:
-        work = plan(incoming)
-        seen(work)
         if isinstance(work, Stream):
             frames = _frames(backend.stream(models.rename(work.request)), work.encoder)
             return _lazily(200, work.headers, LazyBody(next(frames), frames))
@@ -46,6 +42,8 @@ def respond(
     except ConfigurationError:
         raise  # what is missing, such as torch, is missing on this side
     except AwsllmError as error:
+        if not isinstance(work, Reply):
+            work.failed(error)
         return refuse(incoming, error)
 
 
@@ -76,7 +74,7 @@ def _frames(events: Any, encoder: StreamEncoder[Any]) -> Generator[bytes, None, 
 
 
 def _lazily(status: int, headers: Mapping[str, str], body: LazyBody) -> LazyReply:
-    return LazyReply(status, {**headers, "x-amzn-RequestId": request_id()}, body)
+    return LazyReply(status, {"x-amzn-RequestId": request_id(), **headers}, body)
 
 
 class LazyBody(io.RawIOBase):
@@ -85,6 +83,11 @@ class LazyBody(io.RawIOBase):
     def __init__(self, first: bytes, pieces: Generator[bytes, None, None] | None = None) -> None:
         self._rest = first
         self._pieces = pieces
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing of it is still to be made."""
+        return self._pieces is None
 
     def readable(self) -> bool:
         return True

@@ -6,13 +6,16 @@ calls than it planned for is wrong. One reply is
 
     a str                       the whole text; cut after ``max_tokens`` words, as a model would be
     a content block, or a tuple of blocks and strings, or a Message
-    a list within the list      the same as a tuple: one turn, such as several tool uses at once; in a tuple or list
-                                blocks may have boto3's shape, ({"toolUse": {...}},)
-    a ConverseResponse          as it is; so is a dict in the shape of boto3's answer
+    a list within the list      the same as a tuple: one turn, such as several tool uses at once
+    a ConverseResponse          as it is
+    a dict                      a block, a message or an answer in boto3's shape, {"toolUse": {"name": …, "input": {}}},
+                                {"role": "assistant", "content": […]}, {"output": {…}}; ids of tool uses, counts and
+                                the stop reason may be left out
     an exception                raised by the call; by a stream before its first event
     Broken(reply, after=n)      a stream that raises after n events; a plain call raises at once
     an iterator of StreamEvents the stream itself, so that a test decides when each event comes (from a callable; for
                                 the async twin it may be asynchronous)
+    local()                     what a local model answers (``testing.table``)
     a callable                  given the request, returns any of these
 
 Converse uses up replies; so does ``predict``, whose reply is the result (a ``Classification``, a text), and an
@@ -33,7 +36,8 @@ import re
 import struct
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, TypeVar, cast
 
@@ -69,7 +73,7 @@ from awsllm.types.embedding import EmbedRequest, EmbedResponse
 from awsllm.types.media import ImageEditRequest, ImageRequest, ImageResponse
 from awsllm.types.predict import PredictedText, PredictRequest, PredictResponse
 from awsllm.types.reranking import RankedDocument, RerankRequest, RerankResponse
-from awsllm.wire.converse import decode_response
+from awsllm.wire.converse import decode_message, decode_response
 from awsllm.wire.converse.blocks import decode_block
 
 E = TypeVar("E")
@@ -100,12 +104,14 @@ Turn: TypeAlias = tuple[str | ContentBlock | JsonObject, ...] | list[str | Conte
 Content: TypeAlias = str | ContentBlock | Turn | Message | ConverseResponse | JsonObject
 Made: TypeAlias = Content | BaseException | Broken | Events | Value
 Reply: TypeAlias = Made | Callable[[Any], Made]
-Script: TypeAlias = Reply | list[Any]
+Script: TypeAlias = Reply | list[Any] | Mapping[str, Any]
+
+_MOST = 10_000  # requests that are surely known: a server may answer from a script for days
 
 
 class ScriptedBackend:
-    """Answers from a script (see above). ``requests`` has every request in order, embeddings included; ``cancelled`` is
-    set once a stream has been closed before its end. Safe to share between threads."""
+    """Answers from a script (see above). ``requests`` has every request in order, embeddings included, of very many the
+    last; ``cancelled`` is set once a stream has been closed before its end. Safe to share between threads."""
 
     def __init__(self, replies: Script = "Hello.", *, dimensions: int = 384) -> None:
         self.requests: list[Request[Any]] = []
@@ -118,29 +124,40 @@ class ScriptedBackend:
 
     def ask(self, request: Request[R], attempt: Attempt = UNLIMITED) -> R:
         _check(attempt)
+        if self._single and _is_place(self._replies[0]):
+            self._record(request)
+            real: R = self._replies[0].ask(request, attempt)
+            return real
         compute: Callable[[ScriptedBackend, Any], Any] = _OPERATIONS.get(type(request), ScriptedBackend._reply)
         response: R = compute(self, request)
         return response
 
     def stream(self, request: Streamed[R, E], attempt: Attempt = UNLIMITED) -> Iterator[E]:
         _check(attempt)
-        reply = self.next_reply(request)
         try:
-            yield from cast("Iterator[E]", reply if isinstance(reply, Iterator) else play(reply, request))
+            yield from self.events(self.next_reply(request), request)
         except GeneratorExit:
             self.cancelled.set()
             raise
+
+    def events(self, reply: Any, request: Streamed[Any, Any]) -> Iterator[Any]:
+        """The stream that ``reply``, taken by ``next_reply``, stands for."""
+        if _is_place(reply):
+            return cast("Iterator[Any]", reply.stream(request))
+        return _only_events(reply) if isinstance(reply, Iterator) else play(reply, request)
 
     def _converse(self, request: ConverseRequest) -> ConverseResponse:
         from awsllm.stream import fold
 
         match self.next_reply(request):
+            case place if _is_place(place):
+                return cast("Any", place).ask(request)  # type: ignore[no-any-return]
             case BaseException() as error:
                 raise error
             case Broken(error=error):
                 raise error
             case Iterator() as events:
-                return fold(events, model=request.model)
+                return fold(_only_events(events), model=request.model)
             case reply:
                 return respond(cast("Content", reply), request)
 
@@ -186,7 +203,7 @@ class ScriptedBackend:
     def next_reply(self, request: Request[Any]) -> Made:
         """Record the request and take the reply that is due, computed where it is a callable."""
         with self._lock:
-            self.requests.append(request)
+            self._keep(request)
             index, self._used = self._used, self._used + 1
         if self._single:
             index = 0
@@ -196,9 +213,19 @@ class ScriptedBackend:
         made: Made = reply(request) if callable(reply) else reply
         return made
 
+    def unused(self) -> list[str]:
+        """The replies of a list that no call has used, in words. One that stands alone is for any number of calls."""
+        with self._lock:
+            return [] if self._single else [f"{reply!r:.80}" for reply in self._replies[self._used :]]
+
     def _record(self, request: Request[Any]) -> None:
         with self._lock:
-            self.requests.append(request)
+            self._keep(request)
+
+    def _keep(self, request: Request[Any]) -> None:
+        self.requests.append(request)
+        if len(self.requests) >= 2 * _MOST:
+            del self.requests[:-_MOST]
 
 
 _OPERATIONS: dict[type[Request[Any]], Callable[[ScriptedBackend, Any], Any]] = {
@@ -223,6 +250,10 @@ class AsyncScriptedBackend:
     async def ask(self, request: Request[R], attempt: Attempt = UNLIMITED) -> R:
         return self.sync.ask(request, attempt)
 
+    async def count_input(self, request: ConverseRequest) -> int:
+        """As ``AsyncLocalBackend`` counts, in words. It is no request of anybody's, and not recorded."""
+        return count_words(request)
+
     async def stream(self, request: Streamed[R, E], attempt: Attempt = UNLIMITED) -> AsyncIterator[E]:
         _check(attempt)
         reply: Any = self.sync.next_reply(request)
@@ -231,8 +262,7 @@ class AsyncScriptedBackend:
                 async for event in reply:
                     yield event
             else:
-                events: Iterator[Any] = reply if isinstance(reply, Iterator) else play(reply, request)
-                for event in events:
+                for event in self.sync.events(reply, request):
                     yield event
                     await asyncio.sleep(0)
         except (GeneratorExit, asyncio.CancelledError):
@@ -241,6 +271,11 @@ class AsyncScriptedBackend:
 
     async def close(self) -> None:
         """Nothing to free."""
+
+
+def _is_place(reply: Any) -> bool:
+    """Whether a reply is a place where models run, to be asked itself."""
+    return hasattr(reply, "ask") and hasattr(reply, "stream")
 
 
 def _exhausted(call: int, replies: list[Any], request: Request[Any]) -> str:
@@ -258,8 +293,11 @@ def respond(content: Content, request: ConverseRequest) -> ConverseResponse:
     try:
         return _respond(content, request)
     except AwsllmError as error:
-        hint = "; a dict is boto3's answer as a whole, and an object that the model shall write is a str of JSON"
-        because = f"{error}{hint if isinstance(content, dict) else ''}"
+        hint = (
+            "; a dict is boto3's answer to Converse, or a message or a block of one; JSON that the model shall write "
+            "is a str; a body of InvokeModel is made of the reply"
+        )
+        because = f"{error.message}{hint if isinstance(content, dict) else ''}"
         raise TypeError(f"this {type(content).__name__} is not a scripted reply: {because}") from error
 
 
@@ -268,7 +306,7 @@ def _respond(content: Content, request: ConverseRequest) -> ConverseResponse:
         case ConverseResponse():
             return content
         case dict():
-            return decode_response(content, model=request.model)
+            return _of_dict(content, request)
         case str():
             return _limited(content, request)
         case Message():
@@ -276,13 +314,39 @@ def _respond(content: Content, request: ConverseRequest) -> ConverseResponse:
         case Block():
             message = Message.assistant(content)
         case tuple() | list():
-            message = Message.assistant(*map(_block, content))
+            message = Message.assistant(*map(_block, _identified(content)))
         case _:
             raise TypeError(
                 f"{content!r:.60} is not a scripted reply; give a str, blocks, a Message, a response, an "
                 "exception, Broken(...), a list of these or a callable that returns one"
             )
-    return _response(message, "tool_use" if message.tool_uses else "end_turn", request)
+    return _response(message, _stop_reason(message), request)
+
+
+def _of_dict(given: Any, request: ConverseRequest) -> ConverseResponse:
+    """What boto3's shape of an answer, a message or a block stands for."""
+    match given:
+        case {"output": {"message": {"content": list(blocks)} as message}}:
+            output = {"message": {"role": "assistant", **message, "content": [*_identified(blocks)]}}
+            return _completed(decode_response({**given, "output": output}, model=request.model), request)
+        case {"output": _}:
+            return decode_response(given, model=request.model)
+        case {"content": list(blocks)}:
+            turn = decode_message({"role": "assistant", **given, "content": [*_identified(blocks)]})
+        case _:
+            turn = Message.assistant(*map(_block, _identified([given])))
+    return _response(turn, _stop_reason(turn), request)
+
+
+def _completed(response: ConverseResponse, request: ConverseRequest) -> ConverseResponse:
+    """The response, with what a test need not write down of it."""
+    stop_reason = response.stop_reason or _stop_reason(response.message)
+    counted = _response(response.message, stop_reason, request).usage
+    return replace(response, stop_reason=stop_reason, usage=response.usage if response.usage != Usage() else counted)
+
+
+def _stop_reason(message: Message) -> str:
+    return "tool_use" if message.tool_uses else "end_turn"
 
 
 def _block(item: Any) -> Any:
@@ -293,6 +357,35 @@ def _block(item: Any) -> Any:
     if isinstance(block, Unknown):
         raise ValidationError(f"{item!r:.60} is none of Converse's content blocks, such as {{'text': 'Hello'}}")
     return block
+
+
+def _identified(items: Iterable[Any]) -> Iterator[Any]:
+    """The items, each tool use of boto3's shape that has no id with one of its name."""
+    count: Counter[str] = Counter()
+    for item in items:
+        match item:
+            case {"toolUse": {"name": str(name), **use}} if "toolUseId" not in use:
+                count[name] += 1
+                number = "" if count[name] == 1 else f"_{count[name]}"
+                yield {"toolUse": {"toolUseId": f"tooluse_{name}{number}", "name": name, **use}}
+            case _:
+                yield item
+
+
+def _only_events(events: Iterator[Any]) -> Iterator[Any]:
+    """The events. Raises ``TypeError`` for replies among them."""
+    try:
+        for event in events:
+            if isinstance(event, (str, dict, Message, BaseException, tuple)):
+                raise TypeError(
+                    f"{event!r:.60} is no event of a stream: an iterator is one stream, and replies to be used in turn "
+                    "are a list"
+                )
+            yield event
+    finally:
+        close = getattr(events, "close", None)
+        if close is not None:
+            close()
 
 
 def play(reply: Made, request: Request[Any]) -> Iterator[StreamEvent]:

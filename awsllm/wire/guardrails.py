@@ -165,11 +165,18 @@ _UNITS: Mapping[str, str] = {
 _REQUIRED_UNITS = 6  # the first of them, which an answer always has
 
 
-def encode_response(response: GuardrailResponse) -> JsonObject:
-    units = {wire: getattr(response.usage, name) for name, wire in _UNITS.items()}
+def encode_usage(usage: GuardrailUsage) -> JsonObject:
+    units = {wire: getattr(usage, name) for name, wire in _UNITS.items()}
     always = dict.fromkeys(list(_UNITS.values())[:_REQUIRED_UNITS], 0)
+    return {**always, **without_none(units)}
+
+
+def encode_response(response: GuardrailResponse) -> JsonObject:
+    """As it came, where it came from a service; else made of the members."""
+    if response.raw is not None:
+        return response.raw
     members = {
-        "usage": {**always, **without_none(units)},
+        "usage": encode_usage(response.usage),
         "action": response.action,
         "actionReason": response.reason,
         "outputs": [{"text": output} for output in response.outputs],

@@ -24,7 +24,8 @@ from awsllm.errors import (
     ThrottlingError,
 )
 from awsllm.server import running
-from awsllm.server.run import _address, _ServerThread
+from awsllm.server.http.tls import Certificates
+from awsllm.server.run import _ServerThread, free_address
 from awsllm.testing import AsyncScriptedBackend
 from awsllm.types.speech import Interruption, SpeechAudio, TurnEnd
 from awsllm.wire.eventstream import Frame, FrameDecoder
@@ -67,7 +68,7 @@ def served(certificate: tuple[Path, Path]) -> Iterator[Callable[[Any], tuple[str
 
     def start(answer: Any) -> tuple[str, Server]:
         server = Server(answer)
-        threads.append(_ServerThread(server, _address("127.0.0.1", 0, *certificate)))
+        threads.append(_ServerThread(server, free_address("127.0.0.1", 0, Certificates(*certificate))))
         threads[-1].start()
         return threads[-1].url(), server
 
@@ -262,7 +263,7 @@ def test_a_session_over_a_connection(
         return kinds
 
     backend = AsyncScriptedBackend([LONG, "Fine."])
-    with running(backend, api_key=KEY, tls_cert=certificate[0], tls_key=certificate[1]) as url:
+    with running(backend, api_key=KEY, tls=Certificates(*certificate)) as url:
         kinds = asyncio.run(asyncio.wait_for(run(url), 60))
     assert Interruption in kinds
     assert kinds[-1] is TurnEnd
@@ -276,5 +277,5 @@ def test_a_wrong_key_is_refused(certificate: tuple[Path, Path], monkeypatch: pyt
         assert (await duplex.head()).status == 403
         await duplex.close()
 
-    with running(AsyncScriptedBackend(), api_key=KEY, tls_cert=certificate[0], tls_key=certificate[1]) as url:
+    with running(AsyncScriptedBackend(), api_key=KEY, tls=Certificates(*certificate)) as url:
         asyncio.run(asyncio.wait_for(run(url), 60))

@@ -265,7 +265,12 @@ def test_a_misspelt_filter_is_refused(session: AwsSession, filters: Any, says: s
 def test_a_client_lists_what_the_offline_account_has() -> None:
     with mock_aws(reply="Hi."), awsllm.Client(region="us-east-1") as client:
         found = client.models()
-        assert client.converse(PROFILE, "Hello").warnings == ()
+        copied = {"copyFrom": f"arn:aws:bedrock:us-east-1::foundation-model/{SONNET}"}
+        bedrock = boto3.client("bedrock", "us-east-1")
+        made = bedrock.create_inference_profile(inferenceProfileName="p", modelSource=copied)["inferenceProfileArn"]
+        assert client.converse(f"bedrock:{made}", "Hello").warnings == ()
+        (warning,) = client.converse(PROFILE, "Hello").warnings
+        assert "ModelNotFoundError" in warning
     assert "models of the kind custom are missing" not in str(found.warnings)
     assert len({warning.split(" are missing")[0] for warning in found.warnings}) == len(found.warnings)
 

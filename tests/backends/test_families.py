@@ -13,7 +13,7 @@ import awsllm
 from awsllm.aws.call import HttpResponse
 from awsllm.backends.bedrock import invoke
 from awsllm.models.profiles import profile
-from awsllm.models.references import parse_reference
+from awsllm.models.references import parse_reference, without_geography
 from awsllm.server import running
 from awsllm.stream import fold
 from awsllm.testing import AsyncScriptedBackend, mock_aws
@@ -242,7 +242,7 @@ def test_boto3_reads_what_the_server_writes(name: str) -> None:
         stream = runtime.invoke_model_with_response_stream(modelId=CHATS[name], body=body)
         chunks = [msgspec.json.decode(event["chunk"]["bytes"]) for event in stream["body"]]
         assert chunks[-1]["amazon-bedrock-invocationMetrics"]["outputTokenCount"] == 5
-        tokens = runtime.count_tokens(modelId=CHATS[name], input={"invokeModel": {"body": body}})
+        tokens = runtime.count_tokens(modelId=without_geography(CHATS[name]), input={"invokeModel": {"body": body}})
         assert tokens["inputTokens"] > 0
 
 
@@ -258,7 +258,10 @@ def test_what_an_opaque_arn_takes_is_seen_by_the_body(name: str) -> None:
         assert asked(client, request).text.strip() == ANSWER.text
         assert heard_by(aws).messages[-1].text.strip() == "Who wants a cracker?"
         runtime = boto3.client("bedrock-runtime", "us-east-1")
-        counted = runtime.count_tokens(modelId=OPAQUE, input={"invokeModel": {"body": invoke.encode_body(request)}})
+        counted = runtime.count_tokens(
+            modelId=OPAQUE.replace("application-inference-profile", "imported-model"),
+            input={"invokeModel": {"body": invoke.encode_body(request)}},
+        )
         assert counted["inputTokens"] > 0
         with pytest.raises(runtime.exceptions.ValidationException, match="the format of no family"):
             runtime.invoke_model(modelId=OPAQUE, body=b'{"hello": "you"}')

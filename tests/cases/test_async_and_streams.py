@@ -8,7 +8,6 @@ import socket
 import subprocess
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import boto3
@@ -22,10 +21,10 @@ import awsllm
 from awsllm.server import running
 from awsllm.testing import AsyncScriptedBackend, Broken, mock_aws
 from awsllm.types import ContentBlockDelta, ContentBlockStop, MessageStart, MessageStop, StreamEvent, TextDelta
+from tests.clients.programs import JAVASCRIPT, node
 from tests.support.cases import NOVA, REPLY, answering, bedrock, boto
 
 MODEL = NOVA.partition(":")[2]
-JS = Path(__file__).parent.parent / "js"
 HELLO: Any = [{"role": "user", "content": [{"text": "Hello"}]}]
 
 
@@ -183,14 +182,14 @@ def test_s3_frames_are_read_by_boto3_s_parser() -> None:
 
 def test_s4_the_javascript_sdk_s_default_client_works() -> None:
     """Its handler speaks HTTP/2 with prior knowledge on a plain socket: the server answers that preface with its
-    SETTINGS, and the SDK itself, where it is installed (``tests/js``), with what the model says."""
+    SETTINGS, and the SDK itself, where `make clients` has installed it, with what the model says."""
     with running(AsyncScriptedBackend("Hi.")) as url:
-        if shutil.which("node") and (JS / "node_modules").is_dir():
-            probe = ["node", "--no-warnings", str(JS / "probe.mjs"), url, "any"]
-            with subprocess.Popen(probe, stdout=subprocess.PIPE, text=True) as node:
-                assert node.stdout is not None
-                first = msgspec.json.decode(node.stdout.readline())
-                node.kill()
+        if shutil.which("node") and (JAVASCRIPT / "node_modules").is_dir():
+            probe = [*node("sdk.mjs"), url, "any"]
+            with subprocess.Popen(probe, stdout=subprocess.PIPE, text=True) as running_probe:
+                assert running_probe.stdout is not None
+                first = msgspec.json.decode(running_probe.stdout.readline())
+                running_probe.kill()
             assert first["value"]["text"] == "Hi."
         host, port = url.removeprefix("http://").split(":")
         with socket.create_connection((host, int(port)), timeout=60) as connection:

@@ -92,8 +92,10 @@ def test_l2_one_port_tells_apart_what_signs_alike() -> None:
             agentId="AGENT12345", agentAliasId="TSTALIASID", sessionId="s1", inputText="Hello"
         )
         assert b"".join(event["chunk"]["bytes"] for event in agent["completion"] if "chunk" in event) == b"Hi."
-        with pytest.raises(ClientError, match="ListGuardrails") as caught:
-            client("bedrock", url, retries={"total_max_attempts": 1}).list_guardrails()
+        control = client("bedrock", url, retries={"total_max_attempts": 1})
+        assert control.list_guardrails()["guardrails"] == []
+        with pytest.raises(ClientError, match="ListAutomatedReasoningPolicies of Amazon Bedrock") as caught:
+            control.list_automated_reasoning_policies()
         assert caught.value.response["Error"]["Code"] != "ResourceNotFoundException"
 
 
@@ -131,7 +133,7 @@ def test_l4_a_key_means_what_it_does_at_the_gateway_of_each_protocol() -> None:
 
 
 def test_l4_openai_s_streams_and_models() -> None:
-    """What OpenAI's SDK reads of a stream and of the models, in its own words (``make judges`` runs the SDK itself)."""
+    """What OpenAI's SDK reads of a stream and of the models, in its words (``make clients`` runs the SDK itself)."""
     chat = {"model": MODEL, "messages": [{"role": "user", "content": "Hello"}], "stream": True}
     with running(AsyncScriptedBackend("Hi there."), api_key=KEY) as url:
         head = {"Content-Type": "application/json", "Authorization": f"Bearer {KEY}"}

@@ -4,6 +4,7 @@ import functools
 import io
 import json
 import os
+import pickle
 import re
 import select
 import signal
@@ -11,19 +12,26 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from urllib.request import getproxies, proxy_bypass
 
+import boto3
 import msgspec
 import pytest
+import typer
 
 import awsllm
 from awsllm.cli import doctor, main, prompting, rendering, terminal
+from awsllm.cli.app import app
 from awsllm.errors import AwsllmError, ConfigurationError, ThrottlingError
+from awsllm.server.assembly import Settings
+from awsllm.server.instance import Instance, registered
 from awsllm.store import File, Model, Store, Wheel
 from awsllm.testing.scripted import Broken, ScriptedBackend
 from awsllm.types import Bytes, ConverseRequest, ConverseResponse, Document, Image, Message, Text, ToolUse, Usage
 from awsllm.types.embedding import EmbedRequest
-from tests.support.command_line import Run, runner
+from tests.support.command_line import Result, Run, runner
 
 REAL_CACHE = Store().cache_dir  # before any test has an environment of its own
 PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 16
@@ -321,20 +329,181 @@ def test_an_empty_key_in_the_environment_does_not_open_the_server(run: Run, monk
     assert "the API key is empty" in result.err
 
 
-def test_serve_hands_its_options_over(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    calls: list[tuple[Any, ...]] = []
+def test_serve_takes_a_script(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    options: dict[str, Any] = {}
 
-    def serve(host: str, port: int, *, ready: Callable[[str], None], **options: Any) -> None:
-        calls.append((host, port, options))
-        ready("http://127.0.0.1:9000")
+    def serve(host: str, port: int, *, ready: Callable[[Any], None], **given: Any) -> None:
+        options.update(given)
+        ready(SimpleNamespace(url="http://127.0.0.1:9000", authority=None))
 
     monkeypatch.setattr("awsllm.server.serve", serve, raising=False)
-    monkeypatch.setenv("AWSLLM_API_KEY", "secret")
-    result = run("serve", "--port", "9000", "--tls-cert", "c.pem", "--tls-key", "k.pem", "--model", "local:mine")
-    options = {"model": "local:mine", "embed_model": "local:all-minilm-l6-v2", "api_key": "secret"}
-    assert calls == [("127.0.0.1", 9000, options | {"tls_cert": Path("c.pem"), "tls_key": Path("k.pem")})]
-    assert "export AWS_ENDPOINT_URL_BEDROCK_RUNTIME=http://127.0.0.1:9000\n" in result.err
-    assert "AWS_DEFAULT_REGION" in result.err  # boto3 and the AWS CLI read no other
+    script = tmp_path / "replies.py"
+    script.write_text("reply = ['one']")
+    result = run("serve", "--script", str(script))
+    assert (result.code, options["backend"].script.unused()) == (0, ["'one'"])
+    assert f"AWSLLM_ADMIN_TOKEN={options['admin_token']}" in result.err
+    monkeypatch.setenv("AWSLLM_ADMIN_TOKEN", "0123456789abcdef")
+    result = run("serve", "--script", str(script))
+    assert options["admin_token"] == "0123456789abcdef"
+    assert "0123456789abcdef" not in result.err
+    script.write_text("reply = (")
+    result = run("serve", "--script", str(script))
+    assert (result.code, "replies.py, line 1" in result.err) == (1, True)
+    assert "there is no script" in run("serve", "--script", "none.py").err
+
+
+def test_serve_hands_its_options_over(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    calls: list[tuple[Any, ...]] = []
+    shown: list[Result] = []  # by then, what was announced is there too
+
+    def serve(host: str, port: int, *, ready: Callable[[Any], None], **options: Any) -> None:
+        calls.append((host, port, options))
+        ready(SimpleNamespace(url="http://127.0.0.1:9000", authority=None))
+        shown.append(run("env"))
+
+    monkeypatch.setattr("awsllm.server.serve", serve, raising=False)
+    monkeypatch.setenv("AWSLLM_API_KEY", "s3cr3t")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    arguments = ["--tls-cert", "c.pem", "--tls-key", "k.pem", "--model", "local:mine", "--transition", "endpoint=3"]
+    run("serve", "--port", "9000", *arguments, "--no-account", "--region", "eu-west-1")
+    assert shown[0].out.splitlines()[-len(ENVIRONMENT) :] == ENVIRONMENT
+    options = calls[0][2]
+    assert (calls[0][:2], options["tls"][:2]) == (("127.0.0.1", 9000), (Path("c.pem"), Path("k.pem")))
+    assert (options["model"], options["api_key"], options["account"]) == ("local:mine", "s3cr3t", False)
+    assert options["transitions"] == {"endpoint": 3.0}
+    assert 'eval "$(awsllm env)"' in shown[0].err
+    assert "playground: http://127.0.0.1:" in shown[0].err
+    assert "s3cr3t" not in shown[0].err
+    assert "No server runs here" in run("env").err
+
+
+ENVIRONMENT = [
+    "export AWS_ENDPOINT_URL=http://127.0.0.1:9000",
+    "export AWS_ACCESS_KEY_ID=awsllm",
+    "export AWS_SECRET_ACCESS_KEY=s3cr3t",
+    "export AWS_REGION=eu-west-1",
+    "export AWS_DEFAULT_REGION=eu-west-1",
+    "export AWS_EC2_METADATA_DISABLED=true",
+    "export AWS_USE_FIPS_ENDPOINT=false",
+    "export AWS_USE_DUALSTACK_ENDPOINT=false",
+    "export AWS_IGNORE_CONFIGURED_ENDPOINT_URLS=false",
+    "export AWS_BEDROCK_RUNTIME_ENDPOINT=http://127.0.0.1:9000",
+    "export OPENAI_BASE_URL=http://127.0.0.1:9000/v1",
+    "export OPENAI_API_KEY=s3cr3t",
+    "export ANTHROPIC_BASE_URL=http://127.0.0.1:9000",
+    "export ANTHROPIC_API_KEY=s3cr3t",
+    "export ANTHROPIC_BEDROCK_BASE_URL=http://127.0.0.1:9000",
+    "export NO_PROXY=127.0.0.1,localhost,::1",
+]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (["--transition", "endpoint"], "--transition is KIND=SECONDS"),
+        (["--transition", "endpoint=-3"], "--transition is KIND=SECONDS"),
+        (["--transition", "endpoint=nan"], "--transition is KIND=SECONDS"),
+        (["--tls-cert", "c.pem"], "TLS needs both"),
+        (["--port", "99999"], "--port"),
+        (["--max-model-memory", "-4"], "--max-model-memory is a size"),
+        (["--max-model-memory", "nanG"], "--max-model-memory is a size"),
+        (["--usage", "usage.db"], "give --keys too"),
+        (["--script", "replies.py", "--workers", "2", "--no-account"], "leave out --script or --workers"),
+        (["--region", "eu west"], "'eu west' is no region"),
+    ],
+)
+def test_serve_refuses_what_it_cannot_read(run: Run, wrong: list[str], said: str) -> None:
+    result = run("serve", *wrong)
+    assert (result.code != 0, "Traceback" in result.err) == (True, False)
+    assert said in result.err
+
+
+def test_workers_have_no_admin_route(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each would tell of itself alone. What they are started with reaches their processes."""
+    chosen: list[Settings] = []
+
+    def supervise(count: int, *address: Any, tls: bool, ready: Callable[[Any], None], **options: Any) -> None:
+        chosen.append(pickle.loads(pickle.dumps(Settings(**options))))  # noqa: S301 -- its own
+        ready(SimpleNamespace(url="http://127.0.0.1:9000", authority=None))
+
+    monkeypatch.setattr("awsllm.server.workers.supervise", supervise)
+    result = run("serve", "--workers", "2", "--no-account")
+    assert (result.code, "AWSLLM_ADMIN_TOKEN" in result.err, chosen[0].admin_token) == (0, False, None)
+
+
+def test_env_overrules_what_would_lead_elsewhere(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """botocore is the judge: a service's own endpoint, FIPS, a profile that is none, a proxy."""
+    hostile = {
+        "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": "https://elsewhere.example",
+        "AWS_USE_FIPS_ENDPOINT": "true",
+        "AWS_USE_DUALSTACK_ENDPOINT": "true",
+        "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "true",
+        "AWS_DEFAULT_PROFILE": "none-of-this-name",
+        "http_proxy": "http://proxy.example:3128",
+        "no_proxy": "inside.example",
+    }
+    for name, value in hostile.items():
+        monkeypatch.setenv(name, value)
+    url = "http://127.0.0.1:1"
+    for name, value in json.loads(run("env", "--url", url, "--json").out).items():
+        if value is None:
+            monkeypatch.delenv(name, raising=False)
+        else:
+            monkeypatch.setenv(name, value)
+    client = boto3.Session().client("bedrock-runtime")
+    assert (client.meta.endpoint_url, getproxies().get("no", "").split(",")[0]) == (url, "inside.example")
+    assert proxy_bypass("127.0.0.1:1")
+    presigned = client.generate_presigned_url("converse", {"modelId": "m", "messages": []})
+    assert presigned.startswith(url)
+
+
+def test_no_help_loses_what_it_shows(run: Run) -> None:
+    """The text of help is Markdown, in which a pair of asterisks is emphasis and is gone."""
+    shown = " ".join(run("serve", "--help").out.replace("│", " ").split())
+    assert "anthropic.*=bedrock:us.*" in shown
+    for parameter in parameters(typer.main.get_command(app)):
+        written = getattr(parameter, "help", None) or ""
+        assert "*" not in re.sub(r"`[^`]*`", "", written), f"{parameter.name}: put it between backticks"
+
+
+def parameters(command: Any) -> Iterator[Any]:
+    yield from command.params
+    for one in getattr(command, "commands", {}).values():
+        yield from parameters(one)
+
+
+def test_env_in_the_words_of_each_shell(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWSLLM_API_KEY", raising=False)
+    lines = {
+        shell: run("env", "--url", "http://127.0.0.1:1", "--shell", shell).out for shell in ("sh", "fish", "dotenv")
+    }
+    assert lines["sh"].startswith("unset AWS_PROFILE\n")
+    assert "set -e AWS_PROFILE;\n" in lines["fish"]
+    assert "set -gx AWS_ENDPOINT_URL http://127.0.0.1:1;\n" in lines["fish"]
+    assert lines["dotenv"].startswith("AWS_ENDPOINT_URL=http://127.0.0.1:1\n")
+    power = run("env", "--url", "http://127.0.0.1:1", "--shell", "powershell").out
+    assert "$env:AWS_ENDPOINT_URL = 'http://127.0.0.1:1'\n" in power
+    undone = run("env", "--url", "http://127.0.0.1:1", "--unset").out
+    assert undone.startswith("unset AWS_ENDPOINT_URL\n")
+    assert "export" not in undone
+    document = json.loads(run("env", "--url", "http://127.0.0.1:1", "--json").out)
+    assert (document["AWS_ENDPOINT_URL"], document["AWS_PROFILE"]) == ("http://127.0.0.1:1", None)
+    assert run("env", "--shell", "csh").code == 1
+
+
+def test_env_at_a_server_whose_callers_have_keys(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("AWSLLM_CACHE", str(tmp_path))
+    monkeypatch.delenv("AWSLLM_API_KEY", raising=False)
+    with registered(Instance(url="http://127.0.0.1:1", key_needed=True, gated=True)):
+        assert "awsllm keys create" in run("env").err
+        monkeypatch.setenv("AWSLLM_API_KEY", "sk-awsllm-secret")
+        hinted = run("env", "--json")
+        named = run("env", "--json", "--access-key-id", "AWSLLMX7")
+    assert ("--access-key-id ID" in hinted.err, "--access-key-id" in named.err) == (True, False)
+    variables = json.loads(named.out)
+    assert variables["AWS_ACCESS_KEY_ID"] == "AWSLLMX7"
+    assert variables["AWS_SECRET_ACCESS_KEY"] == variables["OPENAI_API_KEY"] == "sk-awsllm-secret"
 
 
 # --- doctor ----------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from awsllm.cli import doctor, serve, terminal
+from awsllm.cli import doctor, terminal
 from awsllm.cli.conversation import COMMANDS
 
 
@@ -105,16 +105,6 @@ def test_the_doctor_wraps_at_words(monkeypatch: pytest.MonkeyPatch, columns: int
     monkeypatch.setenv("TERM", "dumb")
     doctor._show(CHECKS)
     assert screen.getvalue() == shown
-
-
-def test_what_serve_says_to_copy_stands_on_lines_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
-    serve._announce("http://127.0.0.1:1", locked=False)
-    first, *exports, keys = capsys.readouterr().err.splitlines()
-    assert "http://127.0.0.1:1" in first
-    assert all(line.startswith("  export AWS_") for line in exports)
-    assert keys == "Any keys will do."
-    serve._announce("http://127.0.0.1:1", locked=True)
-    assert "AWSLLM_API_KEY" in capsys.readouterr().err
 
 
 def test_where_nobody_hears_the_answer_nothing_breaks() -> None:

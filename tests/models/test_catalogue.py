@@ -63,6 +63,10 @@ def test_a_row_is_found_by_each_name_of_its_model() -> None:
         "arn:aws:bedrock:us-east-1:1:inference-profile/eu.amazon.nova-lite-v1:0",
     ):
         assert entry(name) == row
+    lite = entry("amazon.titan-text-lite-v1")
+    assert lite is not None
+    assert entry("amazon.titan-text-lite-v1:0:4k") == lite
+    assert entry("amazon.titan-text-lite-v1:0") is None
     for name in ("newcorp.brilliant-v1:0", "", "amazon.nova-lite", "arn:aws:bedrock:us-east-1:1:imported-model/x"):
         assert entry(name) is None
 

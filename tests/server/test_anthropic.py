@@ -79,9 +79,28 @@ def test_a_message_is_streamed_as_named_events(url: str, path: str) -> None:
     status, headers, body = call(url + path, {**HELLO, "stream": True})
     assert (status, headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
     assert body.startswith(b"event: message_start\ndata: {")
+    started = json.loads(body.splitlines()[1].removeprefix(b"data: "))
+    assert started["message"]["usage"] == {"input_tokens": 1, "output_tokens": 0}
+    assert len(BACKEND.requests) == 1  # the count is no request of the caller's
     decoder = MessageDecoder(Context(request=ask()))
     response = fold([event for wire in FramingDecoder().feed(body) for event in decoder.push(wire)])
     assert (response.tool_uses, response.stop_reason) == ((ToolUse("t", "find", {"q": 1}),), "tool_use")
+
+
+class Uncounted(AsyncScriptedBackend):
+    """What cannot count without an error; then the stream is as it would be without a count."""
+
+    async def count_input(self, request: ConverseRequest) -> int:
+        raise ThrottlingError("not now")
+
+
+def test_a_stream_whose_request_is_not_counted() -> None:
+    with running(Uncounted("Hello")) as url:
+        status, _, body = call(f"{url}/v1/messages", {**HELLO, "stream": True})
+    assert status == 200
+    started = json.loads(body.splitlines()[1].removeprefix(b"data: "))
+    assert started["message"]["usage"] == {"input_tokens": 0, "output_tokens": 0}
+    assert b"event: message_stop" in body
 
 
 def test_tokens_are_counted_without_a_limit(url: str) -> None:
@@ -110,6 +129,22 @@ def test_what_is_malformed_is_refused_in_the_api_s_shape(
     error = json.loads(body)
     assert (found, error["type"], error["error"]["type"]) == (status, "error", kind)
     assert message in error["error"]["message"]
+
+
+@pytest.mark.parametrize("path", ["/v1/models", "/anthropic/v1/models"])
+def test_models_are_listed_in_the_api_s_shape(url: str, path: str) -> None:
+    request = urllib.request.Request(url + path, headers={"anthropic-version": "2023-06-01"})
+    with urllib.request.urlopen(request, timeout=30) as reply:
+        wire = json.load(reply)
+    assert wire["last_id"] == wire["data"][-1]["id"]
+    assert {model["type"] for model in wire["data"]} == {"model"}
+
+
+@pytest.mark.parametrize("path", ["/v1/messages/batches", "/anthropic/v1/files", "/v1/skills"])
+def test_what_is_not_served_is_told_in_the_api_s_words(url: str, path: str) -> None:
+    status, _, data = call(url + path, {})
+    wire = json.loads(data)
+    assert (status, wire["type"], wire["error"]["type"]) == (404, "error", "not_found_error")
 
 
 def test_failures_of_the_model_have_their_status(url: str) -> None:

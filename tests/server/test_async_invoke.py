@@ -9,7 +9,7 @@ from awsllm.testing import AsyncScriptedBackend
 
 
 def test_a_server_without_s3_says_so() -> None:
-    with running(AsyncScriptedBackend("unused")) as url:
+    with running(AsyncScriptedBackend("unused"), account=False) as url:
         keys = {"aws_access_key_id": "a", "aws_secret_access_key": "b"}
         runtime = boto3.client("bedrock-runtime", "us-east-1", endpoint_url=url, **keys)
         place = {"s3OutputDataConfig": {"s3Uri": "s3://films"}}

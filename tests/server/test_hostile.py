@@ -243,6 +243,24 @@ def test_a_request_without_a_host_is_malformed(version: bytes, status: int, addr
     assert sent(address, head + HELLO)[0] == status
 
 
+@pytest.mark.parametrize(
+    "headers",
+    [
+        b"Host: evil.example\r\nHost: localhost\r\n",
+        b"Host: localhost\r\nHost: evil.example\r\n",
+        b"Host: localhost:80, evil.example\r\n",
+        b"Host: localhost\r\nOrigin: http://evil.example\r\nOrigin: http://localhost\r\n",
+    ],
+)
+def test_of_two_hosts_or_origins_neither_is_let_in(headers: bytes, address: tuple[str, int]) -> None:
+    assert sent(address, b"GET /v1/models HTTP/1.1\r\n%s\r\n" % headers)[0] == 403
+
+
+def test_a_header_that_is_the_same_twice_is_one(address: tuple[str, int]) -> None:
+    twice = b"Host: localhost\r\nHost: localhost\r\nX-A: 1\r\nX-A: 2\r\n\r\n"
+    assert sent(address, b"GET /v1/models HTTP/1.1\r\n%s" % twice)[0] == 200
+
+
 @pytest.mark.parametrize("site", [b"cross-site", b"same-site"])
 def test_what_a_browser_sends_for_another_page_is_refused(site: bytes, address: tuple[str, int]) -> None:
     head = b"Sec-Fetch-Site: %s\r\nContent-Length: %d\r\n\r\n" % (site, len(HELLO))

@@ -69,6 +69,22 @@ def test_motos_list_of_dimensions_is_as_it_was() -> None:
     assert models.ScalableDimensionValueSet is before is vars(responses)["ScalableDimensionValueSet"]
 
 
+def test_a_stack_by_a_change_set_has_outputs_and_moto_is_as_it_was() -> None:
+    from moto.cloudformation.models import ChangeSet
+    from moto.sagemaker.models import FakeEndpoint
+
+    before = vars(ChangeSet)["apply"], FakeEndpoint.cloudformation_name_type()
+    template = {**TEMPLATE, "Outputs": {"What": {"Value": "that"}}}
+    with mock_aws(reply="x"):
+        formation = client("cloudformation")
+        named = {"StackName": "s", "ChangeSetName": "c"}
+        formation.create_change_set(**named, ChangeSetType="CREATE", TemplateBody=json.dumps(template))
+        formation.execute_change_set(**named)
+        (stack,) = formation.describe_stacks(StackName="s")["Stacks"]
+        assert [one["OutputValue"] for one in stack["Outputs"]] == ["that"]
+    assert (vars(ChangeSet)["apply"], FakeEndpoint.cloudformation_name_type()) == before
+
+
 def test_a_moto_that_keeps_its_models_elsewhere_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     with mock_aws(reply="x"):
         monkeypatch.delattr(sagemaker_backends["123456789012"]["us-east-1"], "_models")

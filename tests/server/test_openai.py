@@ -21,6 +21,7 @@ from awsllm.wire.framing import FramingDecoder
 MODEL = "openai.gpt-oss-20b-1:0"
 HELLO = {"model": MODEL, "messages": [{"role": "user", "content": "Hi"}]}
 ASKED = {"model": MODEL, "input": "Hi"}
+ASKED_AT: dict[str, dict[str, Any]] = {"chat/completions": HELLO, "completions": {"prompt": "Once"}, "responses": ASKED}
 KEY = "a-key-of-this-server"
 PLACES = ("/v1", "/openai/v1")
 
@@ -175,6 +176,92 @@ def test_what_is_refused(url: str, path: str, change: dict[str, Any], status: in
     found, _, wire = call(f"{url}/v1/{path}", body)
     assert (found, wire["error"]["type"]) == (status, kind)
     assert words in wire["error"]["message"]
+    assert wire["error"]["code"] is None or isinstance(wire["error"]["code"], str)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("path", "change", "parameter"),
+    [
+        ("chat/completions", {"logprobs": True, "top_logprobs": 2}, "logprobs"),
+        ("chat/completions", {"top_logprobs": 2}, "top_logprobs"),
+        ("completions", {"logprobs": 5}, "logprobs"),
+        ("responses", {"top_logprobs": 2}, "top_logprobs"),
+        ("responses", {"include": ["message.output_text.logprobs"]}, "include"),
+    ],
+)
+def test_probabilities_of_tokens_are_refused(
+    url: str, path: str, change: dict[str, Any], parameter: str, stream: bool
+) -> None:
+    body = {"model": MODEL, **ASKED_AT[path], "stream": stream, **change}
+    status, _, wire = call(f"{url}/v1/{path}", body)
+    assert (status, BACKEND.requests) == (400, [])
+    assert wire["error"] == {
+        "message": f"Unsupported parameter: {parameter!r} is not supported with this model.",
+        "type": "invalid_request_error",
+        "param": parameter,
+        "code": "unsupported_parameter",
+    }
+
+
+@pytest.mark.parametrize("value", [None, False, 0])
+@pytest.mark.parametrize("path", ["chat/completions", "completions", "responses"])
+def test_no_probabilities_may_be_asked_for(url: str, path: str, value: Any) -> None:
+    body = {"model": MODEL, **ASKED_AT[path], "logprobs": value, "top_logprobs": value, "include": []}
+    assert call(f"{url}/v1/{path}", body)[0] == 200
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_prompt_and_what_follows_it(url: str, place: str) -> None:
+    asked = {"model": MODEL, "prompt": ["Once"], "max_tokens": 7, "stop": "."}
+    status, _, wire = call(f"{url}{place}/completions", asked)
+    assert (status, wire["object"], wire["model"]) == (200, "text_completion", MODEL)
+    assert wire["choices"] == [{"index": 0, "text": "Hello", "logprobs": None, "finish_reason": "stop"}]
+    (request,) = BACKEND.requests
+    assert isinstance(request, ConverseRequest)
+    assert (request.messages, request.extra) == ((Message.user("Once"),), None)
+    assert (request.inference_config.max_tokens, request.inference_config.stop_sequences) == (7, (".",))
+
+
+def test_a_prompt_s_stream(url: str) -> None:
+    asked = {"model": MODEL, "prompt": "Once", "stream": True}
+    status, headers, chunks = call(f"{url}/v1/completions", asked)
+    assert (status, headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
+    assert "".join(chunk["choices"][0]["text"] for chunk in chunks) == "Hello"
+    assert chunks[-1]["choices"][0]["finish_reason"] == "stop"
+    STAGE.reply = Broken("Hello there", after=2)
+    assert call(f"{url}/v1/completions", asked)[2][-1]["error"]["type"] == "server_error"
+
+
+@pytest.mark.parametrize("change", [{"prompt": ["a", "b"]}, {"prompt": [1, 2]}, {"n": 2}, {"prompt": None}])
+def test_prompts_that_are_refused(url: str, change: dict[str, Any]) -> None:
+    status, _, wire = call(f"{url}/v1/completions", {"model": MODEL, "prompt": "Once", **change})
+    assert (status, wire["error"]["type"]) == (400, "invalid_request_error")
+
+
+@pytest.mark.parametrize(
+    ("model", "size"),
+    [
+        ("text-embedding-3-small", 1536),
+        ("amazon.titan-embed-text-v2:0", 1024),
+        ("amazon.nova-2-multimodal-embeddings-v1:0", 3072),
+        ("all-minilm-l6-v2", 384),
+    ],
+)
+def test_vectors_have_the_size_that_their_model_is_known_for(url: str, model: str, size: int) -> None:
+    """A program's index is made for as many numbers."""
+    _, _, wire = call(f"{url}/v1/embeddings", {"model": model, "input": "a"})
+    assert len(wire["data"][0]["embedding"]) == size
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("GET", "/v1/chat/completions"), ("POST", "/v1/files"), ("GET", "/openai/v1/batches"), ("GET", "/v1/responses/a")],
+)
+def test_what_is_not_served_is_told_in_openai_s_words(url: str, method: str, path: str) -> None:
+    status, _, wire = call(url + path, {} if method == "POST" else None, Authorization="Bearer any")
+    assert (status, wire["error"]["type"], wire["error"]["code"]) == (404, "invalid_request_error", "unknown_url")
+    assert "POST /v1/chat/completions" in wire["error"]["message"]
 
 
 def test_failures_of_the_model_have_their_status(url: str) -> None:

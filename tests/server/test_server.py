@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import copy
 import json
 import signal
@@ -14,17 +15,25 @@ import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from http.client import HTTPConnection, IncompleteRead
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 from botocore.validate import ParamValidator
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
 from awsllm.errors import ConfigurationError, ContextWindowError, ModelNotReadyError, ThrottlingError, ValidationError
 from awsllm.server import Models, running, serve
-from awsllm.server.run import _address, _Requests
+from awsllm.server.http.tls import Certificates, local_certificates
+from awsllm.server.run import Address, _Requests, free_address
 from awsllm.server.shapes import check, service_model
 from awsllm.server.surfaces.routes import plan
 from awsllm.server.surfaces.vectors import resize
@@ -215,7 +224,7 @@ def test_what_is_not_served_says_what_is(method: str, path: str) -> None:
     assert isinstance(reply, Reply)
     assert reply.status == 404
     assert reply.headers["x-amzn-ErrorType"] == "UnknownOperationException"
-    assert "InvokeEndpoint" in json.loads(reply.body)["message"]
+    assert " is not served here. " in json.loads(reply.body)["message"]
 
 
 @pytest.mark.parametrize(
@@ -375,6 +384,13 @@ def test_a_large_document_passes(url: str) -> None:
 def test_web_pages_may_not_call(url: str) -> None:
     status, _, body = call(url, f"/model/{CLAUDE}/converse", Origin="https://example.org")
     assert (status, json.loads(body)["message"][:20]) == (403, "Calls from web pages")
+    host = url.removeprefix("http://")
+    port = host.partition(":")[2]
+    for origin in ("null", f"http://localhost:{port}", "http://127.0.0.1", f"http://{host}.example.org", f"{host}"):
+        assert call(url, f"/model/{CLAUDE}/converse", Origin=origin)[0] == 403, origin
+    assert call(url, f"/model/{CLAUDE}/converse", Origin=url)[0] == 200  # the server's own page
+    elsewhere = {"Origin": url, "Sec-Fetch-Site": "cross-site"}
+    assert call(url, f"/model/{CLAUDE}/converse", **elsewhere)[0] == 403
 
 
 USE = ToolUse(id="t1", name="weather", input={})
@@ -386,7 +402,7 @@ def test_the_driver_in_process_answers_alike(url: str, reply: Any, operation: st
     stage.reply = reply
     path = f"/model/{CLAUDE}/{operation}"
     status, headers, body = call(url, path)
-    answered = respond(post(path), ScriptedBackend(reply), Models())
+    answered = respond(post(path), plan(post(path)), ScriptedBackend(reply), Models())
     assert answered.status == status
     assert answered.headers["Content-Type"] == headers["content-type"]
     assert essence(answered.body.read()) == essence(body)
@@ -517,7 +533,9 @@ def test_a_shown_key_is_accepted(locked: str, headers: dict[str, str]) -> None:
 def test_without_the_key_nothing_is_answered(locked: str, headers: dict[str, str]) -> None:
     status, answer, _ = call(locked, f"/model/{CLAUDE}/converse", **headers)
     assert status == 403
-    assert answer["x-amzn-errortype"].startswith("AccessDeniedException")
+    signed = "AWS4" in headers.get("Authorization", "")
+    code = "IncompleteSignatureException" if signed else "AccessDeniedException"
+    assert answer["x-amzn-errortype"].partition(":")[0] == code
     assert not backend.requests
 
 
@@ -550,25 +568,36 @@ def test_a_taken_port_is_told() -> None:
 
 
 def test_a_host_may_be_a_name() -> None:
-    assert _address("localhost", 0, None, None).host == "127.0.0.1"
+    assert free_address("localhost", 0).host == "127.0.0.1"
 
 
-def test_only_local_models_are_run() -> None:
-    with pytest.raises(ConfigurationError, match="is not one"):
-        serve(port=0, model="bedrock:" + CLAUDE)
+def test_an_address_that_is_all_of_them_is_shown_as_one_to_go_to() -> None:
+    for host, shown in (("0.0.0.0", "127.0.0.1"), ("::", "[::1]")):  # noqa: S104 -- nothing listens
+        assert Address(host, 80).url == f"http://{shown}:80"
 
 
-@pytest.mark.parametrize("cert", [(None, "key.pem"), ("cert.pem", None), ("cert.pem", "key.pem")])
-def test_tls_needs_two_files(cert: tuple[str | None, str | None]) -> None:
-    with pytest.raises(ConfigurationError, match=r"TLS needs both|there is no file"):
-        serve("127.0.0.1", 0, tls_cert=cert[0], tls_key=cert[1])
+def test_tls_needs_its_files() -> None:
+    with pytest.raises(ConfigurationError, match="there is no file"):
+        serve("127.0.0.1", 0, tls=Certificates(Path("cert.pem"), Path("key.pem")))
+
+
+def test_tls_needs_files_that_fit(tmp_path: Path) -> None:
+    with local_certificates(tmp_path / "one") as one, local_certificates(tmp_path / "two") as two:
+        (tmp_path / "none.pem").write_text("no PEM")
+        encoded = load_pem_private_key(one.key.read_bytes(), None).private_bytes(
+            Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret")
+        )
+        (tmp_path / "encrypted.pem").write_bytes(encoded)
+        for key in (two.key, tmp_path / "none.pem", tmp_path / "encrypted.pem"):
+            with pytest.raises(ConfigurationError, match=f"with key '{key}' cannot be used"):
+                free_address("127.0.0.1", 0, Certificates(one.certificate, key))
 
 
 SERVING = """
 import sys
 from awsllm.server import serve
 from awsllm.testing import AsyncScriptedBackend
-serve(port=0, backend=AsyncScriptedBackend("Hello."), ready=lambda url: print(url, flush=True))
+serve(port=0, backend=AsyncScriptedBackend("Hello."), ready=lambda server: print(server.url, flush=True))
 print("ended")
 """
 
@@ -703,9 +732,15 @@ from awsllm.testing import AsyncScriptedBackend
 from awsllm.types import ContentBlockDelta, MessageStart, TextDelta
 start, piece = MessageStart("assistant"), ContentBlockDelta(0, TextDelta("x"))
 events = lambda request: chain([start], repeat(piece))
-serve(port=0, backend=AsyncScriptedBackend(events), ready=lambda url: print(url, flush=True))
+serve(port=0, backend=AsyncScriptedBackend(events), ready=lambda server: print(server.url, flush=True))
 print("ended")
 """
+
+
+def is_ready(host: str, port: int) -> bool:
+    with contextlib.closing(HTTPConnection(host, port, timeout=20)) as connection:
+        connection.request("GET", "/ready")
+        return connection.getresponse().status == 200
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
@@ -717,15 +752,13 @@ def test_a_second_signal_ends_what_is_under_way() -> None:
         connection.request("POST", f"/model/{CLAUDE}/converse-stream", json.dumps(HELLO))
         reply = connection.getresponse()
         process.send_signal(signal.SIGTERM)
-        while True:  # the port closes once the first signal is seen
-            try:
-                socket.create_connection((host, int(port))).close()
-            except OSError:
-                break
+        while is_ready(host, int(port)):  # until the first signal is seen
             reply.read(10_000)
         process.send_signal(signal.SIGTERM)
         with pytest.raises(IncompleteRead):
             reply.read()
         connection.close()
-        assert process.communicate() == ("ended\n", "")
+        said, told = process.communicate()
+        assert (said, told.count("\n")) == ("ended\n", 1)
+        assert told.endswith(" seconds to end (1); another signal ends them now\n")
     assert process.returncode == 0

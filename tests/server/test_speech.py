@@ -3,12 +3,8 @@ recorded events, are the judges."""
 
 import asyncio
 import json
-import os
-import shutil
-import subprocess
 from collections.abc import AsyncIterator, Callable, Iterable
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -37,14 +33,12 @@ from awsllm.wire.model_stream import ModelStreamDecoder, encode_part
 from awsllm.wire.sonic.inputs import InputEvent, PromptStart, SessionEnd, decode_input, encode_input
 from awsllm.wire.sonic.prompt import SonicPrompt
 from awsllm.wire.sonic.reader import SpeechReader
-from tests.support.certificates import self_signed
 from tests.wire.test_sonic import INPUTS
 
 MODEL = "amazon.nova-2-sonic-v1:0"
 LOUD, SILENT = b"\x00\x40\x00\xc0" * 4000, bytes(16000)  # half a second each
 LONG = " ".join(["It was a dark and stormy night."] * 10)
 KEY = "a-key-of-this-server"
-JS, SMITHY = Path(__file__).parent.parent / "js", Path(__file__).parent.parent / "smithy"
 Reply = Any
 
 
@@ -495,6 +489,30 @@ def test_a_model_that_does_not_speak_is_refused_before_anything_is_said() -> Non
                 assert error.headers["x-amzn-ErrorType"].startswith("ValidationException:")
 
 
+def test_a_name_of_the_table_speaks_and_strictly_no_other() -> None:
+    from urllib.error import HTTPError
+    from urllib.request import Request, urlopen
+
+    table: dict[str, Any] = {
+        "models": {"my-voice": "local:smollm2-135m-instruct"},
+        "mapped_only": True,
+        "account": False,
+    }
+    with running(AsyncScriptedBackend(), **table) as url:
+
+        def opened(model: str) -> int:
+            path = f"{url}/model/{model}/invoke-with-bidirectional-stream"
+            try:
+                with urlopen(Request(path, data=b"", method="POST"), timeout=30) as reply:
+                    reply.read()
+                    return int(reply.status)
+            except HTTPError as error:
+                with error:
+                    return error.code
+
+        assert (opened("my-voice"), opened(MODEL)) == (200, 400)
+
+
 @pytest.mark.parametrize("digest", [None, "UNSIGNED-PAYLOAD", "0" * 64])
 def test_a_signature_for_another_body_opens_nothing(digest: str | None) -> None:
     """Nobody would verify it: there is no whole body, and the events are not signed."""
@@ -542,42 +560,6 @@ def test_whoever_interrupts_stops_no_tool() -> None:
         return found
 
     assert of(ToolUse, asyncio.run(hold())) == uses
-
-
-def run(command: list[str], **environment: str) -> list[Any]:
-    known = {name: os.environ[name] for name in ("PATH", "HOME", "LD_LIBRARY_PATH") if name in os.environ}
-    done = subprocess.run(command, env={**known, **environment}, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr[-2000:]
-    answer: list[Any] = json.loads(done.stdout)
-    return answer
-
-
-SAID = ["contentStart", "Hi there.", "contentEnd"]
-HEARD = ["contentStart", *["audioOutput"] * 4, "contentEnd"]
-
-
-def test_the_javascript_sdk_speaks(tmp_path: Path) -> None:
-    if shutil.which("node") is None or not (JS / "node_modules").is_dir():
-        pytest.skip("no Node.js, or no tests/js/node_modules: run `npm install` in tests/js")
-    with running(AsyncScriptedBackend("Hi there."), api_key=KEY) as url:
-        events = run(["node", "--no-warnings", str(JS / "bidirectional.mjs"), url, KEY])
-        refused = run(["node", "--no-warnings", str(JS / "bidirectional.mjs"), url, "another"])
-    asked = ["completionStart", "contentStart", "Hello", "contentEnd", "usageEvent"]
-    assert events == [*asked, *SAID, *HEARD, *SAID, "completionEnd"]
-    assert refused["error"] == "AccessDeniedException"  # type: ignore[call-overload]
-
-
-def test_awss_sdk_for_python_speaks(tmp_path: Path) -> None:
-    """It needs Python 3.12: ``AWSLLM_TEST_SMITHY`` names an interpreter that has ``tests/smithy/requirements.txt``."""
-    python = os.environ.get("AWSLLM_TEST_SMITHY", str(SMITHY / ".venv" / "bin" / "python"))
-    if not Path(python).exists():
-        pytest.skip("no tests/smithy/.venv with tests/smithy/requirements.txt, and no AWSLLM_TEST_SMITHY")
-    cert, key = self_signed(tmp_path)
-    keys = {"AWS_ACCESS_KEY_ID": "any", "AWS_SECRET_ACCESS_KEY": KEY, "AWS_REGION": "us-east-1"}
-    with running(AsyncScriptedBackend("Hi there."), api_key=KEY, tls_cert=cert, tls_key=key) as url:
-        events = run([python, str(SMITHY / "probe.py"), url, str(cert)], **keys)
-    asked = ["completionStart", "contentStart", "(0.6 s of speech)", "contentEnd", "usageEvent"]
-    assert events == [*asked, *SAID, *HEARD, *SAID, "completionEnd"]
 
 
 def test_frames_have_the_headers_of_the_service() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import boto3
 
 import awsllm
-from awsllm.server import moto
+from awsllm.server.moto import stubber
 from awsllm.testing import MockAws
 from awsllm.types import ConverseRequest, ToolUse
 from tests.support.loopback import Received, Response, serving
@@ -31,7 +31,7 @@ REPLY: dict[str, Any] = {
 @functools.cache
 def boto(service: str) -> Any:
     """One for all tests: a client takes longer to make than a test to run. moto answers it while a mock is active."""
-    moto.check()
+    stubber.check()
     session = boto3.Session("AKIAEXAMPLE", "made-up", region_name="us-east-1")
     return session.client(service)
 

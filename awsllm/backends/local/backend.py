@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from awsllm import log
 from awsllm.backend import UNLIMITED, Attempt, Backend, late_row, unsupported
 from awsllm.backends.local.models import LOADED, ChatModel, EmbeddingModel, late, load_errors
+from awsllm.backends.local.residents import Residents
 from awsllm.backends.local.run import ConverseRun, refuse_what_changes_meaning
 from awsllm.errors import (
     AwsllmError,
@@ -61,19 +62,28 @@ STAND_INS: list[Backend] = []
 class LocalBackend:
     """Local models by name, or by the path of a GGUF file or of an encoder's directory. Safe to share between threads.
 
-    ``max_sequences`` is how many answers of one model are computed at once; more wait their turn.
+    ``max_sequences`` is how many answers of one model are computed at once; more wait their turn. ``max_models`` and
+    ``max_memory`` (bytes) bound what is in memory (``residents``).
     """
 
-    def __init__(self, store: Store | None = None, *, device: str = "cpu", max_sequences: int = 8) -> None:
+    def __init__(
+        self,
+        store: Store | None = None,
+        *,
+        device: str = "cpu",
+        max_sequences: int = 8,
+        max_models: int | None = None,
+        max_memory: int | None = None,
+    ) -> None:
         self._store = store or Store()
         self._device = device
         self._max_sequences = max_sequences
-        self._models: dict[Any, ChatModel | EmbeddingModel] = {}
+        self.residents: Residents[ChatModel | EmbeddingModel] = Residents(max_models, max_memory)
 
     def ask(self, request: Request[R], attempt: Attempt = UNLIMITED) -> R:
         if STAND_INS:
             return STAND_INS[-1].ask(request, attempt)
-        with _located(request.model):
+        with _located(request.model), self.residents.lease(request.model):
             compute = OPERATIONS.get(type(request)) or late_row(request, MODULES, "OPERATIONS")
             if compute is None:
                 raise unsupported(request, PLACE)
@@ -93,7 +103,7 @@ class LocalBackend:
         return fold(self._converse_stream(request, attempt), model=request.model)
 
     def _converse_stream(self, request: ConverseRequest, attempt: Attempt) -> Iterator[StreamEvent]:
-        with _located(request.model):
+        with _located(request.model), self.residents.lease(request.model):
             run = self._begin(request)
             generation = run.submit(None)
             due = attempt.event_deadline(first=True)
@@ -126,7 +136,7 @@ class LocalBackend:
 
     def close(self) -> None:
         """Let the models go; a later call loads them again."""
-        self._models.clear()
+        self.residents.clear()
 
     def _begin(self, request: ConverseRequest) -> ConverseRun:
         """All that can go wrong before anything is computed."""
@@ -148,11 +158,13 @@ class LocalBackend:
 
     def _model(self, name: str) -> ChatModel | EmbeddingModel:
         key = (os.getpid(), name)  # a forked child has none of its parent's threads, so it loads its own
-        if (model := self._models.get(key)) is None:
+
+        def load() -> ChatModel | EmbeddingModel:
             path = self._store.path(name).resolve()
             settings = (key[0], path, self._device, self._max_sequences)
-            model = self._models[key] = LOADED.get(settings, lambda: self._load(name, path))
-        return model
+            return LOADED.get(settings, lambda: self._load(name, path))
+
+        return self.residents.get(key, name, lambda: _size(self._store.path(name)), load)
 
     def _load(self, name: str, path: Path) -> ChatModel | EmbeddingModel:
         from awsllm.engine.threads import import_torch
@@ -205,6 +217,15 @@ class AsyncLocalBackend:
             return cast("AsyncIterator[E]", self._converse_stream(request, attempt))
         return self._threaded(self._backend.stream(request, attempt))
 
+    async def count_input(self, request: ConverseRequest) -> int | None:
+        """The tokens that an answer counts as input, those read from the cache included; None where a script stands in
+        for the models, whose record this would lengthen."""
+        import asyncio
+
+        if STAND_INS:
+            return None
+        return await asyncio.to_thread(self._backend.ask, CountTokensRequest(model=request.model, converse=request))
+
     async def _threaded(self, events: Iterator[E]) -> AsyncIterator[E]:
         """A stream that knows no event loop, a step at a time in a thread."""
         import asyncio
@@ -224,7 +245,7 @@ class AsyncLocalBackend:
             for event in STAND_INS[-1].stream(request, attempt):
                 yield event
             return
-        with _located(request.model):
+        with _located(request.model), self._backend.residents.lease(request.model):
             run = await asyncio.to_thread(self._backend._begin, request)
             loop = asyncio.get_running_loop()
             inbox: asyncio.Queue[TokenEvent] = asyncio.Queue()
@@ -247,6 +268,11 @@ class AsyncLocalBackend:
 
     async def close(self) -> None:
         self._backend.close()
+
+
+def _size(path: Path) -> int:
+    """The bytes of a model's files."""
+    return sum(file.stat().st_size for file in path.rglob("*")) if path.is_dir() else path.stat().st_size
 
 
 def _ranked(request: RerankRequest, embedded: EmbedResponse) -> RerankResponse:

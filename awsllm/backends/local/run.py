@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from awsllm.backends.local.cache import terms_of
 from awsllm.backends.local.calls import PARALLEL, specs
 from awsllm.backends.local.models import DEFAULT_MAX_TOKENS, ChatModel
 from awsllm.backends.local.output import OutputReader
@@ -55,7 +56,7 @@ class ConverseRun:
         self._sampling, self._squeezed = model.sampling(request, len(self._prompt))
         self._matcher = model.matcher(request)
         self._decoder = model.text_decoder()
-        self._checkpoints = model.checkpoints(request, self._prompt)
+        self._checkpoints, self._terms = model.checkpoints(request, self._prompt), terms_of(request)
         self._reader = OutputReader(_stop_sequences(request), tools=bool(specs(request)))
         self._generation: Generation | None = None
         self._output_tokens = 0
@@ -107,7 +108,7 @@ class ConverseRun:
         """What prefixes shared with other prompts saved is in ``extra``: only cache points move the counters."""
         shared = self._generation.cached_tokens if self._generation else 0
         return replace(
-            self._model.cache.count(self._prompt, self._checkpoints),
+            self._model.cache.count(self._prompt, self._checkpoints, self._terms),
             output_tokens=self._output_tokens,
             total_tokens=len(self._prompt) + self._output_tokens,
             extra={SHARED_PREFIX: shared} if shared else None,

@@ -17,11 +17,20 @@ SageMaker's operations, a table in each file:
     training    training jobs: they run, and write to S3
     transform   batch transform jobs: likewise
 
-What they share: ``refusals`` (how SageMaker says no), ``rules`` (licences, quotas), ``listing`` (pages), ``resources``
-(what is found by name and changes), ``jobs`` (what is started and ends).
+Bedrock's are packages of their own: ``bedrock``, and ``guardrails``, which applies them, too. bedrock-agent's:
+
+    knowledge/  knowledge bases: data sources, ingestion, documents, and how they are searched
+    prompts     prompts and their versions, and a conversation made of one
+
+    bedrock_agent  what they share: ids, pages, tags, how it says no
+
+What SageMaker's share: ``refusals`` (how SageMaker says no), ``rules`` (licences, quotas), ``listing`` (pages),
+``resources`` (what is found by name and changes), ``jobs`` (what is started, runs and ends), ``job_operations``
+(SageMaker's on them).
 
 The doors, for whoever drives an account (in-process, ``awsllm.testing``):
 
+    protocols   an operation's members as botocore's models write them
     dispatch    ``handle``: an ``Incoming`` to a ``Reply``, or to None for what is not the account's, which is moto's
     containers  ``find``: what answers an endpoint's invocation
     invocations ``invoke_async``

@@ -10,24 +10,34 @@ endpoint becomes InService without sleeping.
 
 from __future__ import annotations
 
+import logging
 import threading
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, MutableSequence, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
 from awsllm.aws.iam import partition
 from awsllm.backend import Backend
-from awsllm.errors import RequestError
+from awsllm.errors import ConfigurationError, RequestError
+from awsllm.server.account.clock import MovableClock, system_clock
 from awsllm.server.account.documents import load
 from awsllm.server.account.neighbours import Neighbours, ObjectStore
 from awsllm.server.account.refusals import refused
 from awsllm.server.account.state import State, Wait
+from awsllm.server.account.terms import check_quotas, check_transitions
 from awsllm.server.work import Models
 from awsllm.types import JsonObject
 
+_log = logging.getLogger(__name__)
+
 ACCOUNT_ID = "123456789012"
+_CALLS = 10_000  # that are known; the oldest are forgotten
+_REGIONS = 200  # which a request names as it likes; AWS has a fifth of it
+_WORKERS = 64  # threads for what runs in the background; more of it waits
+CUTS = (1, 3, 7, 64)
+_HAD = "had"
 
 
 class Account:
@@ -35,11 +45,20 @@ class Account:
 
     ``documents`` are what the public hub holds (``documents.load``). ``transitions`` says how long what lasts: endpoint
     (creating, and updating unless endpoint-update is given), endpoint-delete, component (component-update),
-    component-delete, training, transform. ``quotas`` maps an instance type, or ``endpoints``, to how many an account
-    may have. ``formats`` says what the container of an endpoint speaks, where that shall not follow from its model.
-    ``cuts`` are the sizes of a stream's parts, in turn. ``backend`` and ``models``, set by whoever drives the account,
-    answer for the containers of jobs and asynchronous invocations. ``calls`` are the operations that were performed,
-    with their requests.
+    component-delete, knowledge-base (knowledge-base-delete), data-source-delete, ingestion, training, transform;
+    async-invoke; Bedrock's jobs (model-invocation, model-customization, model-import, model-copy), custom-model,
+    custom-model-deployment, provisioned-throughput; guardrail. ``quotas`` maps an instance type, ``endpoints``, or what
+    ``bedrock`` bounds, to how many an account may have; ``terms`` has the names of both. ``formats`` says what the
+    container of an endpoint speaks, where that shall not follow from its model. ``cuts`` are the sizes of a stream's
+    parts, in turn. ``backend`` and ``models``, set by whoever drives the account, answer for the containers of jobs and
+    asynchronous invocations. ``calls`` are the operations that were performed, with their requests; a server keeps the
+    last of them.
+
+    What runs (jobs, asynchronous invocations) runs within the call that finds it due, so that a test knows when. With
+    ``background`` it runs on a thread of its own, which takes ``lock`` for what it reads and writes of the account and
+    not while a model computes; of much of it some waits for a thread. ``running`` has what runs or waits, by the ARN or
+    id of it. With
+    ``strict_models``, an ARN of Bedrock's that does not say its model must be the account's to be invoked.
     """
 
     def __init__(
@@ -48,16 +67,24 @@ class Account:
         documents: Iterable[JsonObject | str | Path] = (),
         objects: ObjectStore | None = None,
         transitions: Mapping[str, float] | None = None,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = system_clock,
         account_id: str = ACCOUNT_ID,
         quotas: Mapping[str, int] | None = None,
         formats: Mapping[str, str] | None = None,
-        cuts: Sequence[int] = (1, 3, 7, 64),
+        cuts: Sequence[int] = CUTS,
         neighbours: Neighbours | None = None,
+        strict_models: bool = False,
     ) -> None:
+        check_transitions(transitions or {})
+        check_quotas(quotas or {})
+        if not callable(clock):
+            raise ConfigurationError(
+                f"a clock is a function that returns seconds, as time.time does; {clock!r} is none"
+            )
         self.contents = load(documents)
         self.objects = objects
         self.transitions = dict(transitions or {})
+        self._first_transitions = dict(self.transitions)
         self.clock = clock
         self.account_id = account_id
         self.quotas = dict(quotas or {})
@@ -66,19 +93,94 @@ class Account:
         self.neighbours = neighbours or Neighbours()
         self.backend: Backend | None = None
         self.models = Models()
-        self.calls: list[tuple[str, JsonObject]] = []
+        self.calls: MutableSequence[tuple[str, JsonObject]] = []
         self.lock = threading.RLock()
+        self.background = False
+        self.running: set[str] = set()
+        self._waiting: deque[tuple[str, Callable[[], None]]] = deque()
+        self._workers = 0
+        self._over = threading.Condition(threading.Lock())
+        self.strict_models = strict_models
         self._failures: dict[str, str] = {}
         self._refusals: dict[str, list[RequestError]] = {}
-        self._states: dict[str, State] = {}
+        self.states: dict[str, State] = {}
+        self.ended: Callable[[], None] = lambda: None  # called when what ran in the background has ended
 
     def region(self, name: str) -> Region:
         return Region(self, name)
 
     def state(self, region: str) -> State:
-        return self._states.setdefault(region, State())
+        """Raises ``RequestError`` for one more region than there could be."""
+        if region not in self.states and len(self.states) >= _REGIONS:
+            raise refused("ValidationException", f"The account has no more than {_REGIONS} regions.")
+        return self.states.setdefault(region, State())
+
+    def performed(self, operation: str, request: JsonObject) -> None:
+        """Note it in ``calls``."""
+        self.calls.append((operation, request))
+        if len(self.calls) >= 2 * _CALLS:
+            del self.calls[:-_CALLS]
+
+    @property
+    def regions(self) -> list[str]:
+        """Those of which something is known."""
+        return sorted(self.states)
+
+    def perform(self, name: str, work: Callable[[], None]) -> None:
+        """Do what runs, now or in the background."""
+        self.running.add(name)
+        if not self.background:
+            try:
+                work()
+            finally:
+                self.running.discard(name)
+            return
+        with self._over:
+            self._waiting.append((name, work))
+            if self._workers >= _WORKERS:
+                return
+            self._workers += 1
+        threading.Thread(target=self._work, name="awsllm background", daemon=True).start()
+
+    def _work(self) -> None:
+        """Do what waits, until nothing does."""
+        while True:
+            with self._over:
+                if not self._waiting:
+                    self._workers -= 1
+                    self._over.notify_all()
+                    return
+                name, work = self._waiting.popleft()
+            try:
+                self._perform(name, work)
+            except Exception:  # on a thread that nobody waits for
+                _log.exception("what ran in the background failed")
+
+    def _perform(self, name: str, work: Callable[[], None]) -> None:
+        try:
+            work()
+        finally:
+            with self.lock:
+                self.running.discard(name)
+            self.ended()
+
+    def join(self, timeout: float | None = None) -> bool:
+        """Wait for what runs in the background; whether all of it has ended within so many seconds."""
+        with self._over:
+            return self._over.wait_for(lambda: self._workers == 0, timeout)
 
     # --- for tests ---------------------------------------------------------------------------------------------------
+
+    def reset(self) -> None:
+        """As new: nothing exists, and nothing is to fail."""
+        with self.lock:
+            self.states.clear()
+            self._failures.clear()
+            self._refusals.clear()
+            self.calls.clear()
+            self.transitions = dict(self._first_transitions)
+            if isinstance(self.clock, MovableClock):
+                self.clock.reset()
 
     def fail(self, name: str, reason: str) -> None:
         """The next change of the endpoint or component ``name`` (its creation, an update), or the job, fails with
@@ -117,9 +219,10 @@ class Region:
     def state(self) -> State:
         return self.account.state(self.name)
 
-    def arn(self, kind: str, name: str, *, owner: str | None = None) -> str:
-        """The ARN of one of the account's resources, or of another ``owner``'s."""
-        return f"arn:{partition(self.name)}:sagemaker:{self.name}:{owner or self.account.account_id}:{kind}/{name}"
+    def arn(self, kind: str, name: str, *, owner: str | None = None, service: str = "sagemaker") -> str:
+        """The ARN of one of the account's resources, or of another ``owner``'s ("" for AWS's own)."""
+        owner = self.account.account_id if owner is None else owner
+        return f"arn:{partition(self.name)}:{service}:{self.name}:{owner}:{kind}/{name}"
 
     def now(self) -> float:
         return self.account.clock()
@@ -133,6 +236,16 @@ class Region:
     def log(self, group: str, stream: str, lines: Sequence[str]) -> None:
         """Write to the region's CloudWatch Logs."""
         self.account.neighbours.log(self.name, group, stream, lines)
+
+    def begin(self, kind: str) -> None:
+        """Remember that the account has had a resource of that kind."""
+        self.state.table(_HAD)[kind] = True
+
+    def has_begun(self, kind: str) -> bool:
+        """Whether the account has had one, in any region: what is asked of one that is not there is then refused, and
+        not a script's to answer."""
+        states = list(self.account.states.values())
+        return any(kind in state.tables.get(_HAD, ()) or state.tables.get(kind) for state in states)
 
     def elsewhere(self, kind: str, name: str) -> bool:
         """Whether the name was made elsewhere."""

@@ -7,7 +7,7 @@ the copies of its base, which cannot be deleted before it. Whether copies fit on
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from awsllm.jumpstart.names import component_logs
 from awsllm.server.account.account import Operation, Region
@@ -15,9 +15,9 @@ from awsllm.server.account.listing import listed
 from awsllm.server.account.models import deployed_image, images
 from awsllm.server.account.refusals import could_not_find, invalid
 from awsllm.server.account.resources import (
-    GONE,
     NOUNS,
     begin,
+    ending,
     existing,
     find,
     find_resource,
@@ -43,7 +43,7 @@ def _create_component(region: Region, request: JsonObject) -> JsonObject:
     region.state.table("inference-component")[name] = component
     region.state.tags[arn] = tags_of(request)
     region.log(component_logs(name), f"AllTraffic/{name}", [f"Starting copies of {name}"])
-    begin(region, component, PendingChange("Creating", region.wait("component"), _component_end(component)))
+    begin(region, component, PendingChange("Creating", region.wait("component"), "component"))
     return {"InferenceComponentArn": arn}
 
 
@@ -72,15 +72,13 @@ def _copies(runtime: JsonObject | None) -> int:
     return 1 if runtime is None else int(runtime["CopyCount"])
 
 
-def _component_end(component: ResourceRecord) -> Callable[[str | None], str]:
-    def end(reason: str | None) -> str:
-        if reason is not None and component.active["copies"] == 0:
-            return "Failed"
-        if reason is None:
-            component.active["copies"] = component.active["desired"]
-        return "InService"
-
-    return end
+@ending("component")
+def _settled(region: Region, component: ResourceRecord, request: JsonObject, reason: str | None) -> str:
+    if reason is not None and component.active["copies"] == 0:
+        return "Failed"
+    if reason is None:
+        component.active["copies"] = component.active["desired"]
+    return "InService"
 
 
 def _describe_component(region: Region, request: JsonObject) -> JsonObject:
@@ -145,21 +143,22 @@ def _update_component(region: Region, request: JsonObject) -> JsonObject:
     refuse_in_progress(component)
     if model := specification(request).get("ModelName"):
         find(region, "model", model)
-    changed: JsonObject = {key: request[key] for key in ("Specification", "Specifications") if key in request}
     if runtime := request.get("RuntimeConfig"):
         component.active["desired"] = int(runtime["CopyCount"])
-    settled = _component_end(component)
-
-    def end(reason: str | None) -> str:
-        if reason is None and changed:
-            kept = {key: value for key, value in component.request.items() if not key.startswith("Specification")}
-            component.request = {**kept, **changed}
-        if "DeploymentConfig" in request:
-            component.active["deployment"] = request["DeploymentConfig"]
-        return settled(reason)
-
-    begin(region, component, PendingChange("Updating", region.wait("component-update", "component"), end))
+    wait = region.wait("component-update", "component")
+    begin(region, component, PendingChange("Updating", wait, "component-update", request))
     return {"InferenceComponentArn": component.arn}
+
+
+@ending("component-update")
+def _updated(region: Region, component: ResourceRecord, request: JsonObject, reason: str | None) -> str:
+    changed: JsonObject = {key: request[key] for key in ("Specification", "Specifications") if key in request}
+    if reason is None and changed:
+        kept = {key: value for key, value in component.request.items() if not key.startswith("Specification")}
+        component.request = {**kept, **changed}
+    if "DeploymentConfig" in request:
+        component.active["deployment"] = request["DeploymentConfig"]
+    return _settled(region, component, request, reason)
 
 
 def _update_runtime(region: Region, request: JsonObject) -> JsonObject:
@@ -175,7 +174,7 @@ def scale(region: Region, component: ResourceRecord, copies: int) -> None:
     wait = region.wait("component-update", "component")
     if copies < component.active["copies"]:
         component.active["copies"] = copies
-    begin(region, component, PendingChange("Updating", wait, _component_end(component)))
+    begin(region, component, PendingChange("Updating", wait, "component"))
 
 
 def _delete_component(region: Region, request: JsonObject) -> JsonObject:
@@ -189,7 +188,7 @@ def _delete_component(region: Region, request: JsonObject) -> JsonObject:
     ]
     if adapters:
         raise invalid(f'Cannot delete inference component "{component.arn}" while it has adapters: {adapters}.')
-    begin(region, component, PendingChange("Deleting", region.wait("component-delete"), lambda reason: GONE))
+    begin(region, component, PendingChange("Deleting", region.wait("component-delete"), "gone"))
     return {}
 
 

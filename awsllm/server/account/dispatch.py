@@ -1,73 +1,96 @@
 """Which operation a request means, and its reply in AWS's shapes.
 
-The protocol is JSON 1.1: a POST whose ``X-Amz-Target`` names the operation. A request is checked against botocore's
-service model, then given to one function of a table. What no table knows is left alone: ``handle`` gives None.
+A request is checked against botocore's service model, then given to one function of its service's table
+(``SERVICES``). What no table knows is left alone: ``handle`` gives None.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-import msgspec
-
-from awsllm.errors import RequestError
-from awsllm.server.account import components, hosting, hub, models, tags, training, transform
+from awsllm.errors import AwsllmError, ConfigurationError, RequestError, ValidationError
+from awsllm.server.account import (
+    bedrock_agent,
+    components,
+    hosting,
+    hub,
+    models,
+    prompts,
+    protocols,
+    tags,
+    training,
+    transform,
+)
 from awsllm.server.account.account import Operation, Region
-from awsllm.server.account.refusals import refused
-from awsllm.server.shapes import check
+from awsllm.server.account.bedrock import table as bedrock
+from awsllm.server.account.guardrails import control as guardrails
+from awsllm.server.account.knowledge import bases, documents, ingestion, sources
+from awsllm.server.account.protocols import Meant
+from awsllm.server.shapes import check, service_model
 from awsllm.server.work import Incoming, Reply
 from awsllm.types import JsonObject
 
-SERVICE = "sagemaker"
-_TARGET = "x-amz-target"
-_PREFIX = "SageMaker."
-
-OPERATIONS: Mapping[str, Operation] = {
-    **hub.OPERATIONS,
-    **tags.OPERATIONS,
-    **models.OPERATIONS,
-    **hosting.OPERATIONS,
-    **components.OPERATIONS,
-    **training.OPERATIONS,
-    **transform.OPERATIONS,
+SERVICES: Mapping[str, Mapping[str, Operation]] = {
+    "sagemaker": {
+        **hub.OPERATIONS,
+        **tags.OPERATIONS,
+        **models.OPERATIONS,
+        **hosting.OPERATIONS,
+        **components.OPERATIONS,
+        **training.OPERATIONS,
+        **transform.OPERATIONS,
+    },
+    "bedrock": {**bedrock.OPERATIONS, **guardrails.OPERATIONS},
+    "bedrock-agent": {
+        **bases.OPERATIONS,
+        **sources.OPERATIONS,
+        **ingestion.OPERATIONS,
+        **documents.OPERATIONS,
+        **prompts.OPERATIONS,
+        **bedrock_agent.TAGS,
+    },
 }
+"""Operations by botocore's name of their service, and by theirs."""
 
 
-def handle(region: Region, incoming: Incoming) -> Reply | None:
-    """The reply to a request to ``region``, or None if it is not the account's to answer."""
-    name = incoming.headers.get(_TARGET, "").removeprefix(_PREFIX)
-    if name not in OPERATIONS:
+def handle(region: Region, incoming: Incoming, *services: str) -> Reply | None:
+    """The reply to a request to ``region``, or None if it is not the account's to answer. ``services`` are those that
+    it can be meant for, all without them."""
+    meant = protocols.find(services or tuple(SERVICES), incoming)
+    if meant is None or meant.operation not in SERVICES[meant.service]:
         return None
     try:
-        with region.account.lock:
-            response = _perform(region, name, _request(incoming.body))
-    except RequestError as error:
+        response = _perform(region, meant, incoming)
+    except ConfigurationError:
+        raise  # a fault on this side
+    except AwsllmError as error:
         code = error.code or "ValidationException"
-        wire = {"__type": code, "message": error.message}
-        return _reply(error.status or 400, wire, {"x-amzn-ErrorType": code})
-    return None if response is None else _reply(200, response)
+        return protocols.refusal(meant, error.status or 400, code, error.message)
+    return None if response is None else protocols.write(meant, response)
 
 
-def _perform(region: Region, name: str, request: JsonObject) -> JsonObject | None:
-    if refusal := region.account.take_refusal(name):
-        raise refusal
-    check(SERVICE, name, request)
-    response = OPERATIONS[name](region, request)
-    if response is not None:
-        region.account.calls.append((name, request))
-    return response
+def _perform(region: Region, meant: Meant, incoming: Incoming) -> JsonObject | None:
+    with region.account.lock:
+        if refusal := region.account.take_refusal(meant.operation):
+            raise refusal
+        request = protocols.read(meant, incoming)
+        check(meant.service, meant.operation, request)
+        try:
+            response = SERVICES[meant.service][meant.operation](region, request)
+        except RequestError as error:
+            raise _known(meant, error) from error
+        if response is not None:
+            region.account.performed(meant.operation, request)
+        return response
 
 
-def _request(body: bytes) -> JsonObject:
-    try:
-        request = msgspec.json.decode(body or b"{}")
-    except (ValueError, RecursionError) as error:
-        raise refused("SerializationException", "the body is not JSON") from error
-    if not isinstance(request, dict):
-        raise refused("SerializationException", "the body is not a JSON object")
-    return request
+def _known(meant: Meant, error: RequestError) -> RequestError:
+    """The refusal in a code that the operation has: not all that can meet what is taken, or too many tags, have one for
+    it."""
+    operation = service_model(meant.service).operation_model(meant.operation)
+    if error.code not in _NOT_OF_ALL or any(shape.name == error.code for shape in operation.error_shapes):
+        return error
+    return ValidationError(error.message, code="ValidationException", status=400)
 
 
-def _reply(status: int, wire: JsonObject, headers: Mapping[str, str] | None = None) -> Reply:
-    body = msgspec.json.encode(wire) if wire or status != 200 else b""  # an operation without members answers nothing
-    return Reply(status, {"Content-Type": "application/x-amz-json-1.1", **(headers or {})}, body)
+_NOT_OF_ALL = ("ConflictException", "TooManyTagsException")

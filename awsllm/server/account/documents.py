@@ -26,6 +26,9 @@ from awsllm.jumpstart.hub.files import NamedDocument
 from awsllm.jumpstart.hub.spec import to_hub_form
 from awsllm.types import JsonObject, JsonValue
 
+EXAMPLES = Path(__file__).with_name("hub_examples")
+"""What the hub holds unless somebody says otherwise: a gated chat model, an open one and an embedding model, made
+up."""
 CREATED = 1_700_000_000.0  # of everything in the public hub
 _DEFAULT_SCHEMA = "2.3.0"
 _NAME = r"[a-z]{2}(?:-[a-z]+)+-\d"

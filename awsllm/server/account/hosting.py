@@ -17,8 +17,8 @@ from awsllm.server.account.listing import listed
 from awsllm.server.account.models import images
 from awsllm.server.account.refusals import could_not_find, invalid
 from awsllm.server.account.resources import (
-    GONE,
     begin,
+    ending,
     existing,
     find,
     find_resource,
@@ -49,9 +49,13 @@ def _create_endpoint(region: Region, request: JsonObject) -> JsonObject | None:
     region.state.tags[arn] = tags_of(request)
     _start_variants(region, endpoint, config)
     _log_start(region, endpoint, config)
-    change = PendingChange("Creating", region.wait("endpoint"), lambda reason: "Failed" if reason else "InService")
-    begin(region, endpoint, change)
+    begin(region, endpoint, PendingChange("Creating", region.wait("endpoint"), "endpoint"))
     return {"EndpointArn": arn}
+
+
+@ending("endpoint")
+def _created(region: Region, endpoint: ResourceRecord, request: JsonObject, reason: str | None) -> str:
+    return "Failed" if reason else "InService"
 
 
 def _live_configs(region: Region) -> list[JsonObject]:
@@ -162,21 +166,22 @@ def _update_endpoint(region: Region, request: JsonObject) -> JsonObject | None:
         raise invalid("Cannot update endpoint with the endpoint configuration that it already has.")
     others = [one for one in _live_configs(region) if one is not old]
     check_quotas(region, config, others)
-    retained = request.get("RetainAllVariantProperties", False)
-
-    def end(reason: str | None) -> str:
-        endpoint.active.pop("pending", None)
-        if reason is None:
-            _move_over(region, endpoint, config, retain=retained)
-            if "DeploymentConfig" in request:
-                endpoint.active["deployment"] = request["DeploymentConfig"]
-        return "InService"  # a failed update is rolled back to what it was
-
     variants = [_variant(region, one) for one in config["ProductionVariants"]]
     endpoint.active["pending"] = {"EndpointConfigName": config["EndpointConfigName"], "ProductionVariants": variants}
     _log_start(region, endpoint, config)
-    begin(region, endpoint, PendingChange("Updating", region.wait("endpoint-update", "endpoint"), end))
+    wait = region.wait("endpoint-update", "endpoint")
+    begin(region, endpoint, PendingChange("Updating", wait, "endpoint-update", {**request, "config": config}))
     return {"EndpointArn": endpoint.arn}
+
+
+@ending("endpoint-update")
+def _updated(region: Region, endpoint: ResourceRecord, request: JsonObject, reason: str | None) -> str:
+    endpoint.active.pop("pending", None)
+    if reason is None:
+        _move_over(region, endpoint, request["config"], retain=request.get("RetainAllVariantProperties", False))
+        if "DeploymentConfig" in request:
+            endpoint.active["deployment"] = request["DeploymentConfig"]
+    return "InService"  # a failed update is rolled back to what it was
 
 
 def _move_over(region: Region, endpoint: ResourceRecord, config: JsonObject, *, retain: bool) -> None:
@@ -202,16 +207,18 @@ def _update_capacities(region: Region, request: JsonObject) -> JsonObject | None
             raise could_not_find("variant", wanted["VariantName"])
         members = ("DesiredWeight", "DesiredInstanceCount")
         variant.update({member: wanted[member] for member in members if member in wanted})
-
-    def end(reason: str | None) -> str:
-        for variant in variants.values():
-            if reason is None and "DesiredInstanceCount" in variant:
-                variant["CurrentInstanceCount"] = variant["DesiredInstanceCount"]
-            variant["CurrentWeight"] = variant["DesiredWeight"]
-        return "InService"
-
-    begin(region, endpoint, PendingChange("Updating", region.wait("endpoint-update", "endpoint"), end))
+    wait = region.wait("endpoint-update", "endpoint")
+    begin(region, endpoint, PendingChange("Updating", wait, "endpoint-capacities"))
     return {"EndpointArn": endpoint.arn}
+
+
+@ending("endpoint-capacities")
+def _has_capacities(region: Region, endpoint: ResourceRecord, request: JsonObject, reason: str | None) -> str:
+    for variant in endpoint.active["variants"]:
+        if reason is None and "DesiredInstanceCount" in variant:
+            variant["CurrentInstanceCount"] = variant["DesiredInstanceCount"]
+        variant["CurrentWeight"] = variant["DesiredWeight"]
+    return "InService"
 
 
 def _delete_endpoint(region: Region, request: JsonObject) -> JsonObject | None:
@@ -222,7 +229,7 @@ def _delete_endpoint(region: Region, request: JsonObject) -> JsonObject | None:
     components = existing(region, "inference-component")
     if any(one.request["EndpointName"] == endpoint.name for one in components):
         raise invalid(_HAS_COMPONENTS)
-    begin(region, endpoint, PendingChange("Deleting", region.wait("endpoint-delete"), lambda reason: GONE))
+    begin(region, endpoint, PendingChange("Deleting", region.wait("endpoint-delete"), "gone"))
     return {}
 
 

@@ -1,51 +1,58 @@
-"""The life of a job: created, in progress, stopped or ended, listed. What kinds of job do is in ``training`` and
-``transform``.
+"""The life of a job: it begins, waits, runs, and ends. What kinds of job do is theirs: ``training``, ``transform``,
+``bedrock``.
 
-A job is InProgress for as long as its transition lasts (``training``, ``transform``); what it does happens when that
-ends, over objects that are really there (``Account.objects``). ``Account.fail`` works for jobs as it does for
-endpoints.
+A job waits for as long as its transition lasts (``training``, ``transform``); then it runs, over objects that are
+really there (``Account.objects``), within the call that finds it due or in the background (``Account.perform``). One
+that runs looks between its records whether it was stopped (``check_stopped``). ``Account.fail`` works for jobs as it
+does for endpoints.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from awsllm.server.account.account import Region
-from awsllm.server.account.listing import listed
 from awsllm.server.account.neighbours import ObjectStore
-from awsllm.server.account.refusals import could_not_find, invalid, refused
-from awsllm.server.account.state import Wait
-from awsllm.server.account.tags import tags_of
+from awsllm.server.account.state import Wait, kept
 from awsllm.types import JsonObject
-
-ELSEWHERE = "job-elsewhere"
-"""The table of jobs whose model was made elsewhere: they are left alone with it."""
 
 
 class JobFailure(Exception):
     """Why a job fails, as its FailureReason says it."""
 
 
+class JobStopped(Exception):
+    """The job was stopped while it ran."""
+
+
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """How one kind of job is named on the wire, and what it does at its end (``run`` raises ``JobFailure``). ``stages``
-    are its secondary statuses while it is in progress."""
+    """One kind of job.
+
+    ``noun`` names its transition, ``path`` its table and the resource in its ARNs. ``run`` does what it is for and
+    returns the status it ends in, None for Completed; it raises ``JobFailure``. ``stages`` are its secondary statuses
+    while it waits, ``working`` is the one while it runs. ``event`` is what EventBridge is told when the job begins and
+    ends. ``member`` and ``group`` are what SageMaker calls it, and where its log is.
+    """
 
     noun: str
-    member: str
     path: str
-    group: str
-    run: Callable[[Region, JobRecord], None]
+    run: Callable[[Region, JobRecord], str | None]
     stages: tuple[str, ...] = ()
+    working: str = ""
+    event: Callable[[JobRecord], JsonObject] | None = None
+    member: str = ""
+    group: str = ""
 
 
+@kept
 @dataclass(slots=True)
 class JobRecord:
-    """``shown`` is what Describe shows beside the request. ``wait`` is None once the job has ended; ``lasts`` are its
-    looks when it began."""
+    """``shown`` is what is shown of it beside the request. ``wait`` is None once the job has begun to run; ``lasts``
+    are its looks when it was created; one that has not begun when it ``expires`` never does."""
 
-    kind: Kind
     name: str
     arn: str
     request: JsonObject
@@ -55,133 +62,113 @@ class JobRecord:
     status: str = "InProgress"
     secondary: str = ""
     reason: str | None = None
+    modified: float = 0.0
     ended: float | None = None
+    expires: float | None = None
+    group: str = ""
     shown: JsonObject = field(default_factory=dict)
 
 
-# --- operations, given the kind --------------------------------------------------------------------------------------
+def begin(kind: Kind, region: Region, job: JobRecord) -> None:
+    """Run a new job if it need not wait."""
+    job.group, job.modified = kind.group, job.created
+    _tell(kind, region, job)
+    settle(kind, region, job, look=False)
 
 
-def create(kind: Kind, region: Region, request: JsonObject) -> JsonObject:
-    name = request[f"{kind.member}Name"]
-    arn = region.arn(kind.path, name)
-    if name in region.state.table(kind.path):
-        message = f"Job name must be unique within an AWS account and region, and a job with this name exists ({arn})"
-        raise refused("ResourceInUse", message)
-    wait = region.wait(kind.noun)
-    job = JobRecord(kind, name, arn, request, region.now(), wait, wait.looks)
-    region.state.table(kind.path)[name] = job
-    region.state.tags[arn] = tags_of(request)
-    _settle(region, job, look=False)
-    return {f"{kind.member}Arn": arn}
+def stop(region: Region, job: JobRecord) -> None:
+    """Stop a job that is in progress. One that runs ends after its record, one that waits at the next look."""
+    job.status, job.modified = "Stopping", region.now()
+    if job.arn not in region.account.running:
+        job.wait = Wait(looks=min(1, job.lasts))
 
 
-def describe(kind: Kind, region: Region, request: JsonObject) -> JsonObject | None:
-    job = _find(kind, region, request)
-    if job is None:
-        return None
-    _settle(region, job, look=True)
-    requested = {member: value for member, value in job.request.items() if member != "Tags"}
-    shown = {
-        f"{kind.member}Arn": job.arn,
-        f"{kind.member}Status": job.status,
-        "SecondaryStatus": job.secondary,
-        "FailureReason": job.reason,
-        "CreationTime": job.created,
-        f"{kind.member.removesuffix('Job')}StartTime": job.created,
-        f"{kind.member.removesuffix('Job')}EndTime": job.ended,
-    }
-    return {**requested, **{member: value for member, value in shown.items() if value}, **job.shown}
+def check_stopped(region: Region, job: JobRecord) -> None:
+    """Raise ``JobStopped`` if somebody has stopped the job that runs."""
+    with region.account.lock:
+        if job.status == "Stopping":
+            raise JobStopped
 
 
-def stop(kind: Kind, region: Region, request: JsonObject) -> JsonObject | None:
-    job = _find(kind, region, request)
-    if job is None:
-        return None
-    _settle(region, job, look=False)
-    if job.status != "InProgress":
-        raise invalid(f"The request was rejected because the {kind.noun} job is in status {job.status}.")
-    job.status, job.wait = "Stopping", Wait(looks=min(1, job.lasts))
-    _settle(region, job, look=False)
-    return {}
-
-
-def list_jobs(kind: Kind, region: Region, request: JsonObject) -> JsonObject:
-    jobs: list[JobRecord] = list(region.state.table(kind.path).values())
-    for job in jobs:
-        _settle(region, job, look=False)
-    name, status = f"{kind.member}Name", f"{kind.member}Status"
-    page, more = listed(request, [_row(kind, job) for job in jobs], name=name, status=status)
-    return {f"{kind.member}Summaries": page, **more}
-
-
-def _row(kind: Kind, job: JobRecord) -> JsonObject:
-    return {
-        f"{kind.member}Name": job.name,
-        f"{kind.member}Arn": job.arn,
-        f"{kind.member}Status": job.status,
-        "CreationTime": job.created,
-        "LastModifiedTime": job.ended or job.created,
-        **({f"{kind.member.removesuffix('Job')}EndTime": job.ended} if job.ended else {}),
-    }
-
-
-# --- how it goes on --------------------------------------------------------------------------------------------------
-
-
-def _find(kind: Kind, region: Region, request: JsonObject) -> JobRecord | None:
-    """The job, or None for one that was left to others (``ELSEWHERE``)."""
-    name = request[f"{kind.member}Name"]
-    job: JobRecord | None = region.state.table(kind.path).get(name)
-    if job is None and name not in region.state.table(ELSEWHERE):
-        raise could_not_find(f"{kind.noun} job", region.arn(kind.path, name))
-    return job
-
-
-def _settle(region: Region, job: JobRecord, *, look: bool) -> None:
-    """End the job if its time has come. A look counts; a listing is none."""
-    if job.wait is None:
+def settle(kind: Kind, region: Region, job: JobRecord, *, look: bool) -> None:
+    """Run the job if its time has come. A look counts; a listing is none."""
+    if job.ended is not None or job.arn in region.account.running:
         return
-    if (not look and job.wait.looks > 0) or not job.wait.look(region.now()):
-        job.secondary = _stage(job, job.wait)
-        return
-    job.wait = None
+    if job.wait is not None:
+        if job.status != "Stopping" and job.expires is not None and region.now() >= job.expires:
+            _end(kind, region, job, "Expired")
+            return
+        if (not look and job.wait.looks > 0) or not job.wait.look(region.now()):
+            job.secondary = _stage(kind, job, job.wait)
+            return
+        job.wait = None
     if job.status == "Stopping":
-        _end(region, job, "Stopped")
+        _end(kind, region, job, "Stopped")
         return
-    job.reason = region.account.take_failure(job.name) or _run(region, job)
-    if job.reason:
-        log(region, job, f"Error: {job.reason}")
-    _end(region, job, "Failed" if job.reason else "Completed")
+    job.secondary = kind.working
+    region.account.perform(job.arn, partial(_run, kind, region, job))
 
 
-def _run(region: Region, job: JobRecord) -> str | None:
-    """Do what the job is for. Returns why it failed, if it did."""
+def _run(kind: Kind, region: Region, job: JobRecord) -> None:
     try:
-        job.kind.run(region, job)
+        status, reason = _outcome(kind, region, job)
+    except BaseException as error:  # pytest's failures are none of Exception
+        _finish(kind, region, job, "Failed", f"InternalServerError: {type(error).__name__}")
+        if not region.account.background:
+            raise  # of a script: the test is the one to see it, once
+        return
+    _finish(kind, region, job, status, reason)
+
+
+def _finish(kind: Kind, region: Region, job: JobRecord, status: str, reason: str | None) -> None:
+    with region.account.lock:
+        job.reason = reason
+        if reason:
+            log(region, job, f"Error: {reason}")
+        _end(kind, region, job, "Stopped" if job.status == "Stopping" else status)
+
+
+def _outcome(kind: Kind, region: Region, job: JobRecord) -> tuple[str, str | None]:
+    """What becomes of the job, and why if it fails."""
+    with region.account.lock:
+        reason = region.account.take_failure(job.name)
+    if reason:
+        return "Failed", reason
+    try:
+        return kind.run(region, job) or "Completed", None
+    except JobStopped:
+        return "Stopped", None
     except JobFailure as failure:
-        return str(failure)
-    return None
+        return "Failed", str(failure)
 
 
-def _stage(job: JobRecord, wait: Wait) -> str:
+def _stage(kind: Kind, job: JobRecord, wait: Wait) -> str:
     """Which of its stages a job has come to: they share its looks evenly."""
-    stages = job.kind.stages
+    stages = kind.stages
     if stages and job.status == "Stopping":
         return "Stopping"
     seen = job.lasts - wait.looks
     return stages[min(seen * len(stages) // (job.lasts + 1), len(stages) - 1)] if stages else ""
 
 
-def _end(region: Region, job: JobRecord, status: str) -> None:
-    job.status, job.secondary, job.ended = status, status if job.kind.stages else "", region.now()
+def _end(kind: Kind, region: Region, job: JobRecord, status: str) -> None:
+    job.status, job.secondary = status, status if kind.stages else ""
+    job.wait, job.ended = None, region.now()
+    job.modified = job.ended
+    _tell(kind, region, job)
+
+
+def _tell(kind: Kind, region: Region, job: JobRecord) -> None:
+    if kind.event is not None:
+        region.account.neighbours.tell(region.name, kind.event(job))
 
 
 # --- what running jobs use -------------------------------------------------------------------------------------------
 
 
 def log(region: Region, job: JobRecord, *lines: str) -> None:
-    region.log(job.kind.group, f"{job.name}/algo-1-{int(job.created)}", lines)
+    if job.group:
+        region.log(job.group, f"{job.name}/algo-1-{int(job.created)}", lines)
 
 
 def objects(region: Region) -> ObjectStore:
@@ -193,11 +180,19 @@ def objects(region: Region) -> ObjectStore:
 def read_under(region: Region, uri: str) -> dict[str, bytes]:
     """The objects at or under a URI, by their own; placeholders of folders left out."""
     store = objects(region)
-    return {one: store.read(one) for one in store.list(uri) if not one.endswith("/")}
+    with region.account.lock:
+        return {one: store.read(one) for one in store.list(uri) if not one.endswith("/")}
 
 
 def write(region: Region, uri: str, data: bytes) -> None:
     try:
-        objects(region).write(uri, data)
+        with region.account.lock:
+            objects(region).write(uri, data)
     except KeyError:
         raise JobFailure(f"ClientError: cannot write {uri}: the bucket does not exist") from None
+
+
+def beneath(prefix: str, uri: str) -> str:
+    """The key of an object below the prefix that was read; its name where the object itself was."""
+    relative = uri.removeprefix(prefix).lstrip("/") if uri != prefix else ""
+    return relative if relative and (prefix.endswith("/") or uri[len(prefix)] == "/") else uri.rpartition("/")[2]

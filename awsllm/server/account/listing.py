@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 
-from awsllm.server.account.refusals import invalid
+from awsllm.server.account.pages import paged
 from awsllm.types import JsonObject
 
 _PAGE = 10  # rows without MaxResults
@@ -20,9 +20,7 @@ def listed(
     member = {"Name": name, "Status": status, name: name}.get(request.get("SortBy", ""), "CreationTime")
     descending = request.get("SortOrder", "Descending" if member == "CreationTime" else "Ascending") == "Descending"
     kept.sort(key=lambda row: (row.get(member or name) or 0, row[name]), reverse=descending)
-    start, size = _start(request.get("NextToken")), request.get("MaxResults", _PAGE)
-    more: JsonObject = {"NextToken": f"from-{start + size}"} if start + size < len(kept) else {}
-    return kept[start : start + size], more
+    return paged(kept, request.get("NextToken"), request.get("MaxResults", _PAGE), member="NextToken")
 
 
 def _matches(request: JsonObject, row: JsonObject, name: str, status: str | None) -> bool:
@@ -43,12 +41,3 @@ def _matches(request: JsonObject, row: JsonObject, name: str, status: str | None
 def _seconds(value: str | float) -> float:
     """A timestamp of a request: seconds since 1970, or ISO 8601."""
     return datetime.fromisoformat(value).timestamp() if isinstance(value, str) else float(value)
-
-
-def _start(token: str | None) -> int:
-    if token is None:
-        return 0
-    prefix, _, number = token.partition("-")
-    if prefix != "from" or not number.isdecimal():
-        raise invalid(f"Invalid pagination token {token!r}")
-    return int(number)

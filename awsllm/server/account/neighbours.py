@@ -1,5 +1,5 @@
-"""What an account asks of the services beside it: S3, CloudWatch, Application Auto Scaling, whoever else makes
-resources."""
+"""What an account asks of the services beside it: S3, CloudWatch, EventBridge, Application Auto Scaling, whoever else
+makes resources."""
 
 from __future__ import annotations
 
@@ -18,15 +18,21 @@ class ObjectStore(Protocol):
     def write(self, uri: str, data: bytes) -> None:
         """Raises ``KeyError`` where there is no such bucket."""
 
+    def has_bucket(self, bucket: str) -> bool:
+        """Whether there is a bucket of this name."""
+
     def list(self, uri: str) -> Sequence[str]:
         """The URIs of the objects under a prefix, in order."""
 
 
 class Neighbours:
-    """The services beside the account, which do nothing here; ``server.moto.Services`` are those of moto."""
+    """The services beside the account, which do nothing here; ``server.moto.neighbours`` are those of moto."""
 
     def log(self, region: str, group: str, stream: str, lines: Sequence[str]) -> None:
         """Write to CloudWatch Logs."""
+
+    def tell(self, region: str, event: JsonObject) -> None:
+        """Put an event, as PutEvents takes one, on EventBridge's default bus."""
 
     def wake(self, region: str, component: str) -> int:
         """How many copies a step policy adds when the component had no capacity for a request; 0 without one."""

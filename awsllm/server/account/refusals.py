@@ -1,5 +1,5 @@
-"""How SageMaker says no: its error codes, all of them with status 400, and its words where several operations share
-them.
+"""How the services say no: ``invalid`` and ``denied`` are of them all, the rest is SageMaker's, in whose refusals the
+status is 400.
 
 The texts are AWS's where they are publicly known; nothing here was compared with a real account. The control plane and
 the runtime name the same kind of refusal differently: ``ValidationException`` there, ``ValidationError`` here.
@@ -7,7 +7,7 @@ the runtime name the same kind of refusal differently: ``ValidationException`` t
 
 from __future__ import annotations
 
-from awsllm.errors import ModelNotFoundError, RequestError, ValidationError
+from awsllm.errors import AccessDeniedError, ModelNotFoundError, RequestError, ValidationError
 
 
 def refused(code: str, message: str) -> RequestError:
@@ -15,8 +15,12 @@ def refused(code: str, message: str) -> RequestError:
 
 
 def invalid(message: str) -> ValidationError:
-    """The control plane's ValidationException."""
+    """ValidationException, the same in every control plane and runtime but SageMaker's."""
     return ValidationError(message, code="ValidationException", status=400)
+
+
+def denied(message: str) -> AccessDeniedError:
+    return AccessDeniedError(message, code="AccessDeniedException", status=403)
 
 
 def could_not_find(noun: str, what: str) -> ValidationError:

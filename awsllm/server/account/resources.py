@@ -6,11 +6,13 @@ is due.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 from awsllm.server.account.account import Region
 from awsllm.server.account.refusals import could_not_find, invalid
 from awsllm.server.account.state import PendingChange, ResourceRecord
+from awsllm.types import JsonObject
 
 NOUNS = {
     "model": "model",
@@ -20,6 +22,22 @@ NOUNS = {
 }
 GONE = "gone"
 """The status that ends a resource."""
+_DELETED = "deleted"
+
+End: TypeAlias = Callable[[Region, ResourceRecord, JsonObject, str | None], str]
+"""Given what a change was requested with and why it failed, or None; returns the status that follows."""
+ENDS: dict[str, End] = {"gone": lambda region, resource, request, reason: GONE}
+"""What happens at the end of a change, by its name; those who begin changes add theirs (``ending``)."""
+
+
+def ending(name: str) -> Callable[[End], End]:
+    """Register what happens at the end of the changes of this name."""
+
+    def register(end: End) -> End:
+        ENDS[name] = end
+        return end
+
+    return register
 
 
 def find(region: Region, kind: str, name: str) -> Any:
@@ -28,6 +46,11 @@ def find(region: Region, kind: str, name: str) -> Any:
     if found is None and not region.elsewhere(kind, name):
         raise could_not_find(NOUNS[kind], region.arn(kind, name))
     return found
+
+
+def deleted(region: Region, kind: str, name: str) -> bool:
+    """Whether there was a resource of this name, and is none."""
+    return f"{kind}/{name}" in region.state.table(_DELETED) and name not in region.state.table(kind)
 
 
 def refuse_existing(region: Region, kind: str, name: str) -> None:
@@ -65,10 +88,11 @@ def settle(region: Region, resource: ResourceRecord, *, look: bool) -> None:
         return
     resource.change = None
     resource.reason = region.account.take_failure(resource.name) if change.status != "Deleting" else None
-    resource.status = change.end(resource.reason)
+    resource.status = ENDS[change.end](region, resource, change.request, resource.reason)
     resource.modified = region.now()
     if resource.status == GONE:
         region.state.table(resource.kind).pop(resource.name, None)
+        region.state.table(_DELETED)[f"{resource.kind}/{resource.name}"] = resource.modified
         region.state.tags.pop(resource.arn, None)
 
 

@@ -2,16 +2,28 @@
 
 Models and endpoint configurations are records: JSON objects as Describe shows them. Endpoints and inference components
 are ``ResourceRecord``s, which change: a ``PendingChange`` begins with a request and ends at a look, when its ``Wait``
-has passed; what it does then is its ``end``. Jobs (``jobs.JobRecord``) wait in the same way.
+has passed. Jobs (``jobs.JobRecord``) wait in the same way. All of it is plain data, so that it can be kept over a
+restart.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from awsllm.types import JsonObject
+
+T = TypeVar("T")
+
+
+RECORDS: dict[str, type] = {}
+"""The classes of records, by name; a record may also be a JSON value."""
+
+
+def kept(record: type[T]) -> type[T]:
+    """Register a class of records: dataclasses of plain data, whose annotations can be read when it is defined."""
+    RECORDS[record.__name__] = record
+    return record
 
 
 @dataclass(slots=True)
@@ -31,14 +43,16 @@ class Wait:
 
 @dataclass(slots=True)
 class PendingChange:
-    """What a resource is going through: its status meanwhile, how long, and what happens then."""
+    """What a resource is going through: its status meanwhile, how long, and what happens then: ``end`` is a name of
+    ``resources.ENDS``, which is given ``request``."""
 
     status: str
     wait: Wait
-    end: Callable[[str | None], str]
-    """Given why it failed, or None; returns the status that follows."""
+    end: str
+    request: JsonObject = field(default_factory=dict)
 
 
+@kept
 @dataclass(slots=True)
 class ResourceRecord:
     """An endpoint or an inference component. ``request`` is what it was last requested to be, ``active`` what it is."""

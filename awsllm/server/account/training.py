@@ -12,23 +12,14 @@ import io
 import re
 import tarfile
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from functools import partial
 
 import msgspec
 
 from awsllm.server.account.account import Operation, Region
-from awsllm.server.account.jobs import (
-    JobFailure,
-    JobRecord,
-    Kind,
-    create,
-    describe,
-    list_jobs,
-    log,
-    read_under,
-    stop,
-    write,
-)
+from awsllm.server.account.job_operations import create, describe, list_jobs, stop
+from awsllm.server.account.jobs import JobFailure, JobRecord, Kind, log, read_under, write
 from awsllm.server.account.refusals import invalid
 from awsllm.server.account.rules import check_licence
 from awsllm.types import JsonObject
@@ -40,7 +31,7 @@ def _create_training(region: Region, request: JsonObject) -> JsonObject:
     for channel in request.get("InputDataConfig") or ():
         if source := channel["DataSource"].get("S3DataSource"):
             check_licence(region, source)
-    if "TrainingImage" not in request["AlgorithmSpecification"]:
+    if "TrainingImage" not in request.get("AlgorithmSpecification", {}):
         raise invalid("AlgorithmSpecification has no TrainingImage.")
     return create(TRAINING, region, request)
 
@@ -54,12 +45,14 @@ def _train(region: Region, job: JobRecord) -> None:
         "training.json": _json({"job": job.name, "channels": channels}),
     }
     seconds = max(1, int(region.now() - job.created))
-    job.shown |= {
+    shown = {
         "ModelArtifacts": {"S3ModelArtifacts": _write_artifacts(region, job, files)},
         "FinalMetricDataList": list(_metrics(job, lines, region.now())),
         "TrainingTimeInSeconds": seconds,
         "BillableTimeInSeconds": seconds,
     }
+    with region.account.lock:
+        job.shown |= shown
 
 
 def _channel(region: Region, channel: JsonObject) -> JsonObject:
@@ -91,9 +84,18 @@ def _training_log(job: JobRecord, channels: Mapping[str, JsonObject]) -> Iterato
 
 def _metrics(job: JobRecord, lines: list[str], now: float) -> Iterator[JsonObject]:
     for metric in job.request["AlgorithmSpecification"].get("MetricDefinitions") or ():
-        values = [found[1] for line in lines if (found := re.search(metric["Regex"], line)) and found.groups()]
+        values = list(_values(metric["Regex"], lines))
         if values:
-            yield {"MetricName": metric["Name"], "Value": float(values[-1]), "Timestamp": now}
+            yield {"MetricName": metric["Name"], "Value": values[-1], "Timestamp": now}
+
+
+def _values(pattern: str, lines: list[str]) -> Iterator[float]:
+    """What the first group of the caller's pattern finds that is a number."""
+    with suppress(re.error):
+        for line in lines:
+            if (found := re.search(pattern, line)) and found.groups():
+                with suppress(ValueError, TypeError):
+                    yield float(found[1])
 
 
 def _write_artifacts(region: Region, job: JobRecord, files: Mapping[str, bytes]) -> str:
@@ -123,8 +125,8 @@ def _json(value: JsonObject) -> bytes:
 
 
 TRAINING = Kind(
-    "training", "TrainingJob", "training-job", "/aws/sagemaker/TrainingJobs", _train,
-    ("Starting", "Downloading", "Training", "Uploading"),
+    "training", "training-job", _train, ("Starting", "Downloading", "Training", "Uploading"), "Training",
+    member="TrainingJob", group="/aws/sagemaker/TrainingJobs",
 )  # fmt: skip
 
 OPERATIONS: Mapping[str, Operation] = {

@@ -12,19 +12,8 @@ from awsllm.errors import AwsllmError
 from awsllm.server.account import containers
 from awsllm.server.account.account import Operation, Region
 from awsllm.server.account.invocations import invoke
-from awsllm.server.account.jobs import (
-    ELSEWHERE,
-    JobFailure,
-    JobRecord,
-    Kind,
-    create,
-    describe,
-    list_jobs,
-    log,
-    read_under,
-    stop,
-    write,
-)
+from awsllm.server.account.job_operations import ELSEWHERE, create, describe, list_jobs, stop
+from awsllm.server.account.jobs import JobFailure, JobRecord, Kind, beneath, check_stopped, log, read_under, write
 from awsllm.server.account.models import containers_of
 from awsllm.server.account.refusals import invalid
 from awsllm.server.account.resources import find
@@ -49,7 +38,8 @@ def _transform(region: Region, job: JobRecord) -> None:
     if not found:
         raise JobFailure(f"ClientError: No objects were found at {uri}")
     try:
-        container = containers.of_model(region, job.request["ModelName"])
+        with region.account.lock:
+            container = containers.of_model(region, job.request["ModelName"])
     except AwsllmError as error:
         raise JobFailure(f"AlgorithmError: {error.message}") from error
     output = job.request["TransformOutput"]
@@ -62,7 +52,7 @@ def _transform(region: Region, job: JobRecord) -> None:
             failures += 1
             log(region, job, f"{source}: {error.message}")
             continue
-        target = f"{output['S3OutputPath'].rstrip('/')}/{_beneath(uri, source)}.out"
+        target = f"{output['S3OutputPath'].rstrip('/')}/{beneath(uri, source)}.out"
         write(region, target, b"".join(response + glue for response in responses))
     if failures:
         raise JobFailure(
@@ -76,19 +66,14 @@ def _records(job: JobRecord, data: bytes) -> list[bytes]:
     return [data]
 
 
-def _beneath(prefix: str, uri: str) -> str:
-    """The key of an object below the prefix that was read; its name where the object itself was."""
-    relative = uri.removeprefix(prefix).lstrip("/") if uri != prefix else ""
-    return relative if relative and (prefix.endswith("/") or uri[len(prefix)] == "/") else uri.rpartition("/")[2]
-
-
 def _invoke(region: Region, job: JobRecord, container: Container, record: bytes) -> bytes:
+    check_stopped(region, job)
     content_type = job.request["TransformInput"].get("ContentType", "application/json")
     accept = job.request["TransformOutput"].get("Accept", "application/json")
     return invoke(region.account, container, job.request["ModelName"], Payload(record, content_type, accept)).body
 
 
-TRANSFORM = Kind("transform", "TransformJob", "transform-job", "/aws/sagemaker/TransformJobs", _transform)
+TRANSFORM = Kind("transform", "transform-job", _transform, member="TransformJob", group="/aws/sagemaker/TransformJobs")
 
 OPERATIONS: Mapping[str, Operation] = {
     "CreateTransformJob": _create_transform,

@@ -25,6 +25,7 @@ class Limits:
     """Sizes in bytes, times in seconds. ``size`` is InvokeModel's own maximum; Converse takes as much."""
 
     size: int = MAX_BODY
+    objects: int = 250_000_000  # of what is no call of a model: objects of S3
     small: int = 65_536  # taken whatever the others hold
     total: int = 256_000_000
     pause: float = 10.0
@@ -82,16 +83,17 @@ class Body:
     bodies: Bodies
     size: int = 0
 
-    async def read(self, receive: Receive, headers: Mapping[str, str]) -> bytes:
-        """All of it. Raises ``ValidationError`` or ``ThrottlingError`` for a body that goes beyond a limit, and
-        ``IncompleteError``."""
+    async def read(self, receive: Receive, headers: Mapping[str, str], most: int | None = None) -> bytes:
+        """All of it. Raises ``ValidationError`` or ``ThrottlingError`` for a body that goes beyond a limit, or that has
+        more than ``most`` bytes, and ``IncompleteError``."""
         limits = self.bodies.limits
-        if int(headers.get("content-length") or 0) > limits.size:
-            raise too_large(limits)
+        most = limits.size if most is None else most
+        if int(headers.get("content-length") or 0) > most:
+            raise too_large(most)
         parts: list[bytes] = []
 
         def take(part: bytes) -> None:
-            self._take(len(part))
+            self._take(len(part), most)
             parts.append(part)
 
         try:
@@ -105,12 +107,12 @@ class Body:
             ) from None
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    def _take(self, size: int) -> None:
+    def _take(self, size: int, most: int) -> None:
         bodies, limits = self.bodies, self.bodies.limits
         self.size += size
         bodies.held += size
-        if self.size > limits.size:
-            raise too_large(limits)
+        if self.size > most:
+            raise too_large(most)
         if self.size > limits.small and bodies.held > limits.total:
             raise ThrottlingError(
                 "Too many large requests at once: the server holds as much of them as it may. Try again.",
@@ -119,8 +121,8 @@ class Body:
             )
 
 
-def too_large(limits: Limits) -> RequestError:
-    return ValidationError(f"the request body has more than {limits.size} bytes", status=413)
+def too_large(most: int) -> RequestError:
+    return ValidationError(f"the request body has more than {most} bytes", status=413)
 
 
 async def _receive(receive: Receive, take: Callable[[bytes], None], pause: float, whole: float) -> None:

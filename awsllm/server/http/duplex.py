@@ -32,7 +32,7 @@ class SpeechExchange:
 
     def __init__(self, head: Incoming, secret: str | None, ask: Ask) -> None:
         self._model = unquote(head.path.removeprefix("/model/").removesuffix("/" + OPERATION))
-        check_speech_model(self._model)
+        check_speech_model(self._model, head.models)
         self._envelopes = Envelopes(head, secret)
         self._ask = ask
 

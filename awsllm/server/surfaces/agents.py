@@ -6,7 +6,6 @@ The paths of operations end without a slash where the control plane's (``Prepare
 from __future__ import annotations
 
 import re
-import uuid
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeAlias, TypeVar
 from urllib.parse import unquote
@@ -15,6 +14,7 @@ import msgspec
 from msgspec.structs import replace
 
 from awsllm.errors import AwsllmError, ServerError
+from awsllm.server.retrieval import new_session
 from awsllm.server.shapes import check
 from awsllm.server.surfaces.bedrock import read_json
 from awsllm.server.work import Ask, Incoming, Reply, Stream, Work
@@ -81,7 +81,7 @@ def _generate_stream(_: str, incoming: Incoming) -> Work:
 
 
 def _in_session(request: RetrieveAndGenerateRequest) -> RetrieveAndGenerateRequest:
-    return replace(request, session_id=request.session_id or str(uuid.uuid4()))
+    return replace(request, session_id=request.session_id or new_session())
 
 
 def _agentic(_: str, incoming: Incoming) -> Work:

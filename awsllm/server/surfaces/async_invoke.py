@@ -1,20 +1,19 @@
 """Bedrock's asynchronous invocations, offline: StartAsyncInvoke, GetAsyncInvoke and ListAsyncInvokes.
 
-An invocation needs an account, which remembers it, and S3, where its files appear: ``mock_aws`` has both, the server
-has neither and says so. What is written is a script's, and no model runs: a black video of the length that was asked
-for (``scripted_video``), under the names that the model's own files have; ``manifest.json``, whose content is not
-documented, says that it is a script's. ``plane.transitions["async-invoke"]`` says how long one is InProgress,
+An invocation needs an account, which remembers it, and S3, where its files appear, under the names that the model's
+own files have. Vectors are the model's that answers for the account (``async_embeddings``). A video is a script's, and
+no model runs: a black one of the length that was asked for (``scripted_video``). ``manifest.json``, whose content is
+not documented, says who made them. ``plane.transitions["async-invoke"]`` says how long one is InProgress,
 ``plane.fail(MODEL_ID, reason)`` lets the next of that model fail.
 """
 
 from __future__ import annotations
 
 import re
-import secrets
-import string
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote
 
@@ -22,13 +21,18 @@ import msgspec
 
 from awsllm.aws.iam import partition
 from awsllm.errors import AwsllmError, UnsupportedError, ValidationError
+from awsllm.server.account.bedrock.records import new_id
+from awsllm.server.account.jobs import objects
 from awsllm.server.account.refusals import refused
+from awsllm.server.account.state import Wait, kept
 from awsllm.server.shapes import check
+from awsllm.server.surfaces import async_embeddings
 from awsllm.server.surfaces.bedrock import SERVICE, failure, read_json
 from awsllm.server.surfaces.catalog import invoke_body
 from awsllm.server.surfaces.scripted_video import mp4
 from awsllm.server.work import Incoming, Reply
 from awsllm.types import JsonObject, Request
+from awsllm.types.embedding import EmbedRequest
 from awsllm.types.media import VideoRequest
 from awsllm.wire.body import Payload
 from awsllm.wire.images.videos import OUTPUT
@@ -36,12 +40,11 @@ from awsllm.wire.reading import JSON
 
 if TYPE_CHECKING:
     from awsllm.server.account.account import Region
-    from awsllm.server.account.state import Wait
 
 PATH = "/async-invoke"
 _KIND = "async-invoke"
-_ID = string.ascii_lowercase + string.digits
 _PAGE = 1000
+_NO_BUCKET = "Invalid S3 credentials or bucket: the service cannot write to the output location."
 _SHOT = 6  # seconds, Nova Reel's
 _LENGTHS = {"nova-reel": _SHOT, "luma-ray": 5}
 """Seconds of a video whose request does not say."""
@@ -61,14 +64,15 @@ def unserved() -> UnsupportedError:
     )
 
 
+@kept
 @dataclass(slots=True)
 class InvocationRecord:
-    """One invocation. ``request`` is the wire's, ``neutral`` what it asks for."""
+    """One invocation. ``request`` is the wire's, ``neutral`` the video that it asks for; None: vectors."""
 
     arn: str
     model_arn: str
     request: JsonObject
-    neutral: VideoRequest
+    neutral: VideoRequest | None
     body: str
     created: float
     wait: Wait
@@ -130,34 +134,43 @@ def _start(region: Region, request: JsonObject, seen: Callable[[Request[Any]], N
             if record.request != request:
                 raise refused("ConflictException", "The client request token was used with another request.")
             return {"invocationArn": record.arn}
-    record = _record(region, request)
+    record, neutral = _record(region, request)
     _check_place(region, record)
-    seen(record.neutral)
+    seen(neutral)
     table[record.arn] = record
     return {"invocationArn": record.arn}
 
 
-def _record(region: Region, request: JsonObject) -> InvocationRecord:
+def _record(region: Region, request: JsonObject) -> tuple[InvocationRecord, Request[Any]]:
+    """The record, and what the invocation asks of its model."""
     model = str(request["modelId"])
     body, settings = invoke_body(model, request["modelInput"])
-    neutral, _ = body.read(model, Payload(msgspec.json.encode(request["modelInput"])), settings)
-    if not isinstance(neutral, VideoRequest):
+    neutral: Request[Any]
+    if async_embeddings.are_made_by(body.name):
+        neutral = async_embeddings.asked(region, body.name, request)
+    else:
+        neutral, _ = body.read(model, Payload(msgspec.json.encode(request["modelInput"])), settings)
+    if not isinstance(neutral, VideoRequest | EmbedRequest) or (
+        isinstance(neutral, EmbedRequest) and not async_embeddings.are_made_by(body.name)
+    ):
         raise ValidationError(
-            f"asynchronous invocation is served here for video models, not for {model}",
+            "asynchronous invocation is served here for models of videos, of TwelveLabs Marengo and of Nova's "
+            f"multimodal embeddings, not for {model}",
             code="ValidationException",
             status=400,
         )
     where = f"arn:{partition(region.name)}:bedrock:{region.name}"
-    invocation = "".join(secrets.choice(_ID) for _ in range(12))
-    return InvocationRecord(
+    invocation = new_id()
+    record = InvocationRecord(
         arn=f"{where}:{region.account.account_id}:{_KIND}/{invocation}",
         model_arn=model if model.startswith("arn:") else f"{where}::foundation-model/{model}",
         request=request,
-        neutral=neutral,
+        neutral=neutral if isinstance(neutral, VideoRequest) else None,
         body=body.name,
         created=region.now(),
         wait=region.wait(_KIND),
     )
+    return record, neutral
 
 
 def _check_place(region: Region, record: InvocationRecord) -> None:
@@ -165,29 +178,55 @@ def _check_place(region: Region, record: InvocationRecord) -> None:
     if region.account.objects is None:
         raise unserved()
     try:
-        region.account.objects.write(f"{record.place}/manifest.json", b'{"by": "a script of awsllm, no model ran"}')
+        by = "the model behind awsllm" if record.neutral is None else "a script of awsllm, no model ran"
+        region.account.objects.write(f"{record.place}/manifest.json", msgspec.json.encode({"by": by}))
     except KeyError as error:
-        message = "Invalid S3 credentials or bucket: the service cannot write to the output location."
-        raise ValidationError(message, code="ValidationException", status=400) from error
+        raise ValidationError(_NO_BUCKET, code="ValidationException", status=400) from error
 
 
 # --- what comes of it ------------------------------------------------------------------------------------------------
 
 
 def _settle(region: Region, record: InvocationRecord) -> None:
-    """End what has waited long enough."""
-    if record.status != "InProgress" or not record.wait.look(region.now()):
+    """End what has waited long enough; vectors are made in the background, where the account works there."""
+    if record.status != "InProgress" or record.arn in region.account.running or not record.wait.look(region.now()):
         return
-    record.reason = region.account.take_failure(str(record.request["modelId"]))
-    record.status, record.ended = ("Failed" if record.reason else "Completed"), region.now()
-    if record.reason is None and region.account.objects is not None:
-        for name, data in _files(record):
-            region.account.objects.write(f"{record.place}/{name}", data)
+    if reason := region.account.take_failure(str(record.request["modelId"])):
+        _end(region, record, reason=reason)
+    elif record.neutral is None:
+        region.account.perform(record.arn, partial(_embed, region, record))
+    else:
+        _end(region, record, _files(record, record.neutral))
 
 
-def _files(record: InvocationRecord) -> Iterator[tuple[str, bytes]]:
-    """What the model writes into its folder."""
-    request = record.neutral
+def _embed(region: Region, record: InvocationRecord) -> None:
+    try:
+        files = async_embeddings.files(region, record.body, record.request, record.place)
+    except AwsllmError as error:
+        _end(region, record, reason=error.message)
+    except BaseException:  # pytest's failures are none of Exception
+        _end(region, record, reason="The model failed to process the request.")
+        if not region.account.background:
+            raise  # of a script: the test is the one to see it
+    else:
+        _end(region, record, files)
+
+
+def _end(
+    region: Region, record: InvocationRecord, files: Iterable[tuple[str, bytes]] = (), *, reason: str | None = None
+) -> None:
+    with region.account.lock:
+        try:
+            for name, data in files:
+                objects(region).write(f"{record.place}/{name}", data)
+        except KeyError:
+            reason = _NO_BUCKET
+        record.reason, record.status = reason, "Failed" if reason else "Completed"
+        record.ended = region.now()
+
+
+def _files(record: InvocationRecord, request: VideoRequest) -> Iterator[tuple[str, bytes]]:
+    """What a model of videos writes into its folder."""
     length = request.duration or _SHOT * len(request.shots) or _LENGTHS.get(record.body, _SHOT)
     yield OUTPUT, mp4(length)
     if record.body != "nova-reel":

@@ -20,7 +20,14 @@ from msgspec.structs import replace
 from awsllm.calls.checks import check_as_service
 from awsllm.errors import AwsllmError, ServerError, StreamError, ValidationError
 from awsllm.server.shapes import check
-from awsllm.server.surfaces.catalog import check_chat_model, invoke_body
+from awsllm.server.surfaces.catalog import (
+    check_chat_model,
+    check_counted_model,
+    check_prompt_request,
+    invoke_body,
+    is_prompt,
+)
+from awsllm.server.surfaces.input_tags import under_guardrail, without_config
 from awsllm.server.surfaces.limits import check_limits
 from awsllm.server.surfaces.vectors import resize
 from awsllm.server.work import Ask, Incoming, Reply, Stream, Work
@@ -28,7 +35,6 @@ from awsllm.types import (
     ConverseRequest,
     ConverseResponse,
     CountTokensRequest,
-    GuardrailConfig,
     JsonObject,
     JsonValue,
     MessageStop,
@@ -58,7 +64,6 @@ SERVICE = "bedrock-runtime"
 _JSON = {"Content-Type": "application/json"}
 _EVENT_STREAM = {"Content-Type": "application/vnd.amazon.eventstream"}
 _ERROR_NAMESPACE = "http://internal.amazon.com/coral/com.amazon.bedrock/"
-_GUARDRAIL = {"guardrail_identifier": "guardrailidentifier", "guardrail_version": "guardrailversion", "trace": "trace"}
 _PADDING = string.ascii_letters + string.digits
 _MAX_DEPTH = 100
 
@@ -93,19 +98,19 @@ def _converse_stream(model: str, incoming: Incoming) -> Work:
 def _count_tokens(model: str, incoming: Incoming) -> Work:
     wire = read_json(incoming.body)
     check(SERVICE, "CountTokens", {**wire, "modelId": model})
-    check_chat_model(model)
+    check_counted_model(model, incoming.family, incoming.models)
     if "invokeModel" in wire["input"]:
-        request = _tokens_of_body(model, wire["input"]["invokeModel"])
+        request = _tokens_of_body(model, wire["input"]["invokeModel"], incoming)
     else:
         request = decode_count_tokens_request(model, wire)
         check_as_service(request.converse)
     return Ask(request, lambda count: Reply(200, _JSON, msgspec.json.encode({"inputTokens": count})))
 
 
-def _tokens_of_body(model: str, wire: JsonObject) -> CountTokensRequest:
+def _tokens_of_body(model: str, wire: JsonObject, incoming: Incoming) -> CountTokensRequest:
     """``body`` is what InvokeModel would be sent, in base64."""
     payload = Payload(blob(wire.get("body"), "body"))
-    body, settings = invoke_body(model, read_json(payload.body))
+    body, settings = invoke_body(model, read_json(payload.body), incoming.family, incoming.models)
     if body.name == "anthropic-messages":  # what is counted needs no limit
         request: Request[Any] = decode_counted(model, payload)
     else:
@@ -134,7 +139,7 @@ def _invoke_model(model: str, incoming: Incoming) -> Work:
         headers = {"Content-Type": payload.content_type, **_invocation_headers(response, started)}
         return Reply(200, headers, payload.body)
 
-    if isinstance(request, EmbedRequest):
+    if isinstance(request, EmbedRequest) and not (incoming.models and incoming.models.remote(request)):
         return _embed(request, encode)
     return Ask(request, encode)
 
@@ -151,26 +156,18 @@ def _invoke_model_stream(model: str, incoming: Incoming) -> Work:
 
 def _read_body(operation: str, model: str, incoming: Incoming) -> tuple[Request[Any], Body, Settings]:
     check(SERVICE, operation, {"modelId": model})
-    body, settings = invoke_body(model, read_json(incoming.body))
+    written, guardrail = without_config(incoming.body)
+    body, settings = invoke_body(model, read_json(written), incoming.family, incoming.models)
     content_type = incoming.headers.get("content-type", JSON)
-    request, _ = body.read(model, Payload(incoming.body, content_type), settings)
+    request, _ = body.read(model, Payload(written, content_type), settings)
     if request.operation == "generate_video":
         raise ValidationError(
             "The model is invoked asynchronously: call StartAsyncInvoke.", code="ValidationException", status=400
         )
     check_limits(request)
     if isinstance(request, ConverseRequest):
-        request = replace(request, guardrail_config=_guardrail(incoming))
+        request = under_guardrail(request, incoming, guardrail)
     return request, body, settings
-
-
-def _guardrail(incoming: Incoming) -> GuardrailConfig | None:
-    """What Converse says in ``guardrailConfig`` and InvokeModel in headers."""
-    found = {name: incoming.headers.get(f"x-amzn-bedrock-{header}") for name, header in _GUARDRAIL.items()}
-    if found["guardrail_identifier"] is None:
-        return None
-    trace = found.pop("trace")
-    return GuardrailConfig(**found, trace=trace.lower() if trace else None)
 
 
 def _guarded(stop_reason: str | None, trace: JsonValue) -> JsonObject:
@@ -199,6 +196,8 @@ def _invocation_headers(response: Any, started: float) -> dict[str, str]:
     counts = {
         "X-Amzn-Bedrock-Input-Token-Count": usage.input_tokens,
         "X-Amzn-Bedrock-Output-Token-Count": usage.output_tokens,
+        "X-Amzn-Bedrock-Cache-Read-Input-Token-Count": usage.cache_read_input_tokens,
+        "X-Amzn-Bedrock-Cache-Write-Input-Token-Count": usage.cache_write_input_tokens,
         "X-Amzn-Bedrock-Invocation-Latency": _milliseconds(started),
     }
     return {name: str(count) for name, count in counts.items() if count is not None}
@@ -288,11 +287,16 @@ class ChunkFrames:
 
     def _metrics(self) -> JsonObject:
         first = round(1000 * ((self._first or self._started) - self._started))
+        cached = {
+            "cacheReadInputTokenCount": self._usage.cache_read_input_tokens,
+            "cacheWriteInputTokenCount": self._usage.cache_write_input_tokens,
+        }
         return {
             "inputTokenCount": self._usage.input_tokens or 0,
             "outputTokenCount": self._usage.output_tokens or 0,
             "invocationLatency": _milliseconds(self._started),
             "firstByteLatency": first,
+            **{name: count for name, count in cached.items() if count is not None},
         }
 
 
@@ -323,8 +327,11 @@ def _check_depth(wire: JsonObject) -> None:
 def _conversation(operation: str, model: str, incoming: Incoming) -> ConverseRequest:
     wire = read_json(incoming.body)
     check(SERVICE, operation, {**wire, "modelId": model})
-    check_chat_model(model)
-    request = decode_request(model, wire)
+    if is_prompt(model):  # what it says is checked where the prompt is known
+        check_prompt_request(wire)
+        return decode_request(model, wire)
+    check_chat_model(model, incoming.family, incoming.models)
+    request = replace(decode_request(model, wire), family=incoming.family)
     check_as_service(request)
     return request
 

@@ -1,8 +1,8 @@
 """What is not served, said in the protocol that was spoken: a client of any service of AWS reads a code and a message.
 
-A program that points all of AWS here (``AWS_ENDPOINT_URL``) is told which operation it asked for, of which service, and
-what would answer it. The forms are those that botocore's parsers read, the codes AWS's own for an operation that does
-not exist. S3's refusal is a 501: a program that asks whether a bucket exists takes a 404 for a no.
+A program is told which operation it asked for, of which service, and what of the service would be answered.
+The forms are those that botocore's parsers read, the codes AWS's own for an operation that does not exist. S3's refusal
+is a 501: a program that asks whether a bucket exists takes a 404 for a no.
 """
 
 from __future__ import annotations
@@ -15,39 +15,51 @@ import msgspec
 
 from awsllm.errors import AwsllmError
 from awsllm.server.services import meant, protocol
-from awsllm.server.surfaces import agents, bedrock, sagemaker
+from awsllm.server.surfaces import anthropic, openai
 from awsllm.server.work import Incoming, Reply
 from awsllm.wire.errors import encode_error
 
-SERVED = (
-    "Converse, ConverseStream, CountTokens, InvokeModel, InvokeModelWithResponseStream, ApplyGuardrail and "
-    "InvokeGuardrailChecks of bedrock-runtime, Retrieve, RetrieveAndGenerate, AgenticRetrieveStream, Rerank, "
-    "GenerateQuery, OptimizePrompt, InvokeAgent and InvokeInlineAgent of bedrock-agent-runtime, "
-    "InvokeEndpoint and InvokeEndpointWithResponseStream of sagemaker-runtime, Anthropic's Messages API, and OpenAI's "
-    "chat/completions, responses, embeddings and models"
-)
-_ADVICE = (
-    " Point only these three here (AWS_ENDPOINT_URL_BEDROCK_RUNTIME, AWS_ENDPOINT_URL_BEDROCK_AGENT_RUNTIME, "
-    "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME), not all of AWS (AWS_ENDPOINT_URL);"
-    " in tests, awsllm.testing.mock_aws answers the others as moto does."
-)
+SERVED = {
+    "bedrock-runtime": "Converse, ConverseStream, CountTokens, InvokeModel, InvokeModelWithResponseStream, "
+    "InvokeModelWithBidirectionalStream, StartAsyncInvoke, GetAsyncInvoke, ListAsyncInvokes, ApplyGuardrail, "
+    "InvokeGuardrailChecks, and the /openai/v1 and /anthropic/v1 routes",
+    "bedrock-agent-runtime": "Retrieve, RetrieveAndGenerate, RetrieveAndGenerateStream, AgenticRetrieveStream, Rerank, "
+    "GenerateQuery, OptimizePrompt, InvokeAgent and InvokeInlineAgent",
+    "sagemaker-runtime": "InvokeEndpoint, InvokeEndpointWithResponseStream and InvokeEndpointAsync",
+}
+"""What is served of the runtimes."""
+_OTHERS = "Of this service is served what moto has of it, and of Bedrock and SageMaker what awsllm has."
 
 
 def unserved(incoming: Incoming) -> Reply:
     """The refusal of a request that no operation here is meant by."""
+    if vendor := next((surface for surface in (anthropic, openai) if surface.is_meant(incoming)), None):
+        refusal: Reply = vendor.unserved(incoming)
+        return refusal
     form = _FORMS[protocol(incoming)]
     service, operation = meant(incoming)
     what = operation or f"{incoming.method} {incoming.path[:200]}"
     named = f"{what} of {service.full_name} ({service.name})" if service else what
-    message = f"{named} is not served here. Served are {SERVED}."
-    advice = "" if service and service.name in (bedrock.SERVICE, agents.SERVICE, sagemaker.SERVICE) else _ADVICE
-    return form.write(incoming, form.status, form.code, message + advice)
+    served = SERVED.get(service.name) if service else None
+    told = f"Served of it are {served}." if served else _OTHERS
+    return form.write(incoming, form.status, form.code, f"{named} is not served here. {told}")
 
 
 def failure(incoming: Incoming, error: AwsllmError) -> Reply:
     """Another refusal of such a request, with the codes of Bedrock."""
     status, code, body = encode_error(error)
-    return _FORMS[protocol(incoming)].write(incoming, status, code, body["message"])
+    return refusal(incoming, status, code, body["message"])
+
+
+def refusal(incoming: Incoming, status: int, code: str, message: str) -> Reply:
+    """A refusal with exactly this code, in the protocol that was spoken."""
+    return _FORMS[protocol(incoming)].write(incoming, status, code, message)
+
+
+def unsigned(incoming: Incoming, error: AwsllmError) -> Reply:
+    """The refusal of a signature, which every service of AWS writes with the same codes."""
+    code = error.code or "AccessDeniedException"
+    return _FORMS[protocol(incoming)].write(incoming, error.status or 403, code, error.message)
 
 
 # --- forms -----------------------------------------------------------------------------------------------------------

@@ -8,16 +8,25 @@ from __future__ import annotations
 
 from typing import Any
 
-from awsllm.errors import ValidationError
+from awsllm.errors import ModelNotFoundError
+from awsllm.server.account.refusals import invalid
 from awsllm.types import Request
 from awsllm.types.embedding import EmbedRequest
 from awsllm.types.media import ImageEditRequest, ImageRequest
 
+_NAME = 2048  # characters, as botocore's service model of bedrock-runtime has it
 _SIDE = 8192  # pixels
 _PIXELS = 2**26  # of all images together: four of 4096 by 4096
 _IMAGES = 100
 _NUMBERS = 2**23  # of all vectors together: 2048 of 4096
 _USUAL = 1024  # numbers of a vector, and pixels a side, where the request leaves it to the model
+
+
+def check_name(model: str) -> None:
+    """Raise ``ModelNotFoundError`` for a name that is longer than Bedrock's longest ARN: what is looked up is kept for
+    the next time, so that a body could fill the memory."""
+    if len(model) > _NAME:
+        raise ModelNotFoundError(f"The model {model[:100]!r} does not exist.")
 
 
 def check_limits(request: Request[Any]) -> None:
@@ -26,22 +35,18 @@ def check_limits(request: Request[Any]) -> None:
         case EmbedRequest():
             size = _at_least_one(request.dimensions, "dimensions") or _USUAL
             if size * len(request.texts or request.inputs) > _NUMBERS:
-                raise _refused(f"more than {_NUMBERS:,} numbers are asked for: fewer texts, or shorter vectors")
+                raise invalid(f"more than {_NUMBERS:,} numbers are asked for: fewer texts, or shorter vectors")
         case ImageRequest() | ImageEditRequest():
             width = _at_least_one(request.width, "width") or _USUAL
             height = _at_least_one(request.height, "height") or _USUAL
             count = _at_least_one(request.count, "count") or 1
             if max(width, height) > _SIDE or count > _IMAGES or width * height * count > _PIXELS:
-                raise _refused(f"more than {_PIXELS:,} pixels, {_SIDE} a side or {_IMAGES} images are asked for")
+                raise invalid(f"more than {_PIXELS:,} pixels, {_SIDE} a side or {_IMAGES} images are asked for")
         case _:
             pass
 
 
 def _at_least_one(value: int | None, name: str) -> int | None:
     if value is not None and value < 1:
-        raise _refused(f"{name} must be at least 1")
+        raise invalid(f"{name} must be at least 1")
     return value
-
-
-def _refused(message: str) -> ValidationError:
-    return ValidationError(message, code="ValidationException", status=400)

@@ -1,4 +1,5 @@
 """SageMaker's inference routers, spoken by the server: whatever a router is called, this server is its destination.
+Asynchronous requests are the account's, which has S3 (``account.invocations``).
 
 Facts of the wire: botocore's service model ``sagemaker-inference-router-runtime``.
 """
@@ -7,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from urllib.parse import unquote
 
 import msgspec
 
+from awsllm.backends.sagemaker.target import ROUTER_SERVICE
 from awsllm.errors import AwsllmError, UnsupportedError, ValidationError
 from awsllm.server.container import PLAIN, model_error
 from awsllm.server.shapes import check
@@ -18,9 +21,9 @@ from awsllm.server.work import Ask, Incoming, Reply, Stream, Work
 from awsllm.types import JsonObject
 from awsllm.wire.reading import JSON
 
-SERVICE = "sagemaker-inference-router-runtime"
 PREFIX = "/inference-routers/"
 _TARGET = "x-amzn-sagemaker-routing-target-name"
+_ASYNC = "async-invocations"
 _ARN = "arn:aws:sagemaker:us-east-1:123456789012:endpoint/"
 
 
@@ -28,7 +31,7 @@ def _invoke(router: str, incoming: Incoming) -> Work:
     target = incoming.headers.get(_TARGET)
     try:
         members = {"InferenceRouterName": router, "Body": ""}
-        check(SERVICE, "InvokeInferenceRouter", members | ({"RoutingTargetName": target} if target else {}))
+        check(ROUTER_SERVICE, "InvokeInferenceRouter", members | ({"RoutingTargetName": target} if target else {}))
     except ValidationError as error:
         raise ValidationError(error.message, code="ValidationException", status=400) from error
     work = sagemaker.OPERATIONS["invocations"](router, incoming)
@@ -50,15 +53,27 @@ def _routed(reply: Reply, target: str) -> Reply:
 
 
 def _invoke_async(router: str, incoming: Incoming) -> Work:
+    """What a server says that has no account."""
     raise UnsupportedError(
-        "asynchronous requests of a router are not served offline", code="ValidationException", status=400
+        "asynchronous requests of a router are answered in S3, which this server does not reach",
+        code="ValidationException",
+        status=400,
     )
 
 
 OPERATIONS: dict[str, Callable[[str, Incoming], Work]] = {
     "invocations": _invoke,
-    "async-invocations": _invoke_async,
+    _ASYNC: _invoke_async,
 }
+
+
+def is_async(incoming: Incoming) -> bool:
+    """Whether it is InvokeInferenceRouterAsync."""
+    return incoming.method == "POST" and incoming.path.startswith(PREFIX) and incoming.path.endswith(f"/{_ASYNC}")
+
+
+def name_of(incoming: Incoming) -> str:
+    return unquote(incoming.path.removeprefix(PREFIX).rpartition("/")[0])
 
 
 def failure(error: AwsllmError) -> Reply:

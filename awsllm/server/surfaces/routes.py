@@ -9,13 +9,26 @@ from __future__ import annotations
 import secrets
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
+from math import ceil
 from types import ModuleType
 from typing import TypeAlias
 from urllib.parse import unquote
 
 from awsllm.errors import AwsllmError, ServerError
+from awsllm.server.http.signatures import SignatureError
 from awsllm.server.services import reads_form
-from awsllm.server.surfaces import agents, anthropic, bedrock, elsewhere, guardrails, openai, router, sagemaker
+from awsllm.server.surfaces import (
+    agents,
+    anthropic,
+    bedrock,
+    elsewhere,
+    endpoint_chat,
+    guardrails,
+    openai,
+    router,
+    sagemaker,
+)
 from awsllm.server.surfaces.async_invoke import is_async_invoke, unserved
 from awsllm.server.work import Incoming, Reply, Work
 
@@ -26,18 +39,28 @@ _PREFIXES: dict[str, ModuleType] = {"/model/": bedrock, "/endpoints/": sagemaker
 _FINDERS: tuple[ModuleType, ...] = (agents, guardrails)
 """Surfaces that find their operations by themselves: their paths have labels in the middle."""
 _OURS = (*_PREFIXES, *anthropic.PREFIXES, *openai.PREFIXES, *agents.PREFIXES, *guardrails.PREFIXES)
+_SERVICES: tuple[tuple[str | tuple[str, ...], str], ...] = (
+    (("/model/", *guardrails.PREFIXES), "bedrock-runtime"),
+    ("/endpoints/", "sagemaker-runtime"),
+    (router.PREFIX, "sagemaker-inferencerouter-runtime"),
+    (tuple(agents.PREFIXES), "bedrock-agent-runtime"),
+    (tuple(anthropic.PREFIXES), "anthropic"),
+    (tuple(openai.PREFIXES), "openai"),
+)
 _SPEECH = "/invoke-with-bidirectional-stream"
 
 
 def find(incoming: Incoming) -> tuple[Operation, str] | None:
     """The operation that method and path mean, and the model or endpoint they name; None where there is none. A path
     that is one whole names no model."""
-    if incoming.method == "POST" and (whole := anthropic.OPERATIONS.get(incoming.path)):
-        return whole, ""
+    if asked := anthropic.find(incoming):
+        return asked
     if found := openai.OPERATIONS.get((incoming.method, incoming.path)):
         return found, ""
     if incoming.method == "GET" and (listed := next(filter(incoming.path.startswith, openai.MODEL_PATHS), None)):
         return openai.one_model, unquote(incoming.path.removeprefix(listed))
+    if completes := endpoint_chat.find(incoming):
+        return completes
     for prefix, service in _PREFIXES.items():
         if incoming.method == "POST" and incoming.path.startswith(prefix):
             label, _, name = incoming.path[len(prefix) :].rpartition("/")
@@ -53,6 +76,24 @@ def find(incoming: Incoming) -> tuple[Operation, str] | None:
 def is_ours(incoming: Incoming) -> bool:
     """Whether the path is one of the services that are spoken here, if not of an operation of theirs."""
     return incoming.path.startswith(_OURS) or is_async_invoke(incoming)
+
+
+def service_of(incoming: Incoming) -> str | None:
+    """The service of a call of a model: botocore's name, or the dialect's; None for another's."""
+    for prefixes, service in _SERVICES:
+        if incoming.path.startswith(prefixes):
+            # Control planes have paths that begin as those of bedrock-agent-runtime do.
+            return None if prefixes == agents.PREFIXES and find(incoming) is None else service
+    return None
+
+
+def is_inline(incoming: Incoming) -> bool:
+    """Whether what it asks for is known at once: a call of a model. An endpoint's waits for the account, and so does
+    that of a model by an ARN, a router's asynchronous one, and what control planes have under the same paths
+    (``/knowledgebases/``)."""
+    if incoming.path.startswith(("/endpoints/", "/model/arn")) or router.is_async(incoming):
+        return False
+    return find(incoming) is not None
 
 
 def is_speech(incoming: Incoming) -> bool:
@@ -84,9 +125,23 @@ def without_model(incoming: Incoming) -> Reply:
 
 
 def failure(incoming: Incoming, error: Exception) -> Reply:
-    """The reply that tells the client of ``error`` in the words of the service it called. What is not awsllm's own
-    error is a fault of the server and is told without its details."""
+    """The reply that tells the client of ``error`` in the words of the service it called, and after how many seconds it
+    may come again, where that is known. What is not awsllm's own error is a fault of the server and is told without its
+    details."""
     known = error if isinstance(error, AwsllmError) else ServerError("internal failure of the server", status=500)
+    reply = _failure(incoming, known)
+    if (reply.status, known.status) == (500, 503):  # of what is behind the server: OpenAI and Anthropic have no word
+        reply = replace(reply, status=503)
+    if known.retry_after is None:
+        return reply
+    return replace(reply, headers={**reply.headers, "Retry-After": str(ceil(known.retry_after))})
+
+
+def _failure(incoming: Incoming, known: AwsllmError) -> Reply:
+    if isinstance(known, SignatureError) and not incoming.path.startswith((*anthropic.PREFIXES, *openai.PREFIXES)):
+        return elsewhere.unsigned(incoming, known)
+    if endpoint_chat.find(incoming):
+        return endpoint_chat.failure(incoming, known)
     if incoming.path.startswith("/endpoints/"):
         return sagemaker.failure(incoming, known)
     if incoming.path.startswith(router.PREFIX):

@@ -62,12 +62,12 @@ def failure(incoming: Incoming, error: AwsllmError) -> Reply:
         case ModelNotReadyError():
             status, kind, body = 429, "ModelNotReadyException", {"Message": error.message}
         case _:
-            status, kind, body = 424, "ModelError", model_error(_container(incoming), error)
+            status, kind, body = 424, "ModelError", model_error(container_of(incoming), error)
     return Reply(status, {"Content-Type": JSON, "x-amzn-ErrorType": kind}, msgspec.json.encode(body))
 
 
 def _invoke(operation: str, endpoint: str, incoming: Incoming) -> Work:
-    container = _container(incoming)
+    container = container_of(incoming)
     _check(operation, endpoint, incoming)
     request, stream = container.body.read(endpoint, _payload(operation, incoming), container.settings)
     _check_licence(container, incoming)
@@ -89,7 +89,8 @@ OPERATIONS: dict[str, Callable[[str, Incoming], Work]] = {
 }
 
 
-def _container(incoming: Incoming) -> Container:
+def container_of(incoming: Incoming) -> Container:
+    """What answers an invocation."""
     found = incoming.container or _named_for_a_task(incoming.path) or PLAIN
     return found.for_payload(incoming.body, incoming.headers.get("content-type", JSON))
 

@@ -1,12 +1,15 @@
 """Amazon Nova Multimodal Embeddings, both directions: one text, image, video or sound a body.
 
 A body asks for the vector of the whole (``SINGLE_EMBEDDING``; a video with its sound can have two), or, in asynchronous
-calls, for vectors of segments, which are written to S3 as JSON lines (``encode_segmented``, ``read_segments``). What
-vectors are for is ``embeddingPurpose``: what is searched and what is searched with differ.
+calls, for vectors of segments, which are written to S3 as JSON lines (``encode_segmented``, ``read_segments``, and the
+other way ``decode_segmented``, ``segment_files``). What vectors are for is ``embeddingPurpose``: what is searched and
+what is searched with differ.
 Source: docs.aws.amazon.com/nova/latest/userguide/embeddings-schema.html
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import msgspec
 
@@ -43,9 +46,19 @@ _PURPOSES = {
 _INPUT_TYPES = {purpose: input_type for input_type, purpose in _PURPOSES.items()}
 _THREE_GP = {"three_gp": "3gp"}  # its name in the service's other bodies, and here
 _KINDS = ("text", "image", "video", "audio")
+_SPANS = {
+    "text": ("maxLengthChars", 800, 50_000, 32_000),
+    "video": ("durationSeconds", 1, 30, 5),
+    "audio": ("durationSeconds", 1, 30, 5),
+}
+"""How long a segment is at most: the member, its least and its most, and what it is if unset."""
+_MOST_TEXTS = 1900  # segments of one text
 
 
 class NovaEmbed:
+    """``sizes`` are the lengths a vector can have, the default first."""
+
+    sizes = _SIZES
     max_texts: int | None = 1
     max_inputs = 1
 
@@ -230,6 +243,98 @@ def _segment(row: JsonObject, kind: str | None) -> VectorSegment:
     return VectorSegment(kind=kind, start=start, end=end, unit="characters")
 
 
+def decode_segmented(model: str, wire: JsonObject) -> EmbedRequest:
+    """The request of the body of an asynchronous call: a text is given as its segments, media as one input."""
+    if wire.get("taskType") != _SEGMENTED:
+        raise ValidationError(f"taskType must be {_SEGMENTED}; {_SINGLE} is for InvokeModel")
+    if unknown := sorted(wire.keys() - {"schemaVersion", "taskType", _SEGMENTED_PARAMS}):
+        raise ValidationError(f"extraneous key [{unknown[0][:100]}] is not permitted")
+    return structure(wire, _SEGMENTED_PARAMS, lambda params: _decode_segmented(model, params))
+
+
+def _decode_segmented(model: str, params: JsonObject) -> EmbedRequest:
+    kind = next((kind for kind in _KINDS if isinstance(params.get(kind), dict)), "")
+    inner = {name: value for name, value in (params.get(kind) or {}).items() if name != "segmentationConfig"}
+    request = _decode_params(model, {**params, kind: inner} if kind else params)
+    span = structure(params, kind, lambda wire: _span(kind, wire)) if kind in _SPANS else 0
+    if request.inputs:
+        if isinstance(getattr(request.inputs[0][0], "source", None), Bytes):
+            raise MalformedError("must have s3Location: asynchronous calls read media from S3", f"{kind}.source")
+        return request
+    cuts = _cuts(request.texts[0], span)
+    if len(cuts) > _MOST_TEXTS:
+        raise MalformedError(f"has more than {_MOST_TEXTS:,} segments", kind)
+    return msgspec.structs.replace(request, texts=tuple(request.texts[0][begin:end] for begin, end in cuts))
+
+
+def _span(kind: str, wire: JsonObject) -> int:
+    name, least, most, usual = _SPANS[kind]
+    span = optional(required(wire, "segmentationConfig", dict), name, int)
+    if span is not None and not least <= span <= most:
+        raise MalformedError(f"must be from {least} to {most}", f"segmentationConfig.{name}")
+    return usual if span is None else span
+
+
+def _cuts(text: str, most: int) -> list[tuple[int, int]]:
+    """Where segments of at most so many characters begin and end: between words, where there is a space."""
+    cuts, begin = [], 0
+    while len(text) - begin > most:
+        space = max(text.rfind(blank, begin, begin + most) for blank in " \n")
+        end = begin + most if space < begin else space + 1
+        cuts.append((begin, end))
+        begin = end
+    return [*cuts, (begin, len(text))]
+
+
+def segment_files(wire: JsonObject, response: EmbedResponse, folder: str) -> Iterator[tuple[str, bytes]]:
+    """The files of an asynchronous call by their names, which are put into ``folder``. ``wire`` is its body, with the
+    text as ``value``. Times are the segments' of ``response``; without them, segments are as long as was asked for."""
+    params = wire[_SEGMENTED_PARAMS]
+    kind = next(kind for kind in _KINDS if params.get(kind) is not None)
+    types = [kind.upper()]
+    if kind == "video":
+        is_separate = params[kind].get("embeddingMode") == _SEPARATE
+        types = ["VIDEO", "AUDIO"] if is_separate else [_COMBINED]
+    results = []
+    for made in types:
+        name = _FILES.get(made, f"embedding-{made.lower()}.jsonl")
+        rows = _rows(kind, params, response, made)
+        yield name, b"".join(msgspec.json.encode(row) + b"\n" for row in rows)
+        results.append({"embeddingType": made, "status": "SUCCESS", "outputFileUri": f"{folder}/{name}"})
+    result = {
+        "sourceFileUri": _uri(params[kind]),
+        "embeddingDimension": params.get("embeddingDimension") or _SIZES[0],
+        "embeddingResults": results,
+    }
+    yield "segmented-embedding-result.json", msgspec.json.encode(result)
+
+
+def _uri(wire: JsonObject) -> str:
+    """Where the input is in S3; empty for a text that the body holds, beside which anything may stand as its source."""
+    source = wire.get("source")
+    location = source.get("s3Location") if isinstance(source, dict) else None
+    uri = location.get("uri") if isinstance(location, dict) else None
+    return uri if isinstance(uri, str) else ""
+
+
+def _rows(kind: str, params: JsonObject, response: EmbedResponse, wanted: str) -> Iterator[JsonObject]:
+    segments = response.segments or (VectorSegment(),) * len(response.vectors)
+    made = list(zip(segments, response.vectors, strict=True))
+    made = [(segment, vector) for segment, vector in made if segment.kind == wanted] or made
+    span = _span(kind, params[kind]) if kind in _SPANS else 0
+    cuts = _cuts(params[kind]["value"], span) if kind == "text" else []
+    for n, (segment, vector) in enumerate(made):
+        where: JsonObject = {"segmentIndex": n}
+        if kind == "text":
+            where["segmentStartCharPosition"], where["segmentEndCharPosition"] = cuts[n]
+        elif kind != "image":
+            where["segmentStartSeconds"] = float(n * span) if segment.start is None else segment.start
+            where["segmentEndSeconds"] = float((n + 1) * span) if segment.end is None else segment.end
+        yield {"embedding": vector, "segmentMetadata": where, "status": "SUCCESS"}
+
+
+_SEGMENTED_PARAMS = "segmentedEmbeddingParams"
+_FILES = {"IMAGE": "embedding-image.json", _COMBINED: "embedding-audio-video.jsonl"}
 _EMBED = NovaEmbed()
 
 BODIES: tuple[Body, ...] = (Body("nova-embed", _TITLE, reads(_EMBED), encode_error, embed=_EMBED),)

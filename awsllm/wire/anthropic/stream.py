@@ -282,6 +282,8 @@ class MessageEncoder:
         self._next = 0
         self._stop: MessageStop | None = None
         self._ended = False
+        self.input_tokens: int | None = None
+        """Of the request, as ``message_start`` tells it; None: not known yet, and 0 there."""
 
     def push(self, event: StreamEvent) -> list[JsonObject]:
         """Raises ``UnsupportedError`` for blocks that the format cannot hold."""
@@ -319,7 +321,7 @@ class MessageEncoder:
             "content": [],
             "stop_reason": None,
             "stop_sequence": None,
-            "usage": encode_usage(Usage()),
+            "usage": encode_usage(Usage(input_tokens=self.input_tokens)),
         }
         return {"type": "message_start", "message": message}
 
@@ -437,6 +439,10 @@ class FramedMessage:
 
     def __init__(self, *, id: str, model: str) -> None:
         self._events = MessageEncoder(id=id, model=model)
+
+    def counted(self, tokens: int) -> None:
+        """Know how many tokens the request has. Comes before the first event."""
+        self._events.input_tokens = tokens
 
     def event(self, event: StreamEvent) -> bytes:
         return b"".join(map(encode_named_sse, self._events.push(event)))

@@ -6,13 +6,17 @@ your imported model, 2025; OpenAI's API reference, Completions; a recorded call 
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Callable
 
 from awsllm.types import JsonObject
-from awsllm.wire.body import Body, Context
+from awsllm.wire.body import Body, ChunkEncoder, Context
+from awsllm.wire.framing import DONE, encode_sse
+from awsllm.wire.openai.errors import encode_error
 from awsllm.wire.openai.response import encode_usage
 from awsllm.wire.text.generated import Generated
+from awsllm.wire.text.pieces import PieceEncoder
 from awsllm.wire.text.prompted import PromptChat, prompt_body, write_reason
 
 
@@ -26,8 +30,22 @@ class OpenAICompletion(PromptChat):
     def write_answer(self, whole: Generated, context: Context) -> JsonObject:
         return self.piece_writer(context)(whole.text, whole)
 
+    def stream_encoder(self, context: Context) -> ChunkEncoder:
+        """Server-sent events, as the OpenAI format has them."""
+        write = self.piece_writer(context)
+        return PieceEncoder(
+            lambda text: encode_sse(write(text, None)),
+            lambda whole: encode_sse(write("", whole)) + DONE,
+            lambda error: encode_sse(encode_error(error)[1]),
+            context,
+        )
+
     def piece_writer(self, context: Context) -> Callable[[str, Generated | None], JsonObject]:
-        head = {"id": f"cmpl-{context.request_id or ''}", "object": "text_completion", "created": int(time.time())}
+        head = {
+            "id": f"cmpl-{context.request_id or secrets.token_hex(12)}",
+            "object": "text_completion",
+            "created": int(time.time()),
+        }
 
         def write(text: str, whole: Generated | None) -> JsonObject:
             finish = whole and write_reason(whole.finish_reason)

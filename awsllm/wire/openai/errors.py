@@ -33,9 +33,9 @@ _ERRORS: tuple[tuple[type[AwsllmError], int, str, str | None], ...] = (  # the f
 
 
 def encode_error(error: AwsllmError) -> tuple[int, JsonObject]:
-    """Status and body."""
+    """Status and body. Its ``code`` is a text or null, which is what OpenAI's clients declare it as."""
     _, status, kind, code = next(row for row in _ERRORS if isinstance(error, row[0]))
-    return status, {"error": {"message": error.message, "type": kind, "param": None, "code": code or status}}
+    return status, {"error": {"message": error.message, "type": kind, "param": None, "code": code}}
 
 
 def decode_error(status: int, headers: Mapping[str, str], body: bytes) -> AwsllmError:

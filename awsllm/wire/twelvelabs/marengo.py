@@ -1,7 +1,8 @@
 """TwelveLabs Marengo Embed 2.7 and 3.0, both directions: one text or image a body; 3.0 takes them together, too.
 
-Video and sound are embedded by asynchronous calls only, whose body is of the same shape (``encode_asynchronous``);
-their answers have a vector for each clip and for what was looked at: pictures, sound, words (``read_clips``). Version 3
+Video and sound are embedded by asynchronous calls only, whose body is of the same shape (``encode_asynchronous``,
+``decode_asynchronous``); their answers have a vector for each clip and for what was looked at: pictures, sound, words
+(``read_clips``, ``encode_clips``). Version 3
 puts what version 2.7 has at the top into an object that is named by ``inputType``. A reply has its vectors in ``data``,
 an object or a list; documentation shows version 2.7's without it, which is read as well.
 Source: docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-marengo.html and …-marengo-3.html
@@ -24,9 +25,11 @@ from awsllm.wire.images.pixels import decode_image
 from awsllm.wire.payloads import read_body, read_object, reply_of, write
 from awsllm.wire.reading import (
     MalformedError,
+    blob,
     objects,
     optional,
     required,
+    strings,
     structure,
     unknown_members,
     without_none,
@@ -43,6 +46,7 @@ from awsllm.wire.vectors import (
 
 _PLACEHOLDER = re.compile(r"<@([^<>@]+)>")
 _TIMED = ("audio", "video")
+_USUAL_27, _USUAL_3 = 10.0, 6.0  # seconds of a clip: sound's of 2.7, where segments are fixed of 3.0
 
 
 class Marengo(NamedTuple):
@@ -106,6 +110,66 @@ class Marengo(NamedTuple):
 
     def encode_response(self, response: EmbedResponse, context: Context) -> Payload:
         return write({"data": [{"embedding": vector} for vector in response.vectors]})
+
+    def decode_asynchronous(self, model: str, wire: JsonObject) -> EmbedRequest:
+        """The request of the body of an asynchronous call, for anything that the model embeds."""
+        kind = required(wire, "inputType", str)
+        if kind not in _TIMED:
+            return self.decode_request(model, write(wire), Settings())
+        inner = required(wire, kind, dict) if self.nested else wire
+        self._range(inner)
+        self._options(kind, inner)
+        strings(inner, "embeddingScope")
+        block = structure(inner, "mediaSource", lambda source: _decode_timed(kind, source))
+        extra = unknown_members(inner, {"inputType", "mediaSource"})
+        extra = {kind: extra} if extra and self.nested else extra
+        return EmbedRequest(model=model, inputs=((block,),), dimensions=self.size, extra=extra)
+
+    def encode_clips(self, wire: JsonObject, response: EmbedResponse) -> Payload:
+        """The file that an asynchronous call writes (``output.json``). ``wire`` is its body. Where ``response`` has one
+        vector for all that was to be looked at, it stands for each; without times, it is of one clip."""
+        kind = wire["inputType"]
+        if kind not in _TIMED:
+            return write({"data": [{"embedding": vector} for vector in response.vectors]})
+        inner = wire[kind] if self.nested else wire
+        start, end = self._range(inner)
+        scopes = strings(inner, "embeddingScope") or ("clip",)
+        segments = response.segments or (VectorSegment(),) * len(response.vectors)
+        parts: list[JsonObject] = []
+        for segment, vector in zip(segments, response.vectors, strict=True):
+            for option in (segment.kind,) if segment.kind else self._options(kind, inner):
+                times = {
+                    "startSec": start if segment.start is None else segment.start,
+                    "endSec": end if segment.end is None else segment.end,
+                }
+                if self.nested:
+                    described: JsonObject = {"embedding": vector, "embeddingOption": [option], **times}
+                    parts += [{**described, "embeddingScope": scope} for scope in scopes]
+                else:
+                    parts.append({"embedding": vector, "embeddingOption": option, **times})
+        return write({"data": parts})
+
+    def _range(self, inner: JsonObject) -> tuple[float, float]:
+        """Where the part of the media that is embedded begins and ends, as far as the body says; else it ends as
+        its first clip does: nobody has looked how long the media are."""
+        start = optional(inner, "startSec", float) or 0.0
+        if not self.nested:
+            length = optional(inner, "lengthSec", float) or optional(inner, "useFixedLengthSec", float)
+            return start, start + (length or _USUAL_27)
+        end = optional(inner, "endSec", float)
+        fixed = optional(optional(inner, "segmentation", dict) or {}, "fixed", dict) or {}
+        return start, end if end is not None else start + (optional(fixed, "durationSec", float) or _USUAL_3)
+
+    def _options(self, kind: str, inner: JsonObject) -> tuple[str, ...]:
+        """What is looked at."""
+        named = inner.get("embeddingOption")
+        found = (named,) if isinstance(named, str) else strings(inner, "embeddingOption")
+        if not self.nested:
+            return found or (("visual-text", "visual-image", "audio") if kind == "video" else ("audio",))
+        found = found or (("visual", "audio", "transcription") if kind == "video" else ("audio", "transcription"))
+        types = strings(inner, "embeddingType")
+        fused = ("fused",) if "fused_embedding" in types else ()
+        return fused if types == ("fused_embedding",) else (*found, *fused)
 
 
 # --- requests --------------------------------------------------------------------------------------------------------
@@ -178,6 +242,17 @@ def _decode_source(wire: JsonObject) -> Image:
 
 def _decode_location(wire: JsonObject) -> S3Location:
     return S3Location(required(wire, "uri", str), optional(wire, "bucketOwner", str))
+
+
+def _decode_timed(kind: str, wire: JsonObject) -> Audio | Video:
+    """Nothing tells the format of bytes; what is usual stands for it."""
+    source: MediaSource
+    if wire.get("base64String") is not None:
+        form, source = {"video": "mp4", "audio": "wav"}[kind], Bytes(blob(wire["base64String"], "base64String"))
+    else:
+        location = structure(wire, "s3Location", _decode_location)
+        form, source = location.uri.rpartition(".")[2].lower(), location
+    return Video(form, source) if kind == "video" else Audio(form, source)
 
 
 def _decode_both(wire: JsonObject) -> tuple[ContentBlock, ...]:

@@ -108,6 +108,12 @@ def test_both_twins_give_the_same_answer(backend: LocalBackend) -> None:
     assert comparable(fold(events, model=CHAT)) == expected
 
 
+def test_input_is_counted_as_an_answer_counts_it(backend: LocalBackend) -> None:
+    usage = backend.ask(ask()).usage
+    counted = asyncio.run(AsyncLocalBackend(backend).count_input(ask()))
+    assert counted == (usage.input_tokens or 0) + (usage.cache_read_input_tokens or 0)
+
+
 def test_usage_is_exact(backend: LocalBackend) -> None:
     words = "Tell me about " + "rivers and " * 60
     request = ask(words, max_tokens=5)

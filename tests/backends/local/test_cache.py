@@ -1,6 +1,6 @@
 """Cache points count as Bedrock counts them: written once, read while they live, nothing without them."""
 
-from awsllm.backends.local.cache import Checkpoint, PromptCache, with_marks
+from awsllm.backends.local.cache import Checkpoint, PromptCache, Terms, terms_of, with_marks
 from awsllm.types import CacheDetail, CachePoint, ConverseRequest, Message, Text, ToolSpec, Usage
 
 
@@ -64,3 +64,15 @@ def test_a_mark_stands_where_each_point_does() -> None:
     assert system.system == (Text("s"), Text("MARK"))
     assert messages.messages[0].content == (Text("u"), Text("MARK"), Text("v"))
     assert system.messages == request.messages
+
+
+def test_a_model_of_bedrock_s_has_its_own_cache_and_its_own_minimum() -> None:
+    """Sonnet 4.5 wants 1,024 tokens before a point (docs.aws.amazon.com, Prompt caching)."""
+    request = ConverseRequest(model="m", family="us.anthropic.claude-sonnet-4-5-20250929-v1:0")
+    terms, cache, long = terms_of(request), PromptCache(), list(range(3000))
+    assert terms == Terms("us.anthropic.claude-sonnet-4-5-20250929-v1:0", 1024)
+    assert terms_of(ConverseRequest(model="m")) == Terms()
+    assert counts(cache.count(long, [Checkpoint(1023, "5m")], terms)) == (3000, 0, 0)
+    assert counts(cache.count(long, [Checkpoint(1023, "5m"), Checkpoint(2000, "5m")], terms)) == (1000, 0, 2000)
+    assert counts(cache.count(long, [Checkpoint(2000, "5m")], Terms("another"))) == (1000, 0, 2000)
+    assert counts(cache.count(long, [Checkpoint(2000, "5m")], terms)) == (1000, 2000, 0)

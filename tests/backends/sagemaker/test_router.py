@@ -170,7 +170,7 @@ def test_boto3_and_a_chat_through_a_router_offline() -> None:
             runtime.invoke_inference_router(**members, Body=json.dumps({**CHAT, "stream": True}))
         with pytest.raises(runtime.exceptions.ValidationException, match="RoutingTargetName"):
             runtime.invoke_inference_router(**{**members, "RoutingTargetName": "-"}, Body=b"{}")
-        with pytest.raises(awsllm.RequestError, match="not served offline"):
+        with pytest.raises(awsllm.RequestError, match="s3://b/k does not exist"):
             client.invoke_inference_router_async("r", "s3://b/k", target="t")
 
 

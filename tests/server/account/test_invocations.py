@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import boto3
 import jmespath
 import pytest
+from botocore.exceptions import ClientError
 
 from awsllm.errors import ServerError
-from awsllm.testing import mock_aws
+from awsllm.server import running
+from awsllm.testing import AsyncScriptedBackend, ScriptedBackend, mock_aws
 from tests.support.sagemaker_account import CHAT, ROLE, VLLM, client, refusal, variant
 
 LMI = {"Image": "763104351884.dkr.ecr.us-east-1.amazonaws.com/djl-inference:0.34.0-lmi16.0.0-cu128"}
@@ -53,3 +56,83 @@ def test_an_image_that_routes_by_body(body: str, path: str) -> None:
         _, _, key = invoke(EndpointName="e", InputLocation=location)["OutputLocation"].split("/", 2)
         response = client("s3").get_object(Bucket="inputs", Key=key.partition("/")[2])
         assert jmespath.search(path, json.loads(response["Body"].read())) == "Hi."
+
+
+# --- of a router -----------------------------------------------------------------------------------------------------
+
+ROUTER = "sagemaker-inference-router-runtime"
+
+
+def read(uri: str) -> str:
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    data: bytes = client("s3").get_object(Bucket=bucket, Key=key)["Body"].read()
+    return data.decode()
+
+
+def test_a_router_answers_beside_its_input() -> None:
+    backend = ScriptedBackend("Hi.")
+    with mock_aws(reply=backend):
+        answered = client(ROUTER).invoke_inference_router_async(
+            InferenceRouterName="r",
+            RoutingTargetName="t",
+            InputLocation=put(CHAT),
+            ContentType="application/json",
+            InferenceId="i-1",
+            S3OutputPathExtension="today",
+            Filename="hi.out",
+            RequestTTLSeconds=60,
+            InvocationTimeoutSeconds=30,
+        )
+        assert answered["ResponseMetadata"]["HTTPStatusCode"] == 202
+        assert answered["InferenceId"] == "i-1"
+        assert answered["OutputLocation"] == "s3://inputs/async-endpoint-outputs/today/hi.out"
+        assert answered["FailureLocation"] == "s3://inputs/async-endpoint-failures/today/hi-error.out"
+        assert json.loads(read(answered["OutputLocation"]))["choices"][0]["message"]["content"] == "Hi."
+    (request,) = backend.requests
+    assert request.model == "r"
+
+
+def test_a_failure_behind_a_router() -> None:
+    with mock_aws(reply=ServerError("no")):
+        answered = client(ROUTER).invoke_inference_router_async(
+            InferenceRouterName="r", RoutingTargetName="t", InputLocation=put(CHAT)
+        )
+        assert "no" in read(answered["FailureLocation"])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"InputLocation": "s3://inputs/none"}, "s3://inputs/none does not exist"),
+        ({"InputLocation": "https://inputs.example/q"}, "only s3://BUCKET/KEY"),
+        ({"Filename": "a.b.c"}, "Filename"),
+        ({"RequestTTLSeconds": 999_999}, "RequestTTLSeconds"),
+    ],
+)
+def test_what_a_router_refuses(change: dict[str, Any], message: str) -> None:
+    with mock_aws(reply="unused"):
+        members = {"InferenceRouterName": "r", "RoutingTargetName": "t", "InputLocation": put(CHAT), **change}
+        code, said = refusal(client(ROUTER).invoke_inference_router_async, **members)
+    assert code == "ValidationException"
+    assert message in said
+
+
+def test_a_server_answers_for_a_router() -> None:
+    keys = {"aws_access_key_id": "a", "aws_secret_access_key": "b", "region_name": "us-east-1"}
+    with running(AsyncScriptedBackend("Hi.")) as url:
+        s3, router = (boto3.client(service, endpoint_url=url, **keys) for service in ("s3", ROUTER))
+        s3.create_bucket(Bucket="inputs")
+        s3.put_object(Bucket="inputs", Key="q", Body=CHAT.encode())
+        location = router.invoke_inference_router_async(
+            InferenceRouterName="r", RoutingTargetName="t", InputLocation="s3://inputs/q"
+        )["OutputLocation"]
+        key = location.removeprefix("s3://inputs/")
+        while not s3.list_objects_v2(Bucket="inputs", Prefix=key).get("Contents"):
+            pass
+        assert b"Hi." in s3.get_object(Bucket="inputs", Key=key)["Body"].read()
+    with running(AsyncScriptedBackend("unused"), account=False) as url:
+        router = boto3.client(ROUTER, endpoint_url=url, **keys)
+        with pytest.raises(ClientError, match="S3, which this server does not reach"):
+            router.invoke_inference_router_async(
+                InferenceRouterName="r", RoutingTargetName="t", InputLocation="s3://inputs/q"
+            )

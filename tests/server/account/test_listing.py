@@ -17,3 +17,4 @@ def test_lists_come_in_pages() -> None:
         assert [model["ModelName"] for page in pages for model in page["Models"]] == names
         assert len(sagemaker.list_models(NameContains="M1", MaxResults=100)["Models"]) == 10
         assert refusal(sagemaker.list_models, NextToken="nonsense")[0] == "ValidationException"
+        assert refusal(sagemaker.list_models, NextToken="from-" + "9" * 5000)[0] == "ValidationException"

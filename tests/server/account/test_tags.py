@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
+from botocore.exceptions import ClientError
+
 from awsllm.testing import mock_aws
 from tests.support.sagemaker_account import ARN, client, host
 
@@ -22,3 +26,15 @@ def test_tags_go_with_their_hub() -> None:
         assert aws.plane.state("us-east-1").tags == {f"{ARN}:hub/ours": {"a": "1"}}
         sagemaker.delete_hub(HubName="ours")
         assert aws.plane.state("us-east-1").tags == {}
+
+
+def test_tags_of_bedrocks_are_not_sagemakers() -> None:
+    with mock_aws(reply="x") as aws:
+        source = {"copyFrom": "arn:aws:bedrock:us-east-1::foundation-model/amazon.nova-lite-v1:0"}
+        made = client("bedrock").create_inference_profile(inferenceProfileName="p", modelSource=source)
+        arn = made["inferenceProfileArn"]
+        with suppress(ClientError):
+            client("sagemaker").add_tags(ResourceArn=arn, Tags=[{"Key": "a", "Value": "1"}])
+        with suppress(ClientError):
+            client("bedrock-agent").tag_resource(resourceArn=arn, tags={"a": "1"})
+        assert aws.plane.state("us-east-1").tags == {arn: {}}

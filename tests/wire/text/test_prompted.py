@@ -405,11 +405,7 @@ def test_a_stream_that_was_cut_or_failed_raises(name: str) -> None:
     with pytest.raises(StreamError):
         encoder.end()
     with pytest.raises(StreamError):
-        # InvokeModel's streams have no mark of their end but the last piece
-        decoder = chat.stream_decoder(context)
-        for line in data.splitlines():
-            list(decoder.push(json.loads(line)))
-        list(decoder.finish())
+        streamed(chat, data, context)
     with pytest.raises(ThrottlingError, match="slow down"):
         streamed(chat, encoder.failure(ThrottlingError("slow down")), context)
 

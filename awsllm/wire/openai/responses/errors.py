@@ -36,4 +36,5 @@ def decode_failure(wire: JsonObject, request_id: str | None = None) -> AwsllmErr
 
 def encode_failure(error: AwsllmError) -> JsonObject:
     code = next((code for kind, code in _WRITTEN if isinstance(error, kind)), None)
-    return {"code": code or encode_error(error)[1]["error"]["code"], "message": error.message, "param": None}
+    code = code or encode_error(error)[1]["error"]["code"] or "invalid_prompt"
+    return {"code": code, "message": error.message, "param": None}

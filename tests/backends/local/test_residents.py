@@ -1,0 +1,140 @@
+"""Which models are in memory, where only so many may be."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import weakref
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from awsllm.backends.local.residents import Residents
+from awsllm.errors import ConfigurationError, ModelNotReadyError
+
+
+class Model:
+    pass
+
+
+def get(residents: Residents[Model], name: str, size: int = 10) -> Model:
+    return residents.get(name, name, lambda: size, Model)
+
+
+def names(residents: Residents[Model]) -> list[str]:
+    return [one.name for one in residents.held()]
+
+
+def test_without_a_bound_all_stay() -> None:
+    residents: Residents[Model] = Residents()
+    found = [get(residents, name) for name in "abc"]
+    assert [get(residents, name) for name in "abc"] == found
+    assert len(names(residents)) == 3
+
+
+def test_the_one_used_longest_ago_goes_and_is_freed() -> None:
+    residents: Residents[Model] = Residents(most=2)
+    first = weakref.ref(get(residents, "a"))
+    get(residents, "b")
+    with residents.lease("a"):
+        get(residents, "a")
+    get(residents, "c")
+    assert sorted(names(residents)) == ["a", "c"]
+    with residents.lease("c"):
+        get(residents, "d")
+    gc.collect()
+    assert first() is None
+    assert sorted(names(residents)) == ["c", "d"]
+
+
+def test_memory_is_bounded() -> None:
+    residents: Residents[Model] = Residents(memory=25)
+    for name in "abc":
+        get(residents, name)
+    assert sorted(names(residents)) == ["b", "c"]
+    get(residents, "large", 25)
+    assert names(residents) == ["large"]
+    with pytest.raises(ConfigurationError, match="more than"):
+        get(residents, "larger", 26)
+    assert names(residents) == ["large"]
+
+
+def test_what_is_used_stays_and_the_newcomer_is_not_ready() -> None:
+    residents: Residents[Model] = Residents(most=1, patience=0.01)
+    with residents.lease("a"):
+        model = get(residents, "a")
+        with residents.lease("b"), pytest.raises(ModelNotReadyError, match="in use") as refused:
+            get(residents, "b")
+        assert (refused.value.status, refused.value.retryable) == (429, True)
+        assert get(residents, "a") is model
+        assert [one.in_flight for one in residents.held()] == [1]
+    get(residents, "b")
+    assert names(residents) == ["b"]
+
+
+def test_the_newcomer_waits_for_room() -> None:
+    residents: Residents[Model] = Residents(most=1, patience=60)
+    holding, waiting = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with residents.lease("a"):
+            get(residents, "a")
+            holding.set()
+            waiting.wait(60)
+
+    def size() -> int:
+        waiting.set()  # from here on it waits, or finds room
+        return 10
+
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(hold)
+        assert holding.wait(60)
+        threads.submit(residents.get, "b", "b", size, Model).result(60)
+        first.result(60)
+    assert names(residents) == ["b"]
+
+
+def test_many_who_come_at_once_load_it_once() -> None:
+    residents: Residents[Model] = Residents(most=1)
+    loads: list[int] = []
+    begun = threading.Barrier(4)
+
+    def load() -> Model:
+        loads.append(1)
+        return Model()
+
+    def ask(_: int) -> Model:
+        begun.wait(60)
+        return residents.get("a", "a", lambda: 1, load)
+
+    with ThreadPoolExecutor(4) as threads:
+        assert len(set(threads.map(ask, range(4)))) == 1
+    assert len(loads) == 1
+
+
+def test_one_that_cannot_be_loaded_takes_no_room() -> None:
+    residents: Residents[Model] = Residents(most=1)
+
+    def broken() -> Model:
+        raise ValueError("damaged")
+
+    with pytest.raises(ValueError, match="damaged"):
+        residents.get("a", "a", lambda: 1, broken)
+    get(residents, "b")
+    assert names(residents) == ["b"]
+
+
+def test_a_model_is_let_go_by_name() -> None:
+    residents: Residents[Model] = Residents()
+    get(residents, "a")
+    assert residents.unload("a")
+    assert not residents.unload("a")
+    get(residents, "a")
+    residents.clear()
+    assert residents.held() == []
+
+
+@pytest.mark.parametrize(("most", "memory"), [(0, None), (None, 0)])
+def test_no_room_at_all_is_no_bound(most: int | None, memory: int | None) -> None:
+    with pytest.raises(ConfigurationError, match="room for at least one"):
+        Residents(most, memory)
