@@ -49,7 +49,7 @@ def test_the_javascript_sdk_speaks() -> None:
         refused = run([*program, url, "another"])
     asked = ["completionStart", "contentStart", "Hello", "contentEnd", "usageEvent"]
     assert events == [*asked, *SAID, *HEARD, *SAID, "completionEnd"]
-    assert refused["error"] == "AccessDeniedException"  # type: ignore[call-overload]
+    assert refused["error"] == "InvalidSignatureException"  # type: ignore[call-overload]
 
 
 def test_awss_sdk_for_python_speaks(tmp_path: Path) -> None:
