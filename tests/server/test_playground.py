@@ -550,10 +550,10 @@ def test_the_servers_own_models_come_first() -> None:
 
 def test_a_name_of_the_servers_table_is_answered() -> None:
     script = AsyncScriptedBackend("Hello.")
-    with running(script, models={"my-alias": "local:x"}) as url:
+    with running(script, models={"my-alias": "local:smollm2-135m-instruct"}) as url:
         status, _, body = call(url, API + "converse", {**HELLO, "model": "other-alias"})
         assert (status, "invalid" in body.decode()) == (400, True)
-    models = Models(table=Table.of({"my-alias": "local:x"}))
+    models = Models(table=Table.of({"my-alias": "local:smollm2-135m-instruct"}))
     reference, request = _conversation({**HELLO, "model": "my-alias"}, models)
     assert (str(reference), request.model) == ("bedrock:my-alias", "my-alias")
     with pytest.raises(ValidationError, match="invalid"):
