@@ -223,37 +223,25 @@ def _estimated(seen: Exchange) -> Usage:
 
 def headers_of(grant: Grant, path: str) -> dict[str, str]:
     """What is left of the limits, in the words of the protocol that was spoken; AWS's has none."""
-    levels = [("requests", grant.requests), ("tokens", grant.tokens)]
     if path.startswith(openai.PREFIXES):
-        return {
-            f"x-ratelimit-{part}-{what}": value
-            for what, level in levels
-            if level is not None
-            for part, value in (
-                ("limit", str(level.limit)),
-                ("remaining", str(level.remaining)),
-                ("reset", _duration(level.reset)),
-            )
-        }
-    if path.startswith(anthropic.PREFIXES):
-        return {
-            f"anthropic-ratelimit-{what}-{part}": value
-            for what, level in levels
-            if level is not None
-            for part, value in (
-                ("limit", str(level.limit)),
-                ("remaining", str(level.remaining)),
-                ("reset", _instant(level)),
-            )
-        }
-    return {}
+        form, until = "x-ratelimit-{part}-{what}", _duration
+    elif path.startswith(anthropic.PREFIXES):
+        form, until = "anthropic-ratelimit-{what}-{part}", _instant
+    else:
+        return {}
+    found: dict[str, str] = {}
+    for what, level in (("requests", grant.requests), ("tokens", grant.tokens)):
+        if level is not None:
+            parts = {"limit": str(level.limit), "remaining": str(level.remaining), "reset": until(level)}
+            found |= {form.format(part=part, what=what): value for part, value in parts.items()}
+    return found
 
 
-def _duration(seconds: float) -> str:
+def _duration(level: Level) -> str:
     """As OpenAI writes it: ``6m0s``, ``1s``, ``12ms``."""
-    if seconds < 1:
-        return f"{math.ceil(seconds * 1000)}ms"
-    minutes, rest = divmod(math.ceil(seconds), 60)
+    if level.reset < 1:
+        return f"{math.ceil(level.reset * 1000)}ms"
+    minutes, rest = divmod(math.ceil(level.reset), 60)
     return f"{minutes}m{rest}s" if minutes else f"{rest}s"
 
 

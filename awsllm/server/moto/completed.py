@@ -8,7 +8,6 @@ moto's CloudFormation is a third of a second to import, so its part is done when
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from collections.abc import Iterable, Iterator
 from functools import partial
@@ -56,16 +55,6 @@ def restore() -> None:
             while _replaced:
                 setattr(*_replaced.pop())
             scaling.restore()
-
-
-@contextlib.contextmanager
-def held() -> Iterator[None]:
-    """While the block lasts."""
-    complete()
-    try:
-        yield
-    finally:
-        restore()
 
 
 def missing() -> list[str]:

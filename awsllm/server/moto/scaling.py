@@ -4,7 +4,6 @@ and that a target's policies and scheduled actions go with it."""
 from __future__ import annotations
 
 import json
-import threading
 from enum import Enum
 from typing import Any
 
@@ -12,31 +11,21 @@ from awsllm.jumpstart.plan.scaling import DIMENSIONS
 
 COMPONENT_DIMENSION = DIMENSIONS["component"]
 
-_lock = threading.Lock()
-_users = 0
 _dimensions: Any = None  # moto's own enumeration, while another stands in its place
 # moto's own methods of scalable targets, None where it has none, while others stand there
 _replaced: dict[str, Any] = {}
 
 
 def complete() -> None:
-    """Add what is missing, until as many calls of ``restore``."""
-    global _users
-    with _lock:
-        _users += 1
-        if _users == 1:
-            _allow_components()
-            _complete_targets()
+    """Add what is missing. ``completed`` calls this once, and ``restore`` once nobody needs it any more."""
+    _allow_components()
+    _complete_targets()
 
 
 def restore() -> None:
-    """Leave moto as it was, once nobody needs more."""
-    global _users
-    with _lock:
-        _users -= 1
-        if _users == 0:
-            _forbid_components()
-            _restore_targets()
+    """Leave moto as it was."""
+    _forbid_components()
+    _restore_targets()
 
 
 def _allow_components() -> None:

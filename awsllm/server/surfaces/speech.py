@@ -24,7 +24,8 @@ from msgspec.structs import replace
 
 from awsllm.aws.event_signing import DIGEST, sign_event, signature_of
 from awsllm.aws.signing import Scope
-from awsllm.errors import AccessDeniedError, AwsllmError, ModelTimeoutError, StreamError
+from awsllm.errors import AwsllmError, ModelTimeoutError, StreamError
+from awsllm.server.account.refusals import denied
 from awsllm.server.surfaces.voice import PAUSES, Ear, pieces, scripted_audio, sentences, silence
 from awsllm.server.work import Incoming
 from awsllm.types import (
@@ -109,7 +110,7 @@ class Envelopes:
         signed = incoming.headers.get("x-amz-content-sha256") == DIGEST
         if secret is not None and not signed and authorization.startswith("AWS4-"):
             # With another digest the signature would be one of a body that nobody verifies.
-            raise _denied(f"a session that is signed says so: x-amz-content-sha256 is {DIGEST}")
+            raise denied(f"a session that is signed says so: x-amz-content-sha256 is {DIGEST}.")
         self._secret = secret if signed else None
         self._prior = signature_of(authorization)
         self._scope = authorization.partition("Credential=")[2].partition(",")[0].split("/")[1:4] if signed else []
@@ -129,7 +130,7 @@ class Envelopes:
         signature = frame.headers.get(":chunk-signature")
         if signature is None:
             if self._secret is not None:
-                raise _denied("an event without a signature")
+                raise denied("an event without a signature.")
             yield self._event(frame)
             return
         self._verify(frame, signature)
@@ -146,20 +147,16 @@ class Envelopes:
             _, region, service = self._scope
             scope = Scope.at(milliseconds // 1000, region, service)
         except (KeyError, TypeError, ValueError) as error:
-            raise _denied("an envelope that cannot be read") from error
+            raise denied("an envelope that cannot be read.") from error
         expected = sign_event(self._secret, scope, self._prior, encode_date(milliseconds), frame.payload)
         if signature != expected:
-            raise _denied("the signature of an event does not match")
+            raise denied("the signature of an event does not match.")
         self._prior = expected.hex()
 
     def _event(self, frame: Frame) -> InputEvent:
         if frame.headers.get(":event-type") != "chunk" or len(frame.payload) > 2 * _MAX_PART:
             raise malformed_input(f"an event is a chunk of at most {_MAX_PART} bytes")
         return decode_input(read_part(frame.payload))
-
-
-def _denied(what: str) -> AccessDeniedError:
-    return AccessDeniedError(f"{what}.", code="AccessDeniedException", status=403)
 
 
 # --- what is said ----------------------------------------------------------------------------------------------------

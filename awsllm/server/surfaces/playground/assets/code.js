@@ -5,13 +5,13 @@ import { currentColumn } from "./chat.js";
 import { announce, byId, coloured, copied } from "./dom.js";
 import { requestOf } from "./state.js";
 
-const shown = { library: "awsllm", target: "server", code: "" };
+const shown = { sdk: "awsllm", target: "server", code: "" };
 
 export function setUpCode() {
   byId("open-code").addEventListener("click", open);
   byId("code-dialog").addEventListener("click", (event) => {
-    const { library, target } = event.target.dataset;
-    if (library) choose("library", library);
+    const { sdk, target } = event.target.dataset;
+    if (sdk) choose("sdk", sdk);
     if (target) choose("target", target);
   });
   byId("copy-code").addEventListener("click", async () => {
@@ -47,7 +47,7 @@ async function load() {
     const request = { ...requestOf(column.model, messages), locked: hasKey() };
     if (shown.target === "server") request.endpointUrl = location.origin;
     const found = await postJson("code", request);
-    show(found[shown.library], found.files);
+    show(found[shown.sdk], found.files);
   } catch (error) {
     show(`# ${error.message.replaceAll("\n", "\n# ")}\n`, []);
   }
