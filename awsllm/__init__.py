@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING, Any
 from awsllm._version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from awsllm import infra as infra
+    from awsllm import lambdas as lambdas
+    from awsllm import testing as testing
     from awsllm.async_client import AsyncClient
     from awsllm.aws.tokens import OpenAIRoute
     from awsllm.calls.content import EmbedInput, Prompt, SystemPrompt, ToolChoiceLike, ToolLike
@@ -634,7 +637,15 @@ __all__ = [
 ]
 
 
+_ROOMS = ("infra", "lambdas", "testing")
+"""Packages with public names of their own, which ``awsllm.infra.plan`` reaches without an import of its own."""
+
+
 def __getattr__(name: str) -> Any:
+    if name in _ROOMS:
+        from importlib import import_module
+
+        return import_module(f"awsllm.{name}")
     home = _HOME.get(name)
     if home is None:
         raise AttributeError(f"module 'awsllm' has no attribute {name!r}")
@@ -646,4 +657,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, *_ROOMS})

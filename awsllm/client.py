@@ -42,7 +42,7 @@ from awsllm.calls.prepare import (
     prepare,
     prepare_count_tokens,
 )
-from awsllm.client_options import Backends, ClientOptions, checked_policy, client_settings, unknown_scheme
+from awsllm.client_options import Backends, ClientOptions, checked_policy, client_settings, make_backend
 from awsllm.errors import AwsllmError
 from awsllm.models.references import Reference, parse_reference
 from awsllm.policy.attempts import Policy, deadline_after, remaining
@@ -118,25 +118,9 @@ class Client:
         call is attempted."""
         self._settings = client_settings(region, profile, session, endpoint_url, options)
         self._policy = checked_policy(policy)
-        self._backends: Backends[Backend] = Backends(self._make_backend, options.get("backends"))
-
-    def _make_backend(self, scheme: str, region: str | None) -> Backend:
-        if scheme == "local":
-            from awsllm.backends.local.backend import LocalBackend
-
-            return LocalBackend(self._settings.store)
-        from awsllm.aws.http import HttpTransport
-
-        transport = HttpTransport(self._settings.session(region), **self._settings.transport)
-        if scheme == "bedrock":
-            from awsllm.backends.bedrock.backend import BedrockBackend
-
-            return BedrockBackend(transport)
-        if scheme == "sagemaker":
-            from awsllm.backends.sagemaker.backend import SageMakerBackend
-
-            return SageMakerBackend(transport, formats=self._settings.formats)
-        raise unknown_scheme(scheme)
+        self._backends: Backends[Backend] = Backends(
+            lambda scheme, place: make_backend(self._settings, scheme, place), options.get("backends")
+        )
 
     def _identified(self, model: str, options: Options) -> Options:
         """The options with the family of the model, where only the control plane can tell that: it is asked once."""

@@ -19,7 +19,7 @@ from awsllm.policy.attempts import Policy
 if TYPE_CHECKING:
     from awsllm.aws.session import AwsSession
     from awsllm.aws.tokens import OpenAIRoute
-    from awsllm.backend import AsyncBackend
+    from awsllm.backend import AsyncBackend, Backend
     from awsllm.jumpstart.facade import JumpStart
     from awsllm.models.listing import AccountModels, ModelFilters
     from awsllm.store import Store
@@ -127,6 +127,8 @@ class ClientSettings:
         self.formats = options.get("formats")
         self.transport: dict[str, Any] = {name: value for name, value in options.items() if name in _TRANSPORT}
         self.session = session
+        self.renew: Callable[[], None] = getattr(session, "cache_clear", lambda: None)
+        """Find credentials and configuration anew, in the transports that are made from now on."""
         self.repairs = Repairs()
         self._given = theirs
 
@@ -222,8 +224,28 @@ def unknown_scheme(scheme: str) -> ConfigurationError:
     return ConfigurationError(f"no backend for {scheme!r}: there are bedrock, sagemaker and local")
 
 
-def make_async_backend(settings: ClientSettings, scheme: str, region: str | None) -> AsyncBackend:
+def make_backend(settings: ClientSettings, scheme: str, region: str | None) -> Backend:
     """What answers the references of a scheme, called with these settings."""
+    if scheme == "local":
+        from awsllm.backends.local.backend import LocalBackend
+
+        return LocalBackend(settings.store)
+    from awsllm.aws.http import HttpTransport
+
+    transport = HttpTransport(settings.session(region), **settings.transport)
+    if scheme == "bedrock":
+        from awsllm.backends.bedrock.backend import BedrockBackend
+
+        return BedrockBackend(transport)
+    if scheme == "sagemaker":
+        from awsllm.backends.sagemaker.backend import SageMakerBackend
+
+        return SageMakerBackend(transport, formats=settings.formats)
+    raise unknown_scheme(scheme)
+
+
+def make_async_backend(settings: ClientSettings, scheme: str, region: str | None) -> AsyncBackend:
+    """``make_backend``, awaited."""
     if scheme == "local":
         from awsllm.backends.local.backend import AsyncLocalBackend, LocalBackend
 

@@ -6,7 +6,7 @@ They go to ``logging.getLogger("awsllm")`` and the loggers below it:
     logging.getLogger("awsllm").setLevel(logging.INFO)
 
     awsllm.policy      INFO     an attempt failed and another is made: which model, which error, after how long
-                       WARNING  a file of keys or of models was changed and cannot be used
+                       WARNING  a file of keys or of models was changed and cannot be used, or a table's item is no key
     awsllm.tools       WARNING  a tool raised: its exception and traceback
                        INFO     a typed answer did not fit and is asked for again
     awsllm.local       INFO     a model was loaded, and how long that took

@@ -6,19 +6,24 @@ python examples/jumpstart.py meta-textgeneration-llama-3-1-8b-instruct --accept-
 The second needs an account, and AWSLLM_SAGEMAKER_ROLE with the ARN of an execution role. It costs money while it runs.
 """
 
+import argparse
 import contextlib
-import sys
 
 import awsllm
 from awsllm.testing import mock_aws
 
 
-def main(*arguments: str) -> None:
-    model_id = arguments[0] if arguments else "example-gated-lmi-chat"
-    role = None if arguments else "arn:aws:iam::123456789012:role/sagemaker"
-    with contextlib.nullcontext() if arguments else mock_aws():
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", nargs="?", help="a JumpStart model id; offline without one")
+    parser.add_argument("--accept-eula", action="store_true", help="you have read and accept the model's licence")
+    options = parser.parse_args()
+    offline = options.model is None
+    model_id = options.model or "example-gated-lmi-chat"
+    role = "arn:aws:iam::123456789012:role/sagemaker" if offline else None
+    with mock_aws() if offline else contextlib.nullcontext():
         client = awsllm.Client(region="us-east-1")
-        plan = client.jumpstart.plan(model_id, accept_eula="--accept-eula" in arguments or not arguments, role=role)
+        plan = client.jumpstart.plan(model_id, accept_eula=options.accept_eula or offline, role=role)
         print(plan)
         with client.jumpstart.deployed(
             model_id, accept_eula=plan.eula_accepted, role=role, on_progress=lambda p: print(p.resource, p.state)
@@ -29,4 +34,4 @@ def main(*arguments: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

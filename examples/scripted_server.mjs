@@ -7,6 +7,7 @@
 import assert from "node:assert/strict";
 
 const { AWS_ENDPOINT_URL: url, AWSLLM_ADMIN_TOKEN: token } = process.env;
+assert.ok(url && token, "set AWS_ENDPOINT_URL and AWSLLM_ADMIN_TOKEN, as above");
 
 const admin = async (method, path, body) => {
   const headers = { "x-awsllm-token": token };

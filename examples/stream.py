@@ -1,17 +1,20 @@
 """Text as it is generated, and the whole response at the end.
 
-python examples/stream.py [MODEL]
+python examples/stream.py [--model REF]
 """
 
-import sys
+import argparse
 
 import awsllm
 
 
-def main(model: str = "local:smollm2-135m-instruct") -> None:
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="local:smollm2-135m-instruct", metavar="REF")
+    options = parser.parse_args()
     with (
         awsllm.Client() as client,
-        client.converse_stream(model, "Write a limerick about the cloud.", max_tokens=80) as stream,
+        client.converse_stream(options.model, "Write a limerick about the cloud.", max_tokens=80) as stream,
     ):
         for text in stream.text_stream:
             print(text, end="", flush=True)
@@ -19,4 +22,4 @@ def main(model: str = "local:smollm2-135m-instruct") -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

@@ -1,9 +1,9 @@
 """Python functions as tools: the model asks, the client validates the arguments and runs them, the model answers.
 
-python examples/tools.py [MODEL]
+python examples/tools.py [--model REF]
 """
 
-import sys
+import argparse
 from typing import Annotated
 
 from pydantic import Field
@@ -16,10 +16,13 @@ def get_weather(city: Annotated[str, Field(description="The city's name, for exa
     return {"city": city, "sky": "clear", "celsius": 21}
 
 
-def main(model: str = "local:smollm2-135m-instruct") -> None:
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="local:smollm2-135m-instruct", metavar="REF")
+    options = parser.parse_args()
     with awsllm.Client() as client:
         reply = client.converse(
-            model, "What is the weather in Paris?", tools=[get_weather], tool_choice=get_weather, max_tokens=80
+            options.model, "What is the weather in Paris?", tools=[get_weather], tool_choice=get_weather, max_tokens=80
         )
     for message in reply.messages:
         for block in message.content:
@@ -27,4 +30,4 @@ def main(model: str = "local:smollm2-135m-instruct") -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

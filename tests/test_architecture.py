@@ -17,7 +17,7 @@ PACKAGE = Path(awsllm.__file__).parent
 # The lowest level first. A module stands on the level of the longest prefix that names it; it imports its own room and
 # the levels below.
 LEVELS: list[list[str]] = [
-    ["_version", "log", "pydantic_schema", "types", "errors"],
+    ["_version", "log", "notebook", "pydantic_schema", "types", "errors"],
     ["backend", "stream", "event_stream", "models", "wire", "engine"],
     ["aws", "policy", "tools", "store"],
     ["backends", "calls", "jumpstart"],
@@ -30,6 +30,7 @@ LEVELS: list[list[str]] = [
 NEIGHBOURS = {
     ("errors", "types"): "errors carry the partial response",
     ("types", "errors"): "a value that cannot be made says so",
+    ("types", "notebook"): "values show themselves in notebooks",
     ("types", "pydantic_schema"): "values are members of pydantic models",
     ("event_stream", "stream"): "how any stream breaks",
     ("stream", "wire"): "tool arguments that are read as they stream",
@@ -40,6 +41,10 @@ NEIGHBOURS = {
     ("async_client", "client_options"): "what both clients are made of",
     ("jumpstart.facade", "jobs"): "training and batch jobs of JumpStart's models",
     ("testing", "server"): "tests start the server",
+    ("lambdas", "server"): "the gateway speaks the server's protocols; a handler is tried out against the offline AWS",
+    ("infra", "lambdas"): "a stack's functions are packaged before it is deployed",
+    ("policy", "aws"): "what keys use, counted in DynamoDB",
+    ("aws", "policy"): "lean calls are attempted as a client's are",
     ("__main__", "cli"): "`python -m awsllm`",
 }
 CIRCLES = {frozenset({"awsllm.errors", "awsllm.types"})}  # a value that cannot be made says so; errors carry answers
@@ -55,7 +60,7 @@ RESERVED = {
     "torch": ("engine/",),
     "aiohttp": ("aws/aio", "testing/traffic/aiobotocore_tap"),
     "aiobotocore": ("testing/traffic/aiobotocore_tap",),
-    "yaml": ("testing/traffic/cassette", "testing/script_files", "server/moto/hardening"),
+    "yaml": ("infra/", "testing/traffic/cassette", "testing/script_files", "server/moto/hardening"),
     "mcp": ("tools/mcp",),
     "anyio": ("tools/mcp",),
     "httpx2": ("tools/mcp",),
@@ -179,6 +184,14 @@ def test_public_names() -> None:
     assert set(awsllm.__all__) <= set(dir(awsllm))
     with pytest.raises(AttributeError, match="no_such_name"):
         awsllm.no_such_name  # noqa: B018
+
+
+def test_rooms_are_reached_without_an_import_of_their_own() -> None:
+    """In a process of its own: here they are imported already."""
+    names = "awsllm.infra.plan.__module__, awsllm.lambdas.chat_handler.__name__, awsllm.testing.mock_aws"
+    ask = f"import awsllm; print({names})"
+    told = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True).stdout
+    assert told.startswith("awsllm.infra.api chat_handler ")
 
 
 def names_of(annotation: ast.expr) -> set[str]:

@@ -2,11 +2,13 @@
 business."""
 
 import sys
+from pathlib import Path
 
 import pytest
 
-from benchmarks import server, speech
+from benchmarks import lambdas, server, speech
 from benchmarks.__main__ import CASES, PEERS, measure, stub, table
+from tests.support.packages import CORE, wheelhouse
 
 OURS = {peer.name: peer for peer in PEERS if not peer.requirements}
 
@@ -46,3 +48,21 @@ def test_every_request_to_the_server_is_measured() -> None:
     assert list(figures["cpu_us"]) == [case.title for case in server.CASES]
     assert all(size > 10 for size in figures["rss_mb"])
     assert len(server.table(figures).splitlines()) == 4 + len(server.CASES)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="a package holds wheels for Linux")
+def test_a_cold_start_in_lambda_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What both load is certain, however long it takes here: by hand, far more modules."""
+    (tmp_path / "wheels").mkdir()
+    house = wheelhouse(tmp_path / "wheels", CORE)
+    monkeypatch.setattr(lambdas, "HOME", tmp_path)
+    folders = lambdas.prepare(["boto3", "awsllm"], states=(lambdas.WITHOUT,), wheels=house)
+    with stub(0.0) as url:
+        loaded = {
+            peer: lambdas.cold(folder, peer, url, Path(sys.executable))[2] for (peer, _), folder in folders.items()
+        }
+    assert loaded["boto3"] > loaded["awsllm"] + 100
+    assert loaded["awsllm"] < 250
+    figures = {lambdas.WITHOUT: {"boto3": [200.0, 220.0], "awsllm": [60.0, 55.0]}}
+    assert lambdas.table(figures).splitlines()[-1] == "| without | 200 / 210 (1.00) | 55 / 58 (0.28) |"

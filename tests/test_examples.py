@@ -1,8 +1,10 @@
-"""Each example runs as it stands, at most forty lines long, with the local model."""
+"""Each example is short, explains itself, is listed, and runs as it stands with the local model; ``tests/examples`` has
+what they do beyond that."""
 
+import ast
 import contextlib
 import os
-import runpy
+import re
 import shutil
 import subprocess
 import sys
@@ -12,41 +14,73 @@ import pytest
 
 from awsllm.testing import server
 from awsllm.testing.scripted import ScriptExhaustedError
+from tests.support.examples import HOME, PROGRAMS, names_of, runner
 
-HOME = Path(__file__).parent.parent / "examples"
-EXAMPLES = sorted(HOME.glob("*.py"))
-IN_JAVASCRIPT = sorted(HOME.glob("*.mjs"))
+EVERY = sorted(
+    path for path in HOME.rglob("*") if path.suffix in (".py", ".mjs", ".ipynb") and path.parent.name != "ci"
+)
+# What the local model says is no matter of these tests; that it says something in the right place is.
 EXPECTED = {
     "chat": "tokens in",
-    "stream": "tokens]",
-    "tools": "ToolUse(id=",
-    "typed_output": ": ",
+    "documents": "note: citations are not given by local models",
     "embed_search": "0.",
-    "three_places": "local:smollm2-135m-instruct: ",
     "jumpstart": "left: ()",
     "scripted_server": "asked: ['Where is Oslo?', 'And Bergen?']",
+    "stream": "tokens]",
+    "three_places": "local:smollm2-135m-instruct: ",
+    "tools": "ToolUse(id=",
+    "typed_output": ": ",
+    "uses/answers": "warranty.md: Warranty: Household machines",
 }
+WITHOUT_OPTIONS = ("scripted_server", "streamlit_app", "test_my_bedrock_app")
 
 
-@pytest.mark.parametrize("path", [*EXAMPLES, *IN_JAVASCRIPT], ids=lambda path: path.name)
+def code_lines(path: Path) -> int:
+    """Lines that are to be read as code: what is blank, and a Python module's docstring, are not."""
+    text = path.read_text(encoding="utf-8")
+    about = ast.parse(text).body[0] if path.suffix == ".py" else None
+    before = about.end_lineno if isinstance(about, ast.Expr) and about.end_lineno else 0
+    return sum(1 for line in text.splitlines()[before:] if line.strip())
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in EVERY if p.suffix != ".ipynb"], ids=lambda path: path.relative_to(HOME).as_posix()
+)
 def test_short(path: Path) -> None:
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= 40
+    assert code_lines(path) <= (25 if path.parent.name == "lambdas" else 80)
+
+
+def test_the_index_lists_each_once_and_nothing_else() -> None:
+    listed = re.findall(r"^\| \[.*?\]\((.*?)\) ", (HOME / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert sorted(listed) == [path.relative_to(HOME).as_posix() for path in EVERY if path.name != "support_bot.py"]
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in PROGRAMS if p.stem not in WITHOUT_OPTIONS], ids=lambda path: path.relative_to(HOME).as_posix()
+)
+def test_it_explains_itself(path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    run = runner(monkeypatch, capfd)
+    name = path.relative_to(HOME).with_suffix("").as_posix()
+    if name == "uses/code_generation" and sys.platform == "win32":
+        pytest.skip("its sandbox is for Linux and macOS")
+    with pytest.raises(SystemExit) as stopped:
+        run(name, "--help")
+    assert stopped.value.code == 0
+    assert f"python examples/{name}.py" in capfd.readouterr().out  # its docstring, with the command
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("path", [p for p in EXAMPLES if not p.stem.startswith("test_")], ids=lambda path: path.stem)
-def test_runs(path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(sys, "argv", [str(path)])
-    runpy.run_path(str(path), run_name="__main__")
-    out = capfd.readouterr().out
-    assert EXPECTED[path.stem] in out
-    if path.stem == "embed_search":
+@pytest.mark.parametrize("name", EXPECTED)
+def test_runs(name: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    out = runner(monkeypatch, capfd)(name)
+    assert EXPECTED[name] in out
+    if name == "embed_search":
         assert "Returns" in out.splitlines()[0]  # the passage that answers comes first
 
 
 @pytest.mark.slow
 def test_the_example_test_passes() -> None:
-    names = runpy.run_path(str(next(p for p in EXAMPLES if p.stem == "test_my_bedrock_app")))
+    names = names_of("test_my_bedrock_app")
     names["test_with_a_scripted_model"]()
     names["test_with_a_real_model"]()
 

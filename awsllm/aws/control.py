@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 from awsllm.aws import chain
@@ -110,9 +110,14 @@ def _of_chain(error: Exception) -> AwsllmError:
 _THROTTLED = (
     *("Throttling", "ThrottlingException", "ThrottledException", "RequestThrottled", "RequestThrottledException"),
     *("TooManyRequestsException", "RequestLimitExceeded", "BandwidthLimitExceeded", "SlowDown"),
+    *("ProvisionedThroughputExceededException", "TransactionInProgressException"),
+)
+_DENIED = (
+    *("AccessDeniedException", "UnrecognizedClientException", "ExpiredTokenException", "InvalidSignatureException"),
+    *("MissingAuthenticationTokenException", "IncompleteSignatureException"),
 )
 _BY_CODE: dict[str, type[AwsllmError]] = {
-    "AccessDeniedException": AccessDeniedError,
+    **dict.fromkeys(_DENIED, AccessDeniedError),
     **dict.fromkeys(_THROTTLED, ThrottlingError),
 }
 _BY_STATUS: dict[int, type[AwsllmError]] = {
@@ -125,10 +130,23 @@ _BY_STATUS: dict[int, type[AwsllmError]] = {
 
 def _service_error(response: Any, operation: str) -> AwsllmError:
     fault, metadata = response.get("Error", {}), response.get("ResponseMetadata", {})
-    status = metadata.get("HTTPStatusCode", 0)
-    kind = _BY_STATUS.get(status, RequestError if status < 500 else ServerError)
-    message, code = fault.get("Message") or "no message", fault.get("Code")
-    kind = _BY_CODE.get(code, kind)
+    status, request = metadata.get("HTTPStatusCode", 0), metadata.get("RequestId")
+    return refusal(operation, Refused(status, fault.get("Code"), fault.get("Message"), request))
+
+
+class Refused(NamedTuple):
+    """What a service says of a call that it refuses, in whichever protocol."""
+
+    status: int
+    code: str | None
+    message: str | None
+    request_id: str | None
+
+
+def refusal(operation: str, said: Refused, other: type[RequestError] = RequestError) -> AwsllmError:
+    """The error that it is; ``other`` is what is no error of a kind of its own."""
+    kind = _BY_CODE.get(said.code or "") or _BY_STATUS.get(said.status, other if said.status < 500 else ServerError)
+    message = said.message or "no message"
     if kind is ThrottlingError:  # "Rate exceeded" is all that most services say
         message = f"{operation}: {message}"
-    return kind(message, code=code, status=status or None, request_id=metadata.get("RequestId"))
+    return kind(message, code=said.code, status=said.status or None, request_id=said.request_id)

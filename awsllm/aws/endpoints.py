@@ -33,6 +33,7 @@ class _Service(msgspec.Struct, frozen=True):
     host: str
     signing_name: str
     domain: str = "amazonaws.com"
+    id: str = ""  # the service's own id, where botocore's name of it is another
 
 
 MANTLE = "bedrock-mantle"
@@ -46,6 +47,13 @@ _SERVICES = {
     "sagemaker-runtime": _Service("runtime.sagemaker", "sagemaker"),
     MANTLE: _Service(MANTLE, MANTLE, "api.aws"),
     "sagemaker-inference-router-runtime": _Service("inferencerouter-runtime.sagemaker", "sagemaker"),
+    "dynamodb": _Service("dynamodb", "dynamodb"),
+    "sqs": _Service("sqs", "sqs"),
+    "ssm": _Service("ssm", "ssm"),
+    "sts": _Service("sts", "sts"),
+    "secretsmanager": _Service("secretsmanager", "secretsmanager", id="secrets-manager"),
+    "stepfunctions": _Service("states", "states", id="sfn"),
+    "apigatewaymanagementapi": _Service("execute-api", "execute-api"),
 }
 # Services that take an API key from the environment (botocore.handlers.get_bearer_auth_supported_services has their
 # signing name). bedrock-agent-runtime signs as bedrock too, but its model offers SigV4 only. That mantle takes the key
@@ -76,6 +84,12 @@ def normalize_region(region: str, *, fips: bool, dual_stack: bool) -> RegionVari
 
 def is_bearer_service(service: str) -> bool:
     return service in _BEARER_SERVICES
+
+
+def service_id(service: str) -> str:
+    """What variables, profiles and botocore's events call a service, in lower case with hyphens."""
+    known = _SERVICES.get(service)
+    return (known and known.id) or service
 
 
 def signing_name(service: str, loader: Any = None) -> str:

@@ -15,6 +15,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+from awsllm.aws.endpoints import service_id
 from awsllm.aws.failures import Limits
 from awsllm.aws.session import AwsSession
 from awsllm.aws.signing import SignedRequest
@@ -53,7 +54,7 @@ def intercept(
     builtin = _builtin_handlers()
     if session.botocore is None and not builtin:
         return None
-    event = f"before-send.{service}"
+    event = f"before-send.{service_id(service)}"
     prepared = _as_prepared(request, stream)
     prepared.limits = limits
     response = None

@@ -191,7 +191,7 @@ class AwsSession:
             return self._endpoint_url
         if self.config.ignore_configured_urls:
             return None
-        name = service.replace("-", "_")
+        name = endpoints.service_id(service).replace("-", "_")
         own = self.config.service_configs.get(name)
         return (
             os.environ.get(f"AWS_ENDPOINT_URL_{name.upper()}")

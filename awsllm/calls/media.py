@@ -37,7 +37,7 @@ _SUFFIXES: dict[str, tuple[str, str]] = {
     "3gp": ("video", "three_gp"),
     **{s: ("audio", s) for s in ("mp3", "opus", "wav", "aac", "flac", "ogg", "mka", "m4a", "mpga", "pcm")},
 }
-_TYPES = {"": "txt", "text/plain": "txt", "text/markdown": "md", "audio/mpeg": "mp3", "video/quicktime": "mov"}
+_TYPES = {"": "txt", "audio/mpeg": "mp3", "video/quicktime": "mov"}
 _OTHER_IMAGES = frozenset(("bmp", "tif", "tiff", "svg", "heic", "heif", "avif", "ico", "jp2", "jxl", "psd"))
 FORMATS: dict[str, frozenset[str]] = {
     kind: frozenset(f for k, f in _SUFFIXES.values() if k == kind) for kind in ("image", "document", "video", "audio")
@@ -202,7 +202,7 @@ def _read_data_url(url: str) -> tuple[bytes, str]:
 
 def _suffix_of_type(mime: str) -> str:
     """``pdf`` for ``application/pdf``: most media types end in the suffix itself."""
-    from awsllm.wire.openai.responses.items import DOCUMENT_TYPES
+    from awsllm.wire.formats import DOCUMENT_TYPES
 
     suffixes = {known: suffix for suffix, known in DOCUMENT_TYPES.items()} | _TYPES
     return suffixes.get(mime, mime.rpartition("/")[2])

@@ -20,8 +20,10 @@ from awsllm.cli import (
     endpoints,
     env,
     flags,
+    infra,
     jumpstart,
     keys,
+    lambdas,
     memory,
     models,
     serve,
@@ -47,7 +49,9 @@ app.add_typer(models.app, name="models")
 app.add_typer(jumpstart.app, name="jumpstart")
 app.command("deploy")(deploy.deploy)
 app.add_typer(endpoints.app, name="endpoints")
+app.add_typer(infra.app, name="infra")
 app.command("serve")(serve.serve)
+app.add_typer(lambdas.app, name="lambda")
 app.add_typer(keys.app, name="keys")
 app.command("ps")(memory.ps)
 app.command("stop")(memory.stop)

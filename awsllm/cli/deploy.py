@@ -13,7 +13,7 @@ import typer
 
 from awsllm.aws.iam import ROLE_VARIABLE
 from awsllm.cli import flags, tables, terminal
-from awsllm.cli.options import EndpointUrl, Hub, Json, Profile, Region, make_client
+from awsllm.cli.options import EndpointUrl, Hub, Json, Profile, Region, make_client, pairs
 from awsllm.cli.progress import deployment_progress
 from awsllm.errors import AccessDeniedError, ModelNotFoundError, ValidationError
 
@@ -86,8 +86,8 @@ def deploy(
             "async_": {"output": async_output} if async_output else None,
             "role": role,
             "ttl": None if ttl is None else ttl * 3600,
-            "tags": _pairs("--tag", tag),
-            "env": _pairs("--env", env),
+            "tags": pairs("--tag", tag) or None,
+            "env": pairs("--env", env) or None,
             "format": format,
             "image": image,
             "hub": hub,
@@ -150,8 +150,20 @@ def _confirm(jumpstart: JumpStart, plan: Plan, *, yes: bool) -> None:
 
 
 @contextmanager
-def _told_when_terminated() -> Iterator[None]:
-    """SIGTERM, which is how a CI system gives up, ends the block as Ctrl-C does, so that what is left is told."""
+def notes_told() -> Iterator[None]:
+    """What goes on in AWS, or is left there and costs money, is told however the block ends: by Ctrl-C, or by SIGTERM,
+    which is how a CI system gives up."""
+    try:
+        with _ended_by_sigterm():
+            yield
+    except BaseException as error:
+        for note in getattr(error, "__notes__", ()):
+            terminal.note(f"awsllm: {flags.spoken(note)}")
+        raise
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
 
     def leave(number: int, _: object) -> None:
         raise SystemExit(128 + number)
@@ -164,13 +176,8 @@ def _told_when_terminated() -> Iterator[None]:
 
 
 def _apply(jumpstart: JumpStart, plan: Plan, keep: bool, as_json: bool) -> None:
-    try:
-        with _told_when_terminated(), deployment_progress(plan) as on_progress:
-            deployed = jumpstart.apply(plan, on_progress=on_progress, keep_on_failure=keep)
-    except BaseException as error:  # what was removed again, or is left and costs money, Ctrl-C included
-        for note in getattr(error, "__notes__", ()):
-            terminal.note(f"awsllm: {flags.spoken(note)}")
-        raise
+    with notes_told(), deployment_progress(plan) as on_progress:
+        deployed = jumpstart.apply(plan, on_progress=on_progress, keep_on_failure=keep)
     if as_json:
         terminal.write_json(msgspec.to_builtins(deployed.deployment))
         return
@@ -203,13 +210,3 @@ def _autoscaling(low: int | None, high: int | None) -> dict[str, int] | None:
         return None
     first = 1 if low is None else low
     return {"min": first, "max": max(first, 1) if high is None else high}
-
-
-def _pairs(option: str, given: list[str] | None) -> dict[str, str] | None:
-    pairs: dict[str, str] = {}
-    for text in given or ():
-        key, equals, value = text.partition("=")
-        if not key or not equals:
-            raise typer.BadParameter(f"{option} takes KEY=VALUE, not {text!r}")
-        pairs[key] = value
-    return pairs or None

@@ -15,9 +15,9 @@ import re
 import shutil
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
 import msgspec
@@ -47,13 +47,26 @@ class Check(msgspec.Struct, frozen=True):
     fix: str | None = None
 
 
+class CheckLike(Protocol):
+    """What is shown of a check, whoever made it."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def status(self) -> str: ...
+    @property
+    def detail(self) -> str: ...
+    @property
+    def fix(self) -> str | None: ...
+
+
 def doctor(as_json: Json = False, region: Region = None, profile: Profile = None) -> None:
     """Show what is configured, what is missing and how to fix it."""
     checks = list(examine(region, profile))
     if as_json:
         terminal.write_json([msgspec.to_builtins(check) for check in checks])
     else:
-        _show(checks)
+        show(checks)
     if any(check.status == "failure" for check in checks):
         raise typer.Exit(1)
 
@@ -69,7 +82,7 @@ def examine(region: str | None, profile: str | None) -> Iterator[Check]:
     yield from _processor()
 
 
-def _show(checks: list[Check]) -> None:
+def show(checks: Sequence[CheckLike]) -> None:
     """A line a check. On a terminal it goes on under itself, or under the name where little room is left beside it."""
     from rich.console import Console
     from rich.text import Text

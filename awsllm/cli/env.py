@@ -13,7 +13,7 @@ from awsllm.cli.options import API_KEY, SERVER, Json
 from awsllm.errors import ConfigurationError
 
 # What would keep a client from the server: credentials, profiles and proxies of somewhere else.
-_UNSET = (
+UNSET = (
     "AWS_PROFILE",
     "AWS_DEFAULT_PROFILE",
     "AWS_SESSION_TOKEN",
@@ -43,10 +43,10 @@ def env(
         raise ConfigurationError(f"--shell is one of {', '.join(_SHELLS)}, not {shell!r}")
     variables = _variables(url, region, access_key_id)
     if as_json:
-        terminal.write_json({**dict.fromkeys(_UNSET), **({} if unset else variables)})
+        terminal.write_json({**dict.fromkeys(UNSET), **({} if unset else variables)})
         return
     if shell != "dotenv":
-        terminal.write("".join(f"{_unsetting(shell, name)}\n" for name in (variables if unset else _UNSET)))
+        terminal.write("".join(f"{_unsetting(shell, name)}\n" for name in (variables if unset else UNSET)))
     if not unset:
         terminal.write("".join(f"{_setting(shell, name, value)}\n" for name, value in variables.items()))
 

@@ -34,6 +34,22 @@ _FLAGS = {
     "variant": "--variant",
     "version": "--version",
 }
+_INFRA_FLAGS = {
+    "account": "--account",
+    "async_output": "--async-output",
+    "batch_input": "--batch-input",
+    "batch_output": "--batch-output",
+    "batch_role": "--batch-role",
+    "bucket": "--bucket",
+    "build": "--build",
+    "code": "--code",
+    "delete_data": "--delete-data",
+    "guardrails": "--guardrail",
+    "recover": "--recover",
+    "unprotect": "--unprotect",
+}
+"""Those of `awsllm infra`: told as arguments only, for several are everyday words."""
+_ARGUMENTS = "|".join(sorted({**_FLAGS, **_INFRA_FLAGS}, key=len, reverse=True))
 _NAMES = "|".join(sorted(_FLAGS, key=len, reverse=True))
 _PHRASES = (
     (re.compile(r"\bpass region= \(--region on the command line\)"), "pass --region"),
@@ -46,7 +62,7 @@ _PHRASES = (
 )
 # As an argument (``name=``, ``foreign=True``, ``copies=0``), as a word that is nobody's but Python's (``async_``), or
 # after a verb that says what to do with it.
-_ARGUMENT = re.compile(rf"(?<![\w.-])({_NAMES})=(True|\d+|'[^']*')?(?![\w{{\"])")
+_ARGUMENT = re.compile(rf"(?<![\w.-])({_ARGUMENTS})=(True|\d+|'[^']*')?(?![\w{{\"])")
 _WORD = re.compile(r"(?<![\w.-])(accept_eula|async_|instance_type|instance_count|keep_on_failure)(?!\w)")
 _ADVICE = re.compile(rf"\b(give|leave|choose|another|or) ({_NAMES})(?=,| out\b| or\b|$|[;:.)])")
 
@@ -62,4 +78,4 @@ def spoken(text: str) -> str:
 
 def _as_flag(found: re.Match[str]) -> str:
     value = found[2] if found[2] and found[2] != "True" else ""
-    return f"{_FLAGS[found[1]]} {value}".rstrip()
+    return f"{(_FLAGS.get(found[1]) or _INFRA_FLAGS[found[1]])} {value}".rstrip()

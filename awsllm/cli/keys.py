@@ -1,11 +1,16 @@
-"""`awsllm keys`: who may call a server, how much, and what they have used."""
+"""`awsllm keys`: who may call a server or a gateway, how much, and what they have used.
+
+The keys stand in a file or, for gateways of many processes, in a table of DynamoDB; both are changed here alike.
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
@@ -13,19 +18,23 @@ import typer
 from awsllm.cli import tables, terminal
 from awsllm.cli.options import Json
 from awsllm.errors import ConfigurationError
-from awsllm.policy.keys import Key, Keys, create, read_keys, revoked, write_keys
-from awsllm.policy.usage import KeyUsage, Row
+from awsllm.policy import stores
+from awsllm.policy.keys import Key, Keys, create, read_keys, revoked, stopped, write_keys
+from awsllm.policy.limits import Row
+
+if TYPE_CHECKING:
+    from awsllm.policy.keys_dynamodb import KeyTable
 
 app = typer.Typer(no_args_is_help=True, help="Make, list and revoke the keys of `awsllm serve --keys`; show their use.")
 
-File = Annotated[Path, typer.Option("--keys", envvar="AWSLLM_KEYS", help="The file of keys.")]
-_FILE = Path("keys.toml")
+Place = Annotated[str, typer.Option("--keys", envvar="AWSLLM_KEYS", help="The file of keys, or dynamodb:TABLE.")]
+_FILE = "keys.toml"
 _LIMITS = "Limits"
 
 
 @app.command("create")
 def create_key(
-    file: File = _FILE,
+    keys: Place = _FILE,
     name: Annotated[str, typer.Option(help="For whom it is.")] = "",
     expires: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="The day (UTC) it ends.")] = None,
     model: Annotated[
@@ -36,6 +45,7 @@ def create_key(
     tokens_per_minute: Annotated[int | None, typer.Option(min=1, rich_help_panel=_LIMITS)] = None,
     monthly_tokens: Annotated[int | None, typer.Option(min=1, rich_help_panel=_LIMITS)] = None,
     monthly_dollars: Annotated[float | None, typer.Option(rich_help_panel=_LIMITS)] = None,
+    team: Annotated[str, typer.Option(help="Whose it is, a tag of its sessions where they have such.")] = "",
     sigv4: Annotated[
         bool, typer.Option("--sigv4", help="For AWS's clients, which sign: the file then holds the secret itself.")
     ] = False,
@@ -51,8 +61,10 @@ def create_key(
         tokens_per_minute=tokens_per_minute,
         monthly_tokens=monthly_tokens,
         monthly_dollars=monthly_dollars,
+        team=team,
     )
-    write_keys(file, [*(_read(file) if file.exists() else ()), key])
+    with _opened(keys) as known:
+        known.add(key)
     if as_json:
         terminal.write_json({"id": key.id, "secret": secret})
         return
@@ -63,53 +75,77 @@ def create_key(
 
 
 @app.command("list")
-def list_keys(file: File = _FILE, as_json: Json = False) -> None:
+def list_keys(keys: Place = _FILE, as_json: Json = False) -> None:
     """Show the keys, without secrets."""
-    keys, now = _read(file), datetime.now(UTC).timestamp()
+    with _opened(keys) as known:
+        found, now = list(known), datetime.now(UTC).timestamp()
     if as_json:
-        terminal.write_json([_public(key) for key in keys])
+        terminal.write_json([_public(key) for key in found])
         return
     rows = [
         (
             key.id,
             key.name or None,
-            "valid" if key.is_valid(now) else "revoked" if key.disabled else "expired",
+            _state(key, now),
             key.expires.date().isoformat() if key.expires else None,
             ",".join(key.models) if key.models is not None else "any",
             *(key.requests_per_minute, key.tokens_per_minute, key.monthly_tokens, key.monthly_dollars),
         )
-        for key in keys
+        for key in found
     ]
     headings = ("KEY", "NAME", "STATE", "ENDS", "MODELS", "REQUESTS/MIN", "TOKENS/MIN", "TOKENS/MONTH", "$/MONTH")
     tables.show(headings, rows)
 
 
 @app.command("revoke")
-def revoke_key(key: Annotated[str, typer.Argument(help="Its id.")], file: File = _FILE) -> None:
-    """Disable a key. A server that runs refuses it within a second."""
-    write_keys(file, revoked(_read(file), key))
+def revoke_key(key: Annotated[str, typer.Argument(help="Its id.")], keys: Place = _FILE) -> None:
+    """Disable a key. A server that runs refuses it within a second, a gateway within five."""
+    with _opened(keys) as known:
+        known.revoke(key)
     terminal.write(f"{key}: revoked\n")
+
+
+@app.command("stop")
+def stop_key(
+    key: Annotated[str | None, typer.Argument(help="One key's id; everybody without it.")] = None,
+    keys: Place = _FILE,
+) -> None:
+    """Refuse a key's calls, or everybody's, until `awsllm keys resume`. Nothing of the keys is lost."""
+    with _opened(keys) as known:
+        known.stop(key, True)
+    terminal.write(f"{key or 'all keys'}: stopped\n")
+
+
+@app.command("resume")
+def resume_key(
+    key: Annotated[str | None, typer.Argument(help="One key's id; everybody without it.")] = None,
+    keys: Place = _FILE,
+) -> None:
+    """Take back `awsllm keys stop`."""
+    with _opened(keys) as known:
+        known.stop(key, False)
+    terminal.write(f"{key or 'all keys'}: resumed\n")
 
 
 @app.command("usage")
 def show_usage(
     key: Annotated[str | None, typer.Argument(help="One key's id; all without it.")] = None,
     database: Annotated[
-        Path, typer.Option("--usage", envvar="AWSLLM_USAGE", help="The database of `awsllm serve --usage`.")
-    ] = Path("usage.db"),
+        str,
+        typer.Option(
+            "--usage", envvar="AWSLLM_USAGE", help="The database of `awsllm serve --usage`, or dynamodb:TABLE."
+        ),
+    ] = "usage.db",
     since: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="From this day (UTC) on.")] = None,
     as_json: Json = False,
 ) -> None:
     """Show what the keys have used, by model."""
-    if not database.exists():
+    if stores.table_of(database) is None and not Path(database).exists():
         raise ConfigurationError(
             f"there is no {database}: it is what `awsllm serve --keys … --usage {database}` writes"
         )
-    usage = KeyUsage(database)
-    try:
+    with closing(stores.usage_store(database)) as usage, _there(stores.table_of(database) or ""):
         rows = usage.rows(key, since.strftime("%Y-%m-%d") if since else "")
-    finally:
-        usage.close()
     if as_json:
         terminal.write_json([msgspec.to_builtins(row) for row in rows])
         return
@@ -134,11 +170,63 @@ def _by_model(rows: list[Row]) -> list[tuple[object, ...]]:
     ]
 
 
-def _read(file: Path) -> Keys:
+def _state(key: Key, now: float) -> str:
+    if key.is_valid(now):
+        return "stopped" if key.stopped else "valid"
+    return "revoked" if key.disabled else "expired"
+
+
+class _KeyFile:
+    """The keys of a file, as ``policy.keys_dynamodb.KeyTable`` has those of a table."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __iter__(self) -> Iterator[Key]:
+        yield from self._read()
+
+    def add(self, key: Key) -> None:
+        known = self._read() if self._path.exists() else Keys()
+        write_keys(self._path, Keys([*known, key], stopped=known.stopped))
+
+    def revoke(self, id: str) -> None:
+        write_keys(self._path, revoked(self._read(), id))
+
+    def stop(self, id: str | None, is_so: bool) -> None:
+        write_keys(self._path, stopped(self._read(), id, is_so))
+
+    def _read(self) -> Keys:
+        try:
+            return read_keys(self._path)
+        except FileNotFoundError:
+            raise ConfigurationError(
+                f"there is no {self._path}: `awsllm keys create` makes it, or give --keys"
+            ) from None
+
+
+@contextmanager
+def _opened(place: str) -> Iterator[_KeyFile | KeyTable]:
+    name = stores.table_of(place)
+    if name is None:
+        yield _KeyFile(Path(place))
+        return
+    with closing(stores.key_table(name)) as table, _there(name):
+        yield table
+
+
+@contextmanager
+def _there(table: str) -> Iterator[None]:
+    from awsllm.aws.rpc import RefusedError
+
     try:
-        return read_keys(file)
-    except FileNotFoundError:
-        raise ConfigurationError(f"there is no {file}: `awsllm keys create` makes it, or give --keys") from None
+        yield
+    except RefusedError as error:
+        if error.code != "ResourceNotFoundException":
+            raise
+        raise ConfigurationError(
+            f"there is no table {table} in this account and region: the stack of the gateway makes it (awsllm infra), "
+            "and its outputs name it"
+        ) from error
 
 
 def _public(key: Key) -> dict[str, Any]:

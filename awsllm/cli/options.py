@@ -25,6 +25,17 @@ Hub = Annotated[str | None, typer.Option(help="A private hub.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
+def pairs(option: str, given: list[str] | None) -> dict[str, str]:
+    """What a repeatable option says as NAME=VALUE."""
+    found: dict[str, str] = {}
+    for text in given or ():
+        name, equals, value = text.partition("=")
+        if not (name and equals):
+            raise typer.BadParameter(f"{option} takes NAME=VALUE, not {text!r:.40}")
+        found[name] = value
+    return found
+
+
 def make_client(region: str | None, profile: str | None, endpoint_url: str | None) -> Client:
     from awsllm.client import Client
 

@@ -84,14 +84,20 @@ def serve(
         str, typer.Option(help="How callers show it: any, sigv4, bearer or none.", rich_help_panel=_ACCESS)
     ] = "any",
     keys: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
-            envvar="AWSLLM_KEYS", help="Keys of callers (`awsllm keys`), with their limits.", rich_help_panel=_ACCESS
+            envvar="AWSLLM_KEYS",
+            help="Keys of callers (`awsllm keys`), with their limits: a file, or dynamodb:TABLE.",
+            rich_help_panel=_ACCESS,
         ),
     ] = None,
     usage: Annotated[
-        Path | None,
-        typer.Option(envvar="AWSLLM_USAGE", help="The database that counts what keys use.", rich_help_panel=_ACCESS),
+        str | None,
+        typer.Option(
+            envvar="AWSLLM_USAGE",
+            help="What counts what keys use: a database's file, or dynamodb:TABLE.",
+            rich_help_panel=_ACCESS,
+        ),
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes that serve; several need --no-account.")] = 1,
     account: Annotated[
@@ -115,6 +121,12 @@ def serve(
             help="KIND=SECONDS: how long a change takes, such as endpoint=30 or training=60.", rich_help_panel=_ACCOUNT
         ),
     ] = None,
+    iam: Annotated[
+        bool,
+        typer.Option(
+            "--iam", help="Users and roles may do what their policies allow, no more.", rich_help_panel=_ACCOUNT
+        ),
+    ] = False,
     grace: Annotated[
         float, typer.Option(min=0, help="Seconds in which what is under way may end, after SIGTERM or Ctrl-C.")
     ] = 8,
@@ -148,6 +160,7 @@ def serve(
         "api_key": _api_key(api_key, api_key_file),
         "auth": auth,
         "account": account,
+        "iam": iam,
         "region": region,
         "documents": documents,
         "transitions": dict(map(_transition, transition or ())),
@@ -156,7 +169,7 @@ def serve(
         "access_log": access_log,
         # What it opens is one process's: what workers would tell of themselves depends on which of them is asked.
         "admin_token": (os.environ.get(_TOKEN) or secrets.token_urlsafe(24)) if workers == 1 else None,
-        **({} if script is None else {"backend": _scripted(script)}),
+        **({} if script is None else {"backend": scripted(script)}),
     }
     with ExitStack() as registered:
         _start(workers)(
@@ -214,7 +227,8 @@ def _certificates(tls: bool, cert: Path | None, key: Path | None) -> Any:
     return Certificates(cert, key)
 
 
-def _scripted(path: Path) -> Any:
+def scripted(path: Path) -> Any:
+    """What answers from the script in a file."""
     from awsllm.testing.script_files import ScriptFile
     from awsllm.testing.served import ServedScript
 

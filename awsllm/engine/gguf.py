@@ -6,15 +6,20 @@ before anything is allocated or looped over, every length with the end of the fi
 file and with its neighbours, all in Python integers, which do not overflow. Tensor data is never read here: it is a
 private memory map, whose pages come in when a tensor is used.
 
+A large model may be split over files named ``NAME-00001-of-00003.gguf``: the first holds the metadata, each of them its
+tensors and which of how many it is (``split.*``). They are read as one.
+
 Layout: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 """
 
 from __future__ import annotations
 
 import mmap
+import re
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite, prod
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import numpy as np
@@ -31,6 +36,7 @@ VERSIONS: Final = (2, 3)
 MAX_DIMENSIONS: Final = 4
 MAX_ALIGNMENT: Final = 1 << 16
 MAX_NESTING: Final = 2
+MAX_PARTS: Final = 1000
 DEFAULT_ALIGNMENT: Final = 32
 _STRING: Final = 8
 _ARRAY: Final = 9
@@ -40,6 +46,12 @@ _SCALARS: Final = {
 _U32: Final = struct.Struct("<I")
 _U64: Final = struct.Struct("<Q")
 _DOWNLOAD: Final = "the file is truncated or damaged; download it again"
+_PART: Final = re.compile(r"(.*-)(\d{5})(-of-)(\d{5})(\.gguf)", re.DOTALL | re.IGNORECASE)
+_UNREAD: Final = {  # ggml's numbers of formats that exist and are not read
+    4: "Q4_2", 5: "Q4_3", 9: "Q8_1", 15: "Q8_K", 24: "I8", 25: "I16", 26: "I32", 27: "I64", 28: "F64",
+    31: "Q4_0_4_4", 32: "Q4_0_4_8", 33: "Q4_0_8_8", 36: "IQ4_NL_4_4", 37: "IQ4_NL_4_8", 38: "IQ4_NL_8_8",
+    40: "NVFP4", 41: "Q1_0", 42: "Q2_0",
+}  # fmt: skip
 
 
 class GGUFError(ValueError):
@@ -48,27 +60,29 @@ class GGUFError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class TensorInfo:
-    """One tensor's header: ``shape`` outermost first (as in PyTorch), ``offset`` counted from the file's start."""
+    """One tensor's header: ``shape`` outermost first (as in PyTorch), ``offset`` counted from the start of the file, of
+    which the model may have several (``part``)."""
 
     name: str
     shape: tuple[int, ...]
     type: TensorType
     offset: int
     nbytes: int
+    part: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class GGUF:
-    """A file's metadata and tensor headers, and a copy-on-write map of its bytes."""
+    """A model's metadata and tensor headers, and copy-on-write maps of its files' bytes."""
 
     metadata: dict[str, Any]
     tensors: dict[str, TensorInfo]
-    buffer: mmap.mmap
+    buffers: tuple[mmap.mmap, ...]
 
     def data(self, name: str) -> NDArray[np.uint8]:
         """The tensor's bytes, still quantised, as a flat view of the map."""
         info = self.tensors[name]
-        return np.frombuffer(self.buffer, np.uint8, info.nbytes, info.offset)
+        return np.frombuffer(self.buffers[info.part], np.uint8, info.nbytes, info.offset)
 
 
 # --- metadata, of the type that it should have ------------------------------------------------------------------------
@@ -135,7 +149,52 @@ def _mistyped(key: str, value: Any, wanted: str) -> GGUFError:
 
 
 def read(path: str | PathLike[str]) -> GGUF:
-    """Read the headers of a GGUF file. Raises ``GGUFError``, and ``OSError`` when it cannot be opened."""
+    """Read the headers of a GGUF file, and those of the files beside it where it is one of several. Raises
+    ``GGUFError``, and ``OSError`` when it cannot be opened."""
+    first = _read_one(path)
+    count = first.metadata.get("split.count", 1)
+    if type(count) is int and 0 <= count <= 1:
+        return first
+    try:
+        return _joined([first if path == part else _read_one(part) for part in _parts(path, count)], count)
+    except GGUFError as error:
+        raise GGUFError(f"{path}: {error}") from None
+
+
+def _parts(path: str | PathLike[str], count: Any) -> list[str | PathLike[str]]:
+    """The files of a model that is split, the given one among them as it was given."""
+    where = Path(path)
+    if type(count) is not int or not 2 <= count <= MAX_PARTS:
+        raise GGUFError(f"split.count is {count!r}, not a number of files up to {MAX_PARTS}")
+    if (named := _PART.fullmatch(where.name)) is None or int(named[4]) != count:
+        wanted = f"NAME-00001-of-{count:05}.gguf"
+        raise GGUFError(f"the model is split over {count} files: name them {wanted} …, and give one of them")
+    parts: list[str | PathLike[str]] = []
+    for number in range(1, count + 1):
+        part = where.with_name(f"{named[1]}{number:05}{named[3]}{named[4]}{named[5]}")
+        if not part.is_file():
+            raise GGUFError(f"the model is split over {count} files, of which {part.name} is missing; download it")
+        parts.append(path if part == where else part)
+    return parts
+
+
+def _joined(parts: list[GGUF], count: int) -> GGUF:
+    """The files of one model, in their order, as one."""
+    tensors: dict[str, TensorInfo] = {}
+    for number, part in enumerate(parts):
+        said = part.metadata.get("split.count"), part.metadata.get("split.no")
+        if said != (count, number):
+            raise GGUFError(f"part {number + 1} of {count} says that it is part {said[1]!r} of {said[0]!r}, from 0")
+        for name, info in part.tensors.items():
+            if name in tensors:
+                raise GGUFError(f"tensor {name!r} is in two parts")
+            tensors[name] = replace(info, part=number)
+    if (total := parts[0].metadata.get("split.tensors.count", len(tensors))) != len(tensors):
+        raise GGUFError(f"the parts have {len(tensors)} tensors, not {total!r}; download them again")
+    return GGUF(parts[0].metadata, tensors, tuple(part.buffers[0] for part in parts))
+
+
+def _read_one(path: str | PathLike[str]) -> GGUF:
     with open(path, "rb") as file:
         size = file.seek(0, 2)
         if not size:
@@ -161,14 +220,14 @@ class _HeaderReader:
         if (magic := bytes(self.take(4, "magic"))) != b"GGUF":
             pointer = "; it is a Git LFS pointer: run git lfs pull" if magic == b"vers" else ""
             self.fail(f"not a GGUF file (it begins with {magic!r}){pointer}")
-        if (version := self.u32("version")) not in VERSIONS:
+        if (version := self.u32("version")) and not version & 0xFFFF:
+            self.fail("the file is for big-endian machines, which is not supported; convert the model again")
+        if version not in VERSIONS:
             self.fail(f"GGUF version {version} is not supported, only {VERSIONS}; convert the model again")
         tensor_count = self.u64("tensor count")
         metadata = self.metadata(self.u64("metadata count"))
-        if metadata.get("split.count", 1) not in (0, 1):
-            self.fail("the model is split over several files; merge them with llama-gguf-split --merge")
         headers = self.headers(tensor_count)
-        return GGUF(metadata, self.place(headers, self.alignment(metadata)), self.buffer)
+        return GGUF(metadata, self.place(headers, self.alignment(metadata)), (self.buffer,))
 
     def metadata(self, count: int) -> dict[str, Any]:
         self.expect(count, 13, "metadata entries")
@@ -234,7 +293,8 @@ class _HeaderReader:
         shape = tuple(self.u64(name) for _ in range(dimensions))[::-1]  # the file lists the innermost first
         if (kind := TYPES.get(type_id := self.u32(name))) is None:
             readable = ", ".join(known.name for known in TYPES.values())
-            self.fail(f"tensor {name!r} has type {type_id}, which awsllm cannot read; use one of {readable}")
+            named = _UNREAD.get(type_id, "which is not known")
+            self.fail(f"tensor {name!r} has type {type_id} ({named}), which awsllm cannot read; use one of {readable}")
         if 0 in shape or shape[-1] % kind.block:
             self.fail(f"tensor {name!r} of shape {shape} does not divide into {kind.name} blocks of {kind.block}")
         return name, shape, kind, self.u64(name)

@@ -9,7 +9,8 @@ For computing, a weight becomes one of three linear maps from ``(T, K)`` to ``(T
 - ``Dense``: floats, in the precision asked for. The reference path, and the one for CUDA.
 - ``Int4``: 4-bit values in groups of 32 with a scale and a zero of their own, just as Q4_0, Q4_1 and Q4_K store them:
   the quantised values are taken over unchanged; only scale and zero are rounded to bfloat16.
-- ``Int8``: 8-bit values with one scale a row: everything else.
+- ``Int8``: 8-bit values with one scale a row: everything else, those of fewer bits in the file among them, which so
+  take more memory than on disk: a codebook's entries (``codebooks``, IQ4_NL, MXFP4) are no scale and zero.
 
 Both packed kernels take bfloat16 activations and accumulate each row in float32, in one order: a row's result does not
 depend on what else is in the batch. PyTorch's other candidate, ``quantized.linear_dynamic``, is as fast for one token
@@ -26,6 +27,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
+from awsllm.engine import codebooks
+from awsllm.engine.blocks import bits as _bits
+from awsllm.engine.blocks import groups as _groups
+from awsllm.engine.blocks import half as _half
+from awsllm.engine.blocks import nibbles as _nibbles
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
@@ -33,6 +40,7 @@ GROUP: Final = 32
 _SUPER: Final = 256  # values in a block of the K formats
 _SLICE: Final = 1024  # rows that are converted at once: no large matrix is ever held as floats
 _IQ4_NL: Final = (-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113)
+_E2M1: Final = (0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12)  # twice what the four bits mean
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,31 +69,22 @@ class Stored:
     def split(self, rows: int) -> Iterator[Stored]:
         """A matrix as slices of so many rows."""
         for start in range(0, self.shape[0], rows):
-            data = self.data[start : start + rows]
-            yield Stored((data.shape[0], *self.shape[1:]), self.type, data)
+            yield self.rows(slice(start, start + rows))
 
+    def rows(self, which: slice | Tensor) -> Stored:
+        """Some rows, or all in another order: rows are whole blocks in every format."""
+        data = self.data[which]
+        return Stored((data.shape[0], *self.shape[1:]), self.type, data)
 
-def _half(blocks: Tensor, at: int) -> Tensor:
-    """The float16 at byte ``at`` of each block, as float32 ``(n, 1)``."""
-    return blocks[:, at : at + 2].contiguous().view(torch.float16).float()
-
-
-def _nibbles(packed: Tensor) -> Tensor:
-    """(n, b) bytes -> (n, 2 b) values: all low halves, then all high halves."""
-    return torch.cat((packed & 15, packed >> 4), dim=1)
+    def entry(self, index: int) -> Stored:
+        """What stands at an index of the first dimension: a matrix of a stack."""
+        return Stored(self.shape[1:], self.type, self.data[index].view(self.shape[1], -1))
 
 
 def _fifth_bits(packed: Tensor) -> Tensor:
     """(n, 4) bytes -> (n, 32) values 0 or 16, the fifth bit of each 5-bit value."""
     shifts = torch.arange(8, dtype=torch.uint8)
     return ((packed[:, :, None] >> shifts) & 1).view(-1, 32) << 4
-
-
-def _bits(packed: Tensor, width: int, run: int) -> Tensor:
-    """(n, b) bytes -> (n, values): in each run of ``run`` bytes all lowest fields, then all next ones, and so on."""
-    shifts = torch.arange(0, 8, width, dtype=torch.uint8)[:, None]
-    fields = packed.view(len(packed), -1, 1, run) >> shifts
-    return (fields & ((1 << width) - 1)).view(len(packed), -1)
 
 
 def _f32(blocks: Tensor) -> Tensor:
@@ -126,9 +125,11 @@ def _iq4_nl(blocks: Tensor) -> Tensor:
     return _half(blocks, 0) * torch.tensor(_IQ4_NL, dtype=torch.float32)[_nibbles(blocks[:, 2:]).int()]
 
 
-def _groups(scale: Tensor, values: Tensor) -> Tensor:
-    """Multiply each group of values by its scale: (n, g) and (n, 256) -> (n, g, 256 / g)."""
-    return scale[:, :, None] * values.float().view(len(values), scale.shape[1], -1)
+def _mxfp4(blocks: Tensor) -> Tensor:
+    """Values of four bits times half of a power of two; its exponent is the first byte, the least two are subnormal."""
+    exponent = blocks[:, :1].int()
+    bits = torch.where(exponent < 2, 0x00200000 << exponent.clamp(max=1), (exponent - 1) << 23)
+    return bits.view(torch.float32) * torch.tensor(_E2M1, dtype=torch.float32)[_nibbles(blocks[:, 1:]).int()]
 
 
 def _q2_k(blocks: Tensor) -> Tensor:
@@ -180,6 +181,15 @@ def _q6_k(blocks: Tensor) -> Tensor:
     return _groups(scale, (low | (high << 4)).to(torch.int8) - 32).view(-1, _SUPER)
 
 
+def _iq4_xs(blocks: Tensor) -> Tensor:
+    """As IQ4_NL, with a scale of six bits a group of 32: four in a nibble, two in a half of what stands before."""
+    high = _bits(blocks[:, 2:4].contiguous(), 2, 1)  # (n, 8)
+    low = (blocks[:, 4:8, None] >> torch.tensor([0, 4], dtype=torch.uint8) & 15).view(-1, 8)
+    scale = _half(blocks, 0) * ((low | (high << 4)).to(torch.int8) - 32).float()
+    values = _bits(blocks[:, 8:].contiguous(), 4, 16)
+    return _groups(scale, torch.tensor(_IQ4_NL, dtype=torch.float32)[values.int()]).view(-1, _SUPER)
+
+
 def _q4_0_affine(blocks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     scale = _half(blocks, 0)
     return _nibbles(blocks[:, 2:]), scale, scale * -8
@@ -197,6 +207,9 @@ def _q4_k_affine(blocks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 F32: Final = TensorType("F32", 1, 4, _f32)
 F16: Final = TensorType("F16", 1, 2, _f16)
 BF16: Final = TensorType("BF16", 1, 2, _bf16)
+U8: Final = TensorType("U8", 1, 1, Tensor.float)  # safetensors' alone: bytes that mean something else together
+
+MXFP4: Final = TensorType("MXFP4", 32, 17, _mxfp4)
 
 TYPES: Final[dict[int, TensorType]] = {  # by ggml's number
     0: F32,
@@ -211,8 +224,19 @@ TYPES: Final[dict[int, TensorType]] = {  # by ggml's number
     12: TensorType("Q4_K", 256, 144, _q4_k, _q4_k_affine),
     13: TensorType("Q5_K", 256, 176, _q5_k),
     14: TensorType("Q6_K", 256, 210, _q6_k),
+    16: TensorType("IQ2_XXS", 256, 66, codebooks.iq2_xxs),
+    17: TensorType("IQ2_XS", 256, 74, codebooks.iq2_xs),
+    18: TensorType("IQ3_XXS", 256, 98, codebooks.iq3_xxs),
+    19: TensorType("IQ1_S", 256, 50, codebooks.iq1_s),
     20: TensorType("IQ4_NL", 32, 18, _iq4_nl),
+    21: TensorType("IQ3_S", 256, 110, codebooks.iq3_s),
+    22: TensorType("IQ2_S", 256, 82, codebooks.iq2_s),
+    23: TensorType("IQ4_XS", 256, 136, _iq4_xs),
+    29: TensorType("IQ1_M", 256, 56, codebooks.iq1_m),
     30: BF16,
+    34: TensorType("TQ1_0", 256, 54, codebooks.tq1_0),
+    35: TensorType("TQ2_0", 256, 66, codebooks.tq2_0),
+    39: MXFP4,
 }
 
 

@@ -32,8 +32,9 @@ from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 import torch
 
+from awsllm.engine.attention import Chunk, KVCache
 from awsllm.engine.generate import Sampling, apply_mask, looped, sample, without
-from awsllm.engine.model import Chunk, Decoder, KVCache
+from awsllm.engine.model import Decoder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -166,17 +167,18 @@ class _Prefixes:
         blocks = sequence.blocks()
         if not blocks or sequence.cache is None:
             return
-        self.entries = [entry for entry in self.entries if blocks[: len(entry[0])] != entry[0]]
+        long = sequence.cache.long
+        self.entries = [entry for entry in self.entries if entry[1].long != long or blocks[: len(entry[0])] != entry[0]]
         self.entries.append((blocks, sequence.cache))
         while self.entries and sum(cache.nbytes for _, cache in self.entries) > self.budget:
             del self.entries[0]
 
-    def longest(self, prompt: list[int], active: Sequence[_Sequence]) -> tuple[int, KVCache | None]:
+    def longest(self, prompt: list[int], into: KVCache, active: Sequence[_Sequence]) -> tuple[int, KVCache | None]:
         """How many tokens of the prompt can be copied, and whence; its last is always computed, for the logits."""
         candidates = self.entries + [(other.blocks(), other.cache) for other in active if other.cache is not None]
         best, source = 0, None
         for tokens, cache in candidates:
-            count = _common(tokens, prompt[:-1]) // BLOCK * BLOCK
+            count = _common(tokens, prompt[:-1]) // BLOCK * BLOCK if cache.long == into.long else 0
             if count > best:
                 best, source = count, cache
         return best, source
@@ -303,7 +305,7 @@ class Scheduler:
             except Exception as error:  # memory
                 self._end(sequence, TokenEvent(None, error=error))
                 continue
-            length, source = self._prefixes.longest(sequence.tokens, self._active)
+            length, source = self._prefixes.longest(sequence.tokens, sequence.cache, self._active)
             if source is not None:
                 sequence.cache.copy_prefix(source, length)
                 sequence.generation.cached_tokens = length

@@ -1,7 +1,7 @@
 """Text to token ids and back, exactly as the model was trained.
 
-A GGUF file carries a vocabulary, its merges and the *name* of a pre-tokenizer; ``from_gguf`` turns that into a Hugging
-Face ``tokenizers.Tokenizer`` (``hf``), which does the work. ``from_file`` reads a ``tokenizer.json``.
+A model's file describes a vocabulary (``vocabulary``, ``sentencepiece``) or brings a ``tokenizer.json``; a Hugging Face
+``tokenizers.Tokenizer`` (``hf``) made of it does the work.
 
 Control tokens and text that only looks like them
 -------------------------------------------------
@@ -16,50 +16,66 @@ glued; ``encode_prompt`` uses it where the two renderings disagree about the con
 
 Token bytes
 -----------
-A byte-level vocabulary spells each of the 256 bytes as one printable character. ``token_bytes`` undoes that; a
-character of text may span several tokens, so streamed text goes through ``TextDecoder``, which holds incomplete UTF-8
-back.
+A byte-level vocabulary spells each of the 256 bytes as one printable character; SentencePiece's spells a space as
+U+2581, and a byte that is part of no token as ``<0x41>``. ``token_bytes`` undoes both; a character of text may span
+several tokens, so streamed text goes through ``TextDecoder``, which holds incomplete UTF-8 back.
+
+The space before the first word
+-------------------------------
+SentencePiece puts a space before a text, so that its first word is a word like any other; most of its models also want
+one behind every token that stands for itself. As ``encode`` takes texts apart that are one, it is written here
+(``Lead``) and not by ``hf``; the first of an answer is no part of its text.
 """
 
 from __future__ import annotations
 
+import base64
 import codecs
+import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import tokenizers
-from tokenizers import decoders, models, normalizers, pre_tokenizers
+from tokenizers import models, normalizers
 
-from awsllm.engine import gguf
+from awsllm.engine import sentencepiece, vocabulary
+from awsllm.engine.vocabulary import (
+    BYTE_TOKEN,
+    CONTROL,
+    MAX_TOKENS,
+    SPACE,
+    UNKNOWN,
+    UNUSED,
+    USER_DEFINED,
+    TokenizerError,
+    Vocabulary,
+    library_errors,
+)
 
+__all__ = ["BREAK", "LengthError", "TextDecoder", "Tokenizer", "TokenizerError", "ids_of"]
+
+_MAX_JSON = 1 << 27  # bytes of a tokenizer.json; Gemma's has 33 million
 _SHORT = 4096  # characters that are tokenised while other threads wait, which is faster for them
 _PART = 1 << 16  # characters that are tokenised between two looks at a limit
-_CUT = re.compile(r"[A-Za-z](?= [A-Za-z])")  # where every rule of _SPLITS cuts, so that both sides can be taken apart
+_CUT = re.compile(r"[A-Za-z](?= [A-Za-z])")  # where no token is on both sides, so that they can be taken apart
+_OVER_A_CUT = re.compile(r"[A-Za-z][ \u0120\u2581]")  # a token that is on both sides, in either spelling of a space
 BREAK = "\ufdd0"
 """Where ``encode`` cuts: a Unicode noncharacter, reserved for use inside a program and never part of a text."""
 
-_CONTROL, _USER_DEFINED, _UNUSED = 3, 4, 5  # tokenizer.ggml.token_type, as llama.cpp numbers them
-
 _END_OF_TURN = (
-    *(
-        "<|im_end|>",
-        "<|eot_id|>",
-        "<|eom_id|>",
-        "<|endoftext|>",
-        "<|end_of_text|>",
-        "<|end|>",
-        "<|return|>",
-        "<|call|>",
-    ),
-    *("<end_of_turn>", "<|eot|>", "<|eom|>", "<EOT>", "</s>", "<\uff5cend\u2581of\u2581sentence\uff5c>"),
+    *("<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|endoftext|>", "<|end_of_text|>", "<|end|>", "<|return|>"),
+    *("<|call|>", "<|calls|>", "<|flush|>", "<end_of_turn>", "<|eot|>", "<|eom|>", "<EOT>", "_<EOT>", "[EOT]", "[EOS]"),
+    *("<end_of_utterance>", "<eos>", "<turn|>", "<|tool_response>", "[e~[", "</s>"),
+    "<\uff5cend\u2581of\u2581sentence\uff5c>",
 )
 """Control tokens that end a turn in the families awsllm runs; a GGUF names one of them, generation may stop at any."""
-
-
-class TokenizerError(ValueError):
-    """The file does not describe a tokenizer that can be built exactly."""
+_NO_END = (  # where a model has the first, the second ends a part of a turn and not the turn
+    (("<|return|>", "<|call|>"), "<|end|>"),
+    (("<|calls|>", "<|flush|>"), "<|end|>"),
+    (("<|tool_response>",), "</s>"),
+)
 
 
 class LengthError(ValueError):
@@ -70,57 +86,36 @@ class LengthError(ValueError):
         self.least = least
 
 
-class _Split(NamedTuple):
-    """How text is cut before merging. ``whole_words``: a piece that is itself in the vocabulary is taken unmerged.
-    ``add_bos``: a prompt begins with that token where the file does not say otherwise."""
+class Lead(NamedTuple):
+    """Where SentencePiece puts a space of its own: at the head of a text, and with ``each`` behind every token that
+    stands for itself (those of ``within`` do not). ``always``: before a space, too.
+    ``normalize``: what is done to a text before one looks at its first character, after which leading spaces go; None
+    where they stay."""
 
-    pattern: str
-    digits_first: bool = False
-    whole_words: bool = False
-    nfc: bool = False
-    add_bos: bool = False
+    each: bool = True
+    always: bool = True
+    within: frozenset[str] = frozenset()
+    normalize: Callable[[str], str] | None = None
 
-
-_SUFFIX = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
-_GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
-_WORDS = _SUFFIX + (r"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}%s| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+")
-_UPPER, _LOWER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
-_CASED = (
-    rf"[^\r\n\p{{L}}\p{{N}}]?{_UPPER}*{_LOWER}+%s|[^\r\n\p{{L}}\p{{N}}]?{_UPPER}+{_LOWER}*%s"
-    r"|\p{N}%s| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
-
-_PLAIN = _Split(_GPT2)
-_DIGITS = _Split(_GPT2, digits_first=True)
-_LLAMA3 = _Split(_WORDS % "{1,3}", whole_words=True, add_bos=True)
-_QWEN2 = _Split(_WORDS % "", nfc=True)
-_SPLITS: dict[str, _Split] = {  # tokenizer.ggml.pre; names and rules as in llama.cpp and the models' own tokenizer.json
-    "default": _PLAIN,
-    "gpt-2": _PLAIN,
-    "olmo": _PLAIN,
-    "smollm": _DIGITS,
-    "starcoder": _DIGITS,
-    "refact": _DIGITS,
-    "command-r": _DIGITS,
-    "codeshell": _DIGITS,
-    "llama3": _LLAMA3,
-    "llama-v3": _LLAMA3,
-    "llama-bpe": _LLAMA3,
-    "falcon3": _LLAMA3,
-    "qwen2": _QWEN2,
-    "deepseek-r1-qwen": _QWEN2,
-    "tekken": _Split(_CASED % ("", "", ""), whole_words=True, add_bos=True),
-    "gpt-4o": _Split(_CASED % (_SUFFIX + "?", _SUFFIX + "?", "{1,3}")),
-    "llama4": _Split(_CASED % (_SUFFIX + "?", _SUFFIX + "?", "{1,3}")),
-}
+    def before(self, text: str) -> str:
+        """The text, with its space; without anything in it there is none."""
+        bare = text.lstrip(BREAK)
+        if self.normalize is not None and bare:
+            bare = self.normalize(bare).lstrip(" ")
+        if not bare or (not self.always and bare[0] in (" ", SPACE)):
+            return bare
+        return SPACE + bare  # not " ", which a token before it might swallow
 
 
 class Tokenizer:
     """A model's tokenizer. Immutable once built, so safe to share between threads.
 
-    ``bos_id`` is None where the model has none; ``add_bos`` says that a prompt begins with it. ``eos_ids`` are the
-    tokens that end a turn. ``control`` maps the text of each control token to its id. ``silent_ids`` have no text of
-    their own, so a model cannot mean them: padding, and all but one of several of the same text.
+    ``bos_id`` is None where the model has none; ``add_bos`` says that a prompt begins with it, ``add_eos`` that a text
+    for an encoder ends with one of ``eos_ids``, the tokens that end a turn. ``control`` maps the text of each control
+    token to its id. ``silent_ids`` have no text of their own, so a model cannot mean them: padding, and all but one of
+    several of the same text. ``lead``: where spaces are put before text; ``leads``: a space that begins an answer is no
+    part of it. ``bytes_spelt``: tokens of bytes that the
+    vocabulary would take for the letters of their names.
     """
 
     def __init__(
@@ -131,64 +126,92 @@ class Tokenizer:
         eos_ids: Iterable[int] = (),
         bos_id: int | None = None,
         add_bos: bool = False,
+        add_eos: bool = False,
         tokens: Sequence[str] = (),
         silent_ids: Iterable[int] = (),
+        lead: Lead | None = None,
+        bytes_spelt: Iterable[str] = (),
+        vocab_size: int = 0,
     ) -> None:
         self.hf = hf
         self.control = dict(control)
         self.bos_id = bos_id
         self.add_bos = add_bos
+        self.add_eos = add_eos
         self.eos_ids = frozenset(eos_ids)
-        self.vocab_size: int = len(tokens) or hf.get_vocab_size(with_added_tokens=True)
+        self.vocab_size: int = vocab_size or len(tokens) or hf.get_vocab_size(with_added_tokens=True)
+        self.lead = lead
+        added = hf.get_added_tokens_decoder()
+        self._in_parts = bool(tokens) and not _OVER_A_CUT.search("\n".join(tokens))
         self._longest = max((len(token.encode()) for token in tokens), default=0)  # in bytes, or more
-        added = (token.content for token in hf.get_added_tokens_decoder().values())
-        self._in_parts = bool(tokens) and not any(_CUT.search(token) for token in added)
         self.silent_ids = frozenset(silent_ids) - self.eos_ids
         self._control_ids = frozenset(self.control.values())
-        self._added_ids = frozenset(hf.get_added_tokens_decoder())
-        self._byte_level = isinstance(hf.decoder, decoders.ByteLevel)
-        longest_first = sorted(self.control, key=len, reverse=True)
+        self._added_ids = frozenset(added)
+        self._spelling, leads = _spelling(hf)
+        self.leads = leads or lead is not None
+        guarded = {*self.control, *bytes_spelt}
+        longest_first = sorted(guarded, key=len, reverse=True)
         self._control_pattern = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
-        self._first_characters = re.compile("[" + re.escape("".join({t[0] for t in self.control if t})) + "\0]")
-        self._prefixes = frozenset(token[:n] for token in self.control for n in range(1, len(token)))
+        self._first_characters = re.compile("[" + re.escape("".join({t[0] for t in guarded if t})) + "\0]")
+        self._prefixes = frozenset(token[:n] for token in guarded for n in range(1, len(token)))
+        self._most = max(map(len, guarded), default=0)
+        self._standing = _standing(added.values(), lead)
 
     @classmethod
     def from_gguf(cls, metadata: Mapping[str, Any]) -> Tokenizer:
         """Build from GGUF metadata (``tokenizer.ggml.*``). Raises TokenizerError for a kind it cannot build."""
-        tokens, types = _vocabulary(metadata)
-        split = _split_rule(metadata)
-        hf = _byte_level_bpe(tokens, _merges(metadata), split)
-        control = {t: n for n, (t, kind) in enumerate(zip(tokens, types, strict=True)) if kind == _CONTROL and t}
-        literal = [token for token, kind in zip(tokens, types, strict=True) if kind == _USER_DEFINED and token]
-        hf.add_special_tokens([tokenizers.AddedToken(token, normalized=False, special=True) for token in control])
-        hf.add_tokens([tokenizers.AddedToken(token, normalized=False, special=False) for token in literal])
-        named = [_token_id(metadata, name, len(tokens)) for name in ("eos", "eot", "eom")]
-        own = {token: number for number, token in enumerate(tokens)}  # of several of one text, the last is meant
+        return cls.from_vocabulary(vocabulary.from_gguf(metadata))
+
+    @classmethod
+    def from_vocabulary(cls, described: Vocabulary, *, ends: Iterable[int] = ()) -> Tokenizer:
+        """Build from a vocabulary; ``ends``: what else ends a turn."""
+        control = described.of_type(CONTROL, UNKNOWN)
+        literal = described.of_type(USER_DEFINED)
+        control |= {text: literal.pop(text) for text in _END_OF_TURN if text in literal}  # files that say otherwise err
+        hf = vocabulary.build(described, list(control), list(literal))
+        own = {token: number for number, token in enumerate(described.tokens)}  # of several of one text, the last
+        named = [described.ids[role] for role in ("eos", "eot", "eom") if role in described.ids]
+        named += [number for number in ends if 0 <= number < len(described.tokens)]
+        kinds = enumerate(zip(described.tokens, described.types, strict=True))
+        byte_level = described.kind == "gpt2" and not described.split.spaced
+        whole = byte_level or (described.kind in ("gpt2", "llama") and described.spells_bytes)  # nothing is unknown
+        sized = whole and not described.collapse and not described.swallowing  # nor left out
         return cls(
             hf,
             control=control,
-            eos_ids={n for n in named if n is not None} | {control[t] for t in _END_OF_TURN if t in control},
-            bos_id=_token_id(metadata, "bos", len(tokens)),
-            add_bos=gguf.flag(metadata, "tokenizer.ggml.add_bos_token", split.add_bos),
-            tokens=tokens,
-            silent_ids=(
-                n
-                for n, (t, kind) in enumerate(zip(tokens, types, strict=True))
-                if not t or own[t] != n or kind == _UNUSED
-            ),
+            eos_ids=_ends(control, named),
+            bos_id=described.ids.get("bos"),
+            add_bos=described.add_bos,
+            add_eos=described.add_eos,
+            tokens=described.tokens if sized else (),
+            silent_ids=(n for n, (text, kind) in kinds if not text or own[text] != n or kind == UNUSED),
+            lead=_lead(described),
+            bytes_spelt=described.of_type(vocabulary.BYTE) if described.kind == "t5" else (),
+            vocab_size=len(described.tokens),
         )
 
     @classmethod
-    def from_file(cls, path: str | Path) -> Tokenizer:
-        """Build from a ``tokenizer.json``; the truncation and padding it may ask for are left to the caller."""
-        try:
-            hf = tokenizers.Tokenizer.from_file(str(path))
-        except Exception as error:  # the library raises bare Exception for every fault of the file
-            raise TokenizerError(f"{path} is not a tokenizer.json: {error}") from error
+    def from_file(cls, path: str | Path, *, ends: Iterable[int] = ()) -> Tokenizer:
+        """Build from a ``tokenizer.json``, or a ``tokenizer.model`` of SentencePiece; ``ends``: what else ends a turn.
+        The truncation and padding that the first may ask for are left to the caller."""
+        path = Path(path)
+        if path.suffix == ".model":
+            return cls.from_vocabulary(sentencepiece.read(path), ends=ends)
+        hf, lead = _read_json(path)
         hf.no_truncation()
         hf.no_padding()
-        control = {t.content: number for number, t in hf.get_added_tokens_decoder().items() if t.special}
-        return cls(hf, control=control, eos_ids={control[t] for t in _END_OF_TURN if t in control})
+        control = {t.content: number for number, t in hf.get_added_tokens_decoder().items() if t.special and t.content}
+        ids = set(hf.get_vocab(with_added_tokens=True).values())
+        if not 0 < (size := max(ids, default=-1) + 1) <= MAX_TOKENS:
+            raise TokenizerError(f"{path} has tokens with numbers up to {size - 1:,}; at most {MAX_TOKENS:,} are read")
+        return cls(
+            hf,
+            control=control,
+            eos_ids=_ends(control, (number for number in ends if number in ids)),
+            silent_ids=set(range(size)) - ids,
+            lead=lead,
+            vocab_size=size,
+        )
 
     def encode(self, text: str, *, special: bool = True, limit: int | None = None) -> list[int]:
         """Token ids of the text. ``special`` reads control tokens in it as such, save where ``guard`` has cut them;
@@ -199,6 +222,7 @@ class Tokenizer:
         if limit is not None and (least := self.least_tokens(text)) > limit:
             raise LengthError(least, limit)
         ids: list[int] = []
+        text = text if self.lead is None else self._led(text, self.lead)
         for piece in text.split(BREAK):
             for part in self._parts(piece):
                 ids += ids_of(self.hf, part)
@@ -214,6 +238,17 @@ class Tokenizer:
         length = len(text) if text.isascii() else len(text.encode()) - len(BREAK.encode()) * text.count(BREAK)
         shortened = 3 if self.hf.normalizer is not None and not text.isascii() else 1  # by NFC, of any character
         return -(-length // (self._longest * shortened))
+
+    def _led(self, text: str, lead: Lead) -> str:
+        """The text with the spaces that SentencePiece puts before words."""
+        parts: list[str] = []
+        start = 0
+        for found in self._standing.finditer(text):
+            between = text[start : found.start()]
+            parts += (lead.before(between) if lead.each or not start else between, found[0])
+            start = found.end()
+        parts.append(lead.before(text[start:]) if lead.each or not start else text[start:])
+        return "".join(parts)
 
     def _parts(self, text: str) -> Iterator[str]:
         """The text in parts whose tokens are the text's."""
@@ -232,8 +267,7 @@ class Tokenizer:
         return text + BREAK if self._ends_inside_control(text) else text
 
     def _ends_inside_control(self, text: str) -> bool:
-        longest = max((len(token) for token in self.control), default=0)
-        return any(text[-n:] in self._prefixes for n in range(1, min(longest, len(text) + 1)))
+        return any(text[-n:] in self._prefixes for n in range(1, min(self._most, len(text) + 1)))
 
     def encode_prompt(self, render: Callable[[Callable[[str], str]], str], *, limit: int | None = None) -> list[int]:
         """Token ids of a rendered chat. ``render`` is given the guard to apply to every foreign string. Raises
@@ -256,20 +290,32 @@ class Tokenizer:
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of tokens, control tokens left out; bytes that are not UTF-8 become U+FFFD."""
-        if not self._byte_level:
+        if not self._spelling:
             return str(self.hf.decode(list(ids), skip_special_tokens=True))
-        return b"".join(self.token_bytes(n) for n in ids if n not in self._control_ids).decode("utf-8", "replace")
+        text = b"".join(self.token_bytes(n) for n in ids if n not in self._control_ids).decode("utf-8", "replace")
+        return text.removeprefix(" ") if self.leads else text
 
     def token_bytes(self, id: int) -> bytes:
-        """The bytes a token stands for; a control token's are its own name. Only where the vocabulary is byte-level."""
-        if not self._byte_level:
+        """The bytes a token stands for; a control token's are its own name. Raises ``TokenizerError`` where tokens do
+        not stand for bytes (WordPiece)."""
+        if not self._spelling:
             raise TokenizerError("tokens of this vocabulary do not stand for bytes")
         token = self.hf.id_to_token(id)
         if token is None:
             raise TokenizerError(f"token id {id} is outside the vocabulary of {self.vocab_size}")
-        if id in self._added_ids or any(c not in _BYTE_OF for c in token):
+        if id in self._added_ids:
+            return str(token).encode()
+        if self._spelling == "spaces":
+            byte = BYTE_TOKEN.fullmatch(token)
+            return bytes.fromhex(byte[1]) if byte else str(token).replace(SPACE, " ").encode()
+        if any(c not in _BYTE_OF for c in token):
             return str(token).encode()
         return bytes(_BYTE_OF[c] for c in token)
+
+    @property
+    def spells(self) -> bool:
+        """Whether tokens stand for bytes, so that ``token_bytes`` knows them and text can be streamed."""
+        return bool(self._spelling)
 
     def is_control(self, id: int) -> bool:
         return id in self._control_ids
@@ -277,9 +323,10 @@ class Tokenizer:
 
 def ids_of(hf: tokenizers.Tokenizer, text: str, *, add_special_tokens: bool = False) -> list[int]:
     """Token ids. Other threads run while a long text is tokenised: the library's method for several texts lets them."""
-    if len(text) <= _SHORT:
-        return list(hf.encode(text, add_special_tokens=add_special_tokens).ids)
-    return list(hf.encode_batch_fast([text], add_special_tokens=add_special_tokens)[0].ids)
+    with library_errors("the tokenizer cannot take the text apart"):
+        if len(text) <= _SHORT:
+            return list(hf.encode(text, add_special_tokens=add_special_tokens).ids)
+        return list(hf.encode_batch_fast([text], add_special_tokens=add_special_tokens)[0].ids)
 
 
 class TextDecoder:
@@ -288,12 +335,17 @@ class TextDecoder:
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
         self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
+        self._leads = tokenizer.leads  # a space that begins the text is still to be left out
 
     def feed(self, token_id: int) -> str:
         """The text that this token completes, often empty for parts of an emoji."""
         if self._tokenizer.is_control(token_id):
             return ""
-        return self._utf8.decode(self._tokenizer.token_bytes(token_id))
+        text = self._utf8.decode(self._tokenizer.token_bytes(token_id))
+        if self._leads and text:
+            self._leads = False
+            return text.removeprefix(" ")
+        return text
 
     def flush(self) -> str:
         """What was held back, at the end of the generation: U+FFFD for a character that was cut."""
@@ -310,54 +362,108 @@ def _byte_alphabet() -> dict[int, str]:
 _BYTE_OF = {character: byte for byte, character in _byte_alphabet().items()}
 
 
-def _vocabulary(metadata: Mapping[str, Any]) -> tuple[list[str], list[int]]:
-    if metadata.get("tokenizer.ggml.model") is None:
-        raise TokenizerError("the file has no tokenizer (tokenizer.ggml.model is missing)")
-    kind = gguf.text(metadata, "tokenizer.ggml.model")
-    if kind != "gpt2":
-        raise TokenizerError(f"tokenizer kind {kind!r} is not supported yet; byte-level BPE ('gpt2') is")
-    tokens = gguf.texts(metadata, "tokenizer.ggml.tokens")
-    if not tokens:
-        raise TokenizerError("the file's tokenizer has no tokens (tokenizer.ggml.tokens is missing or empty)")
-    types = gguf.whole_numbers(metadata, "tokenizer.ggml.token_type") or [1] * len(tokens)
-    if len(types) != len(tokens):
-        raise TokenizerError(f"the tokenizer has {len(tokens)} tokens but {len(types)} token types")
-    return tokens, types
+def _ends(control: Mapping[str, int], named: Iterable[int]) -> set[int]:
+    """The tokens that end a turn: those that the file names, and those that are known to."""
+    known = {text for text in _END_OF_TURN if text in control}
+    known -= {text for with_these, text in _NO_END if known.issuperset(with_these)}
+    kept = {control[text] for _, text in _NO_END if text in control and text not in known}
+    return {number for number in named if number not in kept} | {control[text] for text in known}
 
 
-def _token_id(metadata: Mapping[str, Any], name: str, count: int) -> int | None:
-    """The token that the file names; None where there is no such token, as llama.cpp has it."""
-    number = gguf.whole_number(metadata, f"tokenizer.ggml.{name}_token_id", -1)
-    return number if 0 <= number < count else None
+def _standing(added: Iterable[tokenizers.AddedToken], lead: Lead | None) -> re.Pattern[str]:
+    """What finds the tokens behind which a text begins anew, with the spaces that they swallow."""
+    longest_first = sorted(added, key=lambda token: len(token.content), reverse=True) if lead else ()
+    texts = [
+        re.escape(token.content) + (r"\s*" if token.rstrip else "")
+        for token in longest_first
+        if token.content and lead and token.content not in lead.within
+    ]
+    return re.compile("|".join(texts) or r"(?!)")
 
 
-def _merges(metadata: Mapping[str, Any]) -> list[tuple[str, str]]:
-    pairs = [tuple(merge.split(" ")) for merge in gguf.texts(metadata, "tokenizer.ggml.merges")]
-    broken = next((pair for pair in pairs if len(pair) != 2), None)
-    if broken is not None:
-        raise TokenizerError(f"a merge must have two parts, not {len(broken)}: {' '.join(broken)[:60]!r}")
-    return [(pair[0], pair[1]) for pair in pairs]
+def _lead(described: Vocabulary) -> Lead | None:
+    if not described.prefix:
+        return None
+    normalize: Callable[[str], str] | None = None
+    if described.collapse:
+        normalize = normalizers.Precompiled(described.charsmap).normalize_str if described.charsmap else str
+    return Lead(within=described.within, normalize=normalize)
 
 
-def _split_rule(metadata: Mapping[str, Any]) -> _Split:
-    name = gguf.text(metadata, "tokenizer.ggml.pre", "default")
-    if name not in _SPLITS:
-        raise TokenizerError(f"pre-tokenizer {name[:60]!r} is not known; known are {', '.join(sorted(_SPLITS))}")
-    return _SPLITS[name]
+def _spelling(hf: tokenizers.Tokenizer) -> tuple[str, bool]:
+    """How tokens spell bytes: as printable ``bytes``, as text with U+2581 for ``spaces``, or not at all; and whether a
+    space that begins a text is left out."""
+    decoder = _state(hf.decoder)
+    steps = decoder.get("decoders", [decoder])
+    kinds = {step.get("type") for step in steps}
+    if "ByteLevel" in kinds:
+        return "bytes", False
+    replaced = {str(step.get("pattern")): step.get("content") for step in steps if step.get("type") == "Replace"}
+    spaces = "Metaspace" in kinds or " " in replaced.values()
+    strips = any(step.get("type") == "Strip" and step.get("start") and step.get("content") == " " for step in steps)
+    metaspace = any(step.get("type") == "Metaspace" and step.get("prepend_scheme") != "never" for step in steps)
+    return "spaces" if spaces else "", strips or metaspace
 
 
-def _byte_level_bpe(tokens: list[str], merges: list[tuple[str, str]], split: _Split) -> tokenizers.Tokenizer:
-    vocabulary = {token: number for number, token in enumerate(tokens)}
+# --- tokenizer.json --------------------------------------------------------------------------------------------------
+
+
+def _read_json(path: Path) -> tuple[tokenizers.Tokenizer, Lead | None]:
+    """The tokenizer, without what it does before the first word, and what that is."""
+    with open(path, "rb") as file:
+        data = file.read(_MAX_JSON + 1)
+    if len(data) > _MAX_JSON:
+        raise TokenizerError(f"{path} has more than {_MAX_JSON:,} bytes")
     try:
-        bpe = models.BPE(vocab=vocabulary, merges=merges, ignore_merges=split.whole_words)
-    except Exception as error:  # a merge names a token that is not in the vocabulary: bare Exception
-        raise TokenizerError(f"the tokenizer's merges do not fit its vocabulary: {error}") from error
-    hf = tokenizers.Tokenizer(bpe)
-    steps: list[Any] = [pre_tokenizers.Digits(individual_digits=True)] if split.digits_first else []
-    steps.append(pre_tokenizers.Split(tokenizers.Regex(split.pattern), behavior="isolated"))
-    steps.append(pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False))
-    hf.pre_tokenizer = pre_tokenizers.Sequence(steps)
-    hf.decoder = decoders.ByteLevel()
-    if split.nfc:
-        hf.normalizer = normalizers.NFC()
-    return hf
+        value = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise TokenizerError(f"{path} is not a tokenizer.json: {str(error)[:200]}") from error
+    with library_errors(f"{path} is not a tokenizer.json"):
+        _check(value)
+        # not what the file holds: the library may read a member that is there twice otherwise than it was checked
+        hf = tokenizers.Tokenizer.from_str(json.dumps(value))
+    normalizer, pre = _state(hf.normalizer), _state(hf.pre_tokenizer)
+    prepends = [step for step in _steps(normalizer, "normalizers") if step.get("type") == "Prepend"]
+    cuts = [step for step in _steps(pre, "pretokenizers") if step.get("type") == "Metaspace"]
+    if [step.get("prepend") for step in prepends] == [SPACE] and not cuts:
+        hf.normalizer = _remade(hf, "normalizer", _without(normalizer, "normalizers", prepends[0]))
+        return hf, Lead()
+    if pre.get("type") == "Metaspace" and pre.get("prepend_scheme") != "never" and pre.get("replacement") == SPACE:
+        hf.pre_tokenizer = _remade(hf, "pre_tokenizer", {**pre, "prepend_scheme": "never"})
+        return hf, Lead(each=pre.get("prepend_scheme") == "always", always=False)
+    return hf, None
+
+
+def _check(value: Any) -> None:
+    """Refuse what the library does not look at, and so would end the process with."""
+    model = value["model"]
+    if prefix := model.get("continuing_subword_prefix"):
+        merges = (merge.split(" ") if isinstance(merge, str) else merge for merge in model.get("merges", ()))
+        if not all(str(right).startswith(str(prefix)) for _, right in merges):
+            raise TokenizerError("a merge does not go on as its model says words do")
+    steps = [value.get("normalizer")]  # which may hold others
+    while steps:
+        if isinstance(step := steps.pop(), dict):
+            steps += step["normalizers"] if isinstance(step.get("normalizers"), list) else ()
+            if step.get("type") == "Precompiled":
+                vocabulary.check_charsmap(base64.b64decode(step["precompiled_charsmap"]))
+
+
+def _state(part: Any) -> dict[str, Any]:
+    """A part of a tokenizer as its JSON."""
+    return {} if part is None else dict(json.loads(part.__getstate__()))
+
+
+def _steps(part: dict[str, Any], name: str) -> list[dict[str, Any]]:
+    steps: list[dict[str, Any]] = part.get(name, [part])
+    return steps
+
+
+def _without(part: dict[str, Any], name: str, step: dict[str, Any]) -> dict[str, Any] | None:
+    return {**part, name: [other for other in part[name] if other is not step]} if name in part else None
+
+
+def _remade(hf: tokenizers.Tokenizer, name: str, part: dict[str, Any] | None) -> Any:
+    """A part made of JSON, which only whole tokenizers can be made of."""
+    empty = json.loads(tokenizers.Tokenizer(models.BPE()).to_str())
+    return getattr(tokenizers.Tokenizer.from_str(json.dumps({**empty, name: part})), name)

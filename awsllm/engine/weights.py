@@ -6,6 +6,8 @@ Rows are whole blocks in every stored format, so that the order is undone on the
 
 safetensors files are an 8-byte length, a JSON header and the data. The header is checked as the GGUF reader checks its
 own: nothing in it is trusted. Pickled checkpoints are refused, since reading one runs code.
+
+How a family lays out what the names mean (fused projections, stacks of experts) is ``layout``'s.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 import torch
 
 from awsllm.engine import gguf
-from awsllm.engine.quant import BF16, F16, F32, Stored
+from awsllm.engine.quant import BF16, F16, F32, U8, Stored
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 
 MAX_HEADER: Final = 100_000_000
 INDEX: Final = "model.safetensors.index.json"
-_TENSOR_TYPES: Final = {"F32": F32, "F16": F16, "BF16": BF16}
+_TENSOR_TYPES: Final = {"F32": F32, "F16": F16, "BF16": BF16, "U8": U8}
 _SIZES: Final = {
     "F32": 4, "F16": 2, "BF16": 2, "F64": 8, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1,
     "U16": 2, "U32": 4, "U64": 8, "F8_E4M3": 1, "F8_E5M2": 1,
@@ -37,7 +39,9 @@ _SIZES: Final = {
 
 _GGUF_NAMES: Final = {
     "token_embd.weight": "model.embed_tokens.weight",
+    "position_embd.weight": "model.positions.weight",
     "output_norm.weight": "model.norm.weight",
+    "output_norm.bias": "model.norm.bias",
     "output.weight": "lm_head.weight",
     "rope_freqs.weight": "rope_freqs.weight",
 }
@@ -46,18 +50,36 @@ _GGUF_LAYER_NAMES: Final = {
     "attn_q": "self_attn.q_proj",
     "attn_k": "self_attn.k_proj",
     "attn_v": "self_attn.v_proj",
+    "attn_qkv": "self_attn.qkv_proj",
     "attn_output": "self_attn.o_proj",
     "attn_q_norm": "self_attn.q_norm",
     "attn_k_norm": "self_attn.k_norm",
+    "attn_sinks": "self_attn.sinks",
+    "post_attention_norm": "post_attention_layernorm",
     "ffn_norm": "post_attention_layernorm",
     "ffn_gate": "mlp.gate_proj",
     "ffn_up": "mlp.up_proj",
     "ffn_down": "mlp.down_proj",
+    "ffn_gate_inp": "mlp.router",
+    "ffn_gate_exps": "mlp.experts.gate_proj",
+    "ffn_up_exps": "mlp.experts.up_proj",
+    "ffn_down_exps": "mlp.experts.down_proj",
+    "post_ffw_norm": "post_feedforward_layernorm",
 }
+_GGUF_OTHERWISE: Final = {  # architectures whose names mean something else
+    "gemma2": {"ffn_norm": "pre_feedforward_layernorm"},
+    "gemma3": {"ffn_norm": "pre_feedforward_layernorm"},
+    "phi3": {"ffn_up": "mlp.gate_up_proj"},
+}
+_PERMUTED: Final = ("llama", "smollm3", "granite")  # architectures whose pairs lie side by side
 
 
 class WeightsError(ValueError):
     """The files are not weights that can be read; the message names the fix."""
+
+
+class ModelError(ValueError):
+    """The model is of a kind that this engine does not compute; the message says which it does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,16 +114,20 @@ def _read_object(path: Path) -> dict[str, Any]:
 
 def _from_gguf(path: Path) -> Checkpoint:
     file = gguf.read(path)
-    permuted = file.metadata.get("general.architecture") == "llama"
-    heads = file.metadata.get("llama.attention.head_count", 0)
-    counts = {".attn_q.": heads, ".attn_k.": file.metadata.get("llama.attention.head_count_kv", heads)}
+    architecture = file.metadata.get("general.architecture")
+    heads = file.metadata.get(f"{architecture}.attention.head_count", 0)
+    key_heads = file.metadata.get(f"{architecture}.attention.head_count_kv", heads)
+    permuted = {".attn_q.": heads, ".attn_k.": key_heads} if architecture in _PERMUTED else {}
+    names = _GGUF_LAYER_NAMES | (_GGUF_OTHERWISE.get(architecture, {}) if isinstance(architecture, str) else {})
     tensors: dict[str, Stored] = {}
     for name, info in file.tensors.items():
         stored = Stored(info.shape, info.type, torch.from_numpy(file.data(name)).view(info.shape[0], -1))
-        for part, count in counts.items():
-            if permuted and part in name:
+        for part, count in permuted.items():
+            if part in name:
                 stored = _halves(stored, count, name)
-        tensors[_canonical(name)] = stored
+        if (canonical := _canonical(name, names)) in tensors:
+            raise WeightsError(f"{path}: tensor {canonical!r} is there by two names")
+        tensors[canonical] = stored
     return Checkpoint(file.metadata, True, tensors)
 
 
@@ -114,11 +140,11 @@ def _halves(stored: Stored, heads: Any, name: str) -> Stored:
     return Stored(stored.shape, stored.type, data.reshape(rows, -1))
 
 
-def _canonical(name: str) -> str:
+def _canonical(name: str, names: Mapping[str, str]) -> str:
     """``blk.3.attn_q.weight`` -> ``model.layers.3.self_attn.q_proj.weight``; an unknown name stays as it is."""
     match name.split("."):
-        case ["blk", layer, part, kind] if part in _GGUF_LAYER_NAMES:
-            return f"model.layers.{layer}.{_GGUF_LAYER_NAMES[part]}.{kind}"
+        case ["blk", layer, part, kind] if part in names:
+            return f"model.layers.{layer}.{names[part]}.{kind}"
         case _:
             return _GGUF_NAMES.get(name, name)
 
@@ -213,7 +239,9 @@ def _view(entry: Mapping[str, Any], buffer: mmap.mmap, base: int) -> Stored:
         data = torch.empty(0, dtype=torch.uint8)
     else:
         data = torch.frombuffer(buffer, dtype=torch.uint8, offset=base + start, count=end - start)
-    return Stored(shape, _TENSOR_TYPES[entry["dtype"]], data.view(shape[0], -1) if shape and shape[0] else data)
+    if shape and shape[0]:
+        data = data.view(shape[0], len(data) // shape[0])
+    return Stored(shape, _TENSOR_TYPES[entry["dtype"]], data)
 
 
 def require(tensors: Mapping[str, Stored], name: str) -> Stored:

@@ -12,6 +12,9 @@ They stand in a TOML file that whoever runs the gateway owns (``awsllm keys`` wr
     tokens_per_minute = 100000
     monthly_tokens = 10000000
     monthly_dollars = 50.0
+    team = "search"                       # a tag of the sessions in which its calls are made, where there are such
+
+``stopped = true`` refuses a key's calls until it is taken away again, and above all keys, everybody's.
 
 A secret is random and long, so its plain SHA-256 is as hard to turn back as a slow hash would be, and a request costs
 microseconds. AWS's signatures are another matter: they are verified with the secret itself. A key for clients that sign
@@ -25,12 +28,10 @@ import hmac
 import json
 import os
 import secrets
-import tempfile
-import tomllib
 from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 import msgspec
 from msgspec.structs import replace
@@ -59,6 +60,8 @@ class Key(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
     tokens_per_minute: _COUNT | None = None
     monthly_tokens: _COUNT | None = None
     monthly_dollars: _AMOUNT | None = None
+    team: str = ""
+    stopped: bool = False
     secret: str | None = None
 
     def __repr__(self) -> str:
@@ -78,26 +81,46 @@ class Key(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
         return self.models is None or any(means(pattern, model) for pattern in self.models)
 
 
-class Keys:
-    """A file's keys. A secret is looked up by its hash, so that how long that takes tells nothing about it."""
+class KeyStore(Protocol):
+    """Where keys are looked up. Safe to share between threads."""
 
-    def __init__(self, keys: Iterable[Key] = ()) -> None:
+    def shown(self, secret: str) -> Key | None:
+        """The key with this secret."""
+
+    def signing(self, id: str) -> Key | None:
+        """The key with this id, if a signature can be verified with it."""
+
+    @property
+    def stopped(self) -> bool:
+        """Whether nobody's calls are answered."""
+
+    def close(self) -> None:
+        """Nothing is looked up any more."""
+
+
+class Keys:
+    """A ``KeyStore``: a file's keys. A secret is looked up by its hash, so that how long that takes tells nothing about
+    it."""
+
+    def __init__(self, keys: Iterable[Key] = (), *, stopped: bool = False) -> None:
+        self.stopped = stopped
         self.by_id: Mapping[str, Key] = {key.id: key for key in keys}
         self._by_digest = {key.sha256: key for key in self.by_id.values()}
 
     def shown(self, secret: str) -> Key | None:
-        """The key with this secret."""
-        digest = _digest(secret)
+        digest = digest_of(secret)
         found = self._by_digest.get(digest)
         return found if found is not None and hmac.compare_digest(found.sha256, digest) else None
 
     def signing(self, id: str) -> Key | None:
-        """The key with this id, if a signature can be verified with it."""
         found = self.by_id.get(id)
         return found if found is not None and found.secret is not None else None
 
     def __iter__(self) -> Any:
         return iter(self.by_id.values())
+
+    def close(self) -> None:
+        """There is nothing to close."""
 
 
 # --- the file --------------------------------------------------------------------------------------------------------
@@ -105,12 +128,16 @@ class Keys:
 
 def read_keys(path: Path) -> Keys:
     """Raises ``ConfigurationError`` that says what is wrong with which key, and ``OSError``."""
+    import tomllib
+
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path} is no TOML: {error}") from error
-    if unknown := document.keys() - {"keys"}:
-        raise ConfigurationError(f"{path} has {min(unknown)!r}, and only [[keys]] are known there")
+    if unknown := document.keys() - {"keys", "stopped"}:
+        raise ConfigurationError(f"{path} has {min(unknown)!r}, and only stopped and [[keys]] are known there")
+    if not isinstance(stopped := document.get("stopped", False), bool):
+        raise ConfigurationError(f"{path}: stopped is true or false")
     tables = document.get("keys", [])
     if not isinstance(tables, list):
         raise ConfigurationError(f"{path}: a key begins with a line [[keys]]")
@@ -119,7 +146,7 @@ def read_keys(path: Path) -> Keys:
         values = [getattr(key, attribute) for key in keys]
         if double := next((value for value in values if values.count(value) > 1), None):
             raise ConfigurationError(f"{path}: two keys have the {attribute} {double!r}")
-    return Keys(keys)
+    return Keys(keys, stopped=stopped)
 
 
 def _read(path: Path, number: int, table: Any) -> Key:
@@ -130,14 +157,17 @@ def _read(path: Path, number: int, table: Any) -> Key:
         key = msgspec.convert(table, Key)
     except msgspec.ValidationError as error:
         raise ConfigurationError(f"{path}: {named}: {error}") from None
-    if key.secret is not None and _digest(key.secret) != key.sha256:
+    if key.secret is not None and digest_of(key.secret) != key.sha256:
         raise ConfigurationError(f"{path}: {named}: sha256 is not that of its secret")
     return key
 
 
 def write_keys(path: Path, keys: Iterable[Key]) -> None:
-    """Replace the file in one step; nobody but its owner can read it."""
-    text = _HEAD + "".join(f"\n[[keys]]\n{''.join(_lines(key))}" for key in keys)
+    """Replace the file in one step; nobody but its owner can read it. ``Keys`` that are stopped stay so."""
+    import tempfile
+
+    stopped = "\nstopped = true\n" if getattr(keys, "stopped", False) else ""
+    text = _HEAD + stopped + "".join(f"\n[[keys]]\n{''.join(_lines(key))}" for key in keys)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # made with mode 600
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
@@ -179,7 +209,7 @@ def create(*, signs: bool = False, **members: Any) -> tuple[Key, str]:
     secret = "sk-awsllm-" + secrets.token_urlsafe(32)
     name = "AWSLLM" + "".join(secrets.choice(_ALPHABET) for _ in range(14))
     table = {name: value for name, value in members.items() if value is not None}
-    given = {"id": name, "sha256": _digest(secret), **table, **({"secret": secret} if signs else {})}
+    given = {"id": name, "sha256": digest_of(secret), **table, **({"secret": secret} if signs else {})}
     try:
         return msgspec.convert(given, Key), secret
     except msgspec.ValidationError as error:
@@ -188,13 +218,27 @@ def create(*, signs: bool = False, **members: Any) -> tuple[Key, str]:
 
 def revoked(keys: Keys, id: str) -> Keys:
     """The keys with that one disabled. Raises ``ConfigurationError`` if there is none."""
+    return _changed(keys, id, disabled=True, secret=None)
+
+
+def stopped(keys: Keys, id: str | None, is_so: bool) -> Keys:
+    """The keys with that one stopped or no more so; None: all of them."""
+    return Keys(keys, stopped=is_so) if id is None else _changed(keys, id, stopped=is_so)
+
+
+def _changed(keys: Keys, id: str, **members: Any) -> Keys:
     if id not in keys.by_id:
-        raise ConfigurationError(f"there is no key {id!r}; `awsllm keys list` shows them")
-    return Keys(replace(key, disabled=True, secret=None) if key.id == id else key for key in keys)
+        raise no_such_key(id)
+    return Keys((replace(key, **members) if key.id == id else key for key in keys), stopped=keys.stopped)
 
 
-def _digest(secret: str) -> str:
-    return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()
+def no_such_key(id: str) -> ConfigurationError:
+    return ConfigurationError(f"there is no key {id!r}; `awsllm keys list` shows them")
+
+
+def digest_of(secret: str) -> str:
+    """What stands for a secret where keys are kept."""
+    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _utc(when: datetime) -> datetime:

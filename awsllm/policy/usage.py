@@ -1,10 +1,5 @@
-"""How much each key uses, and what it may: counted in SQLite, so that several processes share it and a restart forgets
-nothing.
-
-Limits a minute are buckets that fill evenly: of 60 requests a minute one comes back each second. A call takes one
-request, and of the tokens what it is thought to need (its body's characters by four, and the longest answer that it
-allows); when it is over, what it really used is taken instead. Budgets are of a calendar month (UTC) and are looked at
-before a call: one that has begun is ended and counted. What is refused costs nothing.
+"""How much each key uses, counted in SQLite, so that several processes share it and a restart forgets nothing. What it
+may use is told by ``limits``.
 
 Every change is one transaction of its own, which takes the database before it reads, so that two calls never take the
 same request.
@@ -12,21 +7,18 @@ same request.
 
 from __future__ import annotations
 
-import math
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from awsllm.errors import ConfigurationError, ThrottlingError
+from awsllm.errors import ConfigurationError
 from awsllm.policy.keys import Key
-from awsllm.types import Value
+from awsllm.policy.limits import Grant, Level, RateBucket, Row, Spent, check_budget, day_of, month_of, reserved, taken
 
-_MINUTE = 60.0
 _BUSY = 10.0  # seconds that another process may hold the database
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS usage (
@@ -40,61 +32,9 @@ CREATE TABLE IF NOT EXISTS buckets (
 """
 
 
-class BudgetSpentError(ThrottlingError):
-    """What the key may use in a month is used."""
-
-    retryable = False
-
-
-class Spent(Value, frozen=True, kw_only=True):
-    """What one call used. ``input`` is without ``cached``, the tokens read from and written to a cache. ``cost`` is in
-    US dollars, None where no price is known."""
-
-    input: int = 0
-    output: int = 0
-    cached: int = 0
-    cost: float | None = None
-
-    @property
-    def tokens(self) -> int:
-        return self.input + self.output + self.cached
-
-
-class Row(Value, frozen=True, kw_only=True):
-    """What a key used of a model on a day (UTC). ``unpriced`` requests are those whose cost is not known."""
-
-    key: str
-    day: str
-    model: str
-    requests: int
-    input: int
-    output: int
-    cached: int
-    cost: float
-    unpriced: int
-
-
-class Level(Value, frozen=True):
-    """How much of a limit a minute is left, and in how many seconds it is whole again."""
-
-    limit: int
-    remaining: int
-    reset: float
-
-
-class Grant(Value, frozen=True, kw_only=True):
-    """A call that may be made, and what it has taken."""
-
-    key: Key
-    model: str
-    reserved: float = 0.0
-    requests: Level | None = None
-    tokens: Level | None = None
-
-
 class KeyUsage:
-    """``path`` is the database; None: in memory, of this process alone. Safe to share between threads. Raises
-    ``ConfigurationError`` for a file that is none."""
+    """A ``UsageStore``. ``path`` is the database; None: in memory, of this process alone. Raises ``ConfigurationError``
+    for a file that is none."""
 
     def __init__(self, path: str | Path | None = None, *, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
@@ -113,22 +53,18 @@ class KeyUsage:
         return self._clock()
 
     def admit(self, key: Key, model: str, tokens: int) -> Grant:
-        """Take what a call needs that is thought to use so many tokens. Raises ``ThrottlingError`` with the seconds
-        after which it could be made."""
         now = self._clock()
         with self._transaction() as base:
-            self._check_budget(base, key, now)
+            if key.monthly_tokens is not None or key.monthly_dollars is not None:
+                check_budget(key, *self._month(base, key.id, now), now)
             requests = self._take(base, key, "requests", key.requests_per_minute, 1.0, now)
-            limit = key.tokens_per_minute
-            reserved = float(min(tokens, limit)) if limit else 0.0  # a call longer than a minute's waits for all of it
-            left = self._take(base, key, "tokens", limit, reserved, now)
-        return Grant(key=key, model=model, reserved=reserved, requests=requests, tokens=left)
+            wanted = reserved(key, tokens)
+            left = self._take(base, key, "tokens", key.tokens_per_minute, wanted, now)
+        return Grant(key=key, model=model, reserved=wanted, requests=requests, tokens=left)
 
     def settle(self, grant: Grant, spent: Spent) -> None:
-        """Count what the call used."""
-        day = datetime.fromtimestamp(self._clock(), UTC).strftime("%Y-%m-%d")
         row = (
-            *(grant.key.id, day, grant.model, spent.input, spent.output, spent.cached),
+            *(grant.key.id, day_of(self._clock()), grant.model, spent.input, spent.output, spent.cached),
             *(spent.cost or 0.0, int(spent.cost is None)),
         )
         with self._transaction() as base:
@@ -146,7 +82,6 @@ class KeyUsage:
                 )
 
     def rows(self, key: str | None = None, since: str = "") -> list[Row]:
-        """What was used since a day (``2026-11-01``), by all keys or one."""
         with self._transaction() as base:
             found = base.execute(
                 "SELECT key, day, model, requests, input, output, cached, cost, unpriced FROM usage "
@@ -156,7 +91,6 @@ class KeyUsage:
         return [Row(**dict(zip(Row.__struct_fields__, each, strict=True))) for each in found]
 
     def month(self, key: str) -> tuple[int, float]:
-        """Tokens and dollars of this month."""
         with self._transaction() as base:
             return self._month(base, key, self._clock())
 
@@ -183,47 +117,14 @@ class KeyUsage:
         if limit is None:
             return None
         found = base.execute("SELECT level, at FROM buckets WHERE key = ? AND what = ?", (key.id, what)).fetchone()
-        level, at = found or (float(limit), now)
-        level = min(float(limit), level + max(0.0, now - at) * limit / _MINUTE)
-        if level < wanted - 1e-9:
-            wait = (wanted - level) * _MINUTE / limit
-            raise ThrottlingError(
-                f"Rate limit reached: this key has {limit:,} {what} a minute. Try again in {math.ceil(wait)} s.",
-                code="ThrottlingException",
-                status=429,
-                retry_after=wait,
-            )
-        level -= wanted
-        base.execute("INSERT OR REPLACE INTO buckets VALUES (?, ?, ?, ?)", (key.id, what, level, now))
-        return Level(limit, max(0, int(level)), (limit - level) * _MINUTE / limit)
-
-    def _check_budget(self, base: sqlite3.Connection, key: Key, now: float) -> None:
-        if key.monthly_tokens is None and key.monthly_dollars is None:
-            return
-        tokens, dollars = self._month(base, key.id, now)
-        for used, most, what in (
-            (tokens, key.monthly_tokens, "tokens"),
-            (dollars, key.monthly_dollars, "dollars"),
-        ):
-            if most is not None and used >= most:
-                raise BudgetSpentError(
-                    f"The monthly budget of this key is spent: {most:,g} {what}.",
-                    code="ThrottlingException",
-                    status=429,
-                    retry_after=_next_month(now) - now,
-                )
+        bucket, level = taken(what, limit, RateBucket(*found) if found else None, wanted, now)
+        base.execute("INSERT OR REPLACE INTO buckets VALUES (?, ?, ?, ?)", (key.id, what, bucket.level, bucket.at))
+        return level
 
     def _month(self, base: sqlite3.Connection, key: str, now: float) -> tuple[int, float]:
-        first = datetime.fromtimestamp(now, UTC).strftime("%Y-%m-01")
         found: Any = base.execute(
             "SELECT COALESCE(SUM(input + output + cached), 0), COALESCE(SUM(cost), 0) FROM usage "
             "WHERE key = ? AND day >= ?",
-            (key, first),
+            (key, f"{month_of(now)}-01"),
         ).fetchone()
         return found[0], found[1]
-
-
-def _next_month(now: float) -> float:
-    today = datetime.fromtimestamp(now, UTC)
-    later = today.replace(day=1, hour=0, minute=0, second=0, microsecond=0) + timedelta(days=32)
-    return later.replace(day=1).timestamp()

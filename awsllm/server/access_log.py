@@ -13,8 +13,8 @@ from typing import Any, BinaryIO
 import msgspec
 
 from awsllm.errors import AwsllmError
-from awsllm.server.exchanges import Exchange
-from awsllm.server.metrics import usage_of
+from awsllm.server.called import called
+from awsllm.server.exchanges import Exchange, usage_of
 
 _PATH = 500  # characters
 
@@ -41,7 +41,7 @@ class AccessLog:
 def record(exchange: Exchange) -> dict[str, Any]:
     """The exchange as it is logged. Members that are not known are left out."""
     incoming, usage, error = exchange.incoming, usage_of(exchange), exchange.error
-    service, operation = exchange.called
+    service, operation = called(exchange)
     members = {
         "time": datetime.fromtimestamp(exchange.began, UTC).isoformat(timespec="milliseconds"),
         "method": incoming.method,

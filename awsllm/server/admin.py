@@ -36,6 +36,7 @@ from awsllm.server.account.account import Account
 from awsllm.server.account.clock import MovableClock
 from awsllm.server.account.refusals import denied
 from awsllm.server.account.terms import check_transitions
+from awsllm.server.called import called
 from awsllm.server.exchanges import Exchange, Journal
 from awsllm.server.faults import Fault, Faults, decode_faults
 from awsllm.server.http.auth import is_loopback
@@ -141,7 +142,7 @@ def _requests(administered: Administered, incoming: Incoming) -> JsonValue:
 
 
 def _shown(exchange: Exchange) -> JsonObject:
-    service, operation = exchange.called
+    service, operation = called(exchange)
     incoming, error, request = exchange.incoming, exchange.error, exchange.request
     return {
         "number": exchange.number,

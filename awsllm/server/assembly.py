@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from awsllm.errors import ConfigurationError, ModelNotFoundError
 from awsllm.models.references import CHAT_MODEL, EMBED_MODEL, parse_reference
-from awsllm.policy.keys import read_keys
-from awsllm.policy.usage import KeyUsage
+from awsllm.policy import stores
+from awsllm.policy.keys import KeyStore, read_keys
 from awsllm.policy.watched import Watched
 from awsllm.server.access_log import AccessLog
 from awsllm.server.account.account import CUTS, Account
@@ -26,11 +26,12 @@ from awsllm.server.admin import Admin, Administered, Scriptable
 from awsllm.server.blocking import BlockingBackend
 from awsllm.server.exchanges import Journal, Watcher
 from awsllm.server.faults import Faults
-from awsllm.server.gate import Gate, UsageRoute
+from awsllm.server.gate import Gate, UsageRoute, WatchedKeys
 from awsllm.server.http.app import App, Extension, Load, Shared, application
 from awsllm.server.http.auth import Auth, usable_key
 from awsllm.server.mapping import Models, Table, read_table
 from awsllm.server.memory import MemoryRoute
+from awsllm.server.metering import Meter
 from awsllm.server.metrics import Metrics
 from awsllm.server.offline import OfflineAws
 from awsllm.server.record import RequestRecord
@@ -56,13 +57,15 @@ class Settings:
     ``models`` are patterns of ids with the references that answer them, and ``config`` a file of such
     (``server.mapping``); with ``mapped_only`` nothing else is answered. ``max_models`` and ``max_model_memory`` (in
     bytes) bound the local models in memory. ``keys`` is a file of callers' keys (``policy.keys``), whose use is counted
-    in the database ``usage``, else in memory.
+    in the database ``usage``, else in memory; both may be ``dynamodb:TABLE``.
 
     ``auth`` says which ways of showing a key are taken. ``grace`` is for how many seconds what is under way may end
     once the server is told to.
 
     ``account`` says whether there is an account: control planes, S3 and the rest of AWS; without one only the models'
-    runtimes answer. ``data`` is a directory in which it is kept. ``access_log`` writes a line a request to stderr.
+    runtimes answer. With ``iam``, users and roles of the account may do what their policies allow
+    (``server.permissions``). ``data`` is a directory in which it is kept. ``access_log`` writes a line a request to
+    stderr.
     ``region`` is that of requests that name none. ``documents``, ``transitions``, ``clock``, ``quotas``, ``formats``
     and ``cuts`` are those of ``Account``; ``endpoints`` those of ``OfflineAws``. ``faults`` happen to calls of any
     kind. ``admin_token`` opens the administration, which is not there without one; ``recorded`` is how many requests it
@@ -83,6 +86,7 @@ class Settings:
     auth: Auth | str = Auth.ANY
     grace: float = GRACE
     account: bool = True
+    iam: bool = False
     data: Path | None = None
     access_log: bool = False
     region: str = "us-east-1"
@@ -98,6 +102,11 @@ class Settings:
     faults: Faults = field(default_factory=Faults)
     admin_token: str | None = None
     recorded: int = 200
+
+    @property
+    def in_dynamodb(self) -> bool:
+        """Whether keys or their use are in a table of DynamoDB, which this process calls."""
+        return any(stores.table_of(place) is not None for place in (self.keys, self.usage))
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,13 +288,19 @@ def _backend(settings: Settings, models: Models, local: LocalBackend | None) -> 
 
 
 def _gate(settings: Settings, api_key: str, models: Models, files: list[Watched[Any]]) -> Gate:
-    keys = Watched(cast("str | Path", settings.keys), read_keys)
-    files.append(keys)
-    return Gate(api_key, keys, KeyUsage(settings.usage, clock=settings.clock), models, settings.region)
+    table, keys = stores.table_of(settings.keys), cast("str | Path", settings.keys)
+    usage = stores.usage_store(settings.usage, clock=settings.clock)
+    if table is not None:
+        known: KeyStore = stores.key_table(table)
+    else:
+        file = Watched(keys, read_keys)
+        files.append(file)
+        known = WatchedKeys(file)
+    return Gate(api_key, Meter(known, usage, models, settings.region), waits=settings.in_dynamodb)
 
 
 def _aws(settings: Settings, models: Models, blocking: BlockingBackend) -> OfflineAws:
-    from awsllm.server.moto import neighbours, stubber
+    from awsllm.server.moto import identities, neighbours, stubber
 
     stubber.check()
     account = Account(
@@ -304,6 +319,7 @@ def _aws(settings: Settings, models: Models, blocking: BlockingBackend) -> Offli
     return OfflineAws(
         account,
         models,
+        identities=identities.identity if settings.iam else None,
         endpoints=settings.endpoints,
         describes_any=False,
         knowledge_bases={} if settings.knowledge_bases is None and local else settings.knowledge_bases,

@@ -15,8 +15,6 @@ from dataclasses import dataclass, field
 from operator import gt
 from typing import Any, TypeAlias
 
-from awsllm.server.services import meant
-from awsllm.server.surfaces.routes import service_of
 from awsllm.server.work import Incoming, Reply
 from awsllm.types import Metadata, Request, Usage
 
@@ -29,7 +27,8 @@ class Exchange:
     """One request and what became of it. ``began`` is seconds since 1970; ``seconds`` and ``first`` (to the first byte
     of the reply's body) are counted from there. ``request`` is what a model was asked, ``response`` its response;
     of a stream, ``events`` are, of which ``usage`` is the last's. ``within`` is what models used that were asked for
-    the answer, where a caller's key is to be counted. ``reply`` is a reply that was whole."""
+    the answer, where a caller's key is to be counted. ``reply`` is a reply that was whole.
+    ``meant`` is for ``called``."""
 
     incoming: Incoming
     number: int = field(default_factory=_numbers.__next__)
@@ -47,8 +46,8 @@ class Exchange:
     first: float | None = None
     seconds: float | None = None
     sent: int = 0
+    meant: tuple[str, str] | None = None
     _started: float = field(default_factory=time.perf_counter)
-    _meant: tuple[str, str] | None = None
 
     def __repr__(self) -> str:
         """Without what was asked, and by whom: tests and logs show it."""
@@ -68,17 +67,6 @@ class Exchange:
             self.usage = event.usage
         if len(self.events) < _EVENTS:
             self.events.append(event)
-
-    @property
-    def called(self) -> tuple[str, str]:
-        """The service and the operation that were called, as far as that is known."""
-        service = service_of(self.incoming)
-        if service is None:
-            if self._meant is None:  # each of those who watch asks
-                found, name = meant(self.incoming)
-                self._meant = found.name if found is not None else "unknown", name or "unknown"
-            return self._meant
-        return service, self.request.operation if self.request is not None else "unknown"
 
     def end(self) -> None:
         self.seconds = time.perf_counter() - self._started
@@ -141,3 +129,9 @@ def tell(watchers: Iterable[Watcher], exchange: Exchange) -> None:
     exchange.end()
     for watcher in watchers:
         watcher(exchange)
+
+
+def usage_of(exchange: Exchange) -> Usage | None:
+    """The tokens that an exchange took, whole or streamed."""
+    usage: Any = exchange.usage or getattr(exchange.response, "usage", None)
+    return usage if isinstance(usage, Usage) else None

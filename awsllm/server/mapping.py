@@ -16,7 +16,6 @@ never takes the region that an ARN names, and a local model is called by its own
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -94,6 +93,8 @@ def read_table(path: Path, entries: Mapping[str, str], *, strict: bool = False) 
         "anthropic.*" = "local:smollm2-135m-instruct"
 
     Raises ``ConfigurationError`` and ``OSError``."""
+    import tomllib
+
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -149,6 +150,11 @@ def bedrock_id(model: str) -> str:
         if found := [entry.id for entry in entries() if entry.id.startswith(start)]:
             return max(found)
     return model
+
+
+def generator_id(generator: str) -> str:
+    """The id of the model that writes an answer from a knowledge base, which may be given by its ARN."""
+    return generator.rpartition("/")[2]
 
 
 class Models:

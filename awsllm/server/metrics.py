@@ -8,10 +8,10 @@ so that callers cannot make labels without end. No label holds a prompt or a key
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from awsllm.errors import AwsllmError
-from awsllm.server.exchanges import Exchange
+from awsllm.server.called import called
+from awsllm.server.exchanges import Exchange, usage_of
 from awsllm.server.http.auth import check_head
 from awsllm.server.surfaces.routes import failure
 from awsllm.server.work import Incoming, Reply, Work
@@ -51,12 +51,12 @@ class Metrics:
         self._models: set[str] = set()
 
     def __call__(self, exchange: Exchange) -> None:
-        service, operation = exchange.called
-        called = (service, operation if exchange.status < 400 or exchange.request is not None else _OTHER)
-        self._requests.labels(*called, str(exchange.status or 499)).inc()
-        self._seconds.labels(*called).observe(exchange.seconds or 0.0)
+        service, operation = called(exchange)
+        meant = (service, operation if exchange.status < 400 or exchange.request is not None else _OTHER)
+        self._requests.labels(*meant, str(exchange.status or 499)).inc()
+        self._seconds.labels(*meant).observe(exchange.seconds or 0.0)
         if exchange.first is not None:
-            self._first.labels(*called).observe(exchange.first)
+            self._first.labels(*meant).observe(exchange.first)
         usage = usage_of(exchange)
         if usage is not None and exchange.request is not None:
             self._count(self._model(exchange.request.model), usage)
@@ -98,9 +98,3 @@ class Metrics:
 
     def failure(self, error: AwsllmError) -> Reply:
         return failure(Incoming("GET", "/v1/metrics"), error)
-
-
-def usage_of(exchange: Exchange) -> Usage | None:
-    """The tokens that an exchange took, whole or streamed."""
-    usage: Any = exchange.usage or getattr(exchange.response, "usage", None)
-    return usage if isinstance(usage, Usage) else None

@@ -24,6 +24,7 @@ from awsllm.server.account.knowledge.search import DocumentLike
 from awsllm.server.account.refusals import no_endpoint
 from awsllm.server.account.resources import deleted
 from awsllm.server.container import Container
+from awsllm.server.permissions import Authorizer, Identities
 from awsllm.server.resources import Resources
 from awsllm.server.surfaces import endpoint_chat, router
 from awsllm.server.surfaces.async_invoke import answer as async_invoke
@@ -62,8 +63,10 @@ class OfflineAws:
         describes_any: bool = True,
         knowledge_bases: Mapping[str, Iterable[DocumentLike]] | None = None,
         guardrails: Mapping[str, Any] | None = None,
+        identities: Identities | None = None,
     ) -> None:
         self.account = account
+        self._permissions = None if identities is None else Authorizer(account, identities)
         self.changed: Callable[[], None] = lambda: None  # called after what may have changed something
         self._endpoints = frozenset([endpoints] if isinstance(endpoints, str) else endpoints)
         self._describes_any = describes_any
@@ -77,6 +80,16 @@ class OfflineAws:
             self.account.state(region)  # of which there is a bound
             self._resources[region] = self._made(region=self.account.region(region))
         return self._resources[region]
+
+    @property
+    def judges(self) -> bool:
+        """Whether IAM is asked."""
+        return self._permissions is not None
+
+    def refusal(self, incoming: Incoming, region: str, *, modelled: bool = True) -> Reply | None:
+        """The reply to what IAM does not let its caller do; None if it does, or is not asked (``identities``).
+        ``modelled`` is whether a path may be one of the models' runtimes."""
+        return None if self._permissions is None else self._permissions.refusal(incoming, region, modelled=modelled)
 
     def located(self, incoming: Incoming, region: str) -> Incoming:
         """The request with what the account knows of who answers it: the container of an endpoint, the model behind an

@@ -16,7 +16,7 @@ import logging
 import os
 import re
 from collections.abc import AsyncIterator, Iterable, Iterator
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing, closing, contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 from urllib.parse import urlsplit
 
@@ -37,7 +37,6 @@ from awsllm.errors import (
 )
 from awsllm.models.references import SCHEMES, Reference, parse_reference
 from awsllm.policy.attempts import Policy
-from awsllm.server.http.auth import is_loopback
 from awsllm.server.mapping import named
 from awsllm.types import ConverseRequest, MessageStart, Request, Streamed
 
@@ -126,16 +125,54 @@ class Places:
         return found
 
 
-def check_not_itself(host: str, port: int, targets: Iterable[Reference]) -> None:
+def check_not_itself(host: str, port: int, targets: Iterable[Reference], *, calls_aws: bool = False) -> None:
     """Raise ``ConfigurationError`` where what goes to AWS would come back here: whoever starts a server in the shell in
-    which ``awsllm env`` was read has its address in the environment."""
-    if all(target.scheme == "local" for target in targets):
+    which ``awsllm env`` was read has its address in the environment. ``calls_aws``: for more than models."""
+    if not calls_aws and all(target.scheme == "local" for target in targets):
         return
+    from awsllm.server.http.auth import is_loopback
+
     for name, value in os.environ.items():
         if name.startswith("AWS_ENDPOINT_URL") and port and (found := urlsplit(value)).port == port:
             same = found.hostname == host or (is_loopback(found.hostname or "") and is_loopback(host))
             if same:
                 raise ConfigurationError(f"{name} is this server's own address, so it would call itself: unset {name}")
+
+
+class BlockingPlaces:
+    """``Places`` for the caller's own thread: AWS is called, and nothing answers what has no reference."""
+
+    def __init__(self, backends: Backends[Backend], policy: Policy = POLICY) -> None:
+        self._backends, self._policy = backends, policy
+
+    def ask(self, request: Request[R], attempt: Attempt = UNLIMITED) -> R:
+        reference = self._found(request)
+        backend, request = self._backends[reference], named(request, reference.model)
+        with _told(reference):
+            return cast("R", _unmarked(self._policy.run(lambda one: backend.ask(request, one), attempt.remaining())))
+
+    def stream(self, request: Streamed[R, E], attempt: Attempt = UNLIMITED) -> Iterator[E]:
+        reference = self._found(request)
+        backend, request = self._backends[reference], named(request, reference.model)
+        with (
+            closing(
+                cast("Any", self._policy.iterate(lambda one: backend.stream(request, one), attempt.remaining()))
+            ) as events,
+            _told(reference),
+        ):
+            for event in events:
+                yield cast("E", _unmarked(event)) if isinstance(event, MessageStart) else event
+
+    def close(self) -> None:
+        for backend in self._backends.drain():
+            backend.close()
+
+    @staticmethod
+    def _found(request: Request[Any]) -> Reference:
+        reference = _reference(request)
+        if reference is None:
+            raise no_model()
+        return reference
 
 
 class SyncPlaces:

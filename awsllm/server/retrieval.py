@@ -41,6 +41,7 @@ from awsllm.server.account.knowledge.sidecar import Sidecar
 from awsllm.server.account.refusals import invalid
 from awsllm.server.account.state import kept
 from awsllm.server.citations import FORMAT, cite
+from awsllm.server.mapping import generator_id
 from awsllm.server.work import Models
 from awsllm.types import ConverseRequest, GuardrailConfig, GuardText, InferenceConfig, JsonObject, Message, Request
 from awsllm.types.embedding import EmbedRequest
@@ -413,11 +414,6 @@ class Retrieval:
 
     def _time(self) -> str:
         return datetime.fromtimestamp(self._now(), UTC).isoformat(timespec="seconds")
-
-
-def generator_id(generator: str) -> str:
-    """The id of the model that writes an answer, which may be given by its ARN."""
-    return generator.rpartition("/")[2]
 
 
 def _action(judged: GuardrailResponse) -> str:

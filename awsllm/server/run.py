@@ -107,7 +107,8 @@ def serve_at(
         ready(Running(url, assembly, address.certificates.authority if address.certificates else None))
 
     with contextlib.closing(assembly):
-        check_not_itself(urlsplit(address.url).hostname or address.host, address.port, assembly.models.targets())
+        host = urlsplit(address.url).hostname or address.host
+        check_not_itself(host, address.port, assembly.models.targets(), calls_aws=settings.in_dynamodb)
         life = _Life.of(assembly, settings.grace, signals)
         asyncio.run(_serve(assembly.app, address, listening, asyncio.Event(), life))
 

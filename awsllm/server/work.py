@@ -29,7 +29,8 @@ class Incoming:
     case. ``container`` is what answers an endpoint's invocations; None: one that speaks OpenAI's format. ``family`` is
     what an account knows of the model that an ARN names, as ``models.profiles.profile`` takes it. ``models`` says which
     ids are answered beside those that Bedrock knows; None: no others. ``peer`` is the address of whoever sent it.
-    ``allows`` says which models the caller may see in a list; None: all."""
+    ``allows`` says which models the caller may see in a list; None: all. ``keeps`` says whether whoever answers it will
+    answer those that refer to it, too."""
 
     method: str
     path: str
@@ -41,6 +42,7 @@ class Incoming:
     models: Models | None = None
     peer: str = ""
     allows: Callable[[str], bool] | None = None
+    keeps: bool = True
 
 
 @dataclass(frozen=True, slots=True)

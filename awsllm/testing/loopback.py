@@ -79,6 +79,7 @@ class AwsServer(AbstractContextManager["AwsServer"]):
         region: str = "us-east-1",
         api_key: str | None = None,
         tls: bool = False,
+        iam: bool = False,
         **control: Unpack[Control],
     ) -> None:
         documents: Any = known(control, AwsServer).get("documents")
@@ -94,6 +95,7 @@ class AwsServer(AbstractContextManager["AwsServer"]):
             "guardrails": guardrails,
             "region": region,
             "api_key": api_key,
+            "iam": iam,
             **control,
             "documents": documents,
         }
@@ -260,9 +262,9 @@ def _raise_first(script: ServedScript | None) -> None:
 def server(*unnamed: Any, **options: Any) -> AwsServer:
     """A server on a free port; see the top of this module.
 
-    ``reply``, ``model``, ``embed_model``, ``models``, ``endpoints``, ``knowledge_bases``, ``guardrails``, ``faults``
-    and the account's options are ``mock_aws``'s. ``api_key`` is one that every call must show or sign with; ``tls``
-    serves https, by an authority that ``env`` names.
+    ``reply``, ``model``, ``embed_model``, ``models``, ``endpoints``, ``knowledge_bases``, ``guardrails``, ``faults``,
+    ``iam`` and the account's options are ``mock_aws``'s. ``api_key`` is one that every call must show or sign with;
+    ``tls`` serves https, by an authority that ``env`` names.
     """
     if unnamed:
         raise TypeError(f"server takes its options by name: server(reply={unnamed[0]!r:.40})")

@@ -53,11 +53,13 @@ from awsllm.server.account.knowledge.search import DocumentLike
 from awsllm.server.faults import Fault, Faults, Hampered, listed
 from awsllm.server.mapping import Table
 from awsllm.server.moto import stubber as moto
+from awsllm.server.moto.identities import identity
 from awsllm.server.moto.neighbours import Objects, Services
 from awsllm.server.moto.requests import incoming_of, response_of
 from awsllm.server.offline import OfflineAws
 from awsllm.server.places import SyncPlaces, check_local
 from awsllm.server.resources import WithResources
+from awsllm.server.services import region_of
 from awsllm.server.work import Incoming, Models, Reply
 from awsllm.testing.bad_days import BadDay
 from awsllm.testing.replies import LazyReply, refuse, respond
@@ -123,6 +125,7 @@ class MockAws(AbstractContextManager["MockAws"]):
         knowledge_bases: Mapping[str, Iterable[DocumentLike]] | None = None,
         guardrails: Mapping[str, JsonObject] | None = None,
         faults: Fault | Iterable[Fault] = (),
+        iam: bool = False,
         **control: Unpack[Control],
     ) -> None:
         self.requests: list[Request[Any]] = []
@@ -136,7 +139,11 @@ class MockAws(AbstractContextManager["MockAws"]):
         self.models = Models(*names, table=table, routed=bool(models))
         self._endpoints = frozenset([endpoints] if isinstance(endpoints, str) else endpoints)
         self._config = config
-        self._given: Mapping[str, Any] = {"knowledge_bases": knowledge_bases, "guardrails": guardrails}
+        self._given: Mapping[str, Any] = {
+            "knowledge_bases": knowledge_bases,
+            "guardrails": guardrails,
+            "identities": identity if iam else None,
+        }
         self._entered: list[tuple[Any, _Responder, list[Backend], SpeechStandIn]] = []
         self._kept: tuple[Backend, OfflineAws] | None = None
 
@@ -165,7 +172,7 @@ class MockAws(AbstractContextManager["MockAws"]):
         mock.start(reset=reset and not moto.is_kept())
         moto.install(responder)
         STAND_INS.extend(stand_ins)
-        speech = SpeechStandIn(backend, self.models, self.requests)
+        speech = SpeechStandIn(backend, self.models, self.requests, responder.denied)
         duplex.STAND_INS.append(speech)
         self._entered.append((mock, responder, stand_ins, speech))
 
@@ -279,6 +286,8 @@ class _Responder:
         service, region = _service(host)
         if service is not None and moto.passed_through(_OF_MOTO[service], request.url):
             return None
+        if moto.is_aws(host) and (denied := self._denied(request, service, region)) is not None:
+            return response_of(request.url, denied)
         bad_day = BadDay.of(self._mock.faults, request) if self._mock.faults and moto.is_aws(host) else None
         if bad_day is not None and (refused := bad_day.begin()) is not None:
             return response_of(request.url, refused)
@@ -286,6 +295,18 @@ class _Responder:
         if bad_day is not None:
             reply = bad_day.passed(reply) if reply is not None else bad_day.passed_on(moto.answer(request))
         return None if reply is None else response_of(request.url, reply)
+
+    def denied(self, incoming: Incoming) -> Reply | None:
+        """What IAM refuses of a call of a model, where it judges."""
+        return self._aws.refusal(incoming, region_of(incoming) or "us-east-1")
+
+    def _denied(self, request: Any, service: str | None, region: str) -> Reply | None:
+        """What IAM refuses, where it judges. A body that is a file is an object of S3, and not looked at."""
+        if not self._aws.judges:
+            return None
+        incoming = incoming_of(request, reads=False)
+        within = region_of(incoming) or region or "us-east-1"
+        return self._aws.refusal(incoming, within, modelled=service is not None)
 
     def _answer(self, incoming: Incoming, service: str, region: str, bad_day: BadDay | None) -> LazyReply | None:
         try:
@@ -320,6 +341,7 @@ def mock_aws(
     knowledge_bases: Mapping[str, Iterable[DocumentLike]] | None = None,
     guardrails: Mapping[str, JsonObject] | None = None,
     faults: Fault | Iterable[Fault] = (),
+    iam: bool = False,
     **control: Unpack[Control],
 ) -> MockAws: ...
 def mock_aws(func: Callable[..., Any] | None = None, **options: Any) -> Any:
@@ -333,7 +355,8 @@ def mock_aws(func: Callable[..., Any] | None = None, **options: Any) -> Any:
     of them is judged offline. Without these two, the script answers. ``documents`` (hub documents, files, a directory),
     ``transitions``, ``clock``, ``quotas``, ``formats``, ``cuts`` and ``strict_models`` are those of ``Account``, which
     is ``aws.plane`` inside the block; ``aws.plane.clock.advance(60)`` puts its clock forward unless ``clock`` is given.
-    ``faults`` (``awsllm.testing.faults``) happen to calls of any service.
+    ``faults`` (``awsllm.testing.faults``) happen to calls of any service. With ``iam``, whoever signs as a user or an
+    assumed role that the test has made may do what their policies allow (``server.permissions``).
     """
     if func is not None and not callable(func):
         raise TypeError(f"mock_aws takes its options by name: mock_aws(reply={func!r:.40})")

@@ -6,7 +6,7 @@ The clock is the wall's: as over a connection, audio comes at most two seconds b
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -18,23 +18,30 @@ from awsllm.errors import AwsllmError
 from awsllm.server.surfaces.catalog import check_speech_model
 from awsllm.server.surfaces.routes import failure, is_speech, request_id
 from awsllm.server.surfaces.speech import OPERATION, Conversation, Envelopes, failure_frame
-from awsllm.server.work import Incoming, Models
+from awsllm.server.work import Incoming, Models, Reply
 from awsllm.types import ConverseRequest, ConverseResponse, Request
 from awsllm.wire.eventstream import EVENT_STREAM
 from awsllm.wire.sonic.inputs import InputEvent
 
 
 class SpeechStandIn:
-    """Answers in the network's place; ``requests`` is given what the model is asked."""
+    """Answers in the network's place; ``requests`` is given what the model is asked. ``denied`` is what IAM refuses."""
 
-    def __init__(self, backend: Backend, models: Models, requests: list[Request[Any]]) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        models: Models,
+        requests: list[Request[Any]],
+        denied: Callable[[Incoming], Reply | None] = lambda incoming: None,
+    ) -> None:
         self._backend, self._models, self._requests = backend, models, requests
+        self._denied = denied
 
     def __call__(self, signed: SignedRequest, session: AwsSession) -> MockDuplex | None:
         path = urlsplit(signed.url).path
         headers = {name.lower(): value for name, value in signed.headers.items()}
         incoming = Incoming(signed.method, path, headers)
-        return MockDuplex(incoming, self._ask) if is_speech(incoming) else None
+        return MockDuplex(incoming, self._ask, self._denied(incoming)) if is_speech(incoming) else None
 
     async def _ask(self, request: ConverseRequest) -> ConverseResponse:
         self._requests.append(request)
@@ -44,16 +51,19 @@ class SpeechStandIn:
 class MockDuplex:
     """A ``Duplex`` whose other end is a ``Conversation``."""
 
-    def __init__(self, incoming: Incoming, ask: Any) -> None:
+    def __init__(self, incoming: Incoming, ask: Any, denied: Reply | None = None) -> None:
         self._sent: asyncio.Queue[InputEvent | None] = asyncio.Queue()
         self._received: asyncio.Queue[bytes | Exception | None] = asyncio.Queue()
         self._envelopes = Envelopes(incoming)
         self._head = HttpResponse(200, {"content-type": EVENT_STREAM, "x-amzn-requestid": request_id()})
         model = unquote(incoming.path.removeprefix("/model/").removesuffix(f"/{OPERATION}"))
         try:
-            check_speech_model(model)
+            if denied is None:
+                check_speech_model(model)
         except AwsllmError as error:
-            reply = failure(incoming, error)
+            denied = failure(incoming, error)
+        if denied is not None:
+            reply = denied
             self._head = HttpResponse(reply.status, {name.lower(): value for name, value in reply.headers.items()})
             self._received.put_nowait(reply.body)
             self._received.put_nowait(None)

@@ -55,10 +55,13 @@ def local_name(reference: str) -> str:
 
 @functools.cache
 def local_backend() -> Backend:
-    """The local models, loaded once a process."""
+    """The local models, loaded once a process: those that a script names as ``local()``, so no script answers for
+    them."""
     from awsllm.backends.local.backend import LocalBackend
 
-    return LocalBackend()
+    real = LocalBackend()
+    real.replaceable = False
+    return real
 
 
 class ScriptTable:

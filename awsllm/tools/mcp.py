@@ -27,6 +27,7 @@ from awsllm.tools.schema.tidy import tidy
 from awsllm.types import Bytes, Document, Image, Json, JsonValue, Text, ToolResult, ToolResultContent, ToolSpec
 from awsllm.wire.converse.history import NO_OUTPUT
 from awsllm.wire.converse.rules import clean_document_name, clean_tool_name, document_named, is_blank
+from awsllm.wire.formats import DOCUMENT_TYPES
 
 if TYPE_CHECKING:
     from anyio.from_thread import BlockingPortal
@@ -35,17 +36,7 @@ if TYPE_CHECKING:
 McpServer: TypeAlias = "str | Sequence[str] | Any"
 
 _IMAGES = {"image/png": "png", "image/jpeg": "jpeg", "image/gif": "gif", "image/webp": "webp"}
-_DOCUMENTS = {
-    "application/pdf": "pdf",
-    "text/csv": "csv",
-    "text/html": "html",
-    "text/markdown": "md",
-    "text/plain": "txt",
-    "application/msword": "doc",
-    "application/vnd.openxmlformats-officedocument.wordprocessingml.document": "docx",
-    "application/vnd.ms-excel": "xls",
-    "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet": "xlsx",
-}
+_DOCUMENTS = {kind: name for name, kind in DOCUMENT_TYPES.items()}
 
 
 def mcp_tools(

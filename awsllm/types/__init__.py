@@ -538,6 +538,19 @@ class Usage(Value, frozen=True):
     estimated: bool = False
     extra: JsonObject | None = None
 
+    def _repr_html_(self) -> str:
+        from awsllm.notebook import table
+
+        return table(_counts(self), caption="estimated tokens" if self.estimated else "tokens")
+
+
+def _counts(usage: Usage) -> list[tuple[str, str]]:
+    """What is known, by a name to be read."""
+    names = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_write_input_tokens", "total_tokens")
+    titles = ("in", "out", "read from the cache", "written to the cache", "total")
+    counts = ((title, getattr(usage, name)) for title, name in zip(titles, names, strict=True))
+    return [(title, f"{count:,}") for title, count in counts if count is not None]
+
 
 class ToolError(Value, frozen=True, kw_only=True):
     """What a tool raised while ``converse`` ran it: the exception's type, message and traceback, as text."""
@@ -587,6 +600,20 @@ class ConverseResponse(Value, frozen=True, kw_only=True):
     @property
     def tool_uses(self) -> tuple[ToolUse, ...]:
         return self.message.tool_uses
+
+    def _repr_html_(self) -> str:
+        from awsllm.notebook import table
+
+        tokens = ", ".join(f"{count} {title}" for title, count in _counts(self.usage))
+        rows = [
+            ("answer", self.text),
+            *(("tool use", f"{use.name} {use.input}") for use in self.tool_uses),
+            ("stop reason", self.stop_reason),
+            ("tokens", f"{tokens} (estimated)" if tokens and self.usage.estimated else tokens),
+            ("cost", "unknown" if self.cost is None else f"${self.cost:.6f}"),
+            *(("warning", warning) for warning in self.warnings),
+        ]
+        return table(rows, caption=self.model or "")
 
 
 # --- stream events ---------------------------------------------------------------------------------------------------

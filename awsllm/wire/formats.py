@@ -8,6 +8,19 @@ from __future__ import annotations
 
 import struct
 
+DOCUMENT_TYPES = {
+    "pdf": "application/pdf",
+    "csv": "text/csv",
+    "html": "text/html",
+    "md": "text/markdown",
+    "txt": "text/plain",
+    "doc": "application/msword",
+    "docx": "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+    "xls": "application/vnd.ms-excel",
+    "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+}
+"""The media types of documents, by Bedrock's names of their formats."""
+
 PNG = b"\x89PNG\r\n\x1a\n"
 # Kind and format by what stands at which offset; of two that fit, the first.
 _SIGNATURES: tuple[tuple[tuple[tuple[int, bytes], ...], str, str], ...] = (

@@ -1,11 +1,12 @@
 """Anthropic's own client for Bedrock, which speaks InvokeModel."""
 
 import os
+from typing import Any
 
 import anthropic
 
 MODEL = "anthropic.claude-3-haiku-20240307-v1:0"
-MESSAGES = [{"role": "user", "content": "Hello"}]
+MESSAGES: Any = [{"role": "user", "content": "Hello"}]
 
 
 def make():

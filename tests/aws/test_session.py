@@ -36,6 +36,7 @@ from awsllm.aws.session import AwsSession, Credentials, SessionConfig
 from awsllm.aws.signing import Origin, SignedRequest, add_sigv4, sign, split_url
 from awsllm.aws.tls import Route
 from awsllm.errors import AccessDeniedError, ConfigurationError
+from tests.support.boto3_requests import QUERY_ANSWER
 
 KEYS = {"AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"}
 CALLS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -46,12 +47,19 @@ CALLS: dict[str, tuple[str, dict[str, Any]]] = {
         "invoke_inference_router",
         {"InferenceRouterName": "r", "RoutingTargetName": "t", "Body": b"{}"},
     ),
+    "dynamodb": ("get_item", {"TableName": "t", "Key": {"pk": {"S": "k"}}}),
+    "sqs": ("list_queues", {}),
+    "sts": ("get_caller_identity", {}),
+    "ssm": ("get_parameter", {"Name": "n"}),
+    "secretsmanager": ("get_secret_value", {"SecretId": "s"}),
+    "stepfunctions": ("list_state_machines", {}),
 }
 PATHS = {
     "bedrock-runtime": "/model/m/converse",
     "sagemaker-runtime": "/endpoints/e/invocations",
     "bedrock-agent-runtime": "/knowledgebases/ABCDEFGHIJ/retrieve",
     "sagemaker-inference-router-runtime": "/inference-routers/r/invocations",
+    **dict.fromkeys(("dynamodb", "sqs", "ssm", "sts", "secretsmanager", "stepfunctions"), "/"),
 }
 LOADER = Loader()
 
@@ -93,7 +101,7 @@ def boto3_request(service: str, session: Any = None, **options: Any) -> AWSPrepa
 
     def answer(request: AWSPreparedRequest, **_: Any) -> AWSResponse:
         sent.append(request)
-        raw = mock.Mock(stream=lambda: iter([b"{}"]))
+        raw = mock.Mock(stream=lambda: iter([QUERY_ANSWER if service == "sts" else b"{}"]))
         return AWSResponse(request.url, 200, {}, raw)
 
     client.meta.events.register("before-send", answer)
@@ -157,6 +165,7 @@ def test_endpoints_equal_boto3s(service: str, fips: str, dual_stack: str, monkey
         {"AWS_ENDPOINT_URL": "https://Example.COM:443"},
         {"AWS_ENDPOINT_URL": "http://a", "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": "http://b"},
         {"AWS_ENDPOINT_URL": "http://a", "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME": "http://c/"},
+        {"AWS_ENDPOINT_URL_SECRETS_MANAGER": "http://s", "AWS_ENDPOINT_URL_SFN": "http://f"},
         {"AWS_ENDPOINT_URL_BEDROCK": "http://for-the-control-plane"},
         {"AWS_ENDPOINT_URL": "http://a", "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "True"},
         {"AWS_ENDPOINT_URL": "http://a", "AWS_USE_FIPS_ENDPOINT": "true"},

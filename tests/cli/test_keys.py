@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from awsllm.policy.keys import read_keys
-from awsllm.policy.usage import KeyUsage, Spent
+from awsllm.policy.limits import Spent
+from awsllm.policy.usage import KeyUsage
 from tests.support.command_line import Run, runner
 
 
@@ -92,3 +93,19 @@ def test_a_wrong_option_is_told(run: Run, option: list[str]) -> None:
     result = run("serve", *option)
     assert result.code == 1
     assert option[-1] in result.err
+
+
+def test_a_key_or_everybody_is_stopped_and_resumed(run: Run) -> None:
+    key, secret = json.loads(run("keys", "create", "--team", "search", "--json").out).values()
+    assert run("keys", "stop", key).out == f"{key}: stopped\n"
+    assert "stopped" in run("keys", "list").out
+    assert run("keys", "stop").out == "all keys: stopped\n"
+    run("keys", "create")  # which changes nothing of that
+    found = read_keys(Path("keys.toml"))
+    assert found.stopped
+    assert found.shown(secret) == found.by_id[key]
+    assert (found.by_id[key].stopped, found.by_id[key].team) == (True, "search")
+    run("keys", "resume")
+    run("keys", "resume", key)
+    found = read_keys(Path("keys.toml"))
+    assert (found.stopped, found.by_id[key].stopped) == (False, False)

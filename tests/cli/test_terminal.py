@@ -103,7 +103,7 @@ def test_the_doctor_wraps_at_words(monkeypatch: pytest.MonkeyPatch, columns: int
     monkeypatch.setattr(sys, "stdout", screen)
     monkeypatch.setenv("COLUMNS", str(columns))
     monkeypatch.setenv("TERM", "dumb")
-    doctor._show(CHECKS)
+    doctor.show(CHECKS)
     assert screen.getvalue() == shown
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import struct
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from safetensors.torch import save_file
 
 from awsllm.engine import gguf, quant, weights
 from awsllm.engine.gguf import GGUFError
+from tests.support import llama_cpp
 
 U32, STRING, ARRAY = 4, 8, 9
 
@@ -131,7 +133,7 @@ BAD: dict[str, tuple[bytes, str]] = {
     "empty": (b"", "the file is empty"),
     "magic": (file(magic=b"PK\x03\x04"), "not a GGUF file"),
     "version 1": (file(version=1), "version 1 is not supported"),
-    "big-endian": (file(version=3 << 24), "is not supported"),
+    "big-endian": (file(version=3 << 24), "big-endian"),
     "many tensors": (file(tensors=MANY), "tensors cannot fit"),
     "many entries": (file(entries=MANY), "entries cannot fit"),
     "long key": (file(struct.pack("<Q", MANY), bytes(16), entries=1), "download it again"),
@@ -144,7 +146,7 @@ BAD: dict[str, tuple[bytes, str]] = {
     "value type": (file(entry("k", 13, bytes(8)), entries=1), "unknown value type 13"),
     "item type": (file(entry("k", ARRAY, array(77, 1, bytes(8))), entries=1), "unknown value type 77"),
     "same key": (file(entry("k", U32, bytes(4)), entry("k", U32, bytes(4)), entries=2), "appears twice"),
-    "split": (file(entry("split.count", U32, struct.pack("<I", 3)), entries=1), "split over several files"),
+    "split": (file(entry("split.count", U32, struct.pack("<I", 3)), entries=1), "split over 3 files"),
     "alignment 0": (alignment(0), "power of two"),
     "alignment 3": (alignment(3), "power of two"),
     "alignment 2^31": (alignment(2**31), "power of two"),
@@ -153,7 +155,9 @@ BAD: dict[str, tuple[bytes, str]] = {
     "five dimensions": (file(header("a", (1,) * 5, 0, 0), tensors=1), "has 5 dimensions"),
     "zero dimension": (file(header("a", (0, 4), 0, 0), tensors=1), "does not divide"),
     "broken block": (file(header("a", (33,), 3, 0), tensors=1), "does not divide into Q4_1 blocks of 32"),
-    "tensor type": (file(header("a", (32,), 99, 0), tensors=1), "type 99, which awsllm cannot read; use one of F32"),
+    "tensor type": (file(header("a", (32,), 99, 0), tensors=1), "type 99 .which is not known., which awsllm cannot"),
+    "Q8_K": (file(header("a", (256,), 15, 0), tensors=1), "type 15 .Q8_K., which awsllm cannot read"),
+    "known type": (file(header("a", (64,), 40, 0), tensors=1), "type 40 .NVFP4., which .* use one of F32, F16"),
     "overflowing shape": (file(header("a", (2**32, 2**32), 0, 0), tensors=1), "past the end"),
     "overflowing offset": (file(header("a", (8,), 0, 2**64 - 32), tensors=1), "past the end"),
     "no data": (file(F32_1, tensors=1), "past the end"),
@@ -182,6 +186,64 @@ def test_dequantisation_equals_ggufs_to_the_bit(number: int) -> None:
     nan = np.isnan(expected)
     assert np.array_equal(nan, np.isnan(got))
     assert np.array_equal(expected[~nan].view(np.uint32), got[~nan].view(np.uint32))
+
+
+@pytest.mark.parametrize("name", [kind.name for kind in quant.TYPES.values() if kind.block > 1])
+def test_what_llama_cpp_quantised_is_read_as_it_reads_it(name: str) -> None:
+    kind = next(kind for kind in quant.TYPES.values() if kind.name == name)
+    kept = llama_cpp.kept("blocks.json")[name]
+    data = torch.frombuffer(bytearray(base64.b85decode(kept["stored"])), dtype=torch.uint8)
+    values = quant.Stored((1, llama_cpp.ROW), kind, data.view(1, -1)).float()
+    assert llama_cpp.checksum(values.view(torch.int32).view(-1).tolist()) == kept["read"]
+    source = torch.from_numpy(llama_cpp.row())
+    bits = kind.nbytes * 8 / kind.block
+    assert (values[0] - source).norm() < source.norm() * (
+        0.02 if bits > 6 else 0.14 if bits > 4 else 0.3 if bits > 3 else 0.75
+    )
+
+
+SPLIT = "model-{:05}-of-00003.gguf"
+
+
+@pytest.fixture
+def split(tmp_path: Path) -> Path:
+    """Three files of one model, as ``llama-gguf-split`` writes them: metadata in the first, two tensors in each."""
+    for part in range(3):
+        writer = oracle.GGUFWriter(tmp_path / SPLIT.format(part + 1), "llama")
+        if not part:
+            writer.add_block_count(7)
+        writer.add_uint16("split.no", part)
+        writer.add_uint16("split.count", 3)
+        writer.add_int32("split.tensors.count", 6)
+        for tensor in range(2):
+            writer.add_tensor(f"{part}.{tensor}", np.full((2, 3), 10 * part + tensor, np.float32))
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
+    return tmp_path
+
+
+@pytest.mark.parametrize("given_part", [1, 2, 3])
+def test_a_model_split_over_files_is_read_as_one(split: Path, given_part: int) -> None:
+    read = gguf.read(split / SPLIT.format(given_part))
+    assert read.metadata["llama.block_count"] == 7
+    values = {name: set(read.data(name).view(np.float32).tolist()) for name in read.tensors}
+    assert values == {f"{part}.{tensor}": {10.0 * part + tensor} for part in range(3) for tensor in range(2)}
+    assert set(weights.read(str(split / SPLIT.format(given_part))).tensors) == set(values)
+
+
+def test_a_model_of_which_a_part_is_missing_is_refused(split: Path) -> None:
+    (split / SPLIT.format(2)).unlink()
+    with pytest.raises(GGUFError, match=r"split over 3 files, of which model-00002-of-00003\.gguf is missing"):
+        gguf.read(split / SPLIT.format(1))
+    (split / SPLIT.format(3)).rename(split / SPLIT.format(2))
+    (split / SPLIT.format(3)).symlink_to(split / SPLIT.format(1))
+    with pytest.raises(GGUFError, match="part 2 of 3 says that it is part 2 of 3, from 0"):
+        gguf.read(split / SPLIT.format(1))
+    (split / SPLIT.format(1)).rename(split / "model.gguf")
+    with pytest.raises(GGUFError, match=r"name them NAME-00001-of-00003\.gguf"):
+        gguf.read(split / "model.gguf")
 
 
 def stored(kind: quant.TensorType, rows: int, columns: int) -> quant.Stored:

@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
-from awsllm.engine import gguf, model, weights
+from awsllm.engine import gguf, model, quant, weights
 from awsllm.engine.generate import Sampling
-from awsllm.engine.model import ModelError
 from awsllm.engine.scheduler import Scheduler
 from awsllm.engine.template import ChatTemplate, TemplateError
 from awsllm.engine.tokenizer import Tokenizer, TokenizerError
+from awsllm.engine.weights import ModelError
 from tests.support import tiny_gguf
 
 OURS = (gguf.GGUFError, ModelError, TemplateError, TokenizerError, weights.WeightsError)
@@ -63,9 +64,13 @@ def test_a_value_of_a_wrong_type_is_an_error_of_ours(key: str, tmp_path: Path) -
         ({"llama.rope.dimension_count": 4}, "4 of 8 channels"),
         ({"llama.rope.scale_linear": 4.0}, r"scale_linear is 4\.0"),
         ({"llama.rope.scaling.attn_factor": 1.2}, "attn_factor is 1.2"),
-        ({"llama.rope.scaling.type": "yarn", "llama.rope.scaling.factor": 4.0}, "yarn"),
-        ({"llama.rope.freq_base_swa": 1.0}, "freq_base_swa is not supported"),
-        ({"llama.rope.dimension_sections": [1, 2]}, "dimension_sections is not supported"),
+        ({"llama.rope.scaling.type": "ntk", "llama.rope.scaling.factor": 4.0}, "'ntk' is not supported"),
+        ({"llama.rope.scaling.yarn_attn_factor": 1.2}, "yarn_attn_factor is 1.2"),
+        ({"llama.rope.freq_base_swa": 1.0}, "freq_base_swa = 1.0, which is not supported"),
+        ({"llama.rope.dimension_sections": [1, 2]}, r"dimension_sections = \[1, 2\], which is not supported"),
+        ({"llama.attention.causal": False}, "causal is False"),
+        ({"llama.logit_scale": 2.0}, "logit_scale = 2.0, which is not supported"),
+        ({"llama.attention.value_length": 4}, "value_length is 4"),
         ({"llama.rope.scaling.factor": -2.0}, "not supported"),
     ],
 )
@@ -75,12 +80,20 @@ def test_what_changes_the_rotation_is_refused(changes: dict[str, Any], message: 
         load(path)
 
 
+def test_divisors_of_another_number_are_refused(tmp_path: Path) -> None:
+    path = tiny_gguf.write(tmp_path / "m.gguf", {**tiny_gguf.metadata(), "llama.rope.dimension_count": 8}, says=65)
+    checkpoint = weights.read(path)
+    divisors = quant.Stored((5,), quant.F32, torch.ones(5).view(torch.uint8).view(5, 4))
+    with pytest.raises(ModelError, match="not one number for each of 4 pairs"):
+        model.load(weights.Checkpoint(checkpoint.source, True, {**checkpoint.tensors, "rope_freqs.weight": divisors}))
+
+
 @pytest.mark.parametrize("kind", [{}, {"llama.rope.scaling.type": "linear"}])
 def test_a_scaling_factor_is_linear_unless_it_says_otherwise(kind: dict[str, Any], tmp_path: Path) -> None:
     described = {**tiny_gguf.metadata(), "llama.rope.scaling.factor": 4.0, **kind}
     scaled = load(tiny_gguf.write(tmp_path / "scaled", described, says=65))[1]
     plain = load(tiny_gguf.write(tmp_path / "plain", tiny_gguf.metadata(), says=65))[1]
-    assert (scaled.frequencies * 4).tolist() == plain.frequencies.tolist()
+    assert (scaled.turnings[0].frequencies * 4).tolist() == plain.turnings[0].frequencies.tolist()
 
 
 @pytest.mark.parametrize(

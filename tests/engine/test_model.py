@@ -1,4 +1,4 @@
-"""The decoder against transformers on the same weights; cached, batched and packed paths against the plain one."""
+"""The decoder on one architecture: what it keeps, refuses, makes of a real model; ``test_architectures`` has all."""
 
 from __future__ import annotations
 
@@ -11,68 +11,18 @@ import pytest
 import torch
 
 from awsllm.engine import model, weights
-from awsllm.engine.model import Chunk, Decoder, KVCache
-
-SMALL: dict[str, Any] = {
-    "vocab_size": 128, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 3, "num_attention_heads": 4,
-    "num_key_value_heads": 2, "max_position_embeddings": 512, "initializer_range": 0.3,
-}  # fmt: skip
-LLAMA3_ROPE = {
-    "rope_type": "llama3", "rope_theta": 500.0, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
-    "original_max_position_embeddings": 64,
-}  # fmt: skip
-VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
-    "llama": ("Llama", {}),
-    "llama-tied": ("Llama", {"tie_word_embeddings": True}),
-    "llama-many-heads": ("Llama", {"num_key_value_heads": 4, "rms_norm_eps": 1e-3}),
-    "llama3-rope": ("Llama", {"rope_parameters": LLAMA3_ROPE}),
-    "llama-linear-rope": ("Llama", {"rope_parameters": {"rope_type": "linear", "rope_theta": 1e4, "factor": 4.0}}),
-    "mistral": ("Mistral", {"sliding_window": None}),
-    "mistral-window": ("Mistral", {"sliding_window": 7}),
-    "qwen2": ("Qwen2", {}),
-    "qwen3": ("Qwen3", {"head_dim": 32}),
-}
-TOKENS = list(range(3, 128, 4))
+from awsllm.engine.attention import Chunk, KVCache
+from awsllm.engine.model import Decoder
+from tests.support import random_models
+from tests.support.random_models import TOKENS
 
 
 def reference(name: str, path: Path) -> torch.Tensor:
-    """Write a random model of the variant as safetensors; transformers' logits of TOKENS, (T, V)."""
-    import transformers
-
-    kind, changes = VARIANTS[name]
-    torch.manual_seed(0)
-    config = getattr(transformers, f"{kind}Config")(**SMALL | changes)
-    net = getattr(transformers, f"{kind}ForCausalLM")(config).eval()
-    for parameter_name, parameter in net.named_parameters():
-        if parameter_name.endswith("bias") or "norm" in parameter_name:  # else all 0, or all 1
-            torch.nn.init.normal_(parameter, mean=1.0, std=0.3)
-    net.save_pretrained(path)
-    with torch.inference_mode():
-        return net(torch.tensor([TOKENS])).logits[0]
+    return random_models.write(name, path)
 
 
 def every_logit(decoder: Decoder, tokens: list[int]) -> torch.Tensor:
     return decoder.forward([Chunk(tokens, decoder.new_cache(len(tokens)))], every_token=True)
-
-
-@pytest.mark.parametrize("name", VARIANTS)
-def test_logits_equal_transformers(name: str, tmp_path: Path) -> None:
-    expected = reference(name, tmp_path)
-    decoder = model.load(tmp_path, precision="float32")
-    torch.testing.assert_close(every_logit(decoder, TOKENS), expected, rtol=1e-4, atol=1e-4)
-
-
-@pytest.mark.parametrize("name", ["llama3-rope", "mistral-window", "qwen3"])
-def test_chunks_and_neighbours_do_not_change_logits(name: str, tmp_path: Path) -> None:
-    reference(name, tmp_path)
-    decoder = model.load(tmp_path, precision="float32")
-    expected = every_logit(decoder, TOKENS)
-    first, second = decoder.new_cache(64), decoder.new_cache(64)
-    decoder.forward([Chunk(TOKENS[:5], first)])
-    mixed = decoder.forward([Chunk(TOKENS[5:6], first), Chunk(TOKENS[:20], second)])
-    torch.testing.assert_close(mixed, expected[[5, 19]], rtol=1e-4, atol=1e-4)
-    mixed = decoder.forward([Chunk(TOKENS[20:], second), Chunk(TOKENS[6:7], first)])
-    torch.testing.assert_close(mixed, expected[[len(TOKENS) - 1, 6]], rtol=1e-4, atol=1e-4)
 
 
 def test_copied_prefix_is_as_good_as_computed(tmp_path: Path) -> None:
@@ -84,15 +34,6 @@ def test_copied_prefix_is_as_good_as_computed(tmp_path: Path) -> None:
     torch.testing.assert_close(decoder.forward([Chunk(TOKENS[10:], copy)]), expected, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["llama", "qwen2", "qwen3"])
-@pytest.mark.parametrize("precision", ["packed", "bfloat16"])
-def test_other_precisions_are_close(name: str, precision: Any, tmp_path: Path) -> None:
-    expected = reference(name, tmp_path).log_softmax(-1)
-    decoder = model.load(tmp_path, precision=precision)
-    got = every_logit(decoder, TOKENS).log_softmax(-1)
-    assert (got.exp() * (got - expected)).sum(-1).mean() < 0.05  # Kullback-Leibler, nats a token
-
-
 def test_cache_that_is_full_is_an_error(tmp_path: Path) -> None:
     reference("llama", tmp_path)
     decoder = model.load(tmp_path, precision="float32")
@@ -100,11 +41,18 @@ def test_cache_that_is_full_is_an_error(tmp_path: Path) -> None:
         decoder.forward([Chunk([1] * 5, decoder.new_cache(4))])
 
 
+def test_positions_that_were_not_learned_are_an_error(tmp_path: Path) -> None:
+    reference("gpt2", tmp_path)
+    decoder = model.load(tmp_path)
+    with pytest.raises(ValueError, match="learned 512 positions, not 513"):
+        decoder.new_cache(513)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"model_type": "mamba"}, "'mamba' is not supported; supported are llama"),
-        ({"rope_parameters": {"rope_type": "yarn"}}, "rope scaling .*yarn.* is not supported"),
+        ({"rope_parameters": {"rope_type": "proportional"}}, "rope scaling 'proportional' is not supported"),
         ({"intermediate_size": 97}, "has shape"),
         ({"num_hidden_layers": 2}, "tensors that a llama model does not use"),
         ({"num_hidden_layers": 4}, "no tensor 'model.layers.3"),

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from awsllm.engine import model, quant, weights
+from awsllm.engine.attention import Chunk, KVCache
 from awsllm.engine.generate import Sampling, looped, sample
-from awsllm.engine.model import Chunk, Decoder, KVCache
+from awsllm.engine.model import Decoder
 from awsllm.engine.scheduler import (
     BLOCK,
     ContextError,
@@ -36,8 +37,8 @@ CONFIG = {
 LONG = [(7 * i + i // 5) % VOCABULARY for i in range(3 * BLOCK + 9)]
 
 
-def tiny(precision: Any = "packed") -> Decoder:
-    """A random model."""
+def tiny(precision: Any = "packed", **changes: Any) -> Decoder:
+    """A random model, with changes to its configuration."""
     generator = torch.Generator().manual_seed(1)
     shapes = {"model.embed_tokens.weight": (VOCABULARY, HIDDEN), "model.norm.weight": (HIDDEN,)}
     for layer in range(2):
@@ -51,7 +52,7 @@ def tiny(precision: Any = "packed") -> Decoder:
         name: quant.Stored(shape, quant.F32, (torch.randn(shape, generator=generator) * 0.3).view(torch.uint8))
         for name, shape in shapes.items()
     }
-    return Decoder(weights.Checkpoint(CONFIG, False, tensors), precision, torch.device("cpu"))
+    return Decoder(weights.Checkpoint(CONFIG | changes, False, tensors), precision, torch.device("cpu"))
 
 
 class Watched:
@@ -514,3 +515,21 @@ def test_real_model_repeats_bit_for_bit(start: Start) -> None:
         generations = [scheduler.submit(prompt, greedy(12)) for prompt in prompts]
         assert [list(generation) for generation in generations] == single
     assert generations[3].cached_tokens == 2 * BLOCK
+
+
+def test_prefixes_are_shared_among_sequences_that_turn_alike(start: Start) -> None:
+    """Longrope turns keys by the room that a sequence has: those of a short one do not serve a long one."""
+    factors = {"short_factor": [1.0] * 8, "long_factor": [3.0 + n for n in range(8)], "rope_type": "longrope"}
+    decoder = tiny(rope_scaling=factors | {"original_max_position_embeddings": 100})
+    prompt, scheduler = LONG[: BLOCK + 9], start(decoder)
+    found = {}
+    for count in (4, 60, 5, 61):
+        generation = scheduler.submit(prompt, greedy(count))
+        tokens, cache = [*prompt, *generation], decoder.new_cache(len(prompt) + count)
+        found[count] = generation.cached_tokens
+        decoder.forward([Chunk(prompt[:BLOCK], cache)])
+        logits = decoder.forward([Chunk(prompt[BLOCK:], cache)])
+        for token in tokens[len(prompt) :]:
+            assert int(logits.argmax()) == token
+            logits = decoder.forward([Chunk([token], cache)])
+    assert found == {4: 0, 60: 0, 5: BLOCK, 61: BLOCK}

@@ -154,7 +154,7 @@ def test_added_text_tokens_are_read_whole_but_are_no_control_tokens():
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ({"tokenizer.ggml.model": "llama"}, "'llama' is not supported"),
+        ({"tokenizer.ggml.model": "rwkv"}, "'rwkv' is not supported; gpt2, gemma4, llama, t5, bert are"),
         ({"tokenizer.ggml.model": None}, "no tokenizer"),
         ({"tokenizer.ggml.pre": "klingon"}, "'klingon' is not known; known are .*smollm"),
         ({"tokenizer.ggml.tokens": []}, "no tokens"),

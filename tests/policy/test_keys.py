@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from awsllm.errors import ConfigurationError
-from awsllm.policy.keys import Keys, create, read_keys, revoked, write_keys
+from awsllm.policy.keys import Keys, create, read_keys, revoked, stopped, write_keys
 
 
 def test_a_key_goes_through_the_file(tmp_path: Path) -> None:
@@ -50,6 +50,22 @@ def test_a_key_ends(tmp_path: Path) -> None:
     assert not keys.by_id[key.id].is_valid(0)
     with pytest.raises(ConfigurationError, match="no key 'other'"):
         revoked(keys, "other")
+
+
+def test_a_key_or_everybody_is_stopped_in_the_file(tmp_path: Path) -> None:
+    path, (key, _) = tmp_path / "keys.toml", create(team="search")
+    write_keys(path, stopped(Keys([key]), None, True))
+    found = read_keys(path)
+    assert found.stopped
+    write_keys(path, revoked(stopped(found, key.id, True), key.id))
+    again = read_keys(path)
+    assert again.stopped
+    assert (again.by_id[key.id].stopped, again.by_id[key.id].team) == (True, "search")
+    write_keys(path, stopped(again, None, False))
+    assert not read_keys(path).stopped
+    path.write_text("stopped = 1")
+    with pytest.raises(ConfigurationError, match="true or false"):
+        read_keys(path)
 
 
 def test_a_key_allows_its_models() -> None:

@@ -14,7 +14,8 @@ import pytest
 
 from awsllm.errors import ConfigurationError, ThrottlingError
 from awsllm.policy.keys import create
-from awsllm.policy.usage import BudgetSpentError, KeyUsage, Spent
+from awsllm.policy.limits import BudgetSpentError, RateBucket, Spent, taken
+from awsllm.policy.usage import KeyUsage
 
 NOON = datetime(2026, 11, 30, 12, tzinfo=UTC).timestamp()
 
@@ -126,7 +127,8 @@ def test_threads_take_no_request_twice(tmp_path: Path) -> None:
 def test_processes_share_a_file(tmp_path: Path) -> None:
     path, (key, _) = tmp_path / "usage.db", create(requests_per_minute=2)
     program = (
-        "import sys; from awsllm.policy.usage import *; from awsllm.policy.keys import Key\n"
+        "from awsllm.policy.limits import Spent; from awsllm.policy.usage import KeyUsage\n"
+        "from awsllm.policy.keys import Key\n"
         f"usage = KeyUsage({str(path)!r}, clock=lambda: {NOON})\n"
         f"key = Key(id={key.id!r}, sha256={key.sha256!r}, requests_per_minute=2)\n"
         "usage.settle(usage.admit(key, 'm', 1), Spent(input=5, cost=0.0))\n"
@@ -142,3 +144,12 @@ def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
     path.write_text("this is no database, and long enough to be seen as none" * 100)
     with pytest.raises(ConfigurationError, match="usage cannot be counted"):
         KeyUsage(path)
+
+
+def test_what_came_back_by_a_clock_that_is_ahead_does_not_come_back_twice() -> None:
+    bucket, _ = taken("requests", 60, RateBucket(0.0, NOON), 0.0, NOON + 10)  # by the clock of another machine
+    assert bucket == RateBucket(10.0, NOON + 10)
+    bucket, _ = taken("requests", 60, bucket, 1.0, NOON + 5)
+    assert bucket == RateBucket(9.0, NOON + 10)
+    bucket, _ = taken("requests", 60, RateBucket(0.0, NOON + 3600), 0.0, NOON)  # one that was put back
+    assert bucket.at == NOON

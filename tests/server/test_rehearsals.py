@@ -11,6 +11,7 @@ from typing import Any
 
 import boto3
 import pytest
+from botocore.exceptions import WaiterError
 
 from awsllm.server import running
 from awsllm.server.instance import environment
@@ -121,8 +122,12 @@ def test_a_stack_comes_answers_and_goes(url: str) -> None:
 
 def test_an_instance_type_that_sagemaker_has_not_is_refused(url: str) -> None:
     formation = client("cloudformation", url)
-    with pytest.raises(formation.exceptions.ClientError, match=r"'ml\.g99\.large' at 'instanceType' failed"):
+    with pytest.raises(WaiterError, match="ROLLBACK_COMPLETE"):
         change(formation, "misformed", TemplateBody=template("ml.g99.large"))
+    events = formation.describe_stack_events(StackName="misformed")["StackEvents"]
+    (failed,) = [event for event in events if event["ResourceStatus"] == "CREATE_FAILED"]
+    assert failed["ResourceType"] == "AWS::SageMaker::EndpointConfig"
+    assert "'ml.g99.large' at 'instanceType' failed" in failed["ResourceStatusReason"]
 
 
 def test_the_calls_of_cdk(url: str) -> None:

@@ -8,6 +8,11 @@ from typing import Any
 import boto3
 from botocore.awsrequest import AWSResponse
 
+QUERY_ANSWER = (
+    b"<R><AssumeRoleResult/><GetCallerIdentityResult/><ResponseMetadata><RequestId>r</RequestId></ResponseMetadata></R>"
+)
+"""What a service of the query protocol, such as sts, has to answer at least."""
+
 
 @cache
 def boto3_session() -> boto3.Session:
@@ -21,7 +26,8 @@ def sent_by_boto3(service: str, operation: str, **members: object) -> Any:
 
     def answer(request: Any, **_: object) -> AWSResponse:
         sent.append(request)
-        raw = SimpleNamespace(stream=lambda: iter([b"{}"]), read=lambda *_: b"{}")
+        body = QUERY_ANSWER if service == "sts" else b"{}"
+        raw = SimpleNamespace(stream=lambda: iter([body]), read=lambda *_: body)
         return AWSResponse(request.url, 200, {}, raw)
 
     client.meta.events.register(f"before-send.{service}", answer)

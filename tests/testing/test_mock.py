@@ -18,9 +18,10 @@ import pytest
 from botocore.exceptions import ClientError, EventStreamError
 from moto.core.botocore_stubber import BotocoreStubber
 
+from awsllm import Client
 from awsllm.errors import ConfigurationError, ThrottlingError
 from awsllm.server.moto import stubber as _moto
-from awsllm.testing import Broken, ScriptedBackend, mock_aws
+from awsllm.testing import Broken, ScriptedBackend, local, mock_aws
 from awsllm.testing.scripted import ScriptExhaustedError
 from awsllm.types import (
     ContentBlockDelta,
@@ -684,3 +685,14 @@ def test_blocks_of_a_script_may_have_boto3s_shape() -> None:
 def test_an_option_that_there_is_not_is_refused_where_it_is_written(option: str, hint: str) -> None:
     with pytest.raises(TypeError, match=f"mock_aws takes no '{option}'; {hint}"):
         mock_aws(**{option: "x"})  # type: ignore[call-overload]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["bedrock:us.amazon.nova-lite-v1:0", "local:smollm2-135m-instruct"])
+def test_a_real_model_beside_a_script_answers_for_itself(model: str) -> None:
+    with mock_aws(reply={"anthropic.*": "scripted", "*": local()}), Client(region="us-east-1") as client:
+        reply = client.converse(model, "Hello", max_tokens=4)
+        with client.converse_stream(model, "Hello", max_tokens=4, temperature=0) as stream:
+            streamed = stream.response
+        assert client.converse("bedrock:" + CLAUDE, "Hello").text == "scripted"
+    assert reply.usage.output_tokens == streamed.usage.output_tokens == 4

@@ -17,6 +17,7 @@ Importing this module loads neither torch nor asyncio; a missing extra is a ``Co
 
 from __future__ import annotations
 
+import glob
 import math
 import os
 import time
@@ -66,6 +67,9 @@ class LocalBackend:
     ``max_memory`` (bytes) bound what is in memory (``residents``).
     """
 
+    replaceable = True
+    """Whether a test's script answers in its place."""
+
     def __init__(
         self,
         store: Store | None = None,
@@ -81,7 +85,7 @@ class LocalBackend:
         self.residents: Residents[ChatModel | EmbeddingModel] = Residents(max_models, max_memory)
 
     def ask(self, request: Request[R], attempt: Attempt = UNLIMITED) -> R:
-        if STAND_INS:
+        if STAND_INS and self.replaceable:
             return STAND_INS[-1].ask(request, attempt)
         with _located(request.model), self.residents.lease(request.model):
             compute = OPERATIONS.get(type(request)) or late_row(request, MODULES, "OPERATIONS")
@@ -92,7 +96,7 @@ class LocalBackend:
 
     def stream(self, request: Streamed[R, E], attempt: Attempt = UNLIMITED) -> Iterator[E]:
         """Everything happens when iteration begins, loading the model included."""
-        if STAND_INS:
+        if STAND_INS and self.replaceable:
             return STAND_INS[-1].stream(request, attempt)
         compute = STREAMS.get(type(request))
         if compute is None:
@@ -160,8 +164,8 @@ class LocalBackend:
         key = (os.getpid(), name)  # a forked child has none of its parent's threads, so it loads its own
 
         def load() -> ChatModel | EmbeddingModel:
-            path = self._store.path(name).resolve()
-            settings = (key[0], path, self._device, self._max_sequences)
+            path = self._store.path(name)  # not resolved: the parts of a split model are found by their names
+            settings = (key[0], path.resolve(), self._device, self._max_sequences)
             return LOADED.get(settings, lambda: self._load(name, path))
 
         return self.residents.get(key, name, lambda: _size(self._store.path(name)), load)
@@ -171,7 +175,7 @@ class LocalBackend:
 
         with load_errors(name):
             import_torch()
-            if path.is_dir():
+            if (path / "modules.json").is_file():  # what sentence-transformers writes
                 return EmbeddingModel.load(name, path, self._device)
             started = time.monotonic()
             chat_model = ChatModel.load(name, path, self._device, self._max_sequences)
@@ -271,8 +275,13 @@ class AsyncLocalBackend:
 
 
 def _size(path: Path) -> int:
-    """The bytes of a model's files."""
-    return sum(file.stat().st_size for file in path.rglob("*")) if path.is_dir() else path.stat().st_size
+    """The bytes of a model's files; a GGUF file may be one of several."""
+    if path.is_dir():
+        return sum(file.stat().st_size for file in path.rglob("*"))
+    stem, part, count = path.name.rpartition("-of-")
+    if part and stem[-6:-5] == "-" and stem[-5:].isdecimal():
+        return sum(file.stat().st_size for file in path.parent.glob(f"{glob.escape(stem[:-5])}?????-of-{count}"))
+    return path.stat().st_size
 
 
 def _ranked(request: RerankRequest, embedded: EmbedResponse) -> RerankResponse:

@@ -56,21 +56,15 @@ class ChatModel:
 
     @classmethod
     def load(cls, name: str, path: Path, device: str, max_sequences: int) -> ChatModel:
-        from awsllm.engine import gguf, model, weights
+        from awsllm.engine import model, text, weights
         from awsllm.engine.scheduler import Scheduler
         from awsllm.engine.template import ChatTemplate
-        from awsllm.engine.tokenizer import Tokenizer
 
         checkpoint = weights.read(path)
-        metadata = checkpoint.source
-        tokenizer = Tokenizer.from_gguf(metadata)
-        if not (source := gguf.text(metadata, "tokenizer.chat_template", "")):
+        tokenizer, source, bos, eos = text.of_gguf(checkpoint.source) if checkpoint.is_gguf else text.of_directory(path)
+        if not source:
             raise UnsupportedError(f"{name} has no chat template, so it is not a chat model")
-        ends = {
-            key: _token_text(tokenizer, gguf.whole_number(metadata, f"tokenizer.ggml.{key}_id", -1))
-            for key in ("bos_token", "eos_token")
-        }
-        template = ChatTemplate(source, **ends)
+        template = ChatTemplate(source, bos_token=bos, eos_token=eos)
         decoder = model.load(checkpoint, device=device)
         rows = range(decoder.config.vocab_size)  # often more than the vocabulary has tokens, for round numbers
         never = [n for n in rows if n >= tokenizer.vocab_size or n in tokenizer.silent_ids]
@@ -120,7 +114,7 @@ class ChatModel:
     def _encode(self, request: ConverseRequest, part: Callable[[str], str], limit: int | None = None) -> list[int]:
         """The tokens of the part of the rendered request that ``part`` takes."""
         from awsllm.engine.template import TemplateError
-        from awsllm.engine.tokenizer import LengthError
+        from awsllm.engine.tokenizer import LengthError, TokenizerError
 
         messages, tools = chat(request, self.training)
         if not self.takes_system:
@@ -131,7 +125,7 @@ class ChatModel:
 
         try:
             return self.tokenizer.encode_prompt(render, limit=limit)
-        except TemplateError as error:
+        except (TemplateError, TokenizerError) as error:
             raise ValidationError(str(error)) from error
         except LengthError as error:
             raise self._too_long(f"at least {error.least}") from error
@@ -264,11 +258,6 @@ def load_errors(name: str) -> Iterator[None]:
         raise ConfigurationError(f"{name} cannot be loaded: {error}{cure}") from error
     except OSError as error:
         raise ConfigurationError(f"{name} cannot be read: {error}") from error
-
-
-def _token_text(tokenizer: Tokenizer, token_id: int) -> str:
-    known = 0 <= token_id < tokenizer.vocab_size and token_id not in tokenizer.silent_ids
-    return tokenizer.token_bytes(token_id).decode("utf-8", "replace") if known else ""
 
 
 def _whole_number(extra: JsonObject, name: str, least: int) -> int | None:

@@ -87,6 +87,29 @@ class Change(Value, frozen=True, kw_only=True):
         return Value.__repr__(replace(self, before=before, after=after))
 
 
+class Changes(tuple[Change, ...]):
+    """What is different, in the order of the plan; a table in a notebook."""
+
+    __slots__ = ()
+
+    def _repr_html_(self) -> str:
+        from awsllm.notebook import table
+
+        rows = [
+            (change.action, change.resource, change.path, *_shown(change)) for change in self if change.action != "keep"
+        ]
+        if not rows:
+            return table([("changes", "none")])
+        return table(rows, header=("action", "resource", "member", "before", "after"))
+
+
+def _shown(change: Change) -> tuple[JsonValue, JsonValue]:
+    """Before and after, without the secrets of an environment; a resource as a whole is only named."""
+    values = (without_secrets(value, change.path) for value in (change.before, change.after))
+    before, after = (None if isinstance(value, dict) and not change.path else value for value in values)
+    return before, after
+
+
 class Plan(Value, frozen=True, kw_only=True):
     """``steps`` in the order in which they are made; deletion goes the other way. ``digest`` names the plan: equal
     plans, equal digests. ``permissions`` is an IAM policy document with what applying, calling and deleting needs.
@@ -120,9 +143,9 @@ class Plan(Value, frozen=True, kw_only=True):
         """What ``Client.converse`` takes: ``sagemaker:ENDPOINT[/COMPONENT]``."""
         return f"sagemaker:{self.endpoint}" + (f"/{self.component}" if self.component else "")
 
-    def diff(self, existing: Iterable[Step]) -> tuple[Change, ...]:
+    def diff(self, existing: Iterable[Step]) -> Changes:
         """What applying this plan would change of what ``existing`` made, leaf by leaf."""
-        return changes(self.steps, tuple(existing))
+        return Changes(changes(self.steps, tuple(existing)))
 
     def to_json(self) -> bytes:
         return msgspec.json.encode(self, order="deterministic")
@@ -136,6 +159,13 @@ class Plan(Value, frozen=True, kw_only=True):
 
     def __str__(self) -> str:
         return "\n".join(_lines(self))
+
+    def _repr_html_(self) -> str:
+        from awsllm.notebook import table
+
+        steps = [(number, step.operation, step.resource, step.note) for number, step in enumerate(self.steps, 1)]
+        about = [*_rows(self), *(("warning", warning) for warning in self.warnings)]
+        return table(about, caption=_title(self)) + table(steps, header=("", "step", "resource", "for"))
 
 
 # --- saving ----------------------------------------------------------------------------------------------------------
@@ -288,8 +318,12 @@ def _stands_for(placeholder: JsonValue, value: JsonValue) -> bool:
 # --- as a page to read before it is applied --------------------------------------------------------------------------
 
 
+def _title(plan: Plan) -> str:
+    return f"{plan.model_id} {plan.model_version} as {plan.reference} in {plan.region}"
+
+
 def _lines(plan: Plan) -> Iterator[str]:
-    yield f"{plan.model_id} {plan.model_version} as {plan.reference} in {plan.region}"
+    yield _title(plan)
     for name, value in _rows(plan):
         yield f"  {name:<10} {value}"
     yield "steps"

@@ -13,6 +13,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from awsllm.errors import AwsllmError
 from awsllm.models.opaque import opaque_kind
 from awsllm.server.account.account import Operation, Region
 from awsllm.server.account.bedrock_agent import MISSING, SERVICE, conflict, made_before, missing, new_id, page, shown
@@ -185,6 +186,15 @@ OPERATIONS: Mapping[str, Operation] = {
 
 
 # --- the conversation that one stands for ----------------------------------------------------------------------------
+
+
+def model_of(region: Region, identifier: str) -> str | None:
+    """The model that a prompt asks; None where there is no such prompt."""
+    try:
+        _, version = find_prompt(region, identifier, None)
+        return str(_default_variant(version)["modelId"])
+    except (AwsllmError, KeyError):
+        return None
 
 
 def conversation(region: Region, request: ConverseRequest) -> ConverseRequest:

@@ -10,6 +10,11 @@ from __future__ import annotations
 from awsllm.errors import AccessDeniedError, ModelNotFoundError, RequestError, ValidationError
 
 
+class UnauthenticatedError(AccessDeniedError):
+    """No key was shown, or a wrong one: AWS refuses that like any other access, other services with a status of its
+    own."""
+
+
 def refused(code: str, message: str) -> RequestError:
     return RequestError(message, code=code, status=400)
 

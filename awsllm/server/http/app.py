@@ -31,12 +31,13 @@ import msgspec
 from awsllm.backend import AsyncBackend
 from awsllm.errors import AwsllmError, ServerError, ValidationError
 from awsllm.policy.keys import Key
-from awsllm.policy.usage import Grant
+from awsllm.policy.limits import Grant
 from awsllm.server.exchanges import Exchange, Watcher, tell
 from awsllm.server.faults import AsyncHampered, Faults, Hampering
-from awsllm.server.gate import Caller, Gate, Metered, headers_of
+from awsllm.server.gate import Caller, Gate, Metered
 from awsllm.server.http.auth import Auth, check_body, check_head, check_way, usable_key
 from awsllm.server.http.bodies import AsgiMessage, Bodies, IncompleteError, Limits, Receive
+from awsllm.server.metering import headers_of
 from awsllm.server.offline import OfflineAws
 from awsllm.server.resources import AsyncWithResources
 from awsllm.server.services import meant, region_of
@@ -223,7 +224,7 @@ class _HttpExchange:
         if self.shared.load.draining:
             raise ServerError("the server is ending", code="ServiceUnavailableException", status=503)
         check_way(self.shared.auth, self.shared.api_key, head)
-        allowed = check_head(self._secret(head), head)
+        allowed = check_head(await self._secret(head), head)
         if self.shared.aws is not None or not allowed or needs_body(head):
             return None
         return await asyncio.to_thread(without_model, head)
@@ -231,19 +232,25 @@ class _HttpExchange:
     def _allows(self) -> Callable[[str], bool] | None:
         return None if self.caller is None or self.caller.key is None else self.caller.key.allows
 
-    def _secret(self, head: Incoming) -> str | None:
+    async def _secret(self, head: Incoming) -> str | None:
         """What the request must show. Raises the refusal of a caller whose key has ended."""
         if self.shared.gate is None:
             return self.shared.api_key
-        self.caller = self.shared.gate.caller(head)
+        self.caller = await self._where_it_may_wait(self.shared.gate, self.shared.gate.caller, head)
         return self.caller.secret
+
+    async def _where_it_may_wait(self, who: Gate | Extension, function: Callable[..., R], *arguments: Any) -> R:
+        """What the function gives, called on a thread if ``who`` says that it waits."""
+        if not getattr(who, "waits", False):
+            return function(*arguments)
+        return await asyncio.get_running_loop().run_in_executor(self.shared.threads, function, *arguments)
 
     async def _speak(self, head: Incoming, version: str) -> None:
         """A session: its reply begins before its request ends."""
         from awsllm.server.http.duplex import SpeechExchange
 
         try:
-            reply = await self._at_once(head, version)
+            reply = await self._at_once(head, version) or self._denied(head)
             secret = self.shared.api_key
             if self.caller is not None:
                 secret = self.caller.secret
@@ -257,6 +264,11 @@ class _HttpExchange:
         await self._start(200, {"Content-Type": EVENT_STREAM})
         if await session.run(self.receive, self._more):
             await self.send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    def _denied(self, head: Incoming) -> Reply | None:
+        """What IAM refuses of a session, which is all told by its head."""
+        aws = self.shared.aws
+        return None if aws is None else aws.refusal(head, region_of(head) or self.shared.region)
 
     def _turns(self, head: Incoming) -> Callable[[ConverseRequest], Awaitable[ConverseResponse]]:
         """What answers the turns of a session. Each is a call that its caller's key makes: a refusal of that ends
@@ -344,12 +356,9 @@ class _HttpExchange:
         """The request with the container that answers it, what it asks for, and in which region."""
         shared, region = self.shared, self.shared.region
         if self.extension is not None:
-            if getattr(self.extension, "waits", False):
-                loop = asyncio.get_running_loop()
-                return incoming, await loop.run_in_executor(shared.threads, self.extension.plan, incoming), region
-            return incoming, self.extension.plan(incoming), region
+            return incoming, await self._where_it_may_wait(self.extension, self.extension.plan, incoming), region
         if shared.gate is not None and self.caller is not None and self.caller.key is not None:
-            shared.gate.check(self.caller.key, incoming)
+            await self._where_it_may_wait(shared.gate, shared.gate.check, self.caller.key, incoming)
         if shared.aws is not None:
             region = region_of(incoming) or region
         at_once = is_ours(incoming) if shared.aws is None else is_inline(incoming)
@@ -363,6 +372,8 @@ class _HttpExchange:
         aws = self.shared.aws
         if aws is None:
             return incoming, plan(incoming), region
+        if (refused := aws.refusal(incoming, region)) is not None:
+            return incoming, refused, region
         located = incoming
         try:
             located = aws.located(incoming, region)

@@ -18,19 +18,20 @@ How a signature is read and verified stands in ``signatures``.
 
 from __future__ import annotations
 
+import base64
 import hmac
 import ipaddress
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from functools import lru_cache
 from hashlib import sha256
-from urllib.parse import parse_qsl
+from urllib.parse import unquote
 
 from awsllm.errors import AccessDeniedError, ConfigurationError
+from awsllm.server.account.refusals import UnauthenticatedError
 from awsllm.server.http import signatures
-from awsllm.server.http.signatures import UnauthenticatedError
-from awsllm.server.services import is_posted_form, is_presigned_of_old
+from awsllm.server.services import is_posted_form, is_presigned_of_old, reads_form
 from awsllm.server.work import Incoming
 
 
@@ -43,7 +44,13 @@ class Auth(StrEnum):
     NONE = "none"
 
 
-_IN_HEADER = re.compile(r"AWS4-HMAC-SHA256 .*?Credential=([^/,\s]+)/")
+_IN_HEADER = re.compile(r"AWS4-[A-Z0-9-]+ .*?Credential=([^/,\s]+)/|AWS ([^:\s]+):")
+_IN_QUERY = re.compile(r"(?:^|&)(?:X-Amz-Credential|AWSAccessKeyId)=([^&/]+)", re.IGNORECASE)
+_IN_FORM = re.compile(
+    rb"""name="?(?:X-Amz-Credential|AWSAccessKeyId)"?\r\n(?:[^\r\n]+\r\n)*\r\n([^\r\n/]+)""", re.IGNORECASE
+)
+_TOKEN = re.compile(r"[a-z]+-api-key-(.+)", re.DOTALL)
+"""A bearer token that an SDK made for itself: a presigned request in base64."""
 
 
 _NO_FORMS = (
@@ -123,10 +130,33 @@ def check_body(key: str | None, incoming: Incoming) -> None:
 
 def signer(incoming: Incoming) -> str | None:
     """The id of the access key that a request says it is signed with, in a header or in its address."""
-    if found := _IN_HEADER.match(incoming.headers.get("authorization", "")):
-        return found[1]
-    query = dict(parse_qsl(incoming.query))
-    return query.get("AWSAccessKeyId") or query.get("X-Amz-Credential", "").partition("/")[0] or None
+    return next(signers(incoming), None)
+
+
+def signers(incoming: Incoming) -> Iterator[str]:
+    """Whichever access keys a request names, wherever a signature of any version may stand: in its header, its address
+    or its form, or in the token of a bearer."""
+    authorization = incoming.headers.get("authorization", "")
+    for found in _IN_HEADER.finditer(authorization):
+        yield found[1] or found[2]
+    queries = [incoming.query, _presigned(_shown(incoming.headers))]
+    if reads_form(incoming):
+        queries.append(incoming.body.decode("latin-1"))
+    for query in queries:
+        yield from (unquote(found).partition("/")[0] for found in _IN_QUERY.findall(query))
+    if incoming.headers.get("content-type", "").startswith("multipart/form-data"):
+        yield from (found.decode("latin-1") for found in _IN_FORM.findall(incoming.body))
+
+
+def _presigned(token: str) -> str:
+    """The query of the request that a bearer token holds; empty where it is none."""
+    inner = _TOKEN.fullmatch(token.strip())
+    if inner is None:
+        return ""
+    try:
+        return base64.b64decode(inner[1] + "=" * (-len(inner[1]) % 4)).decode("latin-1").partition("?")[2]
+    except ValueError:
+        return ""
 
 
 def _check_not_from_a_page(headers: Mapping[str, str]) -> None:

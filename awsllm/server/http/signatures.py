@@ -22,7 +22,7 @@ from botocore.auth import HmacV1Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from awsllm.errors import AccessDeniedError
+from awsllm.server.account.refusals import UnauthenticatedError
 from awsllm.server.services import path_style, protocol, services
 from awsllm.server.work import Incoming
 
@@ -43,11 +43,6 @@ _MISMATCH = (
     "Check that the secret access key is this server's API key."
 )
 _REGION = re.compile(r"[a-z]{2,4}(-[a-z]+)+-\d{1,2}")
-
-
-class UnauthenticatedError(AccessDeniedError):
-    """No key was shown, or a wrong one: AWS refuses that like any other access, other services with a status of its
-    own."""
 
 
 class SignatureError(UnauthenticatedError):

@@ -1,7 +1,7 @@
 """What moto lacks and is given for as long as somebody needs it: scaling of inference components (``scaling``); the
-instance types that endpoints have today, where moto's list ends before them; that a template's names of SageMaker's
-models, configurations and endpoints are theirs (docs.aws.amazon.com/AWSCloudFormation, AWS::SageMaker::Endpoint); and
-that a stack made by a change set, as the CLI's ``deploy`` and CDK make it, has outputs.
+instance types that endpoints have today, where moto's list ends before them; variants without a model, which
+components have; that a template's names of SageMaker's models, configurations and endpoints are theirs
+(docs.aws.amazon.com/AWSCloudFormation, AWS::SageMaker::Endpoint); and a CloudFormation nearer to AWS's (``formation``).
 
 moto's CloudFormation is a third of a second to import, so its part is done when the first template comes.
 """
@@ -10,14 +10,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator
-from functools import partial
+from functools import partial, partialmethod
 from typing import Any
 
-from awsllm.server.moto import scaling
+from awsllm.server.moto import formation, scaling
 from awsllm.server.shapes import service_model
 
 _lock = threading.Lock()
 _users = 0
+_has_templates = False  # whether CloudFormation's part is done
+_ABSENT: Any = object()
 _replaced: list[tuple[Any, str, Any]] = []  # classes of moto's, with what they had under which name
 
 
@@ -33,27 +35,29 @@ def complete() -> None:
 
 def before_template() -> None:
     """Called before moto's CloudFormation is."""
-    from moto.cloudformation.models import ChangeSet
-
+    global _has_templates
     with _lock:
-        if _users and vars(ChangeSet).get("apply") is not _apply:
-            _replace([(ChangeSet, "apply", _apply)])
+        if _users and not _has_templates:
+            _has_templates = True
+            _replace([*formation.additions()])
 
 
 def _replace(additions: Iterable[tuple[Any, str, Any]]) -> None:
     for place, name, value in additions:
-        _replaced.append((place, name, vars(place)[name]))
+        _replaced.append((place, name, vars(place).get(name, _ABSENT)))
         setattr(place, name, value)
 
 
 def restore() -> None:
     """Leave moto as it was, once nobody needs more."""
-    global _users
+    global _users, _has_templates
     with _lock:
         _users -= 1
         if _users == 0:
             while _replaced:
-                setattr(*_replaced.pop())
+                place, name, value = _replaced.pop()
+                delattr(place, name) if value is _ABSENT else setattr(place, name, value)
+            _has_templates = False
             scaling.restore()
 
 
@@ -63,12 +67,18 @@ def missing() -> list[str]:
 
 
 def _additions() -> Iterator[tuple[Any, str, Any]]:
-    from moto.sagemaker.models import FakeEndpoint, FakeEndpointConfig, Model
+    from moto.sagemaker.models import FakeEndpoint, FakeEndpointConfig, Model, SageMakerModelBackend
 
+    check = SageMakerModelBackend.validate_production_variants
+    yield SageMakerModelBackend, "validate_production_variants", partialmethod(_check_variants, check)
     yield FakeEndpointConfig, "validate_instance_type", _check_instance_type
     named = {FakeEndpoint: "EndpointName", FakeEndpointConfig: "EndpointConfigName", Model: "ModelName"}
     for place, member in named.items():
         yield place, "cloudformation_name_type", staticmethod(partial(str, member))
+
+
+def _check_variants(backend: Any, check: Any, production_variants: list[Any]) -> None:
+    check(backend, [variant for variant in production_variants if "ModelName" in variant])
 
 
 def _check_instance_type(config: Any, instance_type: str) -> None:
@@ -80,12 +90,3 @@ def _check_instance_type(config: Any, instance_type: str) -> None:
             message=f"Value '{instance_type}' at 'instanceType' failed to satisfy constraint: Member must satisfy enum "
             f"value set: [{', '.join(known)}]"
         )
-
-
-def _apply(change_set: Any) -> None:
-    """What a change set does to its stack."""
-    stack = change_set.stack
-    stack.resource_map.update(change_set.template_dict, change_set.parameters)
-    stack.template, stack.template_dict = change_set.template, change_set.template_dict
-    stack.parameters = change_set.parameters or stack.parameters
-    stack.output_map = stack._create_output_map()

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from awsllm.errors import AwsllmError, ServerError
 from awsllm.server.retrieval import new_session
 from awsllm.server.shapes import check
-from awsllm.server.surfaces.bedrock import read_json
+from awsllm.server.surfaces.limits import read_json
 from awsllm.server.work import Ask, Incoming, Reply, Stream, Work
 from awsllm.types import JsonObject, Unknown
 from awsllm.types.retrieval import GenerateQueryResponse, RetrieveAndGenerateRequest, SessionStart

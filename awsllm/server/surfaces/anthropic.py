@@ -15,10 +15,9 @@ import msgspec
 
 from awsllm.errors import AwsllmError, ServerError
 from awsllm.models.profiles import profile
-from awsllm.server.http.signatures import UnauthenticatedError
-from awsllm.server.surfaces.bedrock import read_json
+from awsllm.server.account.refusals import UnauthenticatedError
 from awsllm.server.surfaces.catalog import check_chat_model
-from awsllm.server.surfaces.limits import check_name
+from awsllm.server.surfaces.limits import check_name, read_json
 from awsllm.server.work import Ask, Incoming, Reply, Stream, Work
 from awsllm.types import ConverseRequest, ConverseResponse, CountTokensRequest, StreamEvent
 from awsllm.wire import body as bodies

@@ -27,8 +27,9 @@ from awsllm.server.account.refusals import refused
 from awsllm.server.account.state import Wait, kept
 from awsllm.server.shapes import check
 from awsllm.server.surfaces import async_embeddings
-from awsllm.server.surfaces.bedrock import SERVICE, failure, read_json
+from awsllm.server.surfaces.bedrock import SERVICE, failure
 from awsllm.server.surfaces.catalog import invoke_body
+from awsllm.server.surfaces.limits import read_json
 from awsllm.server.surfaces.scripted_video import mp4
 from awsllm.server.work import Incoming, Reply
 from awsllm.types import JsonObject, Request

@@ -28,7 +28,7 @@ from awsllm.server.surfaces.catalog import (
     is_prompt,
 )
 from awsllm.server.surfaces.input_tags import under_guardrail, without_config
-from awsllm.server.surfaces.limits import check_limits
+from awsllm.server.surfaces.limits import check_limits, read_json
 from awsllm.server.surfaces.vectors import resize
 from awsllm.server.work import Ask, Incoming, Reply, Stream, Work
 from awsllm.types import (
@@ -65,7 +65,6 @@ _JSON = {"Content-Type": "application/json"}
 _EVENT_STREAM = {"Content-Type": "application/vnd.amazon.eventstream"}
 _ERROR_NAMESPACE = "http://internal.amazon.com/coral/com.amazon.bedrock/"
 _PADDING = string.ascii_letters + string.digits
-_MAX_DEPTH = 100
 
 
 def plan(operation: str, model: str, incoming: Incoming) -> Work:
@@ -298,30 +297,6 @@ class ChunkFrames:
             "firstByteLatency": first,
             **{name: count for name, count in cached.items() if count is not None},
         }
-
-
-def read_json(body: bytes) -> JsonObject:
-    """A request's body: one JSON object, not nested beyond reason. Raises ``ValidationError``."""
-    try:
-        wire = msgspec.json.decode(body or b"{}")
-    except (ValueError, RecursionError) as error:  # broken JSON, bytes that are no UTF-8, nested too deeply
-        raise ValidationError(f"Malformed input request: {error}", code="ValidationException", status=400) from error
-    if not isinstance(wire, dict):
-        raise ValidationError("Malformed input request: a JSON object is expected", code="ValidationException")
-    _check_depth(wire)
-    return wire
-
-
-def _check_depth(wire: JsonObject) -> None:
-    level: list[Any] = [wire]
-    for _ in range(_MAX_DEPTH):
-        children = [child for node in level for child in (node.values() if isinstance(node, dict) else node)]
-        level = [child for child in children if isinstance(child, (dict, list))]
-        if not level:
-            return
-    raise ValidationError(
-        f"Malformed input request: nested more than {_MAX_DEPTH} levels deep", code="ValidationException", status=400
-    )
 
 
 def _conversation(operation: str, model: str, incoming: Incoming) -> ConverseRequest:

@@ -10,7 +10,8 @@ from urllib.parse import unquote
 import msgspec
 
 from awsllm.server.shapes import check
-from awsllm.server.surfaces.bedrock import SERVICE, read_json
+from awsllm.server.surfaces.bedrock import SERVICE
+from awsllm.server.surfaces.limits import read_json
 from awsllm.server.work import Ask, Incoming, Reply, Work
 from awsllm.wire import guardrails
 

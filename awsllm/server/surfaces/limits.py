@@ -8,18 +8,45 @@ from __future__ import annotations
 
 from typing import Any
 
-from awsllm.errors import ModelNotFoundError
+import msgspec
+
+from awsllm.errors import ModelNotFoundError, ValidationError
 from awsllm.server.account.refusals import invalid
-from awsllm.types import Request
+from awsllm.types import JsonObject, Request
 from awsllm.types.embedding import EmbedRequest
 from awsllm.types.media import ImageEditRequest, ImageRequest
 
+_MAX_DEPTH = 100
 _NAME = 2048  # characters, as botocore's service model of bedrock-runtime has it
 _SIDE = 8192  # pixels
 _PIXELS = 2**26  # of all images together: four of 4096 by 4096
 _IMAGES = 100
 _NUMBERS = 2**23  # of all vectors together: 2048 of 4096
 _USUAL = 1024  # numbers of a vector, and pixels a side, where the request leaves it to the model
+
+
+def read_json(body: bytes) -> JsonObject:
+    """A request's body: one JSON object, not nested beyond reason. Raises ``ValidationError``."""
+    try:
+        wire = msgspec.json.decode(body or b"{}")
+    except (ValueError, RecursionError) as error:  # broken JSON, bytes that are no UTF-8, nested too deeply
+        raise ValidationError(f"Malformed input request: {error}", code="ValidationException", status=400) from error
+    if not isinstance(wire, dict):
+        raise ValidationError("Malformed input request: a JSON object is expected", code="ValidationException")
+    _check_depth(wire)
+    return wire
+
+
+def _check_depth(wire: JsonObject) -> None:
+    level: list[Any] = [wire]
+    for _ in range(_MAX_DEPTH):
+        children = [child for node in level for child in (node.values() if isinstance(node, dict) else node)]
+        level = [child for child in children if isinstance(child, (dict, list))]
+        if not level:
+            return
+    raise ValidationError(
+        f"Malformed input request: nested more than {_MAX_DEPTH} levels deep", code="ValidationException", status=400
+    )
 
 
 def check_name(model: str) -> None:

@@ -21,12 +21,11 @@ from msgspec.structs import replace
 
 from awsllm.errors import AwsllmError, ModelNotFoundError, ServerError, UnsupportedError, ValidationError
 from awsllm.models.profiles import Profile, profile
-from awsllm.policy.usage import BudgetSpentError
-from awsllm.server.http.signatures import UnauthenticatedError
-from awsllm.server.surfaces.bedrock import read_json
+from awsllm.policy.limits import BudgetSpentError
+from awsllm.server.account.refusals import UnauthenticatedError
 from awsllm.server.surfaces.catalog import invoke_body
 from awsllm.server.surfaces.input_tags import under_guardrail, without_config
-from awsllm.server.surfaces.limits import check_limits, check_name
+from awsllm.server.surfaces.limits import check_limits, check_name, read_json
 from awsllm.server.surfaces.vectors import resize
 from awsllm.server.work import Ask, Incoming, Models, Reply, Stream, Work
 from awsllm.stream import Fold
@@ -123,9 +122,10 @@ def _response(_: str, incoming: Incoming) -> Work:
     turn, streams = chat.decode_request(model, Payload(incoming.body), _PLAIN)
     _check_parameters(turn.extra or {})
     _check_served(turn.extra or {})
-    request = replace(turn, messages=(*_KEPT.before(turn), *turn.messages))
+    request = replace(turn, messages=(*_KEPT.before(turn, keeps=incoming.keeps), *turn.messages))
     context = Context(request=request, request_id=secrets.token_hex(16))
-    is_kept = (request.extra or {}).get("store") is not False and len(incoming.body) <= _Kept.LARGEST
+    wanted = incoming.keeps and (request.extra or {}).get("store") is not False
+    is_kept = wanted and len(incoming.body) <= _Kept.LARGEST
     return _answer(chat, context, streams=streams, keep=_KEPT.keeper(context) if is_kept else None)
 
 
@@ -205,13 +205,15 @@ class _Kept:
         self._turns: OrderedDict[str, tuple[Message, ...]] = OrderedDict()
         self._lock = threading.Lock()
 
-    def before(self, request: ConverseRequest) -> tuple[Message, ...]:
+    def before(self, request: ConverseRequest, *, keeps: bool) -> tuple[Message, ...]:
         """The turns that ``previous_response_id`` of the request means. Raises ``ValidationError``."""
         named = (request.extra or {}).get(_PREVIOUS)
         if named is None:
             return ()
-        if self.is_one_of_several:
-            raise UnsupportedError(f"{_PREVIOUS}: this server has several workers, which share no responses")
+        if self.is_one_of_several or not keeps:
+            raise UnsupportedError(
+                f"{_PREVIOUS}: several processes answer here, which share no responses; send the whole conversation"
+            )
         with self._lock:
             found = self._turns.get(str(named))
         if found is None:
@@ -256,8 +258,12 @@ def _embeddings(_: str, incoming: Incoming) -> Work:
         return Reply(200, _headers(), codec.encode_response(response, context).body)
 
     if incoming.models is not None and incoming.models.remote(request):
-        return Ask(request, encode)
+        extra = {name: value for name, value in (request.extra or {}).items() if name not in _OF_THE_VECTORS}
+        return Ask(replace(request, extra=extra or None), encode)
     return Ask(EmbedRequest(model=request.model, texts=request.texts), encode)
+
+
+_OF_THE_VECTORS = frozenset(("model", "encoding_format", "user"))  # members that concern the reply, not the model
 
 
 def _size(model: str) -> int | None:

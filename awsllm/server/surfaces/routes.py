@@ -8,20 +8,17 @@ from __future__ import annotations
 
 import secrets
 import uuid
-from collections.abc import Callable
-from dataclasses import replace
-from math import ceil
 from types import ModuleType
-from typing import TypeAlias
 from urllib.parse import unquote
 
-from awsllm.errors import AwsllmError, ServerError
+from awsllm.errors import AwsllmError
 from awsllm.server.http.signatures import SignatureError
 from awsllm.server.services import reads_form
 from awsllm.server.surfaces import (
     agents,
     anthropic,
     bedrock,
+    dialects,
     elsewhere,
     endpoint_chat,
     guardrails,
@@ -30,9 +27,8 @@ from awsllm.server.surfaces import (
     sagemaker,
 )
 from awsllm.server.surfaces.async_invoke import is_async_invoke, unserved
+from awsllm.server.surfaces.dialects import Operation
 from awsllm.server.work import Incoming, Reply, Work
-
-Operation: TypeAlias = Callable[[str, Incoming], Work]
 
 HEALTH = ("/health", "/ping")  # the second is what SageMaker asks a container
 _PREFIXES: dict[str, ModuleType] = {"/model/": bedrock, "/endpoints/": sagemaker, router.PREFIX: router}
@@ -53,12 +49,8 @@ _SPEECH = "/invoke-with-bidirectional-stream"
 def find(incoming: Incoming) -> tuple[Operation, str] | None:
     """The operation that method and path mean, and the model or endpoint they name; None where there is none. A path
     that is one whole names no model."""
-    if asked := anthropic.find(incoming):
-        return asked
-    if found := openai.OPERATIONS.get((incoming.method, incoming.path)):
-        return found, ""
-    if incoming.method == "GET" and (listed := next(filter(incoming.path.startswith, openai.MODEL_PATHS), None)):
-        return openai.one_model, unquote(incoming.path.removeprefix(listed))
+    if spoken := dialects.find(incoming):
+        return spoken
     if completes := endpoint_chat.find(incoming):
         return completes
     for prefix, service in _PREFIXES.items():
@@ -128,13 +120,8 @@ def failure(incoming: Incoming, error: Exception) -> Reply:
     """The reply that tells the client of ``error`` in the words of the service it called, and after how many seconds it
     may come again, where that is known. What is not awsllm's own error is a fault of the server and is told without its
     details."""
-    known = error if isinstance(error, AwsllmError) else ServerError("internal failure of the server", status=500)
-    reply = _failure(incoming, known)
-    if (reply.status, known.status) == (500, 503):  # of what is behind the server: OpenAI and Anthropic have no word
-        reply = replace(reply, status=503)
-    if known.retry_after is None:
-        return reply
-    return replace(reply, headers={**reply.headers, "Retry-After": str(ceil(known.retry_after))})
+    known = dialects.known_error(error)
+    return dialects.completed(_failure(incoming, known), known)
 
 
 def _failure(incoming: Incoming, known: AwsllmError) -> Reply:

@@ -18,8 +18,8 @@ from urllib.parse import parse_qsl
 
 from awsllm.errors import AwsllmError, RequestError
 from awsllm.server.account.account import Account
+from awsllm.server.account.refusals import UnauthenticatedError
 from awsllm.server.http.auth import check_head
-from awsllm.server.http.signatures import UnauthenticatedError
 from awsllm.server.surfaces.playground import account, conversations
 from awsllm.server.surfaces.playground.calls import Calls
 from awsllm.server.surfaces.playground.page import API, PREFIX, as_json, is_page, page

@@ -13,8 +13,9 @@ from awsllm.models.knowledge import Knowledge
 from awsllm.models.prices import Use, cost
 from awsllm.models.references import Reference
 from awsllm.server.shapes import check
-from awsllm.server.surfaces.bedrock import SERVICE, read_json
+from awsllm.server.surfaces.bedrock import SERVICE
 from awsllm.server.surfaces.catalog import check_chat_model
+from awsllm.server.surfaces.limits import read_json
 from awsllm.server.surfaces.playground.page import as_json
 from awsllm.server.surfaces.playground.snippets import SnippetServer, reference_of, snippets
 from awsllm.server.work import Incoming, Models, Reply, Stream

@@ -43,6 +43,7 @@ from awsllm.types import (
     Video,
     WebLocation,
 )
+from awsllm.wire import formats
 from awsllm.wire.converse.foreign import CUSTOM, SIGNED, is_responses_item, is_responses_thinking
 from awsllm.wire.openai.request import encode_arguments
 from awsllm.wire.reading import blob, objects, optional, required, unknown_members
@@ -51,13 +52,8 @@ from awsllm.wire.text.blocks import TEXT_FORMATS, block_text, result_item_text
 TITLE = "OpenAI's Responses API"
 
 _BETWEEN = "\n\n"
-DOCUMENT_TYPES = {
-    "pdf": "application/pdf",
-    "doc": "application/msword",
-    "docx": "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
-    "xls": "application/vnd.ms-excel",
-    "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
-}
+DOCUMENT_TYPES = {name: kind for name, kind in formats.DOCUMENT_TYPES.items() if name not in TEXT_FORMATS}
+"""Of files that are no text."""
 _SUFFIXES = {mime: suffix for suffix, mime in DOCUMENT_TYPES.items()}
 _CALL_MEMBERS = frozenset(("type", "id", "call_id", "name", "arguments", "input", "status"))
 
