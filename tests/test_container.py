@@ -121,7 +121,6 @@ def test_kubernetes_finds_its_pods_and_asks_what_the_server_answers() -> None:
     assert key["valueFrom"] == {"secretKeyRef": {"name": "awsllm", "key": "api-key"}}
 
 
-@pytest.mark.filterwarnings("ignore:Tried to parse AWS..SecretsManager..Secret:UserWarning")  # which moto has not
 def test_the_stack_for_ecs_can_be_made() -> None:
     with mock_aws(reply="x"):
         ec2 = boto3.client("ec2", "us-east-1")

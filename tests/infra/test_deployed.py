@@ -20,7 +20,6 @@ from awsllm.testing import mock_aws
 from tests.support.stacks import CASES, FilledIn, filled, walk
 from tests.support.stacks_in_moto import STACK, deploy, expected, made, prepared
 
-pytestmark = pytest.mark.filterwarnings("ignore:Tried to parse:UserWarning")
 _CHANGES = {
     "chat-api": {"FrontDoor": "both", "SystemPrompt": "Be brief."},
     "documents": {"SourcePrefix": "in/"},

@@ -28,7 +28,6 @@ from tests.support.stacks import FilledIn, filled, walk
 from tests.support.stacks_in_moto import deploy, prepared
 from tests.support.streams import sent_events
 
-pytestmark = pytest.mark.filterwarnings("ignore:Tried to parse AWS:UserWarning")
 _REGION = "us-east-1"
 GUARDRAIL = {
     "name": "careful",

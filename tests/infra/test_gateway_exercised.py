@@ -18,8 +18,6 @@ from tests.support.front_door import url_event
 from tests.support.lambdas import FakeContext
 from tests.support.stacks import FilledIn, filled
 
-pytestmark = pytest.mark.filterwarnings("ignore:Tried to parse AWS:UserWarning")
-
 
 def _call(handler: Any, secret: str, path: str = "/v1/chat/completions", **body: Any) -> tuple[int, str]:
     asked = {"model": "fast", "messages": [{"role": "user", "content": "Hi"}], **body}

@@ -218,7 +218,6 @@ def test_protection_is_set_and_taken_away() -> None:
     assert fake.stack["EnableTerminationProtection"] is True
 
 
-@pytest.mark.filterwarnings("ignore:Tried to parse:UserWarning")
 @pytest.mark.parametrize("unprotect", [False, True])
 def test_queues_and_protected_tables_go_with_the_data(unprotect: bool) -> None:
     template = """

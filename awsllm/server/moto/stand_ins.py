@@ -2,8 +2,8 @@
 
 moto skips such a type, and then fails at whatever refers to it: an output, a policy, another resource. A stand-in has
 the name, the ids and the attributes that the resource would have, so that the rest of the stack is made; behind it is
-nothing, and moto's own warning says so. Versions, aliases and URLs of
-functions are made, by moto's Lambda, which has them.
+nothing, which the log says (moto's warning in its place would fail the stack of a test whose warnings are errors).
+Versions, aliases and URLs of functions are made, by moto's Lambda, which has them.
 
 What ``Ref`` and ``Fn::GetAtt`` give is in CloudFormation's reference ("Return values" of each type); types that are not
 in the tables have what most have: ``Ref`` gives the name, an attribute that is a property its value, ``…Arn`` an ARN,
@@ -13,14 +13,15 @@ in the tables have what most have: ``Ref`` gives the name, an attribute that is 
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
-import warnings
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
 from awsllm.types import JsonObject
 
+_log = logging.getLogger(__name__)
 _BY_ARN = {
     "AWS::ApplicationAutoScaling::ScalingPolicy",
     "AWS::Bedrock::Agent",
@@ -124,9 +125,7 @@ class StandIn:
         cls, resource_name: str, cloudformation_json: Any, account_id: str, region_name: str, **known: Any
     ) -> StandIn:
         kind, properties = cloudformation_json["Type"], cloudformation_json.get("Properties") or {}
-        warnings.warn(
-            f"Tried to parse {kind} but it's not supported by moto's CloudFormation implementation", stacklevel=2
-        )
+        _log.info("%s %s stands in a stack with nothing behind it", kind, resource_name)
         whole = f"{known.get('StackId', '')} {known.get('LogicalId', resource_name)}"
         fields = _fields(account_id, region_name, whole)
         if kind in _CAPITALS:
