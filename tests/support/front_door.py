@@ -5,14 +5,14 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import urlsplit
 
 from awsllm.lambdas.http.stream_head import StreamHead
 from tests.support.lambdas import FakeContext, event
+from tests.support.loopback import listening
 
 LIMIT = 30  # seconds that the function has
 
@@ -77,12 +77,5 @@ def function_url(handler: Any) -> Iterator[str]:
                 self.send_header(name, value)
             self.end_headers()
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Door)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with listening(Door) as url:
+        yield url

@@ -54,8 +54,14 @@ def serving(respond: Respond) -> Iterator[str]:
         def respond(self, request: Received) -> Response:
             return respond(request)
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
+    with listening(Handler) as url:
+        yield url
+
+
+@contextlib.contextmanager
+def listening(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    """The URL of a service whose requests ``handler`` answers, on threads of their own."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
     try:

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import ctypes
 import io
 import json
@@ -108,21 +109,22 @@ def tokens(package: Path) -> dict[str, Any]:
 
 
 def train() -> None:
+    """A model keeps the name of its file of rules as it was given, so that is a name without a folder."""
     lines = (HERE.parents[2] / "README.md").read_text().splitlines()
     common: dict[str, Any] = {"character_coverage": 0.98, "hard_vocab_limit": False, "num_threads": 1, "minloglevel": 2}
-    (HERE / "rules.tsv").write_text(RULES)
     kinds: dict[str, dict[str, Any]] = {
         "bpe": {"vocab_size": 460, "byte_fallback": True, "normalization_rule_name": "identity",
                 "remove_extra_whitespaces": False, "allow_whitespace_only_pieces": True, "split_digits": True,
                 "user_defined_symbols": ["<|user|>"]},
-        "unigram": {"vocab_size": 320, "normalization_rule_tsv": str(HERE / "rules.tsv")},
+        "unigram": {"vocab_size": 320, "normalization_rule_tsv": "rules.tsv"},
     }  # fmt: skip
-    for kind, settings in kinds.items():
-        model = io.BytesIO()
-        source: dict[str, Any] = {"sentence_iterator": iter(lines), "model_writer": model, "model_type": kind}
-        sentencepiece.SentencePieceTrainer.train(**source, **common, **settings)
-        (HERE / f"{kind}.model").write_bytes(model.getvalue())
-    (HERE / "rules.tsv").unlink()
+    with tempfile.TemporaryDirectory() as place, contextlib.chdir(place):
+        Path("rules.tsv").write_text(RULES)
+        for kind, settings in kinds.items():
+            model = io.BytesIO()
+            source: dict[str, Any] = {"sentence_iterator": iter(lines), "model_writer": model, "model_type": kind}
+            sentencepiece.SentencePieceTrainer.train(**source, **common, **settings)
+            (HERE / f"{kind}.model").write_bytes(model.getvalue())
 
 
 if __name__ == "__main__":
