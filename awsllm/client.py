@@ -34,26 +34,21 @@ from awsllm.calls.options import (
     VideoOptions,
     documented,
 )
-from awsllm.calls.prepare import (
-    Prepared,
-    Sending,
-    finish,
-    keep_turns,
-    prepare,
-    prepare_count_tokens,
+from awsllm.calls.prepare import Prepared, Sending, finish, keep_turns, marks_of, prepare, prepare_count_tokens
+from awsllm.client_options import (
+    Backends,
+    ClientOptions,
+    GroupCalls,
+    Layered,
+    checked_policy,
+    client_settings,
+    make_backend,
 )
-from awsllm.client_options import Backends, ClientOptions, checked_policy, client_settings, make_backend
 from awsllm.errors import AwsllmError
 from awsllm.models.references import Reference, parse_reference
 from awsllm.policy.attempts import Policy, deadline_after, remaining
 from awsllm.stream import ConverseStream, Fold, result_events
-from awsllm.types import (
-    ConverseRequest,
-    ConverseResponse,
-    Request,
-    Streamed,
-    StreamEvent,
-)
+from awsllm.types import ConverseRequest, ConverseResponse, Request, Streamed, StreamEvent
 
 if TYPE_CHECKING:
     from awsllm.aws.tokens import OpenAIRoute
@@ -71,6 +66,8 @@ if TYPE_CHECKING:
     from awsllm.jumpstart.facade import JumpStart
     from awsllm.models.listing import AccountModels, ModelFilters
     from awsllm.models.prices import Price
+    from awsllm.policy.groups import ModelLike
+    from awsllm.policy.tags import CallMarks
     from awsllm.speech.sync import SpeechSession
     from awsllm.tools.loop import Loop, LoopInput
     from awsllm.types.agents import AgentEvent, AgentResponse
@@ -97,12 +94,14 @@ Options = TypeVar("Options", bound=Mapping[str, Any])
 R = TypeVar("R")
 
 
-class Client:
+class Client(GroupCalls, Layered["Backend"]):
     """A synchronous client; safe to share between threads and across fork.
 
     >>> client = Client()
     >>> client.converse("local:smollm2-135m-instruct", "Hello").text
     """
+
+    _awaited = False
 
     @documented(ClientOptions)
     def __init__(
@@ -117,10 +116,12 @@ class Client:
         """``region``, ``profile``, ``session`` (boto3's) and ``endpoint_url`` are as in boto3; ``policy`` says how a
         call is attempted."""
         self._settings = client_settings(region, profile, session, endpoint_url, options)
-        self._policy = checked_policy(policy)
+        self._policy = checked_policy(self._settings.policy if policy is None else policy)
         self._backends: Backends[Backend] = Backends(
-            lambda scheme, place: make_backend(self._settings, scheme, place), options.get("backends")
+            lambda reference: make_backend(self._settings, reference), options.get("backends")
         )
+        if self._settings.are_layered():
+            self._layer()
 
     def _identified(self, model: str, options: Options) -> Options:
         """The options with the family of the model, where only the control plane can tell that: it is asked once."""
@@ -129,40 +130,50 @@ class Client:
         return self._settings.prices.identified(model, options)
 
     @documented(ConverseOptions)
-    def converse(self, model: str, messages: Prompt, **options: Unpack[ConverseOptions]) -> ConverseResponse:
-        """One answer of a chat model.
+    def converse(self, model: ModelLike, messages: Prompt, **options: Unpack[ConverseOptions]) -> ConverseResponse:
+        """One answer of a chat model, or of the first of several that can give one.
 
-        ``messages`` is a string, a message, content blocks and paths of one user turn, or a list of messages, each a
-        ``Message`` or a dict as boto3 takes it.
+        ``model`` is a reference, a name of the configuration, a list of them, or a ``Group``. ``messages`` is a string,
+        a message, content blocks and paths of one user turn, or a list of messages, each a ``Message`` or a dict as
+        boto3 takes it.
         """
-        call = prepare(model, messages, self._identified(model, options), self._settings.prices)
+        named = self._settings.named(model)
+        if hasattr(named, "members"):
+            from awsllm.calls.routed import converse
+
+            return converse(self._group_call(named, messages, options), self._single)
+        call = prepare(named, messages, self._identified(named, options), self._settings.prices)
         if call.loop is None:
             return call.finish(self._send(call, call.request, call.timeout))
         return call.finish(self._drive(call, call.loop()))
 
     def _send(self, call: Prepared, request: ConverseRequest, timeout: float | None) -> ConverseResponse:
         """One request of a conversation."""
-        backend = self._backends[call.reference]
+        backend = self._place(call.reference, call.marks)
         sending = Sending(call, request, self._settings.repairs)
-        answer = self._policy.run(lambda attempt: backend.ask(sending.request, attempt), timeout, sending.mend)
-        return sending.noted(answer) if sending.notes else answer
+        answer = self._policy.run(lambda attempt: backend.ask(sending.request, attempt), timeout, sending.mend, sending)
+        return sending.noted(answer) if sending.notes or sending.made else answer
 
     def _send_stream(self, call: Prepared, sending: Sending, timeout: float | None) -> Iterator[StreamEvent]:
-        backend = self._backends[call.reference]
-        return self._policy.iterate(lambda attempt: backend.stream(sending.request, attempt), timeout, sending.mend)
+        backend = self._place(call.reference, call.marks)
+        return self._policy.iterate(
+            lambda attempt: backend.stream(sending.request, attempt), timeout, sending.mend, sending
+        )
 
-    def _ask(self, reference: Reference, request: Request[R], timeout: float | None) -> R:
-        backend = self._backends[reference]
+    def _ask(
+        self, reference: Reference, request: Request[R], timeout: float | None, marks: CallMarks | None = None
+    ) -> R:
+        backend = self._place(reference, marks)
         return self._policy.run(lambda attempt: backend.ask(request, attempt), timeout)
 
     def _call(self, prepared: tuple[Reference, Request[R]], options: Mapping[str, Any]) -> R:
         """An operation that is one request and no loop."""
         reference, request = prepared
-        response = self._ask(reference, request, options.get("timeout"))
+        response = self._ask(reference, request, options.get("timeout"), marks_of(options))
         return finish(response, reference, self._settings.prices, request)
 
     def _stream(self, reference: Reference, request: Streamed[R, E], timeout: float | None) -> Iterator[E]:
-        backend = self._backends[reference]
+        backend = self._place(reference)
         return self._policy.iterate(lambda attempt: backend.stream(request, attempt), timeout)
 
     def _events(
@@ -202,13 +213,18 @@ class Client:
             raise
 
     @documented(ConverseOptions)
-    def converse_stream(self, model: str, messages: Prompt, **options: Unpack[ConverseOptions]) -> ConverseStream:
+    def converse_stream(self, model: ModelLike, messages: Prompt, **options: Unpack[ConverseOptions]) -> ConverseStream:
         """The same, as a stream of events: iterate it or its ``text_stream``, then read ``response``.
 
         With functions as tools, the events of every turn follow one another: an answer's, then those of a user turn
         with the results, and so on.
         """
-        call = prepare(model, messages, self._identified(model, options), self._settings.prices)
+        named = self._settings.named(model)
+        if hasattr(named, "members"):
+            from awsllm.calls.routed import converse_stream
+
+            return converse_stream(self._group_call(named, messages, options), self._single)
+        call = prepare(named, messages, self._identified(named, options), self._settings.prices)
         if call.loop is None:
             sending = Sending(call, call.request, self._settings.repairs)
             events = self._send_stream(call, sending, call.timeout)
@@ -262,6 +278,7 @@ class Client:
         """
         from awsllm.calls.vectors import prepare_embed
 
+        model = self._settings.one(model)
         return self._call(prepare_embed(model, texts, dimensions, self._identified(model, options)), options)
 
     @documented(ImageOptions)
@@ -269,6 +286,7 @@ class Client:
         """Images that show what ``prompt`` says."""
         from awsllm.calls.media_requests import prepare_image
 
+        model = self._settings.one(model)
         return self._call(prepare_image(model, prompt, self._identified(model, options)), options)
 
     @documented(EditOptions)
@@ -278,6 +296,7 @@ class Client:
         """``image`` changed: a path, bytes or an ``Image``; several where the task takes several."""
         from awsllm.calls.media_requests import prepare_edit
 
+        model = self._settings.one(model)
         return self._call(prepare_edit(model, image, self._identified(model, options)), options)
 
     @documented(VideoOptions)
@@ -306,6 +325,7 @@ class Client:
         """The documents by how well they answer ``query``, the best first; the first ``top_n`` of them, or all."""
         from awsllm.calls.vectors import prepare_rerank
 
+        model = self._settings.one(model)
         prepared = prepare_rerank(model, query, documents, top_n, self._identified(model, options))
         if options.get("api") == "agents":
             from awsllm.calls.knowledge import through_agents
@@ -316,6 +336,7 @@ class Client:
     @documented(ConverseOptions)
     def count_tokens(self, model: str, messages: Prompt, **options: Unpack[ConverseOptions]) -> int:
         """The input tokens that ``converse`` with the same arguments would use."""
+        model = self._settings.one(model)
         return self._call(prepare_count_tokens(model, messages, self._identified(model, options)), options)
 
     @documented(ConverseOptions)
@@ -324,6 +345,7 @@ class Client:
         its fix; empty if nothing is found. Nothing is sent."""
         from awsllm.calls.lint import check
 
+        model = self._settings.one(model)
         return check(model, messages, self._settings.prices.identified(model, options))
 
     @documented(InvokeModelOptions)
@@ -545,6 +567,7 @@ class Client:
     def price(self, model: str, *, family: str | None = None) -> Price | None:
         """What calls of a model cost, from ``prices`` or the shipped table; None where that is not known. An ARN of the
         account's own is looked up, unless ``family`` says what it is."""
+        model = self._settings.one(model)
         found = self._identified(model, {"family": family})
         return self._settings.prices.price(parse_reference(model), found["family"])
 
@@ -562,6 +585,8 @@ class Client:
         """Close connections and stop local models that this client started."""
         for backend in self._backends.drain():
             backend.close()
+        if self._layers is not None:
+            self._layers.close()
 
     def __enter__(self) -> Self:
         return self

@@ -14,8 +14,10 @@
     │   ├── ThrottlingError             too many requests or tokens
     │   ├── ModelNotReadyError          the model is loading or scaled to zero
     │   ├── ModelTimeoutError           no answer in time, or the deadline passed
+    │   ├── CircuitOpenError            nobody was asked: all that could answer failed too often lately
     │   ├── ConnectError                the service could not be reached
     │   └── ServerError                 the service or the model's container failed
+    ├── BudgetExceededError             the call might use more than is left of a budget; nothing was sent
     ├── StreamError                     a stream broke after it began; carries ``partial``
     └── DeploymentError                 carries ``reason`` and ``log_stream``
 
@@ -27,7 +29,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from awsllm.types import ConverseResponse, Message
+    from awsllm.types import AttemptMade, ConverseResponse, Message
 
 
 class AwsllmError(Exception):
@@ -39,13 +41,17 @@ class AwsllmError(Exception):
     vectors of those that succeeded, whose ``segments`` say which inputs they are of.
 
     ``call`` and ``finished`` are for who tries again: which of a request's several calls failed, and what the others
-    gave (``backend.Finished``).
+    gave (``backend.Finished``). ``may_have_run`` says that the request had reached the service when the error struck:
+    what it asked for may have been done, and be on the bill. ``attempts`` are the tries of a call that took several, or
+    that went to a group of models.
     """
 
     retryable = False
     partial: Any = None
     call: int | None = None
     finished: Any = None
+    may_have_run = False
+    attempts: tuple[AttemptMade, ...] = ()
 
     def __init__(
         self,
@@ -147,6 +153,14 @@ class ModelTimeoutError(ServiceError):
     """No answer in time, or the deadline passed."""
 
     retryable = False
+    may_have_run = True
+
+
+class CircuitOpenError(ServiceError):
+    """Nobody was asked: every model that could answer has failed too often lately. ``retry_after`` says in how many
+    seconds one is tried again."""
+
+    retryable = False
 
 
 class ConnectError(ServiceError):
@@ -155,6 +169,15 @@ class ConnectError(ServiceError):
 
 class ServerError(ServiceError):
     """The service or the model's container failed."""
+
+
+class BudgetExceededError(AwsllmError):
+    """A call might use more than is left of a budget, so it was not made. ``wanted`` and ``left`` are in ``unit``,
+    which is usd or tokens; ``wanted`` is None where nobody can say what the call may use."""
+
+    unit = "usd"
+    wanted: float | None = None
+    left: float | None = None
 
 
 class StreamError(AwsllmError):

@@ -218,6 +218,7 @@ class Fold:
             model=self._model,
             request_id=self._request_id,
             warnings=metadata.warnings,
+            from_cache=metadata.from_cache,
             messages=(*self._earlier, turn),
         )
 
@@ -328,6 +329,7 @@ def replay(response: ConverseResponse) -> Iterator[StreamEvent]:
         response.performance_config,
         response.service_tier,
         response.warnings,
+        response.from_cache,
     )
 
 

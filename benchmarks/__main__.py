@@ -1,10 +1,11 @@
-"""Runs every case for every client, interleaved, and prints ratios to raw boto3.
+"""Runs every case for every client, interleaved, and prints ratios to raw boto3 and to the floor.
 
     python -m benchmarks [--peers awsllm,boto3,litellm,…] [--rounds 5] [--json]
 
 Each peer has an environment of its own under ``.cache/bench`` (made at first use; a peer that cannot be installed is
-named and left out). awsllm and boto3 share the environment that runs this. Rounds are interleaved, so that a change of
-the machine's speed meets all alike; the figures are medians. CPU is user + system time of the client's process.
+named and left out). awsllm, boto3 and the floor (``peers/with_floor.py``: what a call costs Python itself) share the
+environment that runs this. Rounds are interleaved, so that a change of the machine's speed meets all alike; the
+figures are medians. CPU is user + system time of the client's process.
 """
 
 from __future__ import annotations
@@ -46,12 +47,13 @@ class Case:
 
 
 PEERS = (
+    Peer("floor"),  # a raw socket, SigV4 by hand and json
     Peer("awsllm"),
     Peer("awsllm_invoke"),  # the same by InvokeModel, in Anthropic's own body
     Peer("boto3"),
-    Peer("anthropic", ("anthropic[bedrock]==2.12.0",)),
+    Peer("anthropic", ("anthropic[bedrock]==2.14.0",)),
     Peer("langchain_aws", ("langchain-aws==1.9.1",)),
-    Peer("litellm", ("litellm==1.106.2", "boto3==1.44.5", "mcp")),
+    Peer("litellm", ("litellm==1.110.2", "boto3==1.44.5", "mcp")),
     Peer("pydantic_ai", ("pydantic-ai-slim[bedrock]==2.68.0",)),
     Peer("strands", ("strands-agents==1.62.0",)),
 )
@@ -61,6 +63,7 @@ CASES = (
     Case("memory", "memory after the first reply, MB", "first", "rss_mb"),
     Case("call", "CPU of one call, ms", "call", "cpu_ms"),
     Case("stream", "CPU of one stream event, us", "stream", "cpu_us"),
+    Case("many_cpu", "CPU of one call, 256 in flight, ms", "many", "cpu_ms", delay=0.02),
     Case("many", "calls a second, 256 in flight", "many", "calls_per_s", better="high", delay=0.02),
 )
 
@@ -149,14 +152,18 @@ def median(runs: list[float]) -> float:
     return statistics.median(runs) if runs else math.nan
 
 
+def _digits(value: float) -> int:
+    return 0 if value >= 100 else 2 if value >= 1 else 3
+
+
 def table(figures: dict[str, dict[str, float]]) -> str:
-    """Markdown: each cell is the figure and, in brackets, its ratio to raw boto3."""
+    """Markdown: each cell is the figure and, in brackets, its ratios to raw boto3 and to the floor."""
     names = list(figures)
     lines = [f"| | {' | '.join(names)} |", f"| --- |{' ---: |' * len(names)}"]
     for case in CASES:
-        base = figures["boto3"][case.key]
+        base, floor = figures["boto3"][case.key], figures["floor"][case.key]
         values = [figures[name][case.key] for name in names]
-        cells = [f"{value:,.{0 if value >= 100 else 2}f} ({value / base:.2f})" for value in values]
+        cells = [f"{value:,.{_digits(value)}f} ({value / base:.2f}; {value / floor:.2f})" for value in values]
         lines.append(f"| {case.title}{', more is better' if case.better == 'high' else ''} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -167,7 +174,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", action="store_true", help="print the medians as JSON")
     arguments = parser.parse_args()
-    wanted = {"boto3", *arguments.peers.split(",")}
+    wanted = {"floor", "boto3", *arguments.peers.split(",")}
     pythons = {peer: python_of(peer) for peer in PEERS if peer.name in wanted}
     for peer in [peer for peer, python in pythons.items() if python is None]:
         print(f"{peer.name}: could not be installed, left out", file=sys.stderr)
@@ -177,7 +184,7 @@ def main() -> None:
         return
     today = time.strftime("%Y-%m-%d")
     print(f"{today}, {os.cpu_count()} cores, Python {platform.python_version()}, {platform.system()}")
-    print("figure (ratio to raw boto3), medians of interleaved rounds\n")
+    print("figure (ratio to raw boto3; to the floor), medians of interleaved rounds\n")
     print(table(figures))
 
 

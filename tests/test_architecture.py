@@ -18,7 +18,7 @@ PACKAGE = Path(awsllm.__file__).parent
 # the levels below.
 LEVELS: list[list[str]] = [
     ["_version", "log", "notebook", "pydantic_schema", "types", "errors"],
-    ["backend", "stream", "event_stream", "models", "wire", "engine"],
+    ["backend", "stream", "event_stream", "models", "wire", "engine", "explanation"],
     ["aws", "policy", "tools", "store"],
     ["backends", "calls", "jumpstart"],
     ["jobs", "speech", "evaluation", "jumpstart.facade"],
@@ -56,9 +56,10 @@ RESERVED = {
     "prometheus_client": ("server/metrics",),
     "cryptography": ("server/http/tls",),
     "regex": ("server/account/guardrails/patterns",),
-    "sqlite3": ("server/keeping", "policy/usage"),
+    "sqlite3": ("server/keeping", "policy/usage", "policy/database"),
+    "redis": ("policy/answers/stores",),
     "torch": ("engine/",),
-    "aiohttp": ("aws/aio", "testing/traffic/aiobotocore_tap"),
+    "aiohttp": ("testing/traffic/aiobotocore_tap",),
     "aiobotocore": ("testing/traffic/aiobotocore_tap",),
     "yaml": ("infra/", "testing/traffic/cassette", "testing/script_files", "server/moto/hardening"),
     "mcp": ("tools/mcp",),
@@ -68,7 +69,8 @@ RESERVED = {
     "typer": ("cli/",),
     "granian": ("server/run",),
     "pypdf": ("wire/text/pdf_reader",),
-    "transformers": (),
+    "transformers": ("engine/foreign",),
+    "llama_cpp": ("engine/llamacpp",),
     "sagemaker": ("jumpstart/interop",),
     "requests": (),
 }
@@ -269,7 +271,6 @@ HEAVY = {
     "tenacity",
     "asyncio",
     "rich",
-    "aiohttp",
 }
 
 
@@ -283,10 +284,15 @@ HEAVY = {
             "import awsllm.backends.local.backend",
             (HEAVY | {"botocore"}) - {"asyncio"},
         ),  # torch comes with it at first use
+        ("import awsllm.engine.scheduler, awsllm.engine.grammar", HEAVY - {"numpy"}),
         ("import awsllm.aws.http, awsllm.aws.session", HEAVY),
         (  # what a first call to Bedrock does without, where the environment says who calls
             "import awsllm.client, awsllm.calls.prepare, awsllm.backends.bedrock, awsllm.aws.http",
-            {"awsllm.wire.body", "awsllm.aws.chain", "awsllm.aws.errand", "awsllm.log", "awsllm.tools"},
+            {
+                *("awsllm.wire.body", "awsllm.aws.chain", "awsllm.aws.errand", "awsllm.log", "awsllm.tools"),
+                *("awsllm.policy.groups", "awsllm.policy.configuration", "awsllm.calls.routed"),
+                *("http.client", "email", "ssl", "base64", "json"),
+            },
         ),
         (  # what a first reply in Anthropic's body does without
             "import awsllm.backends.bedrock.invoke, awsllm.wire.anthropic.body",

@@ -8,6 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from awsllm import Client
+from awsllm.cli import demo
+
+README = Path(__file__).parents[1] / "README.md"
+
 
 @pytest.mark.slow
 def test_the_demo_reports_what_happened(tmp_path: Path) -> None:
@@ -35,3 +40,10 @@ def test_the_demo_reports_what_happened(tmp_path: Path) -> None:
     [answer] = re.findall(r"the model answers +(.+)\n", out)
     assert not set("<>{}[]") & set(answer)
     assert run.stderr == ""
+
+
+def test_the_readme_answers_the_question_of_the_demo() -> None:
+    passages = demo.paragraphs(README)
+    query, *vectors = Client().embed(f"local:{demo.EMBED}", [demo.QUESTION, *passages], normalize=True).vectors
+    scores = [sum(a * b for a, b in zip(query, vector, strict=True)) for vector in vectors]
+    assert "get real answers from a real language model" in passages[scores.index(max(scores))]

@@ -243,7 +243,7 @@ def test_the_client_speaks_the_body_and_mock_aws_answers_it(parrot: Any) -> None
 def test_an_operation_that_the_body_lacks_is_refused(parrot: Any) -> None:
     lacking = pytest.raises(
         awsllm.UnsupportedError,
-        match="rerank is not possible with what speaks the parrots' format; it is with bedrock: and",
+        match="rerank is not possible with what speaks the parrots' format; it is with bedrock:, sagemaker: and",
     )
     with awsllm.Client(region="us-east-1", formats={"*": "parrot"}) as client, lacking:
         client.rerank("sagemaker:ep", "a", ["b"])

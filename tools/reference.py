@@ -16,12 +16,13 @@ import awsllm
 
 DOCS = Path(__file__).parent.parent / "docs"
 _PAGES: Mapping[str, tuple[str, tuple[str, ...]]] = {
-    "client": ("Clients", ("client", "async_client", "client_options", "calls.options", "policy.attempts")),
+    "client": ("Clients", ("client", "async_client", "client_options", "calls.options", "policy")),
     "values": ("Values", ("types", "calls", "models", "wire", "aws")),
     "streams": ("Streams and sessions", ("stream", "event_stream", "speech", "calls.guard")),
     "tools": ("Tools", ("tools",)),
     "errors": ("Errors", ("errors",)),
     "jobs": ("JumpStart and jobs", ("jumpstart", "jobs")),
+    "explanation": ("Looking inside", ("explanation", "backends.local.explain")),
 }
 """Title, and the modules whose public names it has; the longest that fits."""
 _MODULES: Mapping[str, tuple[str, tuple[str, ...]]] = {

@@ -6,7 +6,7 @@ No message holds a header, a body or the userinfo of a proxy's URL.
 from __future__ import annotations
 
 import re
-import ssl
+import sys
 import time
 from contextlib import suppress
 
@@ -88,7 +88,8 @@ class Limits(msgspec.Struct):
 
 def cannot_connect(place: object, error: BaseException, proxy: str | None = None) -> ConnectError:
     """``error`` came before anything was sent."""
-    if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
+    ssl = sys.modules.get("ssl")  # without it, nothing failed in TLS; importing it takes a tenth of a cold start
+    if ssl and isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
         return tls_failed(place, error)
     through = f" through the proxy {masked(proxy)}" if proxy else ""
     return ConnectError(
@@ -114,7 +115,9 @@ def proxy_refused(place: object, proxy: str, status: int) -> ConnectError:
 def broken(place: object, error: BaseException | None) -> ServerError:
     """The connection ended before a whole response had come."""
     why = f": {describe(error)}" if error is not None else ""
-    return ServerError(f"{place} closed the connection before its answer was complete{why}")
+    lost = ServerError(f"{place} closed the connection before its answer was complete{why}")
+    lost.may_have_run = True
+    return lost
 
 
 def not_http(place: object) -> ServerError:

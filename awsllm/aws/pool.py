@@ -4,7 +4,7 @@ urllib3 would do, but for two things. Importing it takes a third of the time tha
 And its timeouts bound one receive each, so that a server which sends a byte a second holds a caller far beyond a
 deadline: here *every* wait of an exchange, in connecting, a proxy's tunnel, the handshake, sending, headers, chunk
 sizes and bodies, passes through ``Wire``, which shortens it to what is left; only a name is looked up elsewhere, as
-nothing can stop that (``errand``). Parsing is ``http.client.HTTPResponse``'s.
+nothing can stop that (``errand``). What is received is read by ``http1``.
 
 No function keeps what is sent in a variable: a traceback would carry it to whoever collects errors.
 
@@ -15,33 +15,30 @@ empty pool: two processes must never write to one connection. No locks are held,
 
 from __future__ import annotations
 
-import io
 import os
 import select
 import socket
-import ssl
 from collections import deque
-from collections.abc import Iterator
-from functools import partial
-from http.client import HTTPException, HTTPResponse, IncompleteRead, RemoteDisconnected
+from collections.abc import Callable, Iterator
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from awsllm.aws import failures
 from awsllm.aws.failures import MAX_REPLY, Limits
+from awsllm.aws.http1 import NotHttpError, ResponseParser
 from awsllm.errors import ServerError
 
 if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
+    import ssl
 
     from awsllm.aws.signing import Origin, SignedRequest
     from awsllm.aws.tls import Route, Routes
 
 _CHUNK = 65536
-_KEEP_ALIVE = (
+KEEP_ALIVE = (
     (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),  # NAT gateways forget a connection that is silent while a model thinks
 )
-_SWITCHING = 101  # the one status below 200 that ends an exchange
 
 
 class Wire:
@@ -50,8 +47,8 @@ class Wire:
     def __init__(self, sock: Any, origin: Origin, limits: Limits) -> None:
         self._socket = sock
         self._origin = origin
+        self._timeout: float | None = None  # the socket's, once it has one from here
         self.limits = limits
-        self.ended = False  # the server has closed its side
 
     def send(self, request: SignedRequest, route: Route) -> None:
         self._arm()
@@ -59,37 +56,44 @@ class Wire:
 
     def open_tunnel(self, route: Route) -> None:
         self._arm()
-        self._socket.sendall(_connect_request(route))
+        self._socket.sendall(encode_connect(route))
 
     def wrap(self, context: ssl.SSLContext, host: str) -> None:
         """Speak TLS from here on; within TLS, where that is spoken already."""
+        import ssl  # 13 ms, and loaded with the first context
+
         if isinstance(self._socket, ssl.SSLSocket):  # which the ssl module does not do by itself
             from urllib3.util.ssltransport import SSLTransport
 
             carrier: Any = _Carrier(self, self._socket)
             self._socket = SSLTransport(carrier, context, server_hostname=host)
-            return
-        self._arm()
-        self._socket = context.wrap_socket(self._socket, server_hostname=host)
+        else:
+            self._arm()
+            self._socket = context.wrap_socket(self._socket, server_hostname=host)
+        self._timeout = None
 
-    def receive_into(self, buffer: WriteableBuffer) -> int:
+    def receive(self) -> bytes:
+        """Some bytes; none once the server has closed its side."""
         self._arm()
-        received = int(self._socket.recv_into(buffer))
-        self.ended = not received
+        received: bytes = self._socket.recv(_CHUNK)
         return received
-
-    def makefile(self, mode: str) -> io.BufferedReader:
-        return io.BufferedReader(_WireReader(self), _CHUNK)
 
     def close(self) -> None:
         self._socket.close()
 
     def is_stale(self) -> bool:
         """Whether an idle connection was closed by the server, or holds bytes that no request asked for."""
-        return has_unread(self._socket)
+        return self._has_unread()
+
+    @cached_property
+    def _has_unread(self) -> Callable[[], bool]:
+        return unread_check(self._socket)
 
     def _arm(self) -> None:
-        self._socket.settimeout(self.patience())
+        patience = self.patience()
+        if patience != self._timeout:  # a system call
+            self._socket.settimeout(patience)
+            self._timeout = patience
 
     def patience(self) -> float:
         """Seconds that the next wait may take."""
@@ -98,11 +102,16 @@ class Wire:
 
 def has_unread(sock: Any) -> bool:
     """Whether a socket was closed by the other side, or holds bytes."""
+    return unread_check(sock)()
+
+
+def unread_check(sock: Any) -> Callable[[], bool]:
+    """``has_unread`` of one socket, for those who ask often."""
     if not hasattr(select, "poll"):  # Windows
-        return bool(select.select([sock], [], [], 0)[0])
+        return lambda: bool(select.select([sock], [], [], 0)[0])
     poll = select.poll()
     poll.register(sock, select.POLLIN | select.POLLHUP | select.POLLERR)
-    return bool(poll.poll(0))
+    return lambda: bool(poll.poll(0))
 
 
 class _Carrier:
@@ -125,19 +134,6 @@ class _Carrier:
         return getattr(self._socket, name)
 
 
-class _WireReader(io.RawIOBase):
-    """Reads from a wire; closing it leaves the wire open, for the next exchange."""
-
-    def __init__(self, wire: Wire) -> None:
-        self._wire = wire
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: WriteableBuffer) -> int:
-        return self._wire.receive_into(buffer)
-
-
 class Pool:
     """Connections to any number of origins. Safe to share between threads and across fork."""
 
@@ -156,17 +152,17 @@ class Pool:
         wire = self._take(request.origin) or connect(route, limits)
         wire.limits = limits
         try:
-            response = _converse(wire, request, route)
+            parser, piece = _converse(wire, request, route)
         except TimeoutError as error:
             wire.close()
             raise limits.timed_out(request.origin) from error
-        except (OSError, HTTPException) as error:
+        except (OSError, NotHttpError) as error:
             wire.close()
-            raise _broken(request.origin, error) from error
+            raise broken(request.origin, error) from error
         except BaseException:
             wire.close()
             raise
-        return Exchange(self, wire, request.origin, response)
+        return Exchange(self, wire, request.origin, parser, piece)
 
     def give_back(self, origin: Origin, wire: Wire) -> None:
         idle = self._idle.setdefault(origin, deque())
@@ -202,13 +198,15 @@ class Pool:
 class Exchange:
     """A response whose head has arrived and whose body has not been read."""
 
-    def __init__(self, pool: Pool, wire: Wire, origin: Origin, response: HTTPResponse) -> None:
+    def __init__(self, pool: Pool, wire: Wire, origin: Origin, parser: ResponseParser, piece: bytes) -> None:
+        """``piece`` is what came of the body together with the head."""
         self._pool = pool
         self._wire: Wire | None = wire
         self._origin = origin
-        self._response = response
-        self.status = response.status
-        self.headers = {name.lower(): value for name, value in response.getheaders()}
+        self._parser = parser
+        self._piece = piece
+        self.status = parser.status
+        self.headers = parser.headers
 
     def read(self) -> bytes:
         """The whole body. Raises ModelTimeoutError, and ServerError where it is shorter than announced or has no end
@@ -220,38 +218,39 @@ class Exchange:
             if size > MAX_REPLY:
                 raise failures.too_large(self._origin)
             pieces.append(piece)
-        return b"".join(pieces)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def __iter__(self) -> Iterator[bytes]:
         """The body in pieces as they arrive; the connection is kept if the body ends where it should."""
-        wire = self._wire
+        wire, parser = self._wire, self._parser
         if wire is None:
             return
         limits = wire.limits
+        piece, self._piece = self._piece, b""
         try:
-            while piece := self._response.read1(_CHUNK):
-                yield piece
-            if self._response.length:
-                raise failures.broken(self._origin, None)
+            while not parser.ended:
+                if piece:
+                    yield piece
+                piece = _receive(wire, parser)
             self._finish(wire)
+            if piece:
+                yield piece
         except TimeoutError as error:
             raise limits.timed_out(self._origin) from error
-        except (OSError, HTTPException) as error:
-            raise _broken(self._origin, error) from error
+        except (OSError, NotHttpError) as error:
+            raise broken(self._origin, error) from error
         finally:
             self.close()
 
     def _finish(self, wire: Wire) -> None:
-        if not self._response.will_close:
+        if self._parser.reusable:
             self._wire = None
-            self._response.close()
             self._pool.give_back(self._origin, wire)
 
     def close(self) -> None:
         """End the exchange; a connection whose body was not read to its end is closed."""
         wire, self._wire = self._wire, None
         if wire is not None:
-            self._response.close()
             wire.close()
 
 
@@ -268,7 +267,7 @@ def connect(route: Route, limits: Limits) -> Wire:
             wire.close()
             raise
         return wire
-    except (OSError, HTTPException) as error:
+    except (OSError, NotHttpError) as error:
         if isinstance(error, TimeoutError):
             limits.left(route.origin)  # raises, if it was the deadline that cut the wait short
         raise failures.cannot_connect(route.origin, error, route.proxy_url) from error
@@ -280,7 +279,7 @@ def _dial(place: Origin, limits: Limits) -> socket.socket:
     for family, kind, protocol, _, address in _addresses(place, limits):
         sock = socket.socket(family, kind, protocol)
         try:
-            for option in _KEEP_ALIVE:
+            for option in KEEP_ALIVE:
                 sock.setsockopt(*option)
             sock.settimeout(limits.seconds(limits.connect, place))
             sock.connect(address)
@@ -317,15 +316,14 @@ def _secure(wire: Wire, route: Route) -> None:
         wire.wrap(route.proxy_context(), route.proxy.host)
     if route.tunnel:
         wire.open_tunnel(route)
-        response = _read_head(wire, "CONNECT")
-        response.close()
-        if response.status != 200:
-            raise failures.proxy_refused(route.origin, route.proxy_url or "", response.status)
+        status = _read_head(wire, "CONNECT")[0].status
+        if status != 200:
+            raise failures.proxy_refused(route.origin, route.proxy_url or "", status)
     if route.origin.scheme == "https" and not route.forwarded:
         wire.wrap(route.context(), route.origin.host)
 
 
-def _connect_request(route: Route) -> bytes:
+def encode_connect(route: Route) -> bytes:
     authority = f"{route.origin.authority.removesuffix(f':{route.origin.port}')}:{route.origin.port}"
     lines = [
         f"CONNECT {authority} HTTP/1.1",
@@ -335,8 +333,8 @@ def _connect_request(route: Route) -> bytes:
     return "\r\n".join((*lines, "", "")).encode("latin-1")
 
 
-def _converse(wire: Wire, request: SignedRequest, route: Route) -> HTTPResponse:
-    """Send, and read the head of the response."""
+def _converse(wire: Wire, request: SignedRequest, route: Route) -> tuple[ResponseParser, bytes]:
+    """Send, and read the head of the response; with it, what has come of the body."""
     refused: OSError | None = None
     try:
         wire.send(request, route)
@@ -344,44 +342,35 @@ def _converse(wire: Wire, request: SignedRequest, route: Route) -> HTTPResponse:
         refused = error  # a server that refuses a large body may have sent the reason before it closed
     try:
         return _read_head(wire, request.method)
-    except (OSError, HTTPException) as error:
+    except (OSError, NotHttpError) as error:
         if refused is not None:
             raise refused from error
         raise
 
 
-class _Source:
-    """What ``HTTPResponse`` reads from: the one reader of an exchange, however many heads come in it."""
-
-    def __init__(self, reader: io.BufferedReader) -> None:
-        self._reader = reader
-
-    def makefile(self, mode: str) -> io.BufferedReader:
-        return self._reader
+def _read_head(wire: Wire, method: str) -> tuple[ResponseParser, bytes]:
+    parser = ResponseParser(method)
+    piece = b""
+    while not parser.status:
+        piece = _receive(wire, parser)
+    return parser, piece
 
 
-def _read_head(wire: Wire, method: str) -> HTTPResponse:
-    """The head of the response; those that only announce it (``103 Early Hints``) are skipped."""
-    source: Any = _Source(wire.makefile("rb"))
-    while True:
-        response = HTTPResponse(source, method=method)
-        try:
-            response.begin()
-        except BaseException:
-            response.close()
-            raise
-        if wire.ended:  # within the head, which HTTPResponse takes for its end
-            response.close()
-            raise RemoteDisconnected("the connection ended in the headers")
-        if not 100 <= response.status < 200 or response.status == _SWITCHING:
-            return response
-        response.fp = None  # type: ignore[assignment]  # or it would close the reader, when it is dropped
+def _receive(wire: Wire, parser: ResponseParser) -> bytes:
+    """What comes next of the body, possibly nothing yet."""
+    received = wire.receive()
+    if received:
+        return parser.feed(received)
+    if not parser.finish():
+        raise ConnectionResetError("the connection ended before the response")
+    return b""
 
 
-def _broken(origin: Origin, error: OSError | HTTPException) -> ServerError:
-    """``error`` came once something was sent; an error of HTTP itself quotes what was received, so it is not shown."""
-    if isinstance(error, OSError | IncompleteRead):
+def broken(origin: Origin, error: OSError | NotHttpError) -> ServerError:
+    """``error`` came once something was sent."""
+    if isinstance(error, OSError):
         return failures.broken(origin, error)
+    failures.forget_locals(error)  # in them stands what was received
     return failures.not_http(origin)
 
 

@@ -64,8 +64,8 @@ class AssumedSession(AwsSession):
     """An ``AwsSession`` that calls as an assumed role. An API key of Bedrock in the environment is not used: it is
     nobody's in particular."""
 
-    def __init__(self, role: AssumedRole, *, region: str | None = None) -> None:
-        super().__init__(region=region)
+    def __init__(self, role: AssumedRole, *, region: str | None = None, endpoint_url: str | None = None) -> None:
+        super().__init__(region=region, endpoint_url=endpoint_url)
         self._role = role
 
     def _find_credentials(self) -> AssumedRole:

@@ -247,10 +247,10 @@ class AwsSession:
         if service not in self._endpoints:
             return False
         source = self._source
-        if self._takes_bearer(service):
+        if isinstance(source, Credentials) or self._takes_bearer(service):
             return True
-        if source is None or isinstance(source, Credentials):
-            return source is not None
+        if source is None:
+            return False
         refresh_needed = getattr(source, "refresh_needed", None)
         return refresh_needed is None or not refresh_needed()
 

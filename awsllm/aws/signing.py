@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hmac
 import os
-import string
 import sys
 import time
 from collections.abc import Callable
@@ -135,7 +134,7 @@ def _random_uuid() -> str:
     return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-8{digits[17:20]}-{digits[20:]}"
 
 
-_TOKEN = frozenset("!#$%&'*+-.^_`|~" + string.digits + string.ascii_letters)  # RFC 9110
+_TOKEN = frozenset("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")  # RFC 9110
 
 
 @lru_cache(maxsize=256)
@@ -169,14 +168,20 @@ def add_sigv4(
 def canonical_request(request: SignedRequest, digest: str | None = None) -> tuple[str, str]:
     """The names of the signed headers, and the canonical request."""
     path, _, query = request.target.partition("?")
-    lines = [(name.lower(), " ".join(value.split())) for name, value in request.headers.items()]
-    lines = sorted([line for line in lines if line[0] not in _UNSIGNED])  # lists: generators cost more than their items
-    names = ";".join([name for name, _ in lines])
-    headers = "\n".join([f"{name}:{value}" for name, value in lines])
+    order, names = _signed_names(tuple(request.headers))
+    # a list: generators cost more than their items
+    headers = "\n".join([f"{lower}:{' '.join(request.headers[name].split())}" for lower, name in order])
     payload = digest or sha256(request.body).hexdigest()
     return names, "\n".join(
         (request.method.upper(), canonical_path(path), canonical_query(query), f"{headers}\n", names, payload)
     )
+
+
+@lru_cache(maxsize=64)
+def _signed_names(names: tuple[str, ...]) -> tuple[list[tuple[str, str]], str]:
+    """The headers that are signed, in lower case and as they stand; and their list."""
+    order = sorted([(name.lower(), name) for name in names if name.lower() not in _UNSIGNED])
+    return order, ";".join([lower for lower, _ in order])
 
 
 @lru_cache(maxsize=256)

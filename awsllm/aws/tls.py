@@ -6,9 +6,7 @@ Made once per transport. TLS contexts are built when the first https connection 
 from __future__ import annotations
 
 import os
-import ssl
 import sys
-from base64 import b64encode
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
@@ -19,6 +17,7 @@ from awsllm.aws.signing import Origin, split_url
 from awsllm.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable
 
     from awsllm.aws.session import SessionConfig
@@ -64,6 +63,8 @@ class Route(Private, frozen=True):
         parts = urlsplit(self.proxy_url or "")
         if not parts.username or not parts.password:
             return {}
+        from base64 import b64encode
+
         userinfo = f"{unquote(parts.username)}:{unquote(parts.password)}"
         return {"Proxy-Authorization": f"Basic {b64encode(userinfo.encode()).decode()}"}
 
@@ -131,6 +132,8 @@ def environment_proxies(origin: Origin) -> Mapping[str, str]:
 def client_context(verify: str | bool, client_cert: str | tuple[str, str] | None = None) -> ssl.SSLContext:
     """A TLS context as botocore configures one. ``verify``: a bundle's path, True for the default bundle, False for
     none."""
+    import ssl  # what plain HTTP does without
+
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.options |= ssl.OP_NO_COMPRESSION
     context.set_alpn_protocols(["http/1.1"])

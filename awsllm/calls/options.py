@@ -44,12 +44,17 @@ class CallOptions(TypedDict, total=False):
         custom models, provisioned throughput, prompts, routers): a family's name ("claude") or a foundation model's id.
     endpoint: how a sagemaker: endpoint is called: an EndpointOptions, or its members as a dict.
     timeout: seconds for the whole call, retries and tools included. Only AsyncClient can break off a tool that runs.
+    tags: names and texts by which the ledger counts the call, beside the client's; of Bedrock they are metadata too.
+    response_cache: False neither looks for a kept answer nor keeps this one; True does both at any temperature. None,
+        the default, does what the client's response_cache says.
     """
 
     extra: JsonObject | None
     family: str | None
     endpoint: EndpointOptions | Mapping[str, Any] | None
     timeout: float | None
+    tags: Mapping[str, str] | None
+    response_cache: bool | None
 
 
 class ConverseOptions(CallOptions, total=False):

@@ -9,6 +9,7 @@ know of the model. ``Sending`` is one request of a conversation on its way. Noth
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -24,6 +25,7 @@ from awsllm.models.knowledge import Knowledge
 from awsllm.models.profiles import profile
 from awsllm.models.references import Reference, parse_reference
 from awsllm.types import (
+    AttemptMade,
     ConverseRequest,
     ConverseResponse,
     CountTokensRequest,
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
     from awsllm.calls.caching import AutoCache
     from awsllm.calls.content import Prompt
     from awsllm.calls.repair import Fix
+    from awsllm.policy.tags import CallMarks
     from awsllm.tools.failures import ToolErrors
     from awsllm.tools.function import ToolFunction
     from awsllm.tools.loop import Loop
@@ -54,6 +57,7 @@ R = TypeVar("R")
 MAX_TURNS = 10
 DOORS = ("auto", "converse", "invoke", "openai")
 OPENAI_ROUTES = frozenset(("openai_chat", "openai_responses", "mantle_chat", "mantle_responses", "mantle_messages"))
+_NOT_SENT = frozenset(("timeout", "endpoint", "tags", "response_cache"))
 _NO_INFERENCE_CONFIG = InferenceConfig()
 _KNOBS = frozenset(("max_tokens", "temperature", "top_p"))
 
@@ -87,6 +91,7 @@ class Prepared(msgspec.Struct, frozen=True):
     cache: AutoCache | None = None
     repair: bool = True
     partial_output: PartialOutput | None = None
+    marks: CallMarks | None = None
 
     @property
     def made_by(self) -> str | None:
@@ -150,7 +155,17 @@ def prepare(model: str, messages: Prompt, options: ConverseOptions, prices: Know
         cache,
         options.get("repair", True),
         _partial_output(reference, request, options.get("output_type")),
+        marks_of(options),
     )
+
+
+def marks_of(options: Mapping[str, Any]) -> CallMarks | None:
+    """What a call says of itself to those who count and keep; most say nothing."""
+    if "tags" not in options and "response_cache" not in options:
+        return None
+    from awsllm.policy.tags import call_marks
+
+    return call_marks(options)
 
 
 def _partial_output(reference: Reference, request: ConverseRequest, output_type: Any) -> PartialOutput | None:
@@ -186,6 +201,10 @@ def thoughtful(
         return request, ()
     if reference.scheme != "bedrock":
         request = replace(request, output_config=OutputConfig(effort=effort)) if effort else request
+        if reference.scheme == "local" and thinking is not None:
+            from awsllm.calls.thinking import for_local
+
+            return for_local(request, thinking), ()
         why = f"thinking is not honoured by {reference.scheme}: models: say it in extra=, in the model's own words"
         return request, () if thinking is None else (why,)
     from awsllm.calls.thinking import for_converse, with_thinking
@@ -349,9 +368,8 @@ def _loop(
 def keep_turns(error: Exception, request: ConverseRequest, first: ConverseRequest) -> None:
     """Hand over the turns that a tool loop had finished when ``error`` struck: tools have run, answers were paid
     for."""
-    done = request.messages[len(first.messages) :]
-    if isinstance(error, AwsllmError) and done:
-        error.messages = done
+    if isinstance(error, AwsllmError):
+        error.messages = request.messages[len(first.messages) :]
 
 
 # --- a request on its way --------------------------------------------------------------------------------------------
@@ -384,13 +402,14 @@ class Sending:
 
     ``given`` is the request as the loop made it, ``request`` what is sent."""
 
-    __slots__ = ("_call", "_repairs", "given", "notes", "request")
+    __slots__ = ("_call", "_repairs", "given", "made", "notes", "request")
 
     def __init__(self, call: Prepared, request: ConverseRequest, repairs: Repairs) -> None:
         self._call = call
         self._repairs = repairs
         self.given = self.request = request
         self.notes: tuple[str, ...] = ()
+        self.made: tuple[AttemptMade, ...] = ()
         if call.cache is not None:
             from awsllm.calls.caching import with_cache_points
 
@@ -421,9 +440,23 @@ class Sending:
         self.notes += notes
         return bool(notes)
 
+    def tried(self, error: AwsllmError | None, started: float) -> None:
+        """One attempt of several has ended (``policy.attempts.Tries``)."""
+        reference, kind = self._call.reference, None if error is None else error.code or type(error).__name__
+        made = AttemptMade(
+            model=str(reference),
+            region=reference.region,
+            started=started,
+            seconds=max(0.0, time.time() - started),
+            error=kind,
+        )
+        self.made = (*self.made, made)
+
     def noted(self, response: ConverseResponse) -> ConverseResponse:
-        """The response, with what was done to its request."""
-        return replace(response, warnings=(*self.notes, *response.warnings)) if self.notes else response
+        """The response, with what was done to its request, and how often it was sent."""
+        if not (self.notes or self.made):
+            return response
+        return replace(response, warnings=(*self.notes, *response.warnings), attempts=self.made)
 
 
 # --- the other operations --------------------------------------------------------------------------------------------
@@ -449,7 +482,7 @@ def members_of(reference: Reference, options: Mapping[str, Any], kind: type) -> 
     """The request's members among the options; ``timeout`` is the policy's. ``kind`` is the options' type."""
     check_names(options, kind)
     endpoint = _endpoint(reference, options.get("endpoint"))
-    members = {name: value for name, value in options.items() if name not in ("timeout", "endpoint")}
+    members = {name: value for name, value in options.items() if name not in _NOT_SENT}
     return {**members, "model": reference.model, "endpoint": endpoint}
 
 

@@ -50,6 +50,14 @@ def with_thinking(
     return _fitting(request, can, warnings), tuple(warnings)
 
 
+def for_local(request: ConverseRequest, thinking: Any) -> ConverseRequest:
+    """The request as Claude is told: what of it the template of a local model can say, it says."""
+    _check(thinking)
+    if isinstance(thinking, int) and not isinstance(thinking, bool):
+        return _extra(request, "thinking", {"type": "enabled", "budget_tokens": thinking})
+    return _extra(request, "thinking", {"type": "enabled" if thinking else "disabled"})
+
+
 def _check(thinking: object) -> None:
     if isinstance(thinking, bool) or thinking in (None, "adaptive"):
         return

@@ -13,12 +13,14 @@ import typer
 
 from awsllm.cli import (
     chat,
+    config,
     demo,
     deploy,
     doctor,
     embed,
     endpoints,
     env,
+    explain,
     flags,
     infra,
     jumpstart,
@@ -28,6 +30,7 @@ from awsllm.cli import (
     models,
     serve,
     terminal,
+    usage,
 )
 from awsllm.errors import AwsllmError
 
@@ -45,6 +48,7 @@ app = typer.Typer(
 )
 app.command("chat")(chat.chat)
 app.command("embed")(embed.embed)
+app.command("explain")(explain.explain)
 app.add_typer(models.app, name="models")
 app.add_typer(jumpstart.app, name="jumpstart")
 app.command("deploy")(deploy.deploy)
@@ -53,6 +57,8 @@ app.add_typer(infra.app, name="infra")
 app.command("serve")(serve.serve)
 app.add_typer(lambdas.app, name="lambda")
 app.add_typer(keys.app, name="keys")
+app.add_typer(config.app, name="config")
+app.command("usage")(usage.usage)
 app.command("ps")(memory.ps)
 app.command("stop")(memory.stop)
 app.command("env")(env.env)

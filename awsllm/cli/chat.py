@@ -12,7 +12,7 @@ import typer
 
 from awsllm.cli import rendering, terminal
 from awsllm.cli.attachments import attachments
-from awsllm.cli.options import EndpointUrl, Json, Profile, Region, make_client
+from awsllm.cli.options import Device, EndpointUrl, Json, Profile, Region, make_client
 from awsllm.models.references import CHAT_MODEL
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ def chat(
     ] = None,
     plain: Annotated[bool, typer.Option("--plain", help="Leave Markdown as it is.")] = False,
     no_stream: Annotated[bool, typer.Option("--no-stream", help="Print the answer when it is whole.")] = False,
+    device: Device = None,
     region: Region = None,
     profile: Profile = None,
     endpoint_url: EndpointUrl = None,
@@ -67,11 +68,11 @@ def chat(
         options["tools"] = [load_tool(name) for name in tool]
     if schema:
         options["output_type"] = load_schema(schema)
-    with make_client(region, profile, endpoint_url) as client:
+    with make_client(region, profile, endpoint_url, device=device) as client:
         if not text:
-            from awsllm.cli.conversation import Conversation
+            from awsllm.cli.conversation import Conversation, chosen
 
-            Conversation(client, model, options, attached, plain=plain).run()
+            Conversation(client, chosen(model), options, attached, plain=plain).run()
             return
         turn = Message.user(*attached, text)
         if as_json:

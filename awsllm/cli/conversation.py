@@ -17,7 +17,7 @@ import msgspec
 
 from awsllm.cli import flags, rendering, terminal
 from awsllm.cli.attachments import attachments
-from awsllm.errors import AwsllmError, ContextWindowError
+from awsllm.errors import AwsllmError, ContextWindowError, UnsupportedError
 from awsllm.types import ContentBlock, ConverseResponse, Message
 
 if TYPE_CHECKING:
@@ -138,10 +138,8 @@ class Conversation:
     def _switch(self, argument: str) -> None:
         """/model REF       go on with another model; without REF, say which one it is"""
         if argument:
-            from awsllm.models.references import parse_reference
-
             try:
-                self._model = str(parse_reference(argument))
+                self._model = chosen(argument)
             except AwsllmError as error:
                 terminal.note(terminal.one_line(error))
                 return
@@ -251,6 +249,24 @@ COMMANDS: dict[str, Callable[[Conversation, str], None]] = {
     "/save": Conversation._save,
     "/load": Conversation._load,
 }
+
+
+def chosen(model: str) -> str:
+    """The reference, if what it names may be talked to: what is known of local models is asked before a question is
+    typed. Raises ``ModelNotFoundError``, ``UnsupportedError`` and what a reference that is none raises."""
+    from awsllm.models.references import parse_reference
+    from awsllm.store import KINDS, Store
+
+    reference = parse_reference(model)
+    if reference.scheme == "local":
+        store = Store()
+        store.check(reference.model)
+        row = store.row(reference.model)
+        if row is not None and row.kind in ("embed", "rerank"):
+            raise UnsupportedError(
+                f"{reference} {KINDS[row.kind]}; chat with local:smollm2-135m-instruct or another chat model"
+            )
+    return str(reference)
 
 
 def _typing() -> Callable[[], str]:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from awsllm.client import Client
 
 CHAT, EMBED = "smollm2-135m-instruct", "all-minilm-l6-v2"
-QUESTION = "What does a broken stream raise?"
+QUESTION = "How do boto3 and the AWS CLI get real answers?"
 SYSTEM = "Answer in one or two short sentences, using only the given paragraph."
 PLACES = {
     "local": f"local:{CHAT}",

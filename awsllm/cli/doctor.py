@@ -27,6 +27,7 @@ from awsllm._version import __version__
 from awsllm.cli import flags, terminal
 from awsllm.cli.options import Json, Profile, Region
 from awsllm.errors import AwsllmError, ConfigurationError
+from awsllm.models.references import CHAT_MODEL, EMBED_MODEL
 from awsllm.store import Store
 
 if TYPE_CHECKING:
@@ -80,6 +81,8 @@ def examine(region: str | None, profile: str | None) -> Iterator[Check]:
     yield from _servers()
     yield from _models()
     yield from _processor()
+    yield from _kernels()
+    yield _device()
 
 
 def show(checks: Sequence[CheckLike]) -> None:
@@ -272,7 +275,7 @@ def _models() -> Iterator[Check]:
     for entry in store.list():
         if entry.path:
             yield Check(f"local:{entry.name}", "ok", entry.path)
-        else:
+        elif f"local:{entry.name}" in (CHAT_MODEL, EMBED_MODEL):
             detail = f"not on this machine ({entry.size / 1e6:.0f} MB)"
             yield Check(f"local:{entry.name}", "info", detail, f"awsllm models pull {entry.name}")
 
@@ -295,6 +298,45 @@ def _processor() -> Iterator[Check]:
         yield Check("processor", "warning", detail, "without AVX2 local models are slow: use a newer machine type")
     else:
         yield Check("processor", "ok", detail)
+
+
+def _kernels() -> Iterator[Check]:
+    """What computes local chat models."""
+    from awsllm.backends.local import computing
+
+    found = computing.here()
+    if found.fault:
+        yield Check("kernels", "warning", found.fault, f"correct or unset {computing.CHOICE}")
+    elif found.kernel and found.is_stale:
+        yield Check("kernels", "warning", f"{found.told}, built of an older source", _KERNELS_BUILT_AGAIN)
+    elif found.kernel:
+        yield Check("kernels", "ok", found.told)
+    elif found.missing and not found.is_unsuited:
+        yield Check("kernels", "warning", found.told, _KERNELS_BUILT_AGAIN if found.has_source else _KERNELS_FIX)
+    else:
+        yield Check("kernels", "info", found.told)
+
+
+_KERNELS_BUILT_AGAIN = "pip install -e . builds it again, in the clone that it lies in"
+_KERNELS_FIX = (
+    "install a wheel of this machine's, or where there is a C compiler: pip install --no-binary awsllm awsllm"
+)
+
+
+def _device() -> Check:
+    """What computes local models, and whether a GPU could."""
+    from awsllm.backends.local.device import VARIABLE, seen
+
+    said = bool(os.environ.get(VARIABLE))
+    try:
+        name, found, detail = seen()
+    except AwsllmError as error:
+        return Check("device", "warning", error.message, f"correct or unset {VARIABLE}")
+    except ImportError as error:
+        return Check("device", "warning", f"{error.name} is missing", "pip install 'awsllm[local]'")
+    if said or found == name:
+        return Check("device", "ok", f"{detail}, as {VARIABLE} says" if said else detail)
+    return Check("device", "info", f"{name}; there is {detail}", f"export {VARIABLE}={found.partition(':')[0]} uses it")
 
 
 def _cpu_features() -> set[str]:

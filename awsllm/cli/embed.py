@@ -9,7 +9,7 @@ import msgspec
 import typer
 
 from awsllm.cli import terminal
-from awsllm.cli.options import EndpointUrl, Json, Profile, Region, make_client
+from awsllm.cli.options import Device, EncoderPrecision, EndpointUrl, Json, Profile, Region, make_client
 from awsllm.models.references import EMBED_MODEL
 
 
@@ -27,6 +27,8 @@ def embed(
         int | None, typer.Option(min=1, help="Length of the vectors, where the model lets choose.")
     ] = None,
     as_json: Json = False,
+    device: Device = None,
+    encoder_precision: EncoderPrecision = None,
     region: Region = None,
     profile: Profile = None,
     endpoint_url: EndpointUrl = None,
@@ -35,7 +37,7 @@ def embed(
     items = texts or [line for line in terminal.piped_input().splitlines() if line.strip()]
     if not items:
         raise typer.BadParameter("nothing to embed: give a TEXT or pipe lines in")
-    with make_client(region, profile, endpoint_url) as client:
+    with make_client(region, profile, endpoint_url, device=device, encoder_precision=encoder_precision) as client:
         response = client.embed(model, items, dimensions=dimensions)
     if as_json:
         document = {"model": response.model, "vectors": response.vectors, "usage": msgspec.to_builtins(response.usage)}

@@ -32,7 +32,7 @@ def ps(url: Url = None, as_json: Json = False) -> None:
         (
             one["name"],
             one["kind"],
-            f"{one['size'] / 1e6:.0f} MB",
+            tables.size(one["size"]),
             one["in_flight"],
             f"{tables.age(now - one['used'])} ago",
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -22,6 +22,10 @@ EndpointUrl = Annotated[
     str | None, typer.Option(help="Send AWS calls here, such as to `awsllm serve`.", rich_help_panel=_AWS)
 ]
 Hub = Annotated[str | None, typer.Option(help="A private hub.")]
+DEVICE_HELP = "What computes local models: cpu, cuda, cuda:1, mps or auto; without it AWSLLM_DEVICE says so."
+Device = Annotated[str | None, typer.Option(help=DEVICE_HELP)]
+ENCODER_PRECISION_HELP = "What local models compute embeddings in: float32, or bfloat16 in about half the time."
+EncoderPrecision = Annotated[str | None, typer.Option("--encoder-precision", help=ENCODER_PRECISION_HELP)]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
@@ -36,7 +40,9 @@ def pairs(option: str, given: list[str] | None) -> dict[str, str]:
     return found
 
 
-def make_client(region: str | None, profile: str | None, endpoint_url: str | None) -> Client:
+def make_client(region: str | None, profile: str | None, endpoint_url: str | None, **options: Any) -> Client:
+    """``options``: those of the client; None is what it does by itself."""
     from awsllm.client import Client
 
-    return Client(region=region, profile=profile, endpoint_url=endpoint_url)
+    given = {name: value for name, value in options.items() if value is not None}
+    return Client(region=region, profile=profile, endpoint_url=endpoint_url, **given)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import secrets
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from awsllm.cli import terminal
-from awsllm.cli.options import API_KEY, PORT
+from awsllm.cli.options import API_KEY, DEVICE_HELP, ENCODER_PRECISION_HELP, PORT
 from awsllm.errors import ConfigurationError
 from awsllm.models.references import CHAT_MODEL, EMBED_MODEL
 
@@ -57,6 +58,8 @@ def serve(
     strict_models: Annotated[
         bool, typer.Option("--strict-models", help="Answer nothing but what is mapped.", rich_help_panel=_MODELS)
     ] = False,
+    device: Annotated[str | None, typer.Option(help=DEVICE_HELP, rich_help_panel=_MODELS)] = None,
+    encoder_precision: Annotated[str | None, typer.Option(help=ENCODER_PRECISION_HELP, rich_help_panel=_MODELS)] = None,
     max_models: Annotated[
         int | None, typer.Option(min=1, help="Local models in memory at once.", rich_help_panel=_MODELS)
     ] = None,
@@ -153,6 +156,8 @@ def serve(
         "models": dict(map(entry_of, mapped or ())),
         "config": config,
         "mapped_only": strict_models,
+        "device": device,
+        "encoder_precision": encoder_precision,
         "max_models": max_models,
         "max_model_memory": _bytes(max_model_memory) if max_model_memory else None,
         "keys": keys,
@@ -193,15 +198,12 @@ def _start(workers: int) -> Callable[..., None]:
 
 
 def _bytes(text: str) -> int:
-    """A size such as 500M or 4G."""
-    units = {"K": 10**3, "M": 10**6, "G": 10**9}
-    number, unit = (text[:-1], text[-1:].upper()) if text[-1:].upper() in units else (text, "")
-    try:
-        size = round(float(number) * units.get(unit, 1))
-    except (ValueError, OverflowError):
-        size = 0
+    """A size such as 500M, 4GB or 4GiB."""
+    units = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "KI": 2**10, "MI": 2**20, "GI": 2**30}
+    said = re.fullmatch(r"(\d{1,15}(?:\.\d{1,9})?) ?([KMG]I?)?B?", text.strip().upper(), re.ASCII)
+    size = round(float(said[1]) * units[said[2] or ""]) if said else 0
     if size <= 0:
-        raise ConfigurationError(f"--max-model-memory is a size such as 500M or 4G, not {text!r}")
+        raise ConfigurationError(f"--max-model-memory is a size such as 500M, 4GB or 4GiB, not {text!r}")
     return size
 
 

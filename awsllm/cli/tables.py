@@ -16,6 +16,14 @@ def show(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
         write("  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() + "\n")
 
 
+def size(count: int) -> str:
+    """Bytes in their largest unit; none are not known."""
+    for unit, bytes_, form in (("GB", 10**9, ".2f"), ("MB", 10**6, ".0f"), ("kB", 10**3, ".0f")):
+        if count >= bytes_:
+            return f"{count / bytes_:{form}} {unit}"
+    return f"{count} B" if count else "-"
+
+
 def dollars(amount: float | None, per: str = "/hour") -> str:
     return "unknown" if amount is None else f"${amount:,.2f}{per}"
 

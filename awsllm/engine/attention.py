@@ -15,14 +15,19 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
+from awsllm.engine.axes import AxisPlaces
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from awsllm.engine.config import Config
+    from awsllm.engine.interface import Chunk, TokenCache
 
 
 class KVCache:
     """One sequence's keys and values: memory for ``capacity`` tokens, of which the first ``length`` are live."""
+
+    places: AxisPlaces | None = None  # where its tokens stand, in decoders of three axes
 
     def __init__(self, config: Config, capacity: int, dtype: torch.dtype, device: torch.device) -> None:
         shape = (config.layers, 2 * config.kv_heads, capacity, config.head_dim)
@@ -31,24 +36,30 @@ class KVCache:
         self.length = 0
         after = None if config.rope is None else config.rope.long_after
         self.long = after is not None and capacity > after  # how its keys are turned (``rope``)
+        if config.rope is not None and config.rope.axes is not None:
+            self.places = AxisPlaces(capacity)
 
     @property
     def nbytes(self) -> int:
-        """The memory that live tokens take: what is allocated beyond was never touched, and so is not resident."""
+        """The memory that live tokens take: what is allocated beyond was never touched, and so is not resident. On
+        other devices than the CPU, what is allocated."""
+        if self.data.device.type != "cpu":
+            return self.data.nbytes
         return self.data.nbytes // self.capacity * self.length
 
-    def copy_prefix(self, other: KVCache, length: int) -> None:
+    def copy_prefix(self, source: TokenCache, length: int) -> None:
         """Take over another sequence's first ``length`` tokens. Both must be ``long``, or neither."""
+        other = _own(source)
         self.data[:, :, :length] = other.data[:, :, :length]
+        if self.places is not None and other.places is not None:
+            self.places.copy(other.places, length)
         self.length = length
 
 
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """The next tokens of one sequence, to be appended to its cache."""
-
-    tokens: Sequence[int]
-    cache: KVCache
+def _own(cache: TokenCache) -> KVCache:
+    if not isinstance(cache, KVCache):
+        raise TypeError(f"a {type(cache).__name__} is no cache of this model")
+    return cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,26 +88,29 @@ class Attention:
         self.cap = config.attention_cap
         self.windows = [config.window(layer) for layer in range(config.layers)]
         self.distinct = set(self.windows)
+        self.whole_images = config.whole_images
 
     def spans(self, chunks: Sequence[Chunk]) -> Iterator[Span]:
         start, groups, layers = 0, self.groups, len(self.windows)
         for chunk in chunks:
-            data, past, count = chunk.cache.data, chunk.cache.length, len(chunk.tokens)
+            cache = _own(chunk.cache)
+            data, past, count = cache.data, cache.length, len(chunk.tokens)
             live = past + count
-            if live > chunk.cache.capacity:
-                raise ValueError(f"{live} tokens do not fit in a cache of {chunk.cache.capacity}")
+            if live > cache.capacity:
+                raise ValueError(f"{live} tokens do not fit in a cache of {cache.capacity}")
             views = {}
+            runs = _runs(chunk, data.device) if self.whole_images and chunk.vectors else None
             for window in self.distinct:
                 first = max(0, past + 1 - (window or live))  # the earliest that any token sees
                 seen = data[:, :, None, first:live]
-                mask = None if count == 1 else _mask((past, live, first), window, data.device)
+                mask = None if count == 1 else _mask((past, live, first), window, data.device, runs)
                 views[window] = seen[:, :groups].unbind(), seen[:, groups:].unbind(), [mask] * layers
             keys, values, masks = views[window] if len(views) == 1 else _by_layer(views, self.windows)
             yield Span(
                 start=start,
                 stop=start + count,
                 position=past,
-                long=chunk.cache.long,
+                long=cache.long,
                 writes=data[:, :, past:live].transpose(1, 2).unbind(),
                 keys=keys,
                 values=values,
@@ -137,12 +151,23 @@ class Attention:
         return (weights @ values.float()).permute(2, 0, 1, 3).reshape(len(query), -1).to(query.dtype)
 
 
-def _mask(tokens: tuple[int, int, int], window: int | None, device: torch.device) -> Tensor:
-    """Which cache tokens (first … live) each new token (past … live) sees, (live - past, live - first)."""
+def _mask(tokens: tuple[int, int, int], window: int | None, device: torch.device, runs: Tensor | None = None) -> Tensor:
+    """Which cache tokens (first … live) each new token (past … live) sees, (live - past, live - first): those before
+    it, and those of its own of the ``runs``."""
     past, live, first = tokens
     query = torch.arange(past, live, device=device)[:, None]
     key = torch.arange(first, live, device=device)
-    return (key <= query) & (key > query - (window or live))
+    seen = key <= query
+    if runs is not None:
+        seen[:, past - first :] |= (runs[:, None] == runs) & (runs >= 0)
+    return seen & (key > query - (window or live))
+
+
+def _runs(chunk: Chunk, device: torch.device) -> Tensor:
+    """The number of the image that each token of the chunk is of, by their vectors side by side; -1: none, (t,)."""
+    held = torch.tensor([place in (chunk.vectors or ()) for place in range(len(chunk.tokens))], device=device)
+    starts = held & ~torch.cat((held.new_zeros(1), held[:-1]))
+    return torch.where(held, starts.cumsum(0), -1)
 
 
 _Views = tuple["Sequence[Tensor]", "Sequence[Tensor]", "Sequence[Tensor | None]"]

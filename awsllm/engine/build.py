@@ -12,11 +12,13 @@ import torch
 from torch import Tensor
 
 from awsllm.engine import layout, weights
+from awsllm.engine.errors import ModelError
+from awsllm.engine.formats import U8
 from awsllm.engine.mlp import GatedMLP, Mixture, PlainMLP, Router
 from awsllm.engine.norms import HeadNorm, LayerNorm, NoNorm, Norm, ProjectionNorm, RMSNorm
-from awsllm.engine.quant import DTYPES, U8, Dense, Int8, Linear, Precision, Stored, pack, pack_table
+from awsllm.engine.quant import DTYPES, Dense, Int8, Linear, Precision, Stored, pack, pack_table
 from awsllm.engine.rope import order
-from awsllm.engine.weights import ModelError
+from awsllm.engine.tiles import Tiled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -76,8 +78,10 @@ class Builder:
     def vector(self, name: str, size: int) -> Tensor:
         return self.take(name, size).float().to(self.device)
 
-    def table(self, name: str) -> Dense | Int8:
+    def table(self, name: str) -> Dense | Int8 | Tiled:
         stored = self.take(name, self.config.vocab_size, self.config.hidden_size)
+        if self.precision == "tiled":
+            return Tiled([stored], bits=8)
         return pack_table([stored], self.precision, self.device)
 
     def positions(self) -> Tensor:
@@ -115,7 +119,7 @@ class Builder:
         return self.pack(list(parts.values()), biases)
 
     def pack(self, parts: list[Stored], biases: list[Stored]) -> Linear:
-        packed = pack(parts, self.precision, self.device)
+        packed = Tiled(parts) if self.precision == "tiled" else pack(parts, self.precision, self.device)
         if not biases:
             return packed
         return Biased(packed, torch.cat([bias.float() for bias in biases]).to(self.device, self.dtype))

@@ -10,18 +10,37 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from awsllm.engine.weights import ModelError
+from awsllm.engine.errors import ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from awsllm.engine.rope import Rope
 
 MAX_SIZE: Final = 1 << 24
 MAX_LAYERS: Final = 1024
 
 Activation = Literal["silu", "gelu", "gelu_tanh", "relu", "clamped"]  # clamped: gpt-oss's, ``mlp.clamped``
 Norms = Literal["before", "after", "around"]  # where in a block the norms stand
+
+
+@dataclass(frozen=True, slots=True)
+class Rope:
+    """What a file says of rotary positions. ``scaling`` is Hugging Face's description, empty for none."""
+
+    theta: float
+    channels: int  # of a head, that turn; the others stay
+    context: int  # tokens that the model is for
+    scaling: Mapping[str, Any]
+
+    @property
+    def long_after(self) -> int | None:
+        """Sequences with room for more tokens than so many are turned by longrope's other list."""
+        return self.scaling["original_max_position_embeddings"] if self.scaling.get("rope_type") == "longrope" else None
+
+    @property
+    def axes(self) -> list[int] | None:
+        """By which of three axes each pair of channels turns (``axes``); None where tokens stand on one."""
+        sections = self.scaling.get("mrope_section")
+        return None if sections is None else [n % 3 for n, pairs in enumerate(sections) for _ in range(pairs)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +90,7 @@ class Config:
     qkv_bias: bool = False
     output_bias: bool = False
     mlp_bias: bool = False
+    whole_images: bool = False  # the vectors of an image see each other, not only those before them (Gemma 3)
     sinks: bool = False  # each head may attend to nothing: a logit of its own joins the softmax
     attention_scale: float | None = None  # by which query times key is multiplied; None: 1 / sqrt(head_dim)
     attention_cap: float | None = None  # scores and logits are kept between -cap and cap, by tanh
@@ -134,7 +154,7 @@ FAMILIES: Final[Mapping[str, Traits]] = {
     "qwen3_moe": Traits("qwen3moe", {"qk_norm": "head"}),
     "smollm3": Traits("smollm3"),
     "gemma2": Traits("gemma2", _GEMMA),
-    "gemma3_text": Traits("gemma3", {**_GEMMA, "qk_norm": "head"}),
+    "gemma3_text": Traits("gemma3", {**_GEMMA, "qk_norm": "head", "whole_images": True}),
     "phi3": Traits("phi3"),
     "granite": Traits("granite"),
     "olmo2": Traits("olmo2", {"norms": "after", "qk_norm": "projection"}),
@@ -152,5 +172,9 @@ FAMILIES: Final[Mapping[str, Traits]] = {
 }  # fmt: skip
 
 
-def unsupported(architecture: Any) -> ModelError:
-    return ModelError(f"architecture {architecture!r} is not supported; supported are {', '.join(FAMILIES)}")
+class UnknownFamilyError(ModelError):
+    """The architecture is none of ``FAMILIES``."""
+
+
+def unsupported(architecture: Any) -> UnknownFamilyError:
+    return UnknownFamilyError(f"architecture {architecture!r} is not supported; supported are {', '.join(FAMILIES)}")

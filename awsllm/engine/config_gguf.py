@@ -10,10 +10,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from awsllm.engine import weights
-from awsllm.engine.config import FAMILIES, MAX_LAYERS, Config, Experts, unsupported
+from awsllm.engine.config import FAMILIES, MAX_LAYERS, Config, Experts, Rope, unsupported
 from awsllm.engine.described import Description
-from awsllm.engine.rope import Rope
-from awsllm.engine.weights import ModelError
+from awsllm.engine.errors import ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from awsllm.engine.config import FAMILIES, MAX_LAYERS, Activation, Config, Experts, unsupported
+from awsllm.engine.config import FAMILIES, MAX_LAYERS, Activation, Config, Experts, Rope, unsupported
 from awsllm.engine.described import Description
-from awsllm.engine.rope import Rope
-from awsllm.engine.weights import ModelError
+from awsllm.engine.errors import ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,7 +41,7 @@ _ACTIVATIONS: Final[Mapping[str, Activation]] = {
     "silu": "silu", "swish": "silu", "relu": "relu", "gelu": "gelu", "gelu_python": "gelu", "gelu_new": "gelu_tanh",
     "gelu_fast": "gelu_tanh", "gelu_accurate": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh",
 }  # fmt: skip
-_WITHOUT_EFFECT: Final = frozenset((
+WITHOUT_EFFECT: Final = frozenset((
     "architectures", "auto_map", "model_type", "torch_dtype", "dtype", "transformers_version", "_name_or_path",
     "name_or_path", "transformers.js_config", "unsloth_fixed", "unsloth_version", "is_llama_config", "language",
     "task_specific_params", "finetuning_task", "_attn_implementation", "_attn_implementation_autoset",
@@ -67,24 +66,64 @@ _EXPECTED: Final[Mapping[str, tuple[Any, ...]]] = {  # keys that would change th
     "cross_attention_hidden_size": (), "tie_encoder_decoder": (False,), "rope_interleaved": (False,),
     "use_bidirectional_attention": (False,), "scale_attn_by_inverse_layer_idx": (False,), "decoder_sparse_step": (1,),
     "mlp_only_layers": ([],), "swiglu_alpha": (1.702,), "swiglu_limit": (7.0,), "clip_qkv": (),
-    "lm_head_bias": (False,), "interpolate_factor": (1,),
+    "lm_head_bias": (False,), "interpolate_factor": (1,), "qk_layer_norms": (False,),
 }  # fmt: skip
 
 
 def read(source: Mapping[str, Any]) -> Config:
-    if source.get("model_type") == "gemma3":  # with a picture encoder, which text does not go through
-        text = source.get("text_config")
-        source = {**(text if isinstance(text, dict) else {}), "model_type": "gemma3_text"}
+    source = _text_part(source)
     family = source.get("model_type")
     if type(family) is not str or family not in FAMILIES:
         raise unsupported(family)
     described = Description({**_DEFAULTS.get(family, {}), **source}, "config.json")
-    for name, only in _EXPECTED.items():
-        described.expect(name, *only)
+    expect_what_is_computed(described)
     _expect_plain_weights(described, family)
     values = _gpt2(described) if family == "gpt2" else _llama_shaped(described, family)
-    described.finish(_WITHOUT_EFFECT)
+    described.finish(WITHOUT_EFFECT)
     return Config(**{"family": family, **FAMILIES[family].facts, **values})
+
+
+def _text_part(source: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The decoder's part of what describes it and an image encoder beside it (``vision``)."""
+    kind, text = source.get("model_type"), source.get("text_config")
+    part = dict(text) if isinstance(text, dict) else {}
+    if kind == "gemma3":
+        return {**part, "model_type": "gemma3_text"}
+    if kind in ("qwen2_vl", "qwen2_5_vl"):
+        return _qwen_text_part(source, part)
+    if kind not in ("idefics3", "smolvlm"):
+        return source
+    for unread in _UNREAD_BESIDE_IMAGES:
+        part.pop(unread, None)
+    tied = source.get("tie_word_embeddings", False)  # the whole model's word counts, not the part's
+    return {"model_type": "llama", "rms_norm_eps": 1e-5, **part, "tie_word_embeddings": tied}
+
+
+def _qwen_text_part(source: Mapping[str, Any], part: dict[str, Any]) -> Mapping[str, Any]:
+    """A Qwen 2 that sees. Published files say what is the decoder's beside what is the whole model's."""
+    text = {key: value for key, value in (part or source).items() if key not in _OF_IMAGES}
+    tied = bool(source.get("tie_word_embeddings") or part.get("tie_word_embeddings"))
+    if not text.get("rope_scaling") and not text.get("rope_parameters"):
+        text = {**text, "rope_scaling": {"type": "mrope", "mrope_section": [16, 24, 24]}}
+    return {**_QWEN_TEXT, **text, "model_type": "qwen2", "tie_word_embeddings": tied}
+
+
+_OF_IMAGES: Final = frozenset((
+    "text_config", "vision_config", "image_token_id", "video_token_id", "vision_token_id", "vision_start_token_id",
+    "vision_end_token_id",
+))  # fmt: skip
+_QWEN_TEXT: Final = {
+    "rope_theta": 1e6, "rms_norm_eps": 1e-5, "max_position_embeddings": 32768, "max_window_layers": 80,
+}  # fmt: skip
+_UNREAD_BESIDE_IMAGES: Final = (  # of those who trained SmolVLM; transformers' Llama reads none of them
+    "neftune_noise_alpha", "perceiver_config", "pixel_shuffle_factor", "use_resampler",
+)  # fmt: skip
+
+
+def expect_what_is_computed(described: Description) -> None:
+    """Refuse what no encoder or decoder here does."""
+    for name, only in _EXPECTED.items():
+        described.expect(name, *only)
 
 
 def _expect_plain_weights(described: Description, family: str) -> None:
@@ -122,7 +161,7 @@ def _llama_shaped(described: Description, family: str) -> dict[str, Any]:
     }
     if family in ("gemma2", "gemma3_text"):
         return values | _gemma(described, family, hidden)
-    name = _activation(described, "hidden_act", "silu")
+    name = activation(described, "hidden_act", "silu")
     if family == "gpt_oss":
         if name != "silu" or not bias:
             raise ModelError("gpt_oss without biases, or with another activation than its own, is not supported")
@@ -137,7 +176,7 @@ def _llama_shaped(described: Description, family: str) -> dict[str, Any]:
     return values
 
 
-def _activation(described: Description, key: str, default: str) -> Activation:
+def activation(described: Description, key: str, default: str) -> Activation:
     name = described.text(key, default)
     if name not in _ACTIVATIONS:
         raise ModelError(f"{key} {name!r} is not supported; supported are {', '.join(_ACTIVATIONS)}")
@@ -185,6 +224,10 @@ def _rope(
         raise ModelError(f"rope_type is {kind!r}, not a text")
     if kind == "su" or (kind == "yarn" and "short_factor" in values):  # by their names in early files of Phi-3
         kind = values["rope_type"] = "longrope"
+    if kind == "mrope" and "mrope_section" in values:
+        kind = values["rope_type"] = "default"
+    if "mrope_section" in values:
+        _check_sections(values["mrope_section"], head_dim, f"{family} with {kind}")
     if kind in ("llama3", "yarn", "longrope"):
         values["original_max_position_embeddings"] = original or values.get("original_max_position_embeddings", context)
     theta, part = values.pop("rope_theta"), values.pop("partial_rotary_factor")
@@ -194,6 +237,13 @@ def _rope(
     if part != 1 and family != "phi3":
         raise ModelError(f"partial_rotary_factor is {part}; only whole heads can be rotated in {family}")
     return Rope(float(theta), int(head_dim * part), context, {} if kind == "default" and len(values) == 1 else values)
+
+
+def _check_sections(sections: Any, head_dim: int, where: str) -> None:
+    """Of the pairs of a head's channels, how many turn by each axis in turn."""
+    whole = type(sections) is list and all(type(pairs) is int and pairs > 0 for pairs in sections)
+    if where != "qwen2 with default" or not whole or sum(sections) != head_dim // 2:
+        raise ModelError(f"mrope_section {str(sections)[:60]} is not supported for {where}, heads of {head_dim}")
 
 
 def _windows(described: Description, family: str, layers: int) -> dict[str, Any]:
@@ -254,7 +304,7 @@ def _gemma(described: Description, family: str, hidden: int) -> dict[str, Any]:
     if family == "gemma3_text":
         described.expect("attn_logit_softcapping")  # transformers has the key, and does not heed it
     return {
-        "activation": _activation(described, "hidden_activation", ""),
+        "activation": activation(described, "hidden_activation", ""),
         "norm_offset": 1.0,
         "attention_scale": scale**-0.5 if (scale := described.number("query_pre_attn_scalar")) > 0 else 0.0,
         "attention_cap": described.number("attn_logit_softcapping", 0.0) or None,
@@ -302,6 +352,6 @@ def _gpt2(described: Description) -> dict[str, Any]:
         "norm_eps": described.number("layer_norm_epsilon"),
         "tied": described.flag("tie_word_embeddings", True),
         "rope": None,
-        "activation": _activation(described, "activation_function", ""),
+        "activation": activation(described, "activation_function", ""),
         "attention_scale": None if described.flag("scale_attn_weights", True) else 1.0,
     }

@@ -6,13 +6,38 @@ asked for is refused by its name, unless it is known to change nothing.
 
 from __future__ import annotations
 
+import json
 from math import isfinite
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from awsllm.engine.weights import ModelError
+from awsllm.engine import gguf
+from awsllm.engine.errors import ModelError, WeightsError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from os import PathLike
+
+
+def read(path: str | PathLike[str]) -> tuple[Mapping[str, Any], bool]:
+    """The metadata of a GGUF file, whatever its name, or the ``config.json`` of a directory, and whether it is the
+    former. Raises ``GGUFError``, ``WeightsError``, ``OSError``."""
+    where = Path(path)
+    if where.is_file():
+        return gguf.read(where).metadata, True  # judged by its first bytes: some files have no suffix
+    if where.is_dir() and (where / "config.json").is_file():
+        return read_object(where / "config.json"), False
+    raise WeightsError(f"{where}: give a .gguf file, or a directory that holds config.json and .safetensors files")
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise WeightsError(f"{path} is not JSON: {error}; download it again") from None
+    if not isinstance(value, dict):
+        raise WeightsError(f"{path} is not a JSON object; download it again")
+    return value
 
 
 class Description:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import numpy as np
 
-from awsllm.engine.quant import TYPES, TensorType
+from awsllm.engine.formats import TYPES, TensorType
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,6 +45,7 @@ _SCALARS: Final = {
 }  # fmt: skip
 _U32: Final = struct.Struct("<I")
 _U64: Final = struct.Struct("<Q")
+_OTHER: Final = "; give a .gguf file, or a directory that holds config.json and .safetensors files"
 _DOWNLOAD: Final = "the file is truncated or damaged; download it again"
 _PART: Final = re.compile(r"(.*-)(\d{5})(-of-)(\d{5})(\.gguf)", re.DOTALL | re.IGNORECASE)
 _UNREAD: Final = {  # ggml's numbers of formats that exist and are not read
@@ -219,7 +220,7 @@ class _HeaderReader:
     def read(self) -> GGUF:
         if (magic := bytes(self.take(4, "magic"))) != b"GGUF":
             pointer = "; it is a Git LFS pointer: run git lfs pull" if magic == b"vers" else ""
-            self.fail(f"not a GGUF file (it begins with {magic!r}){pointer}")
+            self.fail(f"not a GGUF file (it begins with {magic!r}){pointer or _OTHER}")
         if (version := self.u32("version")) and not version & 0xFFFF:
             self.fail("the file is for big-endian machines, which is not supported; convert the model again")
         if version not in VERSIONS:

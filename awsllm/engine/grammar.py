@@ -14,12 +14,14 @@ from __future__ import annotations
 import json
 import threading
 from collections import OrderedDict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import llguidance
-import torch
+import numpy as np
 
-from awsllm.engine.tokenizer import Tokenizer
+if TYPE_CHECKING:
+    from awsllm.engine.interface import Words
+    from awsllm.engine.tokenizer import Tokenizer
 
 # lenient: what cannot be expressed is a warning, which tells the kinds apart; all but formats are refused here.
 _JSON_STYLE: Any = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": ", "lenient": True}
@@ -36,11 +38,11 @@ class Matcher:
 
     def __init__(self, matcher: llguidance.LLMatcher, vocab_size: int) -> None:
         self._matcher = matcher
-        self._mask = torch.zeros((vocab_size + 31) // 32, dtype=torch.int32)
+        self._mask = np.zeros((vocab_size + 31) // 32, np.int32)
 
-    def mask(self) -> torch.Tensor:
-        """Tokens allowed next: packed int32 ``(ceil(V / 32),)``. The tensor is reused by the next call."""
-        self._matcher.unsafe_compute_mask_ptr(self._mask.data_ptr(), self._mask.numel() * 4)
+    def mask(self) -> Words:
+        """Tokens allowed next: packed int32 ``(ceil(V / 32),)``. The array is reused by the next call."""
+        self._matcher.unsafe_compute_mask_ptr(self._mask.ctypes.data, self._mask.nbytes)
         self._raise_error()
         return self._mask
 
@@ -74,6 +76,11 @@ class GrammarCompiler:
         self._tokenizer = llguidance.LLTokenizer(tokenizer.hf.to_str(), eos_token=sorted(tokenizer.eos_ids))
         self._compiled: OrderedDict[str, llguidance.LLMatcher] = OrderedDict()
         self._lock = threading.Lock()
+
+    def is_special(self, token_id: int) -> bool:
+        """Whether no text of a grammar matches the token, so that it must be named by its number (``<[5]>``). So are
+        control tokens, and of those that were added later all of the form ``<…>``."""
+        return bool(self._tokenizer.is_special_token(token_id))
 
     def json_schema(self, schema: dict[str, Any]) -> Matcher:
         """A matcher of the JSON values that satisfy the schema."""

@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Final
 
 import torch
 
-from awsllm.engine.quant import MXFP4, Stored
-from awsllm.engine.weights import ModelError
+from awsllm.engine.errors import ModelError
+from awsllm.engine.formats import MXFP4
+from awsllm.engine.quant import Stored
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,6 +66,15 @@ def _without_pictures(name: str) -> str:
     return "model." + name.removeprefix("model.language_model.") if name.startswith("model.language_model.") else name
 
 
+def _within_qwen(name: str) -> str:
+    name = name.removeprefix("model.language_model.") if name.startswith("model.language_model.") else name
+    return f"model.{name}" if name.startswith(("layers.", "embed_tokens.", "norm.")) else name
+
+
+def _beside_images(name: str) -> str:
+    return name.replace("model.text_model.", "model.", 1) if name.startswith("model.text_model.") else name
+
+
 def _mixtral(name: str) -> str:
     """``block_sparse_moe.experts.3.w1.weight`` -> ``mlp.experts.3.gate_proj.weight``."""
     name = name.replace(".block_sparse_moe.gate.", ".mlp.router.").replace(".mlp.gate.", ".mlp.router.")
@@ -82,7 +92,9 @@ def _gpt_oss(name: str) -> str:
 
 _RENAMED: Final[dict[str, tuple[Callable[[str], str], re.Pattern[str]]]] = {  # and what is left aside
     "gpt2": (_gpt2, re.compile(r"\.attn\.(masked_)?bias$")),  # the causal mask, which early checkpoints hold
+    "llama": (_beside_images, re.compile(r"^model\.(vision_model|connector)\.")),  # Idefics 3, SmolVLM: ``vision``
     "gemma3_text": (_without_pictures, re.compile(r"^(model\.)?(vision_tower|multi_modal_projector)\.")),
+    "qwen2": (_within_qwen, re.compile(r"^(model\.)?visual\.")),  # Qwen 2-VL: ``vision``
     "mixtral": (_mixtral, _NONE),
     "qwen3_moe": (_qwen3_moe, _NONE),
     "gpt_oss": (_gpt_oss, _NONE),

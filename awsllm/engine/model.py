@@ -14,37 +14,40 @@ The residual stream is float32; linear maps, attention and the cache use the dty
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from awsllm.engine import config_gguf, config_json, layout, weights
-from awsllm.engine.attention import Attention, Chunk, KVCache, Span
+from awsllm.engine.attention import Attention, KVCache, Span
 from awsllm.engine.build import Builder, Layer
-from awsllm.engine.quant import DTYPES, Linear, Precision
+from awsllm.engine.errors import ModelError
+from awsllm.engine.quant import DTYPES, Linear, Precision, Stored
 from awsllm.engine.rope import Turning, turning
-from awsllm.engine.weights import ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from os import PathLike
 
+    from numpy.typing import NDArray
+
+    from awsllm.engine.config import Config
+    from awsllm.engine.interface import Chunk
+
 _Rotation = tuple[Tensor, Tensor]  # cosine and signed sine, (T, H + 2 G, D)
+_Places = tuple[Tensor, "Tensor | None"]  # of each token, (T,): its position, and whether its sequence is a long one
+_Attend = Callable[[Tensor, int, "Tensor | None"], Tensor]  # (T, H + 2 G, D), the layer, its sinks -> (T, H D)
 
 
 class Decoder:
     """A model that is ready to run. Not safe for use by several threads at once."""
 
     def __init__(self, checkpoint: weights.Checkpoint, precision: Precision, device: torch.device) -> None:
-        tensors = dict(checkpoint.tensors)
-        if checkpoint.is_gguf:
-            config = config_gguf.read(checkpoint.source, tensors)
-        else:
-            config = config_json.read(checkpoint.source)
-            tensors = layout.from_huggingface(tensors, config.family)
-        layout.split(tensors, config)
+        config, tensors = configure(checkpoint)
         self.config = config
         self.precision, self.device, self.dtype = precision, device, DTYPES[precision]
         build = Builder(config, tensors, precision, device)
@@ -71,28 +74,53 @@ class Decoder:
     def forward(self, chunks: Sequence[Chunk], *, every_token: bool = False) -> Tensor:
         """Append the chunks to their caches; the logits after each, (len(chunks), V), or of every token, (T, V)."""
         spans = list(self.attention.spans(chunks))
-        x = self._embed(chunks, spans)  # (T, C)
-        rotations = [self._rotation(turning, spans) for turning in self.turnings]
-        for index, (layer, turned_by) in enumerate(zip(self.layers, self.turned_by, strict=True)):
-            qkv = self._qkv(layer, x, None if turned_by is None else rotations[turned_by])
-            mixed = layer.output(self.attention(qkv, spans, index, layer.sinks))
-            x.add_(
-                mixed if layer.attention_after is None else layer.attention_after(mixed.float()), alpha=self.residual
-            )
-            moved = layer.mlp(layer.mlp_norm(x))
-            x.add_(moved if layer.mlp_after is None else layer.mlp_after(moved.float()), alpha=self.residual)
+        tokens, places, long = self._laid(chunks, spans)
+        x = self._embed(tokens, places)  # (T, C)
+        for chunk, span in zip(chunks, spans, strict=True):
+            if chunk.vectors:
+                rows = torch.from_numpy(np.stack(list(chunk.vectors.values()))[:, : x.shape[1]]).to(x)
+                if self.positions is not None:
+                    rows += self.positions[[span.position + place for place in chunk.vectors]]
+                x[[span.start + place for place in chunk.vectors]] = rows
+        self._through(x, (places, long), lambda qkv, layer, sinks: self.attention(qkv, spans, layer, sinks))
         for chunk in chunks:
             chunk.cache.length += len(chunk.tokens)
         if not every_token and len(x) != len(spans):
             x = x[[span.stop - 1 for span in spans]]
         return self._logits(x)
 
-    def _embed(self, chunks: Sequence[Chunk], spans: Sequence[Span]) -> Tensor:
-        tokens = torch.tensor([token for chunk in chunks for token in chunk.tokens], device=self.device)
+    def _laid(self, chunks: Sequence[Chunk], spans: Sequence[Span]) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Of all chunks, end to end, (T,): the tokens, the position of each in its sequence, (T, 3) where tokens stand
+        on three axes, and whether that is a long one, where that matters."""
+        counts = [span.stop - span.start for span in spans]
+        places = [span.position + i for span, count in zip(spans, counts, strict=True) for i in range(count)]
+        long = None
+        if any(turning.long is not None for turning in self.turnings):
+            flags = [span.long for span, count in zip(spans, counts, strict=True) for _ in range(count)]
+            long = torch.tensor(flags, device=self.device)
+        tokens = [token for chunk in chunks for token in chunk.tokens]
+        laid = torch.tensor(places, device=self.device)
+        if self.config.rope is not None and self.config.rope.axes is not None:
+            laid = torch.from_numpy(np.concatenate([_on_axes(chunk) for chunk in chunks])).to(self.device)
+        return torch.tensor(tokens, device=self.device), laid, long
+
+    def _embed(self, tokens: Tensor, places: Tensor) -> Tensor:
         x = self.embedding.rows(tokens)
         if self.config.embedding_scale != 1:
             x *= self.config.embedding_scale
-        return x if self.positions is None else x + self.positions[self._places(spans)]
+        return x if self.positions is None else x + self.positions[places]
+
+    def _through(self, x: Tensor, places: _Places, attend: _Attend) -> None:
+        """Take the streams (T, C) through all layers, in place."""
+        rotations = [self._rotation(turning, *places) for turning in self.turnings]
+        for index, (layer, turned_by) in enumerate(zip(self.layers, self.turned_by, strict=True)):
+            qkv = self._qkv(layer, x, None if turned_by is None else rotations[turned_by])
+            mixed = layer.output(attend(qkv, index, layer.sinks))
+            x.add_(
+                mixed if layer.attention_after is None else layer.attention_after(mixed.float()), alpha=self.residual
+            )
+            moved = layer.mlp(layer.mlp_norm(x))
+            x.add_(moved if layer.mlp_after is None else layer.mlp_after(moved.float()), alpha=self.residual)
 
     def _logits(self, x: Tensor) -> Tensor:
         logits = self.head(self.norm(x)).float()
@@ -102,24 +130,17 @@ class Decoder:
             logits = (logits / cap).tanh() * cap
         return logits
 
-    def _places(self, spans: Sequence[Span]) -> Tensor:
-        """The position of each token in its sequence, (T,)."""
-        return torch.tensor(
-            [span.position + i for span in spans for i in range(span.stop - span.start)], device=self.device
-        )
-
-    def _rotation(self, turning: Turning, spans: Sequence[Span]) -> _Rotation:
+    def _rotation(self, turning: Turning, places: Tensor, long: Tensor | None) -> _Rotation:
         """Cosine and signed sine of each token's position, (T, H + 2 G, D).
 
         Values go through the rotation with angle 0, so that keys and values reach the cache in one write.
         """
-        places = self._places(spans).float()
-        if turning.long is None:
-            angles = torch.outer(places, turning.frequencies)
+        if turning.axes is not None:
+            angles = places.float()[:, turning.axes] * turning.frequencies
+        elif turning.long is None or long is None:
+            angles = torch.outer(places.float(), turning.frequencies)
         else:
-            counts = torch.tensor([span.stop - span.start for span in spans], device=self.device)
-            rows = torch.stack([turning.long if span.long else turning.frequencies for span in spans])
-            angles = places[:, None] * rows.repeat_interleave(counts, 0)
+            angles = places.float()[:, None] * torch.where(long[:, None], turning.long, turning.frequencies)
         cosine, sine = angles.cos()[:, None], angles.sin()[:, None]  # (T, 1, D / 2)
         if turning.amplitude is not None:
             cosine, sine = cosine * turning.amplitude, sine * turning.amplitude
@@ -140,6 +161,25 @@ class Decoder:
         return (qkv * cosine + qkv.roll(self.config.head_dim // 2, -1) * sine).to(self.dtype)
 
 
+def _on_axes(chunk: Chunk) -> NDArray[np.int32]:
+    cache = chunk.cache
+    if not isinstance(cache, KVCache) or cache.places is None:
+        raise TypeError(f"a {type(cache).__name__} is no cache of this model")
+    return cache.places.append(cache.length, len(chunk.tokens), chunk.vectors)
+
+
+def configure(checkpoint: weights.Checkpoint) -> tuple[Config, dict[str, Stored]]:
+    """What a checkpoint describes, and its tensors by the names that ``layout`` lists. Raises ``ModelError``."""
+    tensors = dict(checkpoint.tensors)
+    if checkpoint.is_gguf:
+        config = config_gguf.read(checkpoint.source, tensors)
+    else:
+        config = config_json.read(checkpoint.source)
+        tensors = layout.from_huggingface(tensors, config.family)
+    layout.split(tensors, config)
+    return config, tensors
+
+
 def load(
     source: str | PathLike[str] | weights.Checkpoint, *, device: str = "cpu", precision: Precision | None = None
 ) -> Decoder:
@@ -152,13 +192,13 @@ def load(
     chosen: Precision = precision or ("packed" if where.type == "cpu" else "bfloat16")
     if chosen == "packed" and where.type != "cpu":
         raise ModelError(f"packed weights run on the CPU only; use bfloat16 on {device}")
-    with torch.inference_mode(), _one_thread():
+    with torch.inference_mode(), one_thread():
         checkpoint = source if isinstance(source, weights.Checkpoint) else weights.read(source)
         return Decoder(checkpoint, chosen, where)
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """Keep PyTorch to one thread: packing is many short steps, after each of which several would wait for each other.
 
     On idle processors that costs a fifth of the time; where other programs keep them busy it saves nine tenths.

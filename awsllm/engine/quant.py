@@ -1,8 +1,8 @@
 """How weights are stored, and how a stored weight becomes a matrix product.
 
-Stored formats are rows of one table, ``TYPES``: a name, how many values one block holds and in how many bytes, and
-the function that turns blocks into float32. Blocks come as ``(n, nbytes)`` uint8, values leave as ``(n, block)``
-float32. The arithmetic is kept in the order that ggml uses, so that results are equal to the last bit.
+Of each stored format (``formats``) there is a function that turns blocks into float32. Blocks come as ``(n, nbytes)``
+uint8, values leave as ``(n, block)`` float32. The arithmetic is kept in the order that ggml uses, so that results are
+equal to the last bit.
 
 For computing, a weight becomes one of three linear maps from ``(T, K)`` to ``(T, N)``:
 
@@ -36,22 +36,13 @@ from awsllm.engine.blocks import nibbles as _nibbles
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from awsllm.engine.formats import TensorType
+
 GROUP: Final = 32
 _SUPER: Final = 256  # values in a block of the K formats
 _SLICE: Final = 1024  # rows that are converted at once: no large matrix is ever held as floats
 _IQ4_NL: Final = (-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113)
 _E2M1: Final = (0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12)  # twice what the four bits mean
-
-
-@dataclass(frozen=True, slots=True)
-class TensorType:
-    """One stored format. ``affine`` splits 4-bit blocks into (values 0..15, scale, minimum) a group of 32."""
-
-    name: str
-    block: int
-    nbytes: int
-    dequantize: Callable[[Tensor], Tensor]
-    affine: Callable[[Tensor], tuple[Tensor, Tensor, Tensor]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +55,7 @@ class Stored:
 
     def float(self) -> Tensor:
         """The values as float32, in ``shape``; a view where they are stored so."""
-        return self.type.dequantize(self.data.reshape(-1, self.type.nbytes)).view(self.shape)
+        return DEQUANTIZE[self.type.name](self.data.reshape(-1, self.type.nbytes)).view(self.shape)
 
     def split(self, rows: int) -> Iterator[Stored]:
         """A matrix as slices of so many rows."""
@@ -204,47 +195,48 @@ def _q4_k_affine(blocks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return _bits(blocks[:, 16:].contiguous(), 4, 32), scale, -minimum
 
 
-F32: Final = TensorType("F32", 1, 4, _f32)
-F16: Final = TensorType("F16", 1, 2, _f16)
-BF16: Final = TensorType("BF16", 1, 2, _bf16)
-U8: Final = TensorType("U8", 1, 1, Tensor.float)  # safetensors' alone: bytes that mean something else together
-
-MXFP4: Final = TensorType("MXFP4", 32, 17, _mxfp4)
-
-TYPES: Final[dict[int, TensorType]] = {  # by ggml's number
-    0: F32,
-    1: F16,
-    2: TensorType("Q4_0", 32, 18, _q4_0, _q4_0_affine),
-    3: TensorType("Q4_1", 32, 20, _q4_1, _q4_1_affine),
-    6: TensorType("Q5_0", 32, 22, _q5_0),
-    7: TensorType("Q5_1", 32, 24, _q5_1),
-    8: TensorType("Q8_0", 32, 34, _q8_0),
-    10: TensorType("Q2_K", 256, 84, _q2_k),
-    11: TensorType("Q3_K", 256, 110, _q3_k),
-    12: TensorType("Q4_K", 256, 144, _q4_k, _q4_k_affine),
-    13: TensorType("Q5_K", 256, 176, _q5_k),
-    14: TensorType("Q6_K", 256, 210, _q6_k),
-    16: TensorType("IQ2_XXS", 256, 66, codebooks.iq2_xxs),
-    17: TensorType("IQ2_XS", 256, 74, codebooks.iq2_xs),
-    18: TensorType("IQ3_XXS", 256, 98, codebooks.iq3_xxs),
-    19: TensorType("IQ1_S", 256, 50, codebooks.iq1_s),
-    20: TensorType("IQ4_NL", 32, 18, _iq4_nl),
-    21: TensorType("IQ3_S", 256, 110, codebooks.iq3_s),
-    22: TensorType("IQ2_S", 256, 82, codebooks.iq2_s),
-    23: TensorType("IQ4_XS", 256, 136, _iq4_xs),
-    29: TensorType("IQ1_M", 256, 56, codebooks.iq1_m),
-    30: BF16,
-    34: TensorType("TQ1_0", 256, 54, codebooks.tq1_0),
-    35: TensorType("TQ2_0", 256, 66, codebooks.tq2_0),
-    39: MXFP4,
+DEQUANTIZE: Final[dict[str, Callable[[Tensor], Tensor]]] = {
+    "F32": _f32,
+    "F16": _f16,
+    "BF16": _bf16,
+    "U8": Tensor.float,
+    "MXFP4": _mxfp4,
+    "Q4_0": _q4_0,
+    "Q4_1": _q4_1,
+    "Q5_0": _q5_0,
+    "Q5_1": _q5_1,
+    "Q8_0": _q8_0,
+    "Q2_K": _q2_k,
+    "Q3_K": _q3_k,
+    "Q4_K": _q4_k,
+    "Q5_K": _q5_k,
+    "Q6_K": _q6_k,
+    "IQ2_XXS": codebooks.iq2_xxs,
+    "IQ2_XS": codebooks.iq2_xs,
+    "IQ3_XXS": codebooks.iq3_xxs,
+    "IQ1_S": codebooks.iq1_s,
+    "IQ4_NL": _iq4_nl,
+    "IQ3_S": codebooks.iq3_s,
+    "IQ2_S": codebooks.iq2_s,
+    "IQ4_XS": _iq4_xs,
+    "IQ1_M": codebooks.iq1_m,
+    "TQ1_0": codebooks.tq1_0,
+    "TQ2_0": codebooks.tq2_0,
 }
+AFFINE: Final[dict[str, Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]]] = {
+    "Q4_0": _q4_0_affine,
+    "Q4_1": _q4_1_affine,
+    "Q4_K": _q4_k_affine,
+}
+"""What splits blocks of 4-bit values into values 0 to 15, and the scale and minimum of each group of 32."""
 
 
-Precision = Literal["packed", "float32", "bfloat16"]
+Precision = Literal["packed", "float32", "bfloat16", "tiled"]
 DTYPES: Final[dict[str, torch.dtype]] = {  # of activations and of the KV cache
     "packed": torch.bfloat16,
     "float32": torch.float32,
     "bfloat16": torch.bfloat16,
+    "tiled": torch.float32,
 }
 
 
@@ -294,8 +286,8 @@ class Int4:
     """4-bit values in groups of 32, each group with a scale and a zero."""
 
     def __init__(self, parts: Sequence[Stored]) -> None:
-        """``parts``: matrices of the same K, stacked, each of a type with an ``affine`` split."""
-        values, scale, minimum = (torch.cat(column) for column in zip(*map(_split, parts), strict=True))
+        """``parts``: matrices of the same K, stacked, each of 4-bit values with a scale and a minimum."""
+        values, scale, minimum = (torch.cat(column) for column in zip(*map(affine_parts, parts), strict=True))
         self.packed = torch.ops.aten._convert_weight_to_int4pack_for_cpu(values.int(), 1)
         # the kernel computes (q - 8) * scale + zero, the formats mean q * scale + minimum
         pairs = torch.stack((scale, minimum + 8 * scale), dim=2)  # (N, K / 32, 2)
@@ -306,10 +298,9 @@ class Int4:
         return result
 
 
-def _split(part: Stored) -> tuple[Tensor, Tensor, Tensor]:
+def affine_parts(part: Stored) -> tuple[Tensor, Tensor, Tensor]:
     """A 4-bit matrix as values (N, K), scale and minimum (N, K / 32)."""
-    assert part.type.affine is not None  # noqa: S101 -- pack() looked
-    values, scale, minimum = part.type.affine(part.data.reshape(-1, part.type.nbytes))
+    values, scale, minimum = AFFINE[part.type.name](part.data.reshape(-1, part.type.nbytes))
     rows = part.shape[0]
     return values.view(rows, -1), scale.view(rows, -1), minimum.view(rows, -1)
 
@@ -317,7 +308,7 @@ def _split(part: Stored) -> tuple[Tensor, Tensor, Tensor]:
 def pack(parts: Sequence[Stored], precision: Precision, device: torch.device) -> Linear:
     """Several matrices of the same K, stacked, as one linear map."""
     rows = sum(part.shape[0] for part in parts)
-    if precision == "packed" and rows % 16 == 0 and all(part.type.affine is not None for part in parts):
+    if precision == "packed" and rows % 16 == 0 and all(part.type.name in AFFINE for part in parts):
         return Int4(parts)
     return pack_table(parts, precision, device)
 

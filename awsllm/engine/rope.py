@@ -29,27 +29,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import torch
 
-from awsllm.engine.weights import ModelError
+from awsllm.engine.errors import ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from torch import Tensor
 
-
-@dataclass(frozen=True, slots=True)
-class Rope:
-    """What a file says of rotary positions. ``scaling`` is Hugging Face's description, empty for none."""
-
-    theta: float
-    channels: int  # of a head, that turn; the others stay
-    context: int  # tokens that the model is for
-    scaling: Mapping[str, Any]
-
-    @property
-    def long_after(self) -> int | None:
-        """Sequences with room for more tokens than so many are turned by longrope's other list."""
-        return self.scaling["original_max_position_embeddings"] if self.scaling.get("rope_type") == "longrope" else None
+    from awsllm.engine.config import Rope
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +45,7 @@ class Turning:
 
     frequencies: Tensor
     long: Tensor | None = None  # those of sequences that have room for many tokens, where they are others
+    axes: Tensor | None = None  # (D / 2,), by which axis each pair turns, where there are three (``axes``)
     amplitude: Tensor | None = None  # (D / 2,), by which the turned channels are multiplied, where that is not 1
 
 
@@ -67,6 +55,7 @@ def turning(rope: Rope, head_dim: int, device: torch.device) -> Turning:
         known = ", ".join(name for name in _KINDS if name not in ("default", "divided"))
         raise ModelError(f"rope scaling {kind!r} is not supported; supported are {known}")
     names, scaled = _KINDS[kind]
+    scaling.pop("mrope_section", None)
     if unknown := [name for name in scaling if name not in names]:
         raise ModelError(f"rope scaling {kind!r} with {unknown[0]!r} is not supported")
     frequency = rope.theta ** (-torch.arange(0, rope.channels, 2, dtype=torch.float32) / rope.channels)
@@ -75,6 +64,7 @@ def turning(rope: Rope, head_dim: int, device: torch.device) -> Turning:
     return Turning(
         torch.cat((short, still)).to(device),
         None if long is None else torch.cat((long, still)).to(device),
+        None if rope.axes is None else torch.tensor(rope.axes, device=device),
         None if factor == 1 else torch.cat((torch.full_like(short, factor), still + 1)).to(device),
     )
 

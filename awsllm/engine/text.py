@@ -1,9 +1,9 @@
 """What a model's files say of text: its tokenizer, its chat template, and how its turns begin and end.
 
 A GGUF file has all of it in its metadata. A directory has ``tokenizer.json``, or SentencePiece's ``tokenizer.model``
-with the tokens that were added later in ``tokenizer_config.json``; the template there or in ``chat_template.jinja``;
-the tokens that end an answer in ``generation_config.json`` or ``config.json``. The template of a directory itself
-writes the token that begins a prompt, so none is added.
+with the tokens that were added later in ``tokenizer_config.json``; the template there, in ``chat_template.jinja`` or in
+``chat_template.json``; the tokens that end an answer in ``generation_config.json`` or ``config.json``. The template of
+a directory itself writes the token that begins a prompt, so none is added.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from awsllm.engine import gguf, sentencepiece
-from awsllm.engine.tokenizer import Tokenizer, TokenizerError
+from awsllm.engine.tokenizer import Tokenizer, TokenizerError, ids_of
 from awsllm.engine.vocabulary import CONTROL, MAX_TOKENS, UNUSED, USER_DEFINED, Vocabulary
 
 _MAX_JSON: Final = 1 << 25  # bytes; the largest tokenizer_config.json in use has two million
@@ -44,6 +44,16 @@ def _token_text(tokenizer: Tokenizer, token_id: int) -> str:
     return tokenizer.token_bytes(token_id).decode("utf-8", "replace") if known else ""
 
 
+def lacking(path: Path) -> str | None:
+    """What a directory has no tokenizer for want of, and what writes it."""
+    if any((path / name).is_file() for name in ("tokenizer.json", "tokenizer.model")):
+        return None
+    return (
+        f"{path} has neither tokenizer.json nor tokenizer.model; write the former by transformers: "
+        "AutoTokenizer.from_pretrained(…).save_pretrained(…)"
+    )
+
+
 def of_directory(path: Path) -> ModelText:
     """Raises ``TokenizerError``, and ``OSError`` for a file that cannot be read."""
     config = _object(path / "tokenizer_config.json")
@@ -54,11 +64,33 @@ def of_directory(path: Path) -> ModelText:
         described = _with_added(sentencepiece.read(file), dict(_added(path, config)))
         tokenizer = Tokenizer.from_vocabulary(replace(described, add_bos=False), ends=ends)
     else:
-        raise TokenizerError(f"{path} has neither tokenizer.json nor tokenizer.model")
+        raise TokenizerError(lacking(path) or f"{path} has no tokenizer")
     bos, eos = (_named_token(config, name) for name in ("bos_token", "eos_token"))
     if (file := path / "chat_template.jinja").is_file():
         return ModelText(tokenizer, _bytes(file).decode("utf-8", "replace"), bos, eos)
-    return ModelText(tokenizer, _template(config.get("chat_template")), bos, eos)
+    beside = _object(path / "chat_template.json")  # of models that see, as transformers 4 wrote it
+    return ModelText(tokenizer, _template(config.get("chat_template", beside.get("chat_template"))), bos, eos)
+
+
+class TextFrame(NamedTuple):
+    """What stands around a text for an encoder, and what a decoder begins with: ids of tokens."""
+
+    before: list[int]
+    after: list[int]
+    starts: list[int]
+
+
+def frame(path: Path, tokenizer: Tokenizer) -> TextFrame:
+    """Of a directory whose model reads one text and writes one. Raises ``TokenizerError``."""
+    described = {**_object(path / "config.json"), **_object(path / "generation_config.json")}
+    starts = [described.get("decoder_start_token_id"), described.get("forced_bos_token_id")]
+    if type(starts[0]) is not int:
+        raise TokenizerError(f"{path} does not say what its decoder begins with (decoder_start_token_id)")
+    plain, framed = (ids_of(tokenizer.hf, "a", add_special_tokens=special) for special in (False, True))
+    at = next((n for n in range(len(framed)) if framed[n : n + len(plain)] == plain), None)
+    if at is None:
+        raise TokenizerError(f"{path / 'tokenizer.json'} changes a text that special tokens are put around")
+    return TextFrame(framed[:at], framed[at + len(plain) :], [n for n in starts if type(n) is int])
 
 
 def _bytes(path: Path) -> bytes:

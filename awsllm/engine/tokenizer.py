@@ -38,7 +38,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import tokenizers
-from tokenizers import models, normalizers
+from tokenizers import decoders, models, normalizers
 
 from awsllm.engine import sentencepiece, vocabulary
 from awsllm.engine.vocabulary import (
@@ -54,7 +54,7 @@ from awsllm.engine.vocabulary import (
     library_errors,
 )
 
-__all__ = ["BREAK", "LengthError", "TextDecoder", "Tokenizer", "TokenizerError", "ids_of"]
+__all__ = ["BREAK", "LengthError", "TextDecoder", "Tokenizer", "TokenizerError", "ids_of", "read_library"]
 
 _MAX_JSON = 1 << 27  # bytes of a tokenizer.json; Gemma's has 33 million
 _SHORT = 4096  # characters that are tokenised while other threads wait, which is faster for them
@@ -198,8 +198,6 @@ class Tokenizer:
         if path.suffix == ".model":
             return cls.from_vocabulary(sentencepiece.read(path), ends=ends)
         hf, lead = _read_json(path)
-        hf.no_truncation()
-        hf.no_padding()
         control = {t.content: number for number, t in hf.get_added_tokens_decoder().items() if t.special and t.content}
         ids = set(hf.get_vocab(with_added_tokens=True).values())
         if not 0 < (size := max(ids, default=-1) + 1) <= MAX_TOKENS:
@@ -330,16 +328,18 @@ def ids_of(hf: tokenizers.Tokenizer, text: str, *, add_special_tokens: bool = Fa
 
 
 class TextDecoder:
-    """Text of tokens as they come: each character is given out once it is whole, control tokens are left out."""
+    """Text of tokens as they come: each character is given out once it is whole, control tokens are left out, all but
+    those that are ``shown``."""
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
+    def __init__(self, tokenizer: Tokenizer, *, shown: Iterable[int] = ()) -> None:
         self._tokenizer = tokenizer
+        self._shown = frozenset(shown)
         self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
         self._leads = tokenizer.leads  # a space that begins the text is still to be left out
 
     def feed(self, token_id: int) -> str:
         """The text that this token completes, often empty for parts of an emoji."""
-        if self._tokenizer.is_control(token_id):
+        if self._tokenizer.is_control(token_id) and token_id not in self._shown:
             return ""
         text = self._utf8.decode(self._tokenizer.token_bytes(token_id))
         if self._leads and text:
@@ -408,8 +408,8 @@ def _spelling(hf: tokenizers.Tokenizer) -> tuple[str, bool]:
 # --- tokenizer.json --------------------------------------------------------------------------------------------------
 
 
-def _read_json(path: Path) -> tuple[tokenizers.Tokenizer, Lead | None]:
-    """The tokenizer, without what it does before the first word, and what that is."""
+def read_library(path: Path) -> tokenizers.Tokenizer:
+    """A ``tokenizer.json`` as the library runs it, looked through first; without truncation and padding."""
     with open(path, "rb") as file:
         data = file.read(_MAX_JSON + 1)
     if len(data) > _MAX_JSON:
@@ -422,6 +422,16 @@ def _read_json(path: Path) -> tuple[tokenizers.Tokenizer, Lead | None]:
         _check(value)
         # not what the file holds: the library may read a member that is there twice otherwise than it was checked
         hf = tokenizers.Tokenizer.from_str(json.dumps(value))
+    hf.no_truncation()
+    hf.no_padding()
+    return hf
+
+
+def _read_json(path: Path) -> tuple[tokenizers.Tokenizer, Lead | None]:
+    """The tokenizer, without what it does before the first word, and what that is."""
+    hf = read_library(path)
+    if (decoder := _state(hf.decoder)).get("type") == "Metaspace" and decoder.get("replacement") == SPACE:
+        hf.decoder = _in_steps(decoder)
     normalizer, pre = _state(hf.normalizer), _state(hf.pre_tokenizer)
     prepends = [step for step in _steps(normalizer, "normalizers") if step.get("type") == "Prepend"]
     cuts = [step for step in _steps(pre, "pretokenizers") if step.get("type") == "Metaspace"]
@@ -432,6 +442,13 @@ def _read_json(path: Path) -> tuple[tokenizers.Tokenizer, Lead | None]:
         hf.pre_tokenizer = _remade(hf, "pre_tokenizer", {**pre, "prepend_scheme": "never"})
         return hf, Lead(each=pre.get("prepend_scheme") == "always", always=False)
     return hf, None
+
+
+def _in_steps(metaspace: dict[str, Any]) -> decoders.Decoder:
+    """The same decoder in the steps that llguidance knows tokens' bytes by."""
+    steps = [decoders.Replace(SPACE, " "), decoders.ByteFallback(), decoders.Fuse()]
+    strip = [] if metaspace.get("prepend_scheme") == "never" else [decoders.Strip(" ", 1, 0)]
+    return decoders.Sequence([*steps, *strip])
 
 
 def _check(value: Any) -> None:

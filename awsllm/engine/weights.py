@@ -22,8 +22,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import torch
 
-from awsllm.engine import gguf
-from awsllm.engine.quant import BF16, F16, F32, U8, Stored
+from awsllm.engine import described, gguf
+from awsllm.engine.errors import WeightsError
+from awsllm.engine.formats import BF16, F16, F32, U8
+from awsllm.engine.quant import Stored
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -74,14 +76,6 @@ _GGUF_OTHERWISE: Final = {  # architectures whose names mean something else
 _PERMUTED: Final = ("llama", "smollm3", "granite")  # architectures whose pairs lie side by side
 
 
-class WeightsError(ValueError):
-    """The files are not weights that can be read; the message names the fix."""
-
-
-class ModelError(ValueError):
-    """The model is of a kind that this engine does not compute; the message says which it does."""
-
-
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
     """``source`` describes the model (GGUF's metadata or ``config.json``); ``tensors`` go by canonical name."""
@@ -97,19 +91,8 @@ def read(path: str | PathLike[str]) -> Checkpoint:
     where = Path(path)
     if where.is_file():
         return _from_gguf(where)  # judged by its first bytes: files of the Hugging Face cache have no suffix
-    if where.is_dir() and (where / "config.json").is_file():
-        return Checkpoint(_read_object(where / "config.json"), False, _from_directory(where))
-    raise WeightsError(f"{where}: give a .gguf file, or a directory that holds config.json and .safetensors files")
-
-
-def _read_object(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise WeightsError(f"{path} is not JSON: {error}; download it again") from None
-    if not isinstance(value, dict):
-        raise WeightsError(f"{path} is not a JSON object; download it again")
-    return value
+    source, _ = described.read(where)
+    return Checkpoint(source, False, _from_directory(where))
 
 
 def _from_gguf(path: Path) -> Checkpoint:
@@ -162,7 +145,7 @@ def _from_directory(directory: Path) -> dict[str, Stored]:
 def _shards(directory: Path) -> list[Path]:
     """The files that the index lists, else every safetensors file. A name in the index cannot lead elsewhere."""
     if (index := directory / INDEX).is_file():
-        listed = _read_object(index).get("weight_map", {})
+        listed = described.read_object(index).get("weight_map", {})
         if not isinstance(listed, dict) or not all(isinstance(name, str) for name in listed.values()):
             raise WeightsError(f"{index}: weight_map does not map tensors to files; download it again")
         names = sorted(set(listed.values()))

@@ -72,7 +72,7 @@ class Callers:
 def places_of(session: Callable[[str | None], AwsSession], policy: Policy = POLICY) -> BlockingPlaces:
     """The places that are called as a session says, given the region that a reference names or None."""
     settings = ClientSettings(session, {})
-    backends: Backends[Backend] = Backends(lambda scheme, region: make_backend(settings, scheme, region), None)
+    backends: Backends[Backend] = Backends(lambda reference: make_backend(settings, reference), None)
     return BlockingPlaces(backends, policy)
 
 

@@ -104,7 +104,7 @@ class Knowledge:
         return self._found[key]
 
     def _look_up(self, reference: Reference, family: str | None) -> Price | None:
-        if own := self._prices.get(str(reference)):
+        if own := self._prices.get(str(reference)) or self._prices.get(reference.anywhere):
             return own
         model = reference.model
         if reference.scheme != "bedrock":
@@ -124,8 +124,10 @@ class Knowledge:
     def cost(
         self, reference: Reference, response: Any, request: Request[Any] | None, *, turns: int = 1
     ) -> float | None:
-        """US dollars, None when a price or a count that matters is unknown; a local model costs nothing. ``turns`` is
-        how many answers the response's usage may be the sum of."""
+        """US dollars, None when a price or a count that matters is unknown; a local model costs nothing, nor does what
+        a cache answered. ``turns`` is how many answers the response's usage may be the sum of."""
+        if turns == 1 and getattr(response, "from_cache", None) is not None:
+            return 0.0
         family = request.family if request is not None else None
         price = self.price(reference, family)
         if price is None:
@@ -184,11 +186,12 @@ def _use(response: Any, request: Request[Any] | None, price: Price, *, summed: b
     if isinstance(response, ImageResponse):
         return Use(images=sum(image.error is None for image in response.images))
     if isinstance(request, RerankRequest) and price.query is not None:
-        return Use(queries=_queries(request))
+        return Use(queries=rerank_queries(request))
     return Use(usage=usage)
 
 
-def _queries(request: RerankRequest) -> int:
+def rerank_queries(request: RerankRequest) -> int:
+    """How many requests a reranker is paid for."""
     chunks = sum(
         max(1, ceil((len(request.query) + len(document)) / _CHARACTERS_A_DOCUMENT)) for document in request.documents
     )

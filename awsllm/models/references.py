@@ -1,11 +1,12 @@
 """Model references: where a model runs and what that place calls it.
 
-``bedrock:ID``, ``sagemaker:ENDPOINT[/COMPONENT]``, ``sagemaker:router/ROUTER/TARGET``, ``local:NAME``. A bare ARN is
-understood by its service. Anything else is an error that suggests what was meant.
+``bedrock:[REGION/]ID``, ``sagemaker:ENDPOINT[/COMPONENT]``, ``sagemaker:router/ROUTER/TARGET``, ``local:NAME``. A bare
+ARN is understood by its service. Anything else is an error that suggests what was meant.
 """
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 
 from awsllm.errors import ConfigurationError
@@ -17,7 +18,10 @@ EMBED_MODEL = "local:all-minilm-l6-v2"
 """What answers in the command, a server and tests where no model is named."""
 
 # Names the local store ships with, known here only to suggest the right scheme.
-_LOCAL_HINTS = ("smollm2", "all-minilm")
+_LOCAL_HINTS = (
+    *("smollm", "all-minilm", "qwen3-", "gemma-3-", "llama-3.2-", "phi-4-", "granite-3", "bge-", "gte-"),
+    *("multilingual-e5", "ms-marco", "hf/", "jumpstart/"),
+)
 
 # Providers whose ids Bedrock lists as PROVIDER.MODEL (ListFoundationModels, read 2026-11).
 _PROVIDERS = frozenset(
@@ -33,19 +37,30 @@ _GEOGRAPHIES = frozenset(("us", "eu", "apac", "us-gov", "jp", "au", "ca", "in", 
 ENDPOINT_NAME = "[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?"
 """A pattern: the name of a SageMaker endpoint or component (botocore's service model)."""
 
+REGION_NAME = "[a-z]{2}(?:-[a-z]+)+-[0-9]{1,2}"
+"""A pattern: the name of an AWS region."""
+
 
 class Reference(Value, frozen=True):
     """Where a model runs and what that place calls it.
 
-    ``model`` is a Bedrock id or ARN, ENDPOINT or ENDPOINT/COMPONENT, or a local name or path. ``region`` is the one an
-    ARN names, None otherwise.
+    ``model`` is a Bedrock id or ARN, ENDPOINT or ENDPOINT/COMPONENT, or a local name or path. ``region`` is the one
+    that is named, by an ARN or before an id, ``role`` the ARN of a role as which it is called; None: the client's own.
     """
 
     scheme: str
     model: str
     region: str | None = None
+    role: str | None = None
 
     def __str__(self) -> str:
+        if self.region and self.scheme == "bedrock" and not self.model.startswith("arn:"):
+            return f"bedrock:{self.region}/{self.model}"
+        return f"{self.scheme}:{self.model}"
+
+    @property
+    def anywhere(self) -> str:
+        """The same without a region before the id."""
         return f"{self.scheme}:{self.model}"
 
     @property
@@ -57,6 +72,8 @@ class Reference(Value, frozen=True):
 def parse_reference(text: str) -> Reference:
     """Read a model reference; ``ConfigurationError`` with a suggestion when it is none."""
     text = getattr(text, "reference", text)  # a deployed model is its own reference
+    if isinstance(text, Reference):
+        return text
     if not isinstance(text, str) or not text.strip():  # callers are not all typed
         raise ConfigurationError(f"a model reference is a text such as {_FORMS}, not {text!r}")
     return _parse(text.strip())
@@ -76,6 +93,11 @@ def _parse(text: str) -> Reference:
         raise ConfigurationError(f"{text!r} names no model; write {_FORMS}")
     if scheme == "sagemaker":
         return _parse_endpoint(text, model)
+    region, slash, rest = model.partition("/")
+    if slash and scheme == "bedrock" and re.fullmatch(REGION_NAME, region):
+        if not rest.strip("/") or rest.startswith("arn:"):
+            raise ConfigurationError(f"{text!r}: write bedrock:REGION/MODEL_ID; an ARN names its region itself")
+        return Reference(scheme, rest, region=region)
     return Reference(scheme, model, region=_arn_region(model))
 
 

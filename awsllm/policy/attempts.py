@@ -23,20 +23,32 @@ import time
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from itertools import islice
-from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeAlias, TypeVar
 
 import msgspec
 from msgspec.structs import replace
 
 from awsllm.backend import UNLIMITED, Attempt
 from awsllm.errors import AwsllmError, ConfigurationError, ModelNotReadyError, ModelTimeoutError
+from awsllm.policy.retry_budget import RetryBudget
 
 if TYPE_CHECKING:
     from tenacity import RetryCallState
 
+    from awsllm.types import AttemptMade
+
 T = TypeVar("T")
 Mend: TypeAlias = Callable[[AwsllmError], bool]
 """Told of the error that ended a call; says whether the call is another one now, and worth being made again."""
+
+
+class Tries(Protocol):
+    """What is told of each attempt of a call that took several; ``made`` are those so far."""
+
+    made: tuple[AttemptMade, ...]
+
+    def tried(self, error: AwsllmError | None, started: float) -> None: ...
+
 
 _LOADING_FACTOR = 4.0  # a model that is being loaded takes seconds at least; a throttled one may be free sooner
 _PROBE_INTERVAL = 10.0  # seconds between two requests that ask whether an endpoint is awake
@@ -46,7 +58,7 @@ _MODEL_FAILED = 424  # ModelErrorException: the model itself failed on this inpu
 
 _NUMBERS = (
     *("max_attempts", "timeout", "base_delay", "max_delay", "max_retry_after", "cold_start_timeout"),
-    *("first_event_timeout", "event_timeout"),
+    *("first_event_timeout", "event_timeout", "retry_share", "retries_a_second"),
 )
 
 
@@ -67,6 +79,10 @@ class Policy(msgspec.Struct, frozen=True, repr_omit_defaults=True, dict=True):
     a longer pause than ``max_retry_after`` is not asked again. ``cold_start_timeout`` is how long to wait for what was
     scaled to zero; with 0 that is an error like others. ``first_event_timeout`` and ``event_timeout`` bound how long a
     stream may keep silent before its first event and between two. ``clock`` and the sleeps are there for tests.
+
+    Of all calls together, retries may be the share ``retry_share``, and ``retries_a_second`` beside that
+    (``retry_budget``). ``resend_lost`` says whether what was sent when the connection was lost is sent again: the
+    service may have done it, and be paid for it twice.
     """
 
     max_attempts: int = 3
@@ -77,6 +93,9 @@ class Policy(msgspec.Struct, frozen=True, repr_omit_defaults=True, dict=True):
     cold_start_timeout: float = 600.0
     first_event_timeout: float | None = None
     event_timeout: float | None = None
+    retry_share: float = 0.2
+    retries_a_second: float = 10.0
+    resend_lost: bool = True
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
     sleep_async: Callable[[float], Awaitable[None]] | None = None
@@ -90,6 +109,8 @@ class Policy(msgspec.Struct, frozen=True, repr_omit_defaults=True, dict=True):
             raise ConfigurationError("max_attempts counts the first attempt too: give 1 or more")
         if min(self.base_delay, self.max_delay, self.max_retry_after, self.cold_start_timeout) < 0:
             raise ConfigurationError("a delay cannot be negative")
+        if min(self.retry_share, self.retries_a_second) < 0:
+            raise ConfigurationError("a share of retries cannot be negative")
 
     @property
     def _gate(self) -> _Gate:
@@ -98,56 +119,80 @@ class Policy(msgspec.Struct, frozen=True, repr_omit_defaults=True, dict=True):
         gate: _Gate = self.__dict__.setdefault("_gate", _Gate())
         return gate
 
-    def run(self, call: Callable[[Attempt], T], timeout: float | None = None, mend: Mend | None = None) -> T:
+    @property
+    def _budget(self) -> RetryBudget:
+        """The retries that are left, kept as ``_gate`` is."""
+        made: RetryBudget | None = self.__dict__.get("_budget")
+        return made or self.__dict__.setdefault("_budget", RetryBudget(self.retry_share, self.retries_a_second))
+
+    def run(
+        self,
+        call: Callable[[Attempt], T],
+        timeout: float | None = None,
+        mend: Mend | None = None,
+        tries: Tries | None = None,
+    ) -> T:
         """What ``call`` returns. Raises its last error, with a note of the attempts made; where ``mend`` could do
-        something about that error, there is one round more."""
+        something about that error, there is one round more. ``tries`` is told of the attempts, if there are several."""
         attempt = self._attempt(timeout)
+        self._budget.calls += 1
+        began = time.time()
         try:
             return self._awake(call, attempt)
         except AwsllmError as error:
             first = error
         try:
-            return self._insist(call, attempt, first)
+            return self._insist(call, attempt, _Failed(first, began, tries))
         except AwsllmError as error:
             if mend is None or not mend(error):
                 raise
         try:
             return self._awake(call, attempt)
         except AwsllmError as error:
-            return self._insist(call, attempt, error)
+            return self._insist(call, attempt, _Failed(error, began, tries))
 
-    def _insist(self, call: Callable[[Attempt], T], attempt: Attempt, error: AwsllmError) -> T:
-        """What further attempts give, if ``error`` is worth any."""
-        if self.max_attempts == 1 or not self._is_worth_another(error):
-            raise error
-        return _Trial(self, attempt, error).run(lambda again: self._awake(call, again))
+    def _insist(self, call: Callable[[Attempt], T], attempt: Attempt, failed: _Failed) -> T:
+        """What further attempts give, if the error is worth any."""
+        if self.max_attempts == 1 or not self._is_worth_another(failed.error):
+            raise failed.error
+        return _Trial(self, attempt, failed).run(lambda again: self._awake(call, again))
 
     async def run_async(
-        self, call: Callable[[Attempt], Awaitable[T]], timeout: float | None = None, mend: Mend | None = None
+        self,
+        call: Callable[[Attempt], Awaitable[T]],
+        timeout: float | None = None,
+        mend: Mend | None = None,
+        tries: Tries | None = None,
     ) -> T:
         """``run``, awaited."""
         attempt = self._attempt(timeout)
+        self._budget.calls += 1
+        began = time.time()
         try:
             return await self._awake_async(call, attempt)
         except AwsllmError as error:
             first = error
         try:
-            return await self._insist_async(call, attempt, first)
+            return await self._insist_async(call, attempt, _Failed(first, began, tries))
         except AwsllmError as error:
             if mend is None or not mend(error):
                 raise
         try:
             return await self._awake_async(call, attempt)
         except AwsllmError as error:
-            return await self._insist_async(call, attempt, error)
+            return await self._insist_async(call, attempt, _Failed(error, began, tries))
 
-    async def _insist_async(self, call: Callable[[Attempt], Awaitable[T]], attempt: Attempt, error: AwsllmError) -> T:
-        if self.max_attempts == 1 or not self._is_worth_another(error):
-            raise error
-        return await _Trial(self, attempt, error).run_async(lambda again: self._awake_async(call, again))
+    async def _insist_async(self, call: Callable[[Attempt], Awaitable[T]], attempt: Attempt, failed: _Failed) -> T:
+        if self.max_attempts == 1 or not self._is_worth_another(failed.error):
+            raise failed.error
+        return await _Trial(self, attempt, failed).run_async(lambda again: self._awake_async(call, again))
 
     def iterate(
-        self, call: Callable[[Attempt], Iterator[T]], timeout: float | None = None, mend: Mend | None = None
+        self,
+        call: Callable[[Attempt], Iterator[T]],
+        timeout: float | None = None,
+        mend: Mend | None = None,
+        tries: Tries | None = None,
     ) -> Iterator[T]:
         """The events of the first attempt that gives one."""
 
@@ -155,7 +200,7 @@ class Policy(msgspec.Struct, frozen=True, repr_omit_defaults=True, dict=True):
             events = call(attempt)
             return events, list(islice(events, 1))
 
-        events, first = self.run(begin, timeout, mend)
+        events, first = self.run(begin, timeout, mend, tries)
         try:
             yield from first
             yield from events
@@ -164,7 +209,11 @@ class Policy(msgspec.Struct, frozen=True, repr_omit_defaults=True, dict=True):
                 close()
 
     async def iterate_async(
-        self, call: Callable[[Attempt], AsyncIterator[T]], timeout: float | None = None, mend: Mend | None = None
+        self,
+        call: Callable[[Attempt], AsyncIterator[T]],
+        timeout: float | None = None,
+        mend: Mend | None = None,
+        tries: Tries | None = None,
     ) -> AsyncGenerator[T, None]:
         """``iterate``, awaited."""
 
@@ -175,7 +224,7 @@ class Policy(msgspec.Struct, frozen=True, repr_omit_defaults=True, dict=True):
             except StopAsyncIteration:
                 return events, []
 
-        events, first = await self.run_async(begin, timeout, mend)
+        events, first = await self.run_async(begin, timeout, mend, tries)
         try:
             for event in first:
                 yield event
@@ -223,9 +272,10 @@ class Policy(msgspec.Struct, frozen=True, repr_omit_defaults=True, dict=True):
                     wait.over()
                 return response
             for pause in wait.pauses(refusal):
-                await self._sleep_async(pause)
+                await self.sleep_awaited(pause)
 
-    async def _sleep_async(self, seconds: float) -> None:
+    async def sleep_awaited(self, seconds: float) -> None:
+        """``sleep``, awaited."""
         if self.sleep_async is not None:
             await self.sleep_async(seconds)
         else:
@@ -238,6 +288,8 @@ class Policy(msgspec.Struct, frozen=True, repr_omit_defaults=True, dict=True):
 
     def _is_worth_another(self, error: AwsllmError) -> bool:
         """Whether one of ``max_attempts`` may be spent; what did not wake in its time is not waited for again."""
+        if error.may_have_run and not self.resend_lost:
+            return False
         return error.retryable and not self._is_asleep(error)
 
     def _attempt(self, timeout: float | None) -> Attempt:
@@ -316,6 +368,14 @@ class _Wait:
         self._policy._gate.open(self._model)
 
 
+class _Failed(msgspec.Struct):
+    """The error of a call's first attempt, when that was made, and who is told."""
+
+    error: AwsllmError
+    began: float
+    tries: Tries | None
+
+
 class _Trial:
     """One call whose first attempt has failed: what tenacity asks about it, and how often it was tried.
 
@@ -323,10 +383,12 @@ class _Trial:
     what the others got is kept: the next attempt is given it (``Attempt.finished``).
     """
 
-    def __init__(self, policy: Policy, attempt: Attempt, first: AwsllmError) -> None:
+    def __init__(self, policy: Policy, attempt: Attempt, failed: _Failed) -> None:
         self._policy = policy
         self._attempt = attempt
-        self._first: AwsllmError | None = first
+        self._first: AwsllmError | None = failed.error
+        self._began, self._tries_told = failed.began, failed.tries
+        self._is_spent = False
         self._failures: Counter[int | None] = Counter()
         self._model_failures: Counter[int | None] = Counter()
 
@@ -335,7 +397,9 @@ class _Trial:
 
         def again() -> T:
             self._repeat_first()
-            return attempt(self._attempt)
+            response = attempt(self._attempt)
+            self._told(None)
+            return response
 
         try:
             return Retrying(sleep=self._policy.sleep, **self._questions())(again)
@@ -348,7 +412,9 @@ class _Trial:
 
         async def again() -> T:
             self._repeat_first()
-            return await attempt(self._attempt)
+            response = await attempt(self._attempt)
+            self._told(None)
+            return response
 
         questions = self._questions()
         if self._policy.sleep_async is not None:
@@ -364,6 +430,11 @@ class _Trial:
         first, self._first = self._first, None
         if first is not None:
             raise first
+        self._began = time.time()
+
+    def _told(self, error: AwsllmError | None) -> None:
+        if self._tries_told is not None:
+            self._tries_told.tried(error, self._began)
 
     def _questions(self) -> dict[str, Any]:
         return {
@@ -378,6 +449,7 @@ class _Trial:
         error = _error(state)
         if error is None:
             return False
+        self._told(error)
         self._failures[error.call] += 1
         self._model_failures[error.call] += error.status == _MODEL_FAILED
         if error.finished is not None:
@@ -400,8 +472,11 @@ class _Trial:
             return True
         if error is not None and (error.retry_after or 0) > self._policy.max_retry_after:
             return True
-        deadline = self._attempt.deadline
-        return deadline is not None and self._policy.clock() + state.upcoming_sleep >= deadline
+        deadline, now = self._attempt.deadline, self._policy.clock()
+        if deadline is not None and now + state.upcoming_sleep >= deadline:
+            return True
+        self._is_spent = not self._policy._budget.take(now)
+        return self._is_spent
 
     def _tell(self, state: RetryCallState) -> None:
         error = _error(state)
@@ -416,6 +491,10 @@ class _Trial:
 
     def _note(self, error: AwsllmError) -> None:
         error.add_note(f"attempts made: {self._tries(error)} of at most {self._policy.max_attempts}")
+        if self._is_spent:
+            error.add_note("the client's retries are spent for now; see Policy.retry_share")
+        if self._tries_told is not None:
+            error.attempts = self._tries_told.made
 
     def _tries(self, error: AwsllmError | None) -> int:
         """How often the call has failed that ``error`` is of."""

@@ -44,6 +44,7 @@ from awsllm.types import ConverseRequest, CountTokensRequest, JsonObject, Messag
 if TYPE_CHECKING:
     from awsllm.backend import AsyncBackend
     from awsllm.backends.local.backend import LocalBackend
+    from awsllm.backends.local.encoders import EncoderPrecision
     from awsllm.server.keeping import Keeper
 
 GRACE = 8.0  # seconds; `docker stop` kills after ten
@@ -55,9 +56,10 @@ class Settings:
     """What a server is made of. Without ``backend`` ``model`` and ``embed_model`` answer, references of any place.
 
     ``models`` are patterns of ids with the references that answer them, and ``config`` a file of such
-    (``server.mapping``); with ``mapped_only`` nothing else is answered. ``max_models`` and ``max_model_memory`` (in
-    bytes) bound the local models in memory. ``keys`` is a file of callers' keys (``policy.keys``), whose use is counted
-    in the database ``usage``, else in memory; both may be ``dynamodb:TABLE``.
+    (``server.mapping``); with ``mapped_only`` nothing else is answered. ``device`` computes local models, those that
+    make embeddings or rerank in ``encoder_precision``, and ``max_models`` and ``max_model_memory`` (in bytes) bound
+    those in memory. ``keys`` is a file of callers' keys (``policy.keys``), whose use is counted in the database
+    ``usage``, else in memory; both may be ``dynamodb:TABLE``.
 
     ``auth`` says which ways of showing a key are taken. ``grace`` is for how many seconds what is under way may end
     once the server is told to.
@@ -78,6 +80,8 @@ class Settings:
     mapped_only: bool = False
     model: str = CHAT_MODEL
     embed_model: str = EMBED_MODEL
+    device: str | None = None
+    encoder_precision: EncoderPrecision | None = None
     max_models: int | None = None
     max_model_memory: int | None = None
     api_key: str | None = None
@@ -152,7 +156,7 @@ def assemble(settings: Settings) -> Assembly:
         raise ConfigurationError(f"{settings.region!r} is no region, such as us-east-1")
     files: list[Watched[Any]] = []
     models = _models(settings, files)
-    local = _local(settings, models) if settings.backend is None else None
+    local = _local(settings) if settings.backend is None else None
     backend = _backend(settings, models, local)
     blocking = BlockingBackend(backend)
     aws = _aws(settings, models, blocking) if settings.account else None
@@ -262,11 +266,16 @@ def _checked(table: Table) -> Table:
     return table
 
 
-def _local(settings: Settings, models: Models) -> LocalBackend | None:
+def _local(settings: Settings) -> LocalBackend | None:
     """The local models. Those that answer by default are there before anything listens."""
     from awsllm.backends.local.backend import LocalBackend
 
-    local = LocalBackend(max_models=settings.max_models, max_memory=settings.max_model_memory)
+    local = LocalBackend(
+        device=settings.device,
+        max_models=settings.max_models,
+        max_memory=settings.max_model_memory,
+        encoder_precision=settings.encoder_precision,
+    )
     chat, embed = parse_reference(settings.model), parse_reference(settings.embed_model)
     if chat.scheme == "local":
         hello = ConverseRequest(model=chat.model, messages=(Message.user("Hello"),))

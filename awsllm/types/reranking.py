@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from awsllm.types import EndpointOptions, JsonObject, JsonValue, Request, Usage, Value
+from awsllm.types import CacheHit, EndpointOptions, JsonObject, JsonValue, Request, Usage, Value
 
 
 class RerankRequest(Request["RerankResponse"], frozen=True, kw_only=True):
@@ -12,7 +12,7 @@ class RerankRequest(Request["RerankResponse"], frozen=True, kw_only=True):
     of Bedrock that the request goes through: None is InvokeModel, ``agents`` the Rerank of bedrock-agent-runtime."""
 
     operation: ClassVar[str] = "rerank"
-    served_by: ClassVar[str] = "bedrock: and sagemaker: rerankers, and local: embedding models"
+    served_by: ClassVar[str] = "bedrock:, sagemaker: and local: rerankers, and local: embedding models"
 
     query: str
     documents: tuple[str, ...]
@@ -40,3 +40,4 @@ class RerankResponse(Value, frozen=True, kw_only=True):
     cost: float | None = None
     warnings: tuple[str, ...] = ()
     raw: JsonValue = None
+    from_cache: CacheHit | None = None

@@ -6,11 +6,15 @@ What both transports promise is tested in ``test_http.py``.
 from __future__ import annotations
 
 import asyncio
-import builtins
 import datetime
+import gc
 import os
+import socket
+import struct
 import threading
 import time
+import traceback
+import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -21,11 +25,12 @@ import pytest
 from botocore.credentials import RefreshableCredentials
 from moto import mock_aws
 
+from awsllm.aws import aio_pool
 from awsllm.aws.aio import AsyncHttpTransport
 from awsllm.aws.call import Call, HttpRequest, StreamCall
 from awsllm.aws.session import AwsSession
 from awsllm.backend import Attempt
-from awsllm.errors import AwsllmError, ConfigurationError, ModelTimeoutError, ServerError
+from awsllm.errors import AwsllmError, ConfigurationError, ModelTimeoutError, ServerError, StreamError
 
 REQUEST = HttpRequest("bedrock-runtime", "POST", "/model/m/converse")
 CALL: Call[bytes] = Call(
@@ -262,14 +267,202 @@ def test_a_transport_belongs_to_one_loop_until_closed() -> None:
     run(second)
 
 
-def test_without_aiohttp_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    original = builtins.__import__
+def test_a_connection_whose_loop_was_closed_in_a_call_is_let_go() -> None:
+    """What is left of the call is thrown away with its loop, and shall not say that the loop is closed."""
 
-    def refuse(name: str, *arguments: Any, **options: Any) -> Any:
-        if name == "aiohttp":
-            raise ImportError(name)
-        return original(name, *arguments, **options)
+    class OfClosedLoop(asyncio.Transport):
+        def abort(self) -> None:
+            raise RuntimeError("Event loop is closed")
 
-    monkeypatch.setattr(builtins, "__import__", refuse)
-    with pytest.raises(ConfigurationError, match=r"awsllm\[async\]"):
-        AsyncHttpTransport(AwsSession())
+    loop = asyncio.new_event_loop()
+    connection = aio_pool.AsyncConnection(loop, memoryview(bytearray(8)))
+    connection.connection_made(OfClosedLoop())
+    loop.close()
+    connection.abort()
+    assert not connection.is_open
+
+
+def test_what_nobody_reads_is_not_received() -> None:
+    """A reader that is slow holds the server up; what has come does not grow for ever."""
+    piece = b"100000\r\n" + b"a" * (1 << 20) + b"\r\n"
+
+    class Flood(Server):
+        sent = 0
+
+        async def respond(self, writer: asyncio.StreamWriter) -> None:
+            writer.write(BEGUN)
+            while self.sent < 64:
+                writer.write(piece)
+                await writer.drain()
+                self.sent += 1
+            writer.write(b"0\r\n\r\n")
+
+    async def test() -> None:
+        server = Flood(None)
+        async with serving(server) as transport:
+            events = transport.stream(STREAM)
+            assert await anext(events)
+            before = -1
+            while server.sent > before:  # until it is held up
+                before = server.sent
+                await asyncio.sleep(0.05)
+            assert server.sent < 60
+            assert sum([len(event) async for event in events]) > 60 << 20
+
+    run(test)
+
+
+def test_a_large_body_that_is_refused_early() -> None:
+    """The reason is read, though the server never takes the body; and the connection is not used again."""
+    large = HttpRequest("bedrock-runtime", "POST", "/x", {}, b"x" * (64 << 20))
+
+    class Refusing(Server):
+        async def respond(self, writer: asyncio.StreamWriter) -> None:
+            writer.write(b"HTTP/1.1 413 Too Large\r\nContent-Length: 5\r\n\r\nlarge")
+            await asyncio.Event().wait()
+
+    async def test() -> None:
+        server = Refusing(None)
+        async with serving(server) as transport:
+            with pytest.raises(ServerError) as caught:
+                await transport.send(
+                    Call(large, lambda response: response.body, lambda response: ServerError(response.body.decode()))
+                )
+            assert caught.value.message == "large"
+            assert transport._pool is not None
+            assert not any(transport._pool._idle.values())
+            for task in asyncio.all_tasks() - {asyncio.current_task()}:
+                task.cancel()
+
+    run(test)
+
+
+def test_a_body_that_would_end_with_its_connection_and_is_reset() -> None:
+    class Reset(Server):
+        async def respond(self, writer: asyncio.StreamWriter) -> None:
+            writer.write(b"HTTP/1.1 200 OK\r\n\r\nhalf")
+            await writer.drain()
+            await asyncio.sleep(0.02)  # or the reset overtakes what was sent
+            linger = struct.pack("ii", 1, 0)
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            writer.close()
+
+    async def test() -> None:
+        async with serving(Reset(None)) as transport:
+            with pytest.raises(ServerError, match="before its answer was complete"):
+                await transport.send(CALL)
+
+    run(test)
+
+
+def test_connections_that_are_not_used_are_closed_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(aio_pool, "_IDLE", 0.05)
+
+    async def test() -> None:
+        server = Server(ANSWER)
+        async with serving(server) as transport:
+            await asyncio.gather(*(transport.send(CALL) for _ in range(3)))
+            for _ in range(3):
+                await server.gone.acquire()
+            assert server.open == 0
+            assert await transport.send(CALL) == b"whole"
+
+    run(test)
+
+
+def test_idle_connections_elsewhere_make_room() -> None:
+    async def test() -> None:
+        one, other = Server(ANSWER), Server(ANSWER)
+        async with serving(one, max_connections=1) as transport, serving(other) as elsewhere:
+            await transport.send(CALL)
+            transport._session = elsewhere._session
+            await transport.send(CALL)
+            await one.gone.acquire()
+            assert (one.open, other.open) == (0, 1)
+            await transport.close()
+
+    run(test)
+
+
+def test_a_place_that_came_too_late_goes_to_the_next() -> None:
+    """A call that was cancelled while it waited takes no place from the others."""
+
+    async def test() -> None:
+        server = Server(None)
+        async with serving(server, max_connections=1) as transport:
+            first = asyncio.create_task(transport.send(CALL))
+            await server.received.acquire()
+            second, third = (asyncio.create_task(transport.send(CALL)) for _ in range(2))
+            await asyncio.sleep(0)
+            server.answer = ANSWER
+            first.cancel()
+            second.cancel()  # in the same turn, in which its place has come
+            with pytest.raises(asyncio.CancelledError):
+                await second
+            assert await third == b"whole"
+
+    run(test)
+
+
+@pytest.mark.parametrize("begun", [BEGUN, b"HTTP/1.1 200 OK\r\n\r\na"], ids=["chunked", "until its end"])
+def test_closing_a_client_ends_what_it_still_does(begun: bytes) -> None:
+    """And what it has of a body is not taken for the whole."""
+
+    async def test() -> None:
+        server = Server(begun)
+        async with serving(server) as transport:
+            events = transport.stream(STREAM)
+            assert await anext(events) == b"a"
+            await transport.close()
+            with pytest.raises(StreamError):
+                await anext(events)
+
+    run(test)
+
+
+def test_an_error_holds_nothing_of_what_was_sent() -> None:
+    """asyncio's own frames do, in which the error arose."""
+
+    def fail(sent: bytes) -> None:
+        raise BrokenPipeError(len(sent))
+
+    async def test() -> None:
+        server = Server(None)
+        async with serving(server) as transport:
+            task = asyncio.create_task(transport.send(CALL))
+            await server.received.acquire()
+            assert transport._pool is not None
+            [connection] = transport._pool._used
+            with pytest.raises(BrokenPipeError) as failed:
+                fail(b"a secret")
+            broken = failed.value
+            connection.connection_lost(broken)
+            with pytest.raises(ServerError) as caught:
+                await task
+            assert caught.value.__cause__ is broken
+            frames = [frame.f_locals for frame, _ in traceback.walk_tb(broken.__traceback__)]
+            assert not any("sent" in variables for variables in frames)
+
+    run(test)
+
+
+def test_a_client_can_be_closed_when_its_loop_has_ended() -> None:
+    async def use(url: str) -> AsyncHttpTransport:
+        transport = AsyncHttpTransport(AwsSession(endpoint_url=url))
+        assert await transport.send(CALL) == b"whole"
+        return transport
+
+    async def test() -> None:
+        server = Server(ANSWER)
+        listener = await asyncio.start_server(server.serve, "127.0.0.1", 0)
+        url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
+        transport = await asyncio.to_thread(asyncio.run, use(url))
+        await transport.close()
+        assert await transport.send(CALL) == b"whole"
+        await transport.close()
+        listener.close()
+
+    with warnings.catch_warnings():  # of asyncio's, on what the first loop left open
+        warnings.simplefilter("ignore", ResourceWarning)
+        run(test)
+        gc.collect()

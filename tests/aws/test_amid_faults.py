@@ -262,7 +262,7 @@ def test_a_long_head_is_read_up_to_the_same_length(name: str, kind: str) -> None
 @pytest.mark.parametrize("chunked", [True, False])
 def test_a_body_has_a_bound(kind: str, chunked: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """The server would go on for ever; where it says how much there is, as where it does not."""
-    for module in ("pool", "aio"):
+    for module in ("pool", "aio_pool"):
         monkeypatch.setattr(f"awsllm.aws.{module}.MAX_REPLY", 1 << 20)
     way = "Transfer-Encoding: chunked" if chunked else "Content-Length: 1000000000000"
     piece = b"10000\r\n" + b" " * 65536 + b"\r\n" if chunked else b" " * 65536

@@ -283,7 +283,6 @@ class Client:
             self.transport.close()
         else:
             self.loop.run_until_complete(self.transport.close())
-            self.loop.run_until_complete(asyncio.sleep(0))  # aiohttp's TLS connections end a step later
             self.loop.run_until_complete(self.loop.shutdown_default_executor())
             self.loop.close()
 

@@ -196,7 +196,7 @@ def test_all_calls_are_over_within_a_time(monkeypatch: pytest.MonkeyPatch) -> No
     given: list[float | None] = []
 
     class Listening(Policy, frozen=True):
-        def run(self, call: Any, timeout: float | None = None, mend: Any = None) -> Any:
+        def run(self, call: Any, timeout: float | None = None, mend: Any = None, tries: Any = None) -> Any:
             given.append(timeout)
 
     client = Rpc(AwsSession(region="us-east-1"), policy=Listening(timeout=8.0))

@@ -21,6 +21,7 @@ ADAPTIVE = "bedrock:us.anthropic.claude-opus-4-6-v1"
 ALWAYS = "bedrock:us.anthropic.claude-opus-4-7"
 NOVA = "bedrock:us.amazon.nova-2-lite-v1:0"
 OSS = "bedrock:openai.gpt-oss-20b-1:0"
+LOCAL = "local:smollm2-135m-instruct"
 LLAMA = "bedrock:us.meta.llama3-3-70b-instruct-v1:0"
 NEW = "bedrock:new.model-v9:0"
 
@@ -49,6 +50,9 @@ def call(model: str, messages: Any = "Hello", **options: Any) -> Prepared:
         (NEW, {"effort": "low"}, None, "low"),
         (NEW, {"thinking": 2048}, {"thinking": {"type": "enabled", "budget_tokens": 2048}}, None),
         (LLAMA, {"thinking": False}, None, None),
+        (LOCAL, {"thinking": False}, {"thinking": {"type": "disabled"}}, None),
+        (LOCAL, {"thinking": "adaptive", "effort": "low"}, {"thinking": {"type": "enabled"}}, "low"),
+        (LOCAL, {"thinking": 2048}, {"thinking": {"type": "enabled", "budget_tokens": 2048}}, None),
     ],
 )
 def test_each_family_is_told_in_its_own_words(
@@ -73,7 +77,6 @@ def test_each_family_is_told_in_its_own_words(
         (NOVA, {"effort": "huge"}, "which are high, low, medium"),
         (BUDGET, {"thinking": 2048, "temperature": 0.2}, "temperature cannot be set while this model thinks"),
         (NOVA, {"effort": "high", "temperature": 0.2, "max_tokens": 9}, "temperature and max_tokens cannot be set"),
-        ("local:smollm2-135m-instruct", {"thinking": True}, "thinking is not honoured by local: models"),
     ],
 )
 def test_what_cannot_be_honoured_is_a_warning(model: str, options: dict[str, Any], warning: str) -> None:

@@ -50,7 +50,7 @@ def test_m1_an_arn_is_called_in_its_own_region() -> None:
         client.converse(PROFILE, "Hello", family="claude")
         client.converse(f"bedrock:{PROFILE}", "Hello", family="claude")
         seen = [request.model for request in aws.requests]
-        assert {region for _, region in client._backends._made} == {"us-east-1"}
+        assert {region for _, region, _ in client._backends._made} == {"us-east-1"}
     assert seen == [PROFILE, PROFILE]
 
 

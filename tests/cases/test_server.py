@@ -23,7 +23,7 @@ MODEL = NOVA.partition(":")[2]
 HELLO: Any = [{"role": "user", "content": [{"text": "Hello"}]}]
 KEY = "a-key-of-this-server"
 HEAVY = {
-    *("boto3", "botocore", "pydantic", "torch", "numpy", "aiohttp", "moto", "typer", "rich", "granian", "tenacity"),
+    *("boto3", "botocore", "pydantic", "torch", "numpy", "moto", "typer", "rich", "granian", "tenacity"),
     *("transformers", "tokenizers", "PIL", "requests", "urllib3", "sagemaker", "asyncio"),
 }
 PROGRAM = """

@@ -24,6 +24,7 @@ import typer
 import awsllm
 from awsllm.cli import doctor, main, prompting, rendering, terminal
 from awsllm.cli.app import app
+from awsllm.engine import devices
 from awsllm.errors import AwsllmError, ConfigurationError, ThrottlingError
 from awsllm.server.assembly import Settings
 from awsllm.server.instance import Instance, registered
@@ -300,14 +301,17 @@ def tiny(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 
 def test_models_are_pulled_listed_and_removed(run: Run, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "awsllm models pull tiny" in run("models", "list").out
+    listed = run("models", "list")
+    assert "tiny  chat  4 B   MIT      not here" in listed.out
+    assert "awsllm models pull NAME" in listed.err
     monkeypatch.setenv("AWSLLM_MODELS", str(tiny))
     path = Path(run("models", "pull", "local:tiny").out.strip())
     assert path.read_bytes() == b"GGUF"
     assert json.loads(run("models", "pull", "tiny", "--json").out) == {"tiny": str(path)}
     entry = {"name": "tiny", "kind": "chat", "license": "MIT", "size": 4, "path": str(path)}
     assert json.loads(run("models", "list", "--json").out) == [entry]
-    assert run("models", "list").out.split() == ["tiny", "chat", "0", "MB", "MIT", str(path)]
+    assert run("models", "list").out.splitlines()[1].split() == ["tiny", "chat", "4", "B", "MIT", str(path)]
+    assert not run("models", "list").err
     assert run("models", "rm", "tiny").out == "tiny: removed\n"
     assert run("models", "rm", "tiny").out == "tiny: was not in the cache\n"
     assert json.loads(run("models", "rm", "tiny", "--json").out) == {"tiny": False}
@@ -522,6 +526,29 @@ def test_doctor_with_nothing_configured(run: Run) -> None:
     assert found["local:smollm2-135m-instruct"]["fix"] == "awsllm models pull smollm2-135m-instruct"
 
 
+def test_doctor_says_what_computes(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    from awsllm.backends.local import computing
+
+    assert examined(run)[1]["kernels"]["detail"] == computing.here().told
+    monkeypatch.setenv(computing.CHOICE, "none")
+    assert examined(run)[1]["kernels"]["status"] == "info"
+    monkeypatch.setenv(computing.CHOICE, "nonsense")
+    found = examined(run)[1]["kernels"]
+    assert found["status"] == "warning"
+    assert "here it can be" in found["detail"]
+    assert computing.CHOICE in found["fix"]
+    monkeypatch.setattr(computing, "here", lambda: computing.Computing(missing="it is not there"))
+    found = examined(run)[1]["kernels"]
+    assert found["status"] == "warning"
+    assert "it is not there; PyTorch computes" in found["detail"]
+    assert "C compiler" in found["fix"]
+    monkeypatch.setattr(computing, "here", lambda: computing.Computing(missing="it is older", has_source=True))
+    assert "pip install -e ." in examined(run)[1]["kernels"]["fix"]
+    unsuited = computing.Computing(missing="the processor does not have it", is_unsuited=True)
+    monkeypatch.setattr(computing, "here", lambda: unsuited)
+    assert examined(run)[1]["kernels"]["status"] == "info"
+
+
 def test_doctor_shows_no_secret(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAHUSH")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hush-key")
@@ -540,6 +567,53 @@ def test_doctor_shows_no_secret(run: Run, monkeypatch: pytest.MonkeyPatch) -> No
         "AWS_BEARER_TOKEN",
     ):
         assert shown in text
+
+
+@pytest.mark.parametrize(
+    ("said", "likely", "status", "detail"),
+    [
+        (None, False, "ok", "cpu"),
+        (None, True, "info", "cpu; there is cuda:0 (a GPU)"),
+        ("auto", True, "ok", "cuda:0 (a GPU), as AWSLLM_DEVICE says"),
+        ("cpu", True, "ok", "cpu, as AWSLLM_DEVICE says"),
+        ("cuda:1", True, "warning", "there is only cuda:0"),
+        ("gpu", True, "warning", "AWSLLM_DEVICE is 'gpu'; write cpu"),
+    ],
+)
+def test_doctor_shows_the_device(
+    run: Run, monkeypatch: pytest.MonkeyPatch, said: str | None, likely: bool, status: str, detail: str
+) -> None:
+    def found(name: str) -> str:
+        if name == "cuda:1":
+            raise devices.DeviceError("there is only cuda:0")
+        return "cpu" if name == "cpu" or not likely else "cuda:0"
+
+    monkeypatch.setattr(devices, "found", found)
+    monkeypatch.setattr(devices, "gpu_is_likely", lambda: likely)
+    monkeypatch.setattr(devices, "describe", lambda name: name if name == "cpu" else f"{name} (a GPU)")
+    monkeypatch.delenv("AWSLLM_DEVICE", raising=False)
+    if said is not None:
+        monkeypatch.setenv("AWSLLM_DEVICE", said)
+    code, checks = examined(run)
+    device = checks["device"]
+    assert (code, device["status"], device["detail"][: len(detail)]) == (0, status, detail)
+    assert (device["fix"] is None) == (status == "ok")
+
+
+def test_chat_and_embed_hand_the_device_over(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[Any] = []
+
+    class Asked(awsllm.Client):
+        def __init__(self, **options: Any) -> None:
+            given.append(options.get("device"))
+            super().__init__(backends={"local": ScriptedBackend(["yes"])}, **options)
+
+    monkeypatch.setattr("awsllm.client.Client", Asked)
+    run("chat", "Hi", "--device", "cuda")
+    run("embed", "Hi", "--device", "mps")
+    run("chat", "Hi")
+    assert given == ["cuda", "mps", None]
+    assert "write cpu, cuda" in run("chat", "Hi", "--device", "gpu").err
 
 
 def test_doctor_sees_a_ca_bundle_that_is_not_there(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -629,7 +703,6 @@ print("LOADED", *sys.modules)
         "botocore",
         "moto",
         "granian",
-        "aiohttp",
         "tenacity",
         "transformers",
     }
@@ -997,11 +1070,39 @@ def test_markdown_is_rendered_and_wrapped_at_words() -> None:
 
 def test_the_model_and_the_system_prompt_change_on_the_way(script: Any, capsys: pytest.CaptureFixture[str]) -> None:
     backend = script("one", "two", "three")
-    talk = converse(backend, "a", "/model local:other", "/system Be brief.", "b", "/model nonsense", "/system -", "c")
-    assert [sent(backend, n).model for n in range(3)] == ["x", "other", "other"]
+    other = "qwen3-0.6b"
+    refused = ["/model nonsense", "/model local:qwen9", "/model local:bge-small-en-v1.5"]
+    talk = converse(backend, "a", f"/model local:{other}", "/system Be brief.", "b", *refused, "/system -", "c")
+    assert [sent(backend, n).model for n in range(3)] == ["x", other, other]
     assert [sent(backend, n).system for n in range(3)] == [(), (Text("Be brief."),), ()]
     assert len(talk.messages) == 6
-    assert "say where it runs" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert "say where it runs" in err
+    assert "no local model 'qwen9'" in err
+    assert "local:bge-small-en-v1.5 makes vectors of texts; chat with local:smollm2" in err
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("500M", 500_000_000), ("4G", 4 * 10**9), ("1.5GB", 1_500_000_000), ("2 GiB", 2**31), ("800k", 800_000), ("7", 7)],
+)
+def test_sizes_are_read_as_people_write_them(text: str, size: int) -> None:
+    from awsllm.cli.serve import _bytes
+
+    assert _bytes(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "0", "-1G", "abc", "4T", "1e9", "nan", "inf", "4 G B", "\u0664G", "1" * 400])
+def test_what_is_no_size_is_refused(text: str) -> None:
+    from awsllm.cli.serve import _bytes
+
+    with pytest.raises(ConfigurationError, match="a size such as 500M, 4GB or 4GiB"):
+        _bytes(text)
+
+
+def test_a_conversation_with_no_chat_model_does_not_begin(on_terminal: Callable[..., Pty]) -> None:
+    talk = on_terminal("chat", "--model", "local:qwen9", TERM="xterm")
+    talk.expect("no local model 'qwen9'")
 
 
 def test_files_join_the_next_turn(script: Any, tmp_path: Path) -> None:

@@ -78,11 +78,14 @@ def test_serve_hands_models_and_keys_over(run: Run, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("awsllm.server.serve", serving, raising=False)
     monkeypatch.setattr("awsllm.server.workers.supervise", serving)
     options = ["--map", "anthropic.*=local:a", "--map", "b=bedrock:c", "--strict-models", "--max-model-memory", "1.5G"]
+    options += ["--device", "cuda:1", "--encoder-precision", "bfloat16"]
     run("serve", *options, "--keys", "k.toml", "--usage", "u.db", "--config", "c.toml", "--max-models", "2")
     ((arguments, settings),) = calls
     assert arguments == ("127.0.0.1", 8900)
+    assert settings["device"] == "cuda:1"
     assert settings["models"] == {"anthropic.*": "local:a", "b": "bedrock:c"}
     assert (settings["mapped_only"], settings["max_models"], settings["max_model_memory"]) == (True, 2, 1_500_000_000)
+    assert settings["encoder_precision"] == "bfloat16"
     assert [str(settings[name]) for name in ("keys", "usage", "config")] == ["k.toml", "u.db", "c.toml"]
     run("serve", "--workers", "3", "--no-account")
     assert (calls[1][0], calls[1][1]["account"]) == ((3, "127.0.0.1", 8900), False)

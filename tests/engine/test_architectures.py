@@ -13,8 +13,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from awsllm.engine import model, quant
-from awsllm.engine.attention import Chunk
 from awsllm.engine.build import Biased
+from awsllm.engine.interface import Chunk
 from awsllm.engine.mlp import Mixture
 from awsllm.engine.model import Decoder
 from tests.support import random_gguf, random_models

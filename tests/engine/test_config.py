@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import torch
 
-from awsllm.engine import config_gguf, config_json, model, quant, rope
-from awsllm.engine.attention import Chunk
+from awsllm.engine import config_gguf, config_json, formats, model, quant, rope
 from awsllm.engine.config import Config
-from awsllm.engine.weights import ModelError
+from awsllm.engine.errors import ModelError
+from awsllm.engine.interface import Chunk
 from tests.support import random_models
 from tests.support.random_models import TOKENS
 
@@ -173,8 +173,10 @@ def test_published_configurations_are_read(name: str) -> None:
         ("SmolLM2-1.7B", {"num_hidden_layers": 10**9}, "layers is 1000000000"),
         ("SmolLM2-1.7B", {"rope_parameters": {"full_attention": {"rope_type": "default"}}}, "by layer"),
         ("Qwen2.5-7B", {"use_mrope": True}, "use_mrope is True"),
-        ("Qwen2.5-7B", {"rope_scaling": {"type": "mrope", "mrope_section": [1, 2]}}, "'mrope' is not supported"),
-        ("Qwen2.5-7B", {"rope_scaling": {"rope_type": "default", "mrope_section": [1]}}, "with 'mrope_section'"),
+        ("Qwen2.5-7B", {"rope_scaling": {"type": "mrope", "mrope_section": [1, 2]}}, "mrope_section .1, 2. is not"),
+        ("Qwen2.5-7B", {"rope_scaling": {"type": "mrope"}}, "'mrope' is not supported"),
+        ("SmolLM2-1.7B", {"rope_scaling": {"type": "mrope", "mrope_section": [32]}}, "not supported for llama with"),
+        ("Qwen2.5-7B", {"rope_scaling": {"rope_type": "default", "mrope_section": [1]}}, "mrope_section .1. is not"),
         ("Qwen3-30B-A3B", {"mlp_only_layers": [3]}, r"mlp_only_layers is \[3\]"),
         ("Qwen3-30B-A3B", {"num_experts_per_tok": 129}, "129 of 128 experts"),
         ("gemma-2-9b", {"use_bidirectional_attention": True}, "use_bidirectional_attention is True"),
@@ -261,7 +263,7 @@ def test_the_same_in_ggufs_metadata(family: str) -> None:
 
 
 def tensors() -> dict[str, quant.Stored]:
-    return {"model.embed_tokens.weight": quant.Stored((4, 8), quant.F32, torch.zeros(4, 32, dtype=torch.uint8))}
+    return {"model.embed_tokens.weight": quant.Stored((4, 8), formats.F32, torch.zeros(4, 32, dtype=torch.uint8))}
 
 
 @pytest.mark.parametrize(

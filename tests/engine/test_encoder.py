@@ -83,10 +83,18 @@ def copy(minilm, tmp_path):
 @pytest.mark.parametrize(
     ("name", "members", "named"),
     [
-        ("config.json", {"model_type": "roberta"}, "roberta"),
-        ("config.json", {"hidden_act": "relu"}, "relu"),
+        ("config.json", {"model_type": "electra"}, "electra.*supported are bert, roberta"),
+        ("config.json", {"hidden_act": "quick_gelu"}, "quick_gelu"),
+        ("config.json", {"position_embedding_type": "relative_key"}, "relative_key"),
+        ("config.json", {"is_decoder": True}, "is_decoder"),
+        ("config.json", {"alibi": True}, "alibi.*not known"),
         ("config.json", {"num_hidden_layers": 7}, "encoder.layer.6"),
-        ("1_Pooling/config.json", {"pooling_mode_max_tokens": True}, "pooling"),
+        ("config.json", {"num_hidden_layers": 5}, "encoder.layer.5"),
+        ("config.json", {"vocab_size": 30000}, "tokenizer has 30,522 tokens"),
+        ("config.json", {"vocab_size": 40000}, "30,522 tokens"),
+        ("1_Pooling/config.json", {"pooling_mode_median": True}, "pooling"),
+        ("1_Pooling/config.json", {"pooling_mode": ["mean", "median"]}, "median"),
+        ("sentence_bert_config.json", {"query_length": 32}, "query_length"),
     ],
 )
 def test_another_shape_is_refused_by_name(copy, name, members, named):

@@ -8,15 +8,16 @@ from typing import Any
 import pytest
 import torch
 
-from awsllm.engine import gguf, model, quant, weights
+from awsllm.engine import errors, formats, gguf, model, quant, weights
+from awsllm.engine.errors import ModelError
 from awsllm.engine.generate import Sampling
 from awsllm.engine.scheduler import Scheduler
 from awsllm.engine.template import ChatTemplate, TemplateError
 from awsllm.engine.tokenizer import Tokenizer, TokenizerError
-from awsllm.engine.weights import ModelError
+from awsllm.engine.torch_model import TorchModel
 from tests.support import tiny_gguf
 
-OURS = (gguf.GGUFError, ModelError, TemplateError, TokenizerError, weights.WeightsError)
+OURS = (gguf.GGUFError, ModelError, TemplateError, TokenizerError, errors.WeightsError)
 WRONG: list[Any] = [-1, 0, 2**40, 0.5, float("nan"), float("inf"), True, "", "x", [1], [0.5], ["x"], [True]]
 
 
@@ -83,7 +84,7 @@ def test_what_changes_the_rotation_is_refused(changes: dict[str, Any], message: 
 def test_divisors_of_another_number_are_refused(tmp_path: Path) -> None:
     path = tiny_gguf.write(tmp_path / "m.gguf", {**tiny_gguf.metadata(), "llama.rope.dimension_count": 8}, says=65)
     checkpoint = weights.read(path)
-    divisors = quant.Stored((5,), quant.F32, torch.ones(5).view(torch.uint8).view(5, 4))
+    divisors = quant.Stored((5,), formats.F32, torch.ones(5).view(torch.uint8).view(5, 4))
     with pytest.raises(ModelError, match="not one number for each of 4 pairs"):
         model.load(weights.Checkpoint(checkpoint.source, True, {**checkpoint.tensors, "rope_freqs.weight": divisors}))
 
@@ -126,7 +127,7 @@ def test_ids_without_a_text_of_their_own_are_known() -> None:
 def test_what_is_never_to_be_generated_is_not(tmp_path: Path) -> None:
     path = tiny_gguf.write(tmp_path / "m.gguf", tiny_gguf.metadata(), says=300, rows=320)
     _, decoder = load(path)
-    scheduler = Scheduler(decoder, never=range(259, 320))
+    scheduler = Scheduler(TorchModel(decoder), never=range(259, 320))
     try:
         assert list(scheduler.submit([65], Sampling(max_tokens=3))) == [0, 0, 0]
         assert list(scheduler.submit([65], Sampling(max_tokens=3, temperature=0.01, seed=1))) != [300] * 3

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 import torch
 
-from awsllm.engine import model, weights
-from awsllm.engine.attention import Chunk, KVCache
+from awsllm.engine import errors, model
+from awsllm.engine.attention import KVCache
+from awsllm.engine.interface import Chunk
 from awsllm.engine.model import Decoder
 from tests.support import random_models
 from tests.support.random_models import TOKENS
@@ -73,7 +74,7 @@ def test_what_is_not_understood_is_refused(change: dict[str, Any], message: str,
 
 
 def test_neither_gguf_nor_directory(tmp_path: Path) -> None:
-    with pytest.raises(weights.WeightsError, match=r"give a \.gguf file"):
+    with pytest.raises(errors.WeightsError, match=r"give a \.gguf file"):
         model.load(tmp_path / "model.bin")
 
 

@@ -15,12 +15,12 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from awsllm.engine import gguf, model, text, weights
+from awsllm.engine import errors, gguf, model, text, weights
 from awsllm.engine.tokenizer import TextDecoder, Tokenizer, TokenizerError
 from tests.engine.test_vocabulary import SHAPES, UNIGRAM, saved
 from tests.support import llama_cpp, tiny_gguf
 
-REFUSED = (gguf.GGUFError, TokenizerError, weights.WeightsError, weights.ModelError)
+REFUSED = (gguf.GGUFError, TokenizerError, errors.WeightsError, errors.ModelError)
 SOURCES = ["", "a b", "  the quick\n\té 東京 <s> </s> <0x0A>\u2581 123 ,.;", "x" * 200]
 JUNK: list[Any] = [
     *(None, True, 0, 1, -1, 2**31, 2**63, 1.5, "", "x", "\u2581", "A" * 999, [], {}, [1], ["a", "b"]),

@@ -381,9 +381,15 @@ def test_a_stream_that_breaks_says_so_and_is_counted(url: str, bench: Bench, cap
             pytest.raises(openai.APIError),
         ):
             list(events)
+    told = ""
+    for _ in range(200):  # the function ends after its caller has seen the break
+        told += capsys.readouterr().out
+        if told and bench.used(key):
+            break
+        time.sleep(0.05)
     ((_, requests, output),) = bench.used(key)
     assert (requests, output > 50) == (1, True)
-    (line,) = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    (line,) = [json.loads(line) for line in told.splitlines()]
     assert (line["level"], line["message"], line["item"]) == ("ERROR", "failed", f"key {key.id}")
 
 

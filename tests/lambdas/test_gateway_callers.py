@@ -44,7 +44,7 @@ def test_what_bedrock_does_not_log_is_left_as_it_is(request_: Any) -> None:
 
 def test_places_are_made_once_a_key_and_those_of_the_last_keys_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("awsllm.lambdas.gateway_callers._MOST", 2)
-    backends: Backends[Any] = Backends(lambda scheme, region: None, None)
+    backends: Backends[Any] = Backends(lambda reference: None, None)
     callers = Callers(lambda _: BlockingPlaces(backends))
     keys = [create()[0] for _ in range(3)]
     first, second, third = map(callers.places, keys)

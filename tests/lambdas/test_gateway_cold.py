@@ -31,7 +31,7 @@ PROGRAM = (
     "    aws_request_id, function_name = 'r', 'f'\n"
     "    def get_remaining_time_in_millis(self): return 30000\n"
     "reply = handler(json.loads(sys.argv[1]), Context())\n"
-    "heavy = ('botocore', 'boto3', 'pydantic', 'asyncio', 'sqlite3', 'tomllib', 'tenacity', 'aiohttp', 'moto')\n"
+    "heavy = ('botocore', 'boto3', 'pydantic', 'asyncio', 'sqlite3', 'tomllib', 'tenacity', 'moto')\n"
     "print(reply['statusCode'], [name for name in heavy if name in sys.modules])\n"
 )
 

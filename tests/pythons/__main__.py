@@ -5,7 +5,7 @@ PyTorch. ``smoke.py`` then calls a stub there as programs do, runs a Lambda hand
 that is not here is named and left out. Exits with 1 if anything fails.
 
     python -m tests.pythons                          builds the wheel first
-    python tests/pythons/__main__.py --wheel FILE --here    that wheel, with the Python that runs this
+    python tests/pythons/__main__.py --dist DIR --here    the wheel for this machine of DIR, for the Python that runs it
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--wheel", type=Path, help="a wheel that was built already")
+    parser.add_argument("--dist", type=Path, help="where wheels are that were built already")
     parser.add_argument("--here", action="store_true", help="the Python that runs this, and no other")
     arguments = parser.parse_args()
     PLACE.mkdir(parents=True, exist_ok=True)
-    wheel = (arguments.wheel or build()).resolve()
+    dist = (arguments.dist or build()).resolve()
     failed = []
     for version, python in interpreters(arguments.here).items():
         if python is None:
             print(f"Python {version}: not here, left out")
             continue
         began = time.monotonic()
-        passed = install(python, version, wheel) and smoke(version)
+        passed = install(python, version, dist) and smoke(version)
         print(f"Python {version}: {'passed' if passed else 'FAILED'} in {time.monotonic() - began:.0f} s", flush=True)
         failed += [] if passed else [version]
     return 1 if failed else 0
@@ -57,17 +57,18 @@ def build() -> Path:
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(PLACE), str(ROOT)]
     if not quietly(command):
         sys.exit("the wheel could not be built")
-    (wheel,) = PLACE.glob("awsllm-*.whl")
-    return wheel
+    return PLACE
 
 
-def install(python: Path, version: str, wheel: Path) -> bool:
-    """A new environment each time: what an old one holds may hide what the wheel lacks."""
+def install(python: Path, version: str, dist: Path) -> bool:
+    """A new environment each time: what an old one holds may hide what the wheel lacks. Of several wheels pip takes the
+    one for this machine; numpy is for the kernels."""
     home = PLACE / version
     subprocess.run([str(python), "-m", "venv", "--clear", str(home)], check=True)
-    command = [str(inside(version, "python")), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    command += ["--constraint", str(ROOT / "constraints.txt"), f"{wheel}[cli,infra]"]
-    return quietly(command)
+    pip = [str(inside(version, "python")), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    chosen = ["--no-deps", "--no-index", "--find-links", str(dist), "awsllm"]
+    needed = ["--constraint", str(ROOT / "constraints.txt"), "awsllm[cli,infra]", "numpy"]
+    return quietly([*pip, *chosen]) and quietly([*pip, *needed])
 
 
 def quietly(command: list[str]) -> bool:

@@ -3,6 +3,7 @@
 A stub of Bedrock's runtime answers on loopback: the first call is throttled, the rest are answered as they ask.
 """
 
+import importlib
 import json
 import os
 import platform
@@ -146,6 +147,39 @@ def commands() -> None:
         assert "chat-api" in run("infra", "list")
 
 
+def kernels() -> None:
+    """A platform's wheel brings kernels that compute here; the wheel for every machine has none."""
+    from awsllm.engine.native import library
+
+    tags = next(Path(awsllm.__file__).parent.parent.glob("awsllm-*.dist-info/WHEEL")).read_text(encoding="utf-8")
+    built = library.built()
+    if "Root-Is-Purelib: true" in tags:
+        assert not library.PATH.exists()
+        return
+    assert built.library is not None, built.why
+    assert built.names, built.why
+    sys.path.insert(0, str(Path(__file__).parent.parent.parent / "tests" / "support"))
+    import numpy as np
+
+    random_packed = importlib.import_module("random_packed")
+    from awsllm.engine.interface import Chunk
+    from awsllm.engine.native.decoder import KernelDecoder
+
+    for number, name in built.names:
+        for bits, expected in LOGITS.items():
+            model = KernelDecoder(
+                random_packed.packed(bits=bits), library.Kernels(built.library, name, number), threads=2
+            )
+            cache = model.new_cache(16)
+            model.forward([Chunk([1, 2, 3, 4, 5], cache)])
+            found = model.forward([Chunk([6], cache)])[0]
+            assert np.allclose(found[:4], expected, atol=0.5), (name, bits, found[:4].tolist())
+
+
+LOGITS = {4: [11.632, -9.882, -3.872, -2.792], 8: [-3.737, -5.114, 15.347, -5.377]}
+"""The first logits of small random models, as kernels computed them on another machine."""
+
+
 def main() -> None:
     assert "site-packages" in awsllm.__file__, f"{awsllm.__file__} is not what was installed"
     for name in awsllm.__all__:
@@ -158,6 +192,7 @@ def main() -> None:
         tools(client)
     lambdas()
     commands()
+    kernels()
     server.shutdown()
     server.server_close()
 

@@ -4,12 +4,14 @@ import json
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from awsllm.errors import ModelNotFoundError, ThrottlingError
 from awsllm.server import running
+from awsllm.server.mapping import Models
 from awsllm.server.surfaces.openai import _Kept
 from awsllm.server.surfaces.routes import is_ours, plan
 from awsllm.server.work import Ask, Incoming, Stream
@@ -289,6 +291,14 @@ def test_a_local_model_is_called_by_its_own_name(name: str) -> None:
     for wrong in ("all-minilm-l6-v2", "local:absent"):
         with pytest.raises(ModelNotFoundError):
             plan(incoming("/v1/chat/completions", {**HELLO, "model": wrong}))
+
+
+def test_a_local_model_that_would_have_to_be_fetched_is_not_there_for_callers() -> None:
+    """Else whoever calls could fill the disk, or would be answered by another model than he names."""
+    asked = incoming("/v1/chat/completions", {**HELLO, "model": "local:qwen3-4b"})
+    with pytest.raises(ModelNotFoundError):
+        plan(replace(asked, models=Models("local:chat", routed=True)))
+    assert isinstance(plan(replace(asked, models=Models("local:chat", own=("qwen3-4b",), routed=True))), Ask)
 
 
 def test_operations_by_path() -> None:

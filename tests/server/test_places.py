@@ -9,6 +9,7 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -265,3 +266,14 @@ def test_what_a_caller_is_told(error: AwsllmError, kind: type[AwsllmError], said
     found = told(error)
     assert type(found) is kind
     assert said in found.message
+
+
+def test_who_runs_the_server_reads_why_a_local_model_cannot_answer(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = tmp_path / "letter.gguf"
+    model.write_text("hello")
+    with running(models={"meta.*": f"local:{model}"}, account=False) as server:
+        status, _, _ = call(server, "/v1/chat/completions", asked("meta.llama3-8b-instruct-v1:0"))
+    assert status == 500
+    assert f"local:{model} cannot answer: {model} cannot be loaded: not a GGUF file" in caplog.text

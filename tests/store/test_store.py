@@ -3,6 +3,7 @@
 import hashlib
 import json
 import multiprocessing
+import re
 import socket
 import subprocess
 import sys
@@ -16,7 +17,9 @@ from typing import Any
 import pytest
 
 from awsllm.errors import ConfigurationError, ModelNotFoundError
-from awsllm.store import MODELS, File, HubCommit, Model, Store, Wheel, fetch
+from awsllm.models.references import parse_reference
+from awsllm.store import KINDS, MODELS, File, HubCommit, Model, Store, Wheel, fetch, http
+from awsllm.store.choice import is_safe
 from tests.support.loopback import Received, Response, serving
 
 WEIGHTS = bytes(range(256)) * 4096 * 3  # 3 MiB: several blocks
@@ -370,7 +373,7 @@ def test_a_cached_model_asks_nothing_of_the_network(cached: Store, offline: None
 
 
 def test_a_start_reads_no_weights(cached: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fetch, "_digest", lambda _path: pytest.fail("hashed again"))
+    monkeypatch.setattr(http, "digest", lambda _path: pytest.fail("hashed again"))
     assert cached.path("tiny-chat").name == "tiny.gguf"
 
 
@@ -563,13 +566,36 @@ def test_elsewhere_there_is_silence(
 def test_the_rows() -> None:
     for name, model in MODELS.items():
         assert name == model.name
-        assert model.kind in {"chat", "embed"}
+        assert model.kind in KINDS
         assert (len(model.files) == 1) == (model.kind == "chat")
-        for file in (*model.files, model.wheel.file):
-            assert len(file.sha256) == 64
-            assert int(file.sha256, 16)
-            assert not Path(file.path).is_absolute()
-            assert ".." not in Path(file.path).parts
+        assert model.wheel or (model.hub and re.fullmatch("[0-9a-f]{40}", model.hub.revision))
+        assert model.license and model.parameters and model.context and model.good_at  # noqa: PT018 - of the same kind
+        for file in (*model.files, *([model.wheel.file] if model.wheel else [])):
+            assert re.fullmatch("|[0-9a-f]{64}", file.sha256)
+            assert is_safe(file.path)
+        assert len({file.path for file in model.files}) == len(model.files)
+        assert all(file.is_pinned for file in model.files) or (model.kind == "embed" and model.hub)
+
+
+def test_a_chat_model_of_a_row_is_pinned_whole_and_of_a_family_that_the_engine_has() -> None:
+    from awsllm.engine.config import FAMILIES
+
+    for model in MODELS.values():
+        if model.kind == "chat":
+            assert model.is_pinned
+            assert model.family in FAMILIES
+
+
+def test_the_page_on_local_models_has_the_rows() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "models.md").read_text(encoding="utf-8")
+    shown = re.findall(r"^\| `([^`]+)` \| (\w+) \| (\S+) \| .+ \| (.+) \|$", page, re.MULTILINE)
+    assert set(shown) == {(one.name, one.kind, one.parameters, one.good_at) for one in MODELS.values()}
+
+
+def test_the_hint_of_a_reference_without_a_scheme_knows_the_rows() -> None:
+    for name in MODELS:
+        with pytest.raises(ConfigurationError, match=f"did you mean 'local:{name}'"):
+            parse_reference(name)
 
 
 def test_import_weight() -> None:

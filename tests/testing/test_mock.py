@@ -607,7 +607,7 @@ class Missing:
         if name.partition(".")[0] in MISSING:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
-MISSING = {"torch", "numpy", "safetensors", "tokenizers", "jinja2", "llguidance", "granian", "aiohttp", "typer", "rich"}
+MISSING = {"torch", "numpy", "safetensors", "tokenizers", "jinja2", "llguidance", "granian", "typer", "rich"}
 sys.meta_path.insert(0, Missing())
 
 import awsllm, boto3

@@ -7,6 +7,8 @@ come (``output``). Choices that the caller leaves open:
 - ``temperature`` is 0: the likeliest token, so the same request gives the same answer. Above 0, ``extra={"seed": n}``
   makes it repeatable and ``extra={"top_k": n}`` narrows it; without a seed each call draws its own.
 - ``max_tokens`` is 512, or what the context has left if that is less; a warning says so.
+- A model thinks as its template has it by itself; an effort, or ``extra={"enable_thinking": …}``, is said to templates
+  that have a switch for it (``thinking``).
 - ``extra={"parallel_tool_calls": …}`` says whether an answer may hold several calls (``calls``).
 - Cached tokens are counted as Bedrock counts them, by the request's cache points (``cache``). What a prompt shares with
   an earlier one is not computed again in any case; ``usage.extra["sharedPrefixTokens"]`` says how much that was.
@@ -24,12 +26,14 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 from awsllm import log
 from awsllm.backend import UNLIMITED, Attempt, Backend, late_row, unsupported
-from awsllm.backends.local.models import LOADED, ChatModel, EmbeddingModel, late, load_errors
-from awsllm.backends.local.residents import Residents
+from awsllm.backends.local.device import wanted
+from awsllm.backends.local.encoders import EmbeddingModel, EncoderPrecision, RerankModel, check_precision, ranked
+from awsllm.backends.local.models import LOADED, ChatModel, late, load_errors
+from awsllm.backends.local.residents import Footprint, Residents
 from awsllm.backends.local.run import ConverseRun, refuse_what_changes_meaning
 from awsllm.errors import (
     AwsllmError,
@@ -38,21 +42,25 @@ from awsllm.errors import (
     UnsupportedError,
     ValidationError,
 )
-from awsllm.store import Store
+from awsllm.store import Store, packed
 from awsllm.stream import Fold, fold
-from awsllm.types import ConverseRequest, ConverseResponse, CountTokensRequest, Request, Streamed, StreamEvent
+from awsllm.types import ConverseRequest, ConverseResponse, CountTokensRequest, Request, Streamed, StreamEvent, Usage
 from awsllm.types.embedding import EmbedRequest, EmbedResponse
-from awsllm.types.reranking import RankedDocument, RerankRequest, RerankResponse
+from awsllm.types.reranking import RerankRequest, RerankResponse
 
 if TYPE_CHECKING:
     import asyncio
 
-    from awsllm.engine.scheduler import Generation, TokenEvent
+    from awsllm.engine.scheduler import Bounds, Generation, TokenEvent
 
 E = TypeVar("E")
 R = TypeVar("R")
 
+LocalModel: TypeAlias = ChatModel | EmbeddingModel | RerankModel
+
 PLACE = "local"
+_AT_ONCE = 8  # answers of one model, on the CPU
+_AT_ONCE_ELSEWHERE = 64
 STAND_INS: list[Backend] = []
 """What answers in place of every local model in this process: the last of these, if there is one. For tests."""
 
@@ -63,8 +71,11 @@ STAND_INS: list[Backend] = []
 class LocalBackend:
     """Local models by name, or by the path of a GGUF file or of an encoder's directory. Safe to share between threads.
 
-    ``max_sequences`` is how many answers of one model are computed at once; more wait their turn. ``max_models`` and
-    ``max_memory`` (bytes) bound what is in memory (``residents``).
+    ``device`` is ``cpu``, ``cuda``, ``cuda:1``, ``mps`` or ``auto``; if it is not given, the variable AWSLLM_DEVICE
+    says it, else it is the CPU. ``max_sequences`` is how many answers of one model are computed at once, by itself 8 on
+    the CPU and 64 elsewhere; more wait their turn. ``max_models`` and ``max_memory`` (bytes) bound what is in memory,
+    conversations included (``residents``). ``encoder_precision="bfloat16"`` lets models that embed and rerank take
+    about half the time, for vectors that differ a little.
     """
 
     replaceable = True
@@ -74,15 +85,17 @@ class LocalBackend:
         self,
         store: Store | None = None,
         *,
-        device: str = "cpu",
-        max_sequences: int = 8,
+        device: str | None = None,
+        max_sequences: int | None = None,
         max_models: int | None = None,
         max_memory: int | None = None,
+        encoder_precision: EncoderPrecision | None = None,
     ) -> None:
         self._store = store or Store()
-        self._device = device
+        self._device = wanted(device)
+        self._encoder_precision = check_precision(encoder_precision)
         self._max_sequences = max_sequences
-        self.residents: Residents[ChatModel | EmbeddingModel] = Residents(max_models, max_memory)
+        self.residents: Residents[LocalModel] = Residents(max_models, max_memory)
 
     def ask(self, request: Request[R], attempt: Attempt = UNLIMITED) -> R:
         if STAND_INS and self.replaceable:
@@ -108,7 +121,7 @@ class LocalBackend:
 
     def _converse_stream(self, request: ConverseRequest, attempt: Attempt) -> Iterator[StreamEvent]:
         with _located(request.model), self.residents.lease(request.model):
-            run = self._begin(request)
+            run = self._begin(request, attempt)
             generation = run.submit(None)
             due = attempt.event_deadline(first=True)
             try:
@@ -128,10 +141,28 @@ class LocalBackend:
         return self._embedding_model(request.model).embed(request, attempt.deadline)
 
     def _rerank(self, request: RerankRequest, attempt: Attempt) -> RerankResponse:
-        """By the cosine between an embedding of the query and one of each document, from -1 to 1."""
-        texts = (*request.documents, request.query)
-        embedding = EmbedRequest(model=request.model, texts=texts, extra=request.extra)
-        return _ranked(request, self._embed(embedding, attempt))
+        """By a model that reads query and document together, from 0 to 1; or by the cosine between an embedding of the
+        query and one of each document, from -1 to 1."""
+        model = self._model(request.model)
+        if isinstance(model, RerankModel):
+            return model.rerank(request, attempt.deadline)
+        if not isinstance(model, EmbeddingModel):
+            raise UnsupportedError(
+                f"{request.model} is a chat model; rerank with local:ms-marco-minilm-l6-v2, or an embedding model such "
+                "as local:all-minilm-l6-v2"
+            )
+        found = model
+
+        def embedded(texts: tuple[str, ...], purpose: str) -> EmbedResponse:
+            asked = EmbedRequest(model=request.model, texts=texts, input_type=purpose, extra=request.extra)
+            return found.embed(asked, attempt.deadline)
+
+        documents = embedded(request.documents, "search_document")
+        query = embedded((request.query,), "search_query")
+        scores = [cosine(query.vectors[0], vector) for vector in documents.vectors]
+        tokens = (documents.usage.input_tokens or 0) + (query.usage.input_tokens or 0)
+        usage = Usage(tokens, total_tokens=tokens)
+        return ranked(request, scores, usage, tuple(dict.fromkeys((*documents.warnings, *query.warnings))))
 
     def _count_tokens(self, request: CountTokensRequest, attempt: Attempt) -> int:
         """Exactly what ``converse`` would count as input, tokens read from the cache included."""
@@ -142,43 +173,75 @@ class LocalBackend:
         """Let the models go; a later call loads them again."""
         self.residents.clear()
 
-    def _begin(self, request: ConverseRequest) -> ConverseRun:
-        """All that can go wrong before anything is computed."""
+    def _begin(self, request: ConverseRequest, attempt: Attempt) -> ConverseRun:
+        """All that can go wrong before a token is computed."""
         started = time.monotonic()
         refuse_what_changes_meaning(request)
-        return ConverseRun(self._chat_model(request.model), request, started)
+        return ConverseRun(self._chat_model(request.model), request, started, attempt)
 
     def _chat_model(self, name: str) -> ChatModel:
         model = self._model(name)
         if isinstance(model, ChatModel):
             return model
-        raise UnsupportedError(f"{name} makes embeddings; chat with local:smollm2-135m-instruct or another chat model")
+        what = "reranks documents" if isinstance(model, RerankModel) else "makes embeddings"
+        raise UnsupportedError(f"{name} {what}; chat with local:smollm2-135m-instruct or another chat model")
 
     def _embedding_model(self, name: str) -> EmbeddingModel:
         model = self._model(name)
         if isinstance(model, EmbeddingModel):
             return model
-        raise UnsupportedError(f"{name} is a chat model; embed with local:all-minilm-l6-v2")
+        what = "is a reranker" if isinstance(model, RerankModel) else "is a chat model"
+        raise UnsupportedError(f"{name} {what}; embed with local:all-minilm-l6-v2")
 
-    def _model(self, name: str) -> ChatModel | EmbeddingModel:
+    def _model(self, name: str) -> LocalModel:
         key = (os.getpid(), name)  # a forked child has none of its parent's threads, so it loads its own
 
-        def load() -> ChatModel | EmbeddingModel:
+        def size() -> Footprint:
+            path = self._store.path(name)
+            files = _size(path)
+            with load_errors(name):
+                return Footprint(files, self.residents.conversations(files) if _chats(path) else 0)
+
+        def load() -> LocalModel:
             path = self._store.path(name)  # not resolved: the parts of a split model are found by their names
-            settings = (key[0], path.resolve(), self._device, self._max_sequences)
-            return LOADED.get(settings, lambda: self._load(name, path))
+            from awsllm.engine import devices
 
-        return self.residents.get(key, name, lambda: _size(self._store.path(name)), load)
+            with load_errors(name):
+                device = devices.found(self._device)
+            bounds = self._bounds(path, device)
+            settings = (key[0], path.resolve(), device, self._encoder_precision, bounds)
+            model = LOADED.get(settings, lambda: self._load(name, path, device, bounds))
+            if isinstance(model, ChatModel):
+                self.residents.settle(key, model.scheduler.max_bytes)
+            return model
 
-    def _load(self, name: str, path: Path) -> ChatModel | EmbeddingModel:
-        from awsllm.engine.threads import import_torch
+        return self.residents.get(key, name, size, load)
 
+    def _bounds(self, path: Path, device: str) -> Bounds:
+        """What conversations may take; on a device of its own memory all that is left there, unless that is bounded."""
+        from awsllm.engine.scheduler import Bounds
+
+        if device == "cpu":
+            return Bounds(self._max_sequences or _AT_ONCE, max_bytes=self.residents.conversations(_size(path)))
+        room = self.residents.conversations(_size(path)) if self.residents.bounded else None
+        return Bounds(self._max_sequences or _AT_ONCE_ELSEWHERE, max_bytes=room)
+
+    def _load(self, name: str, path: Path, device: str, bounds: Bounds) -> LocalModel:
         with load_errors(name):
-            import_torch()
-            if (path / "modules.json").is_file():  # what sentence-transformers writes
-                return EmbeddingModel.load(name, path, self._device)
+            if path.is_dir():
+                from awsllm.engine.encoder_config import kind_of
+
+                if (kind := kind_of(path)) != "chat":
+                    from awsllm.engine.threads import import_torch
+
+                    import_torch()
+                    load = EmbeddingModel.load if kind == "embed" else RerankModel.load
+                    return load(name, path, device, self._encoder_precision)
             started = time.monotonic()
-            chat_model = ChatModel.load(name, path, self._device, self._max_sequences)
+            cache = self._store.cache_dir
+            place = packed.place(cache, path)
+            chat_model = ChatModel.load(name, path, device, bounds, place)
+            packed.used(cache, place)
             log.logger("local").info("%s was loaded in %.1f s", name, time.monotonic() - started)
             return chat_model
 
@@ -250,7 +313,7 @@ class AsyncLocalBackend:
                 yield event
             return
         with _located(request.model), self._backend.residents.lease(request.model):
-            run = await asyncio.to_thread(self._backend._begin, request)
+            run = await asyncio.to_thread(self._backend._begin, request, attempt)
             loop = asyncio.get_running_loop()
             inbox: asyncio.Queue[TokenEvent] = asyncio.Queue()
 
@@ -274,27 +337,23 @@ class AsyncLocalBackend:
         self._backend.close()
 
 
+def _chats(path: Path) -> bool:
+    if not path.is_dir():
+        return True
+    from awsllm.engine.encoder_config import kind_of
+
+    return kind_of(path) == "chat"
+
+
 def _size(path: Path) -> int:
-    """The bytes of a model's files; a GGUF file may be one of several."""
+    """The bytes of a model's files, not of what was made of them; a GGUF file may be one of several."""
     if path.is_dir():
-        return sum(file.stat().st_size for file in path.rglob("*"))
+        own = (file for file in path.rglob("*") if file.is_file() and file.suffix != packed.SUFFIX)
+        return sum(file.stat().st_size for file in own)
     stem, part, count = path.name.rpartition("-of-")
     if part and stem[-6:-5] == "-" and stem[-5:].isdecimal():
         return sum(file.stat().st_size for file in path.parent.glob(f"{glob.escape(stem[:-5])}?????-of-{count}"))
     return path.stat().st_size
-
-
-def _ranked(request: RerankRequest, embedded: EmbedResponse) -> RerankResponse:
-    """``embedded`` has the documents' vectors and then the query's; documents of the same score keep their order."""
-    *documents, query = embedded.vectors
-    scores = [cosine(query, document) for document in documents]
-    order = sorted(range(len(scores)), key=lambda i: -scores[i])[: request.top_n]
-    return RerankResponse(
-        results=tuple(RankedDocument(i, scores[i], request.documents[i]) for i in order),
-        usage=embedded.usage,
-        model=request.model,
-        warnings=embedded.warnings,
-    )
 
 
 def cosine(a: list[float], b: list[float]) -> float:
@@ -334,4 +393,6 @@ def _located(model: str) -> Iterator[None]:
         message = f"the request's text is not Unicode: {error}"
         raise ValidationError(message).annotate(backend=PLACE, model=model) from error
     except (ValueError, RuntimeError, MemoryError) as error:
+        if type(error).__name__ == "OutOfMemoryError":  # PyTorch's, which need not be imported here
+            error = MemoryError("the device has no memory left: send fewer or shorter texts at once")
         raise ServerError(f"the local model failed: {error}").annotate(backend=PLACE, model=model) from error

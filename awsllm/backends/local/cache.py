@@ -81,7 +81,8 @@ class PromptCache:
         self._ends: OrderedDict[_Key, float] = OrderedDict()
 
     def count(self, prompt: Sequence[int], checkpoints: Sequence[Checkpoint], terms: Terms = _ANY) -> Usage:
-        """The prompt's part of the usage of a request that was answered, and its prefixes are known from now on."""
+        """The prompt's part of the usage of a request that was answered, and its prefixes are known from now on.
+        ``prompt``: what tells its tokens apart, images among them (``engine.vectors.content_keys``)."""
         points = sorted(point for point in checkpoints if point.tokens >= max(terms.least, 1))
         if not points:
             none = 0 if checkpoints else None
@@ -116,4 +117,4 @@ class PromptCache:
 
 
 def _key(prompt: Sequence[int], length: int, terms: Terms) -> _Key:
-    return terms.model, length, hashlib.sha256(array("i", prompt[:length]).tobytes()).digest()
+    return terms.model, length, hashlib.sha256(array("q", prompt[:length]).tobytes()).digest()

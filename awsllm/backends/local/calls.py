@@ -1,20 +1,23 @@
-"""A call of a tool as the text that a local model writes, and the grammar that keeps an answer to it. Pure.
+"""What a request asks of a local model's answer, and the grammar that keeps an answer to it, in any dialect. Pure.
 
-A call is ``<tool_call>{"name": …, "arguments": …}</tool_call>``, whatever the model: most open models were trained on
-this style (Hermes), and the others follow it under a grammar. With tools an answer is always decoded under one: free
-text that may end in calls (auto), calls only (any), one call of one tool (tool); so a call that was not cut off always
-satisfies its tool's schema. Schemas are closed, so that no model invents members and goes on inventing.
+With tools an answer is always decoded under a grammar: free text that may end in calls (auto), calls only (any), one
+call of one tool (tool); so a call that was not cut off always satisfies its tool's schema. Schemas are closed, so that
+no model invents members and goes on inventing. A model that thinks does so before any of it: always where its prompt
+ends in the mark that opens a thought, never where the prompt has thought already, else as it likes (``Thinking``).
 
 How many calls an answer may have is ``extra={"parallel_tool_calls": …}``: several by default where the model was
-trained on tools, one where it was not. A model that asks again for what it was just told must answer in text.
+trained on that, one where it was not. A model that asks again for what it was just told must answer in text.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from typing import Literal, TypeAlias, assert_never
+import re
+from collections.abc import Callable, Mapping
+from typing import Literal, NamedTuple, TypeAlias, assert_never
 
+from awsllm.backends.local.arguments import CODECS, GrammarParts
+from awsllm.backends.local.dialects import CALL, CallForm, Dialect, special
 from awsllm.errors import UnsupportedError, ValidationError
 from awsllm.tools.schema.fit import loosen
 from awsllm.tools.schema.tidy import close
@@ -28,33 +31,35 @@ from awsllm.types import (
     ToolChoice,
     ToolResult,
     ToolSpec,
-    ToolUse,
     Unknown,
 )
-from awsllm.wire.text.blocks import json_text
 
-Training: TypeAlias = Literal["this", "other", "none"]
-"""Which style of tools a model was trained on: this module's, and its template writes it; another, by its template; or
-none, since its template knows no tools."""
+Thinking: TypeAlias = Literal["open", "free", "closed"]
+"""Whether an answer begins within a thought, may begin with one, or begins behind one."""
 
-CALL, CALL_END = "<tool_call>", "</tool_call>"
 PARALLEL = "parallel_tool_calls"
 _MAX_CALLS = 4  # in one answer; a small model may otherwise go on calling until its tokens run out
-# Free text beside tools never begins one of their tags, which a small model likes to repeat from its prompt.
-_TEXT = r"TEXT: /(.|\n)*/ & ~/(.|\n)*<\/?tool(.|\n)*/"
+_ANY = r"/(.|\n)*/"
 # One line in words: what a small model was told in braces or tags it otherwise repeats, and goes on repeating.
-_SENTENCE = r"start: /[^<>{}\[\]\s][^<>{}\[\]\n]*/"
+_SENTENCE = r"/[^<>{}\[\]\s][^<>{}\[\]\n]*/"
 # Members of an object may come from elsewhere in the schema with these, so none of its parts can be closed alone.
 _COMPOSED = frozenset(["$ref", "allOf", "anyOf", "oneOf", "if", "dependentSchemas", "unevaluatedProperties"])
 
 
-def opening(name: str) -> str:
-    """A call up to its arguments, as ``json.dumps`` writes it."""
-    return f'{{"name": {json.dumps(name)}, "arguments": '
+class GrammarTerms(NamedTuple):
+    """What a grammar is written with: ``rule`` writes a schema as a rule, ``tokens`` are the marks that are tokens of
+    their own, which no text matches."""
 
+    rule: Callable[[JsonObject], str]
+    tokens: Mapping[str, int] = {}
 
-def call_text(call: ToolUse) -> str:
-    return f"{CALL}\n{opening(call.name)}{json_text(call.input)}}}\n{CALL_END}"
+    def mark(self, text: str) -> str:
+        """A literal as terms of Lark."""
+        parts = enumerate(special(text, self.tokens))
+        terms = (
+            f"<[{self.tokens[part]}]>" if n % 2 else json.dumps(part, ensure_ascii=False) for n, part in parts if part
+        )
+        return " ".join(terms)
 
 
 # --- what a request asks for -----------------------------------------------------------------------------------------
@@ -82,12 +87,38 @@ def answer_schema(request: ConverseRequest) -> JsonSchema | None:
     return request.output_config.json_schema if request.output_config else None
 
 
-def answers_from_results(request: ConverseRequest, training: Training) -> bool:
+def answers_from_results(request: ConverseRequest, dialect: Dialect) -> bool:
     """Whether the model is to answer now from what its calls gave: one that was not trained on tools makes no second
     call by its own choice, as it would make the same one again."""
     choice = request.tool_choice or ToolChoice("auto")
     last = request.messages[-1].content if request.messages else ()
-    return training == "none" and choice.type == "auto" and any(isinstance(block, ToolResult) for block in last)
+    return dialect.telling == "plain" and choice.type == "auto" and any(isinstance(block, ToolResult) for block in last)
+
+
+def chosen(tools: list[ToolSpec], choice: ToolChoice) -> list[ToolSpec]:
+    """The tools that the choice leaves."""
+    if choice.type in ("auto", "any"):
+        return tools
+    if choice.type != "tool":
+        raise UnsupportedError(f"local models take the tool choices auto, any and tool, not {choice.type!r}")
+    found = [tool for tool in tools if tool.name == choice.name]
+    if not found:
+        raise ValidationError(f"tool_choice names {choice.name!r}; the tools are {', '.join(t.name for t in tools)}")
+    return found
+
+
+def several(request: ConverseRequest, choice: ToolChoice, dialect: Dialect) -> bool:
+    allowed = (request.extra or {}).get(PARALLEL, dialect.several)
+    if not isinstance(allowed, bool):
+        raise ValidationError(f"extra {PARALLEL!r} is {allowed!r}, not True or False")
+    return allowed and choice.type != "tool" and not dialect.single
+
+
+def goes_round(request: ConverseRequest) -> bool:
+    """Whether the model asked twice in a row for what it had been told: a small one would go on until the caller
+    stopped it, so it is made to answer."""
+    calls = [[(use.name, use.input) for use in m.tool_uses] for m in request.messages if m.role == "assistant"]
+    return len(calls) > 1 and bool(calls[-1]) and calls[-1] == calls[-2]
 
 
 def closed(schema: JsonObject) -> JsonObject:
@@ -98,67 +129,102 @@ def closed(schema: JsonObject) -> JsonObject:
     return schema if composed else close(schema)
 
 
-# --- the grammar -----------------------------------------------------------------------------------------------------
-
-
-def tool_grammar(request: ConverseRequest, rule: Callable[[JsonObject], str], training: Training) -> str | None:
-    """The grammar of an answer that may call tools, or that tells what they gave, in llguidance's Lark; None where
-    neither is so. ``rule`` writes a schema as a rule."""
-    tools, schema = specs(request), answer_schema(request)
-    choice = request.tool_choice or ToolChoice("auto")
-    if not tools and request.tool_choice is not None:
-        raise ValidationError("tool_choice needs tools")
-    if answers_from_results(request, training):
-        return None if schema else _SENTENCE
-    if not tools:
-        return None
-    more = f' (/\\n?/ "{CALL}" call){{0,{_MAX_CALLS - 1}}}' if _several(request, choice, training) else ""
-    calls = _call_rules(_chosen(tools, choice), rule)
-    if choice.type != "auto":
-        return f'start: "{CALL}" call{more}\n{calls}'
-    if schema:
-        return f'start: answer | "{CALL}" call{more}\nanswer: {rule(closed(schema.schema))}\n{calls}'
-    if _goes_round(request):
-        return f"start: TEXT\n{_TEXT}"
-    return f'start: TEXT | head call{more}\nhead[lazy]: TEXT "{CALL}"\n{_TEXT}\n{calls}'
-
-
-def _several(request: ConverseRequest, choice: ToolChoice, training: Training) -> bool:
-    allowed = (request.extra or {}).get(PARALLEL, training != "none")
-    if not isinstance(allowed, bool):
-        raise ValidationError(f"extra {PARALLEL!r} is {allowed!r}, not True or False")
-    return allowed and choice.type != "tool"
-
-
-def _goes_round(request: ConverseRequest) -> bool:
-    """Whether the model asked twice in a row for what it had been told: a small one would go on until the caller
-    stopped it, so it is made to answer."""
-    calls = [[(use.name, use.input) for use in m.tool_uses] for m in request.messages if m.role == "assistant"]
-    return len(calls) > 1 and bool(calls[-1]) and calls[-1] == calls[-2]
-
-
-def _call_rules(tools: list[ToolSpec], rule: Callable[[JsonObject], str]) -> str:
-    names = " | ".join(f"call_{n}" for n in range(len(tools)))
-    rules = [f'call: /\\n?/ ({names}) /\\n?/ "{CALL_END}"']
-    for n, tool in enumerate(tools):
-        rules.append(f'call_{n}: {json.dumps(opening(tool.name))} arguments_{n} "}}"')
-        rules.append(f"arguments_{n}: {rule(_arguments_schema(tool))}")
-    return "\n".join(rules) + "\n"
-
-
-def _arguments_schema(tool: ToolSpec) -> JsonObject:
+def arguments_schema(tool: ToolSpec) -> JsonObject:
     """A tool whose schema says no more than that it takes an object takes no arguments."""
     schema = tool.input_schema if tool.strict else loosen(tool.input_schema)  # who runs it validates what is left
     says_nothing = not schema.keys() - {"type", "title", "description", "$schema"}
     return closed({"type": "object", **schema, **({"properties": {}} if says_nothing else {})})
 
 
-def _chosen(tools: list[ToolSpec], choice: ToolChoice) -> list[ToolSpec]:
-    if choice.type in ("auto", "any"):
-        return tools
-    if choice.type != "tool":
-        raise UnsupportedError(f"local models take the tool choices auto, any and tool, not {choice.type!r}")
-    chosen = [tool for tool in tools if tool.name == choice.name]
-    if not chosen:
-        raise ValidationError(f"tool_choice names {choice.name!r}; the tools are {', '.join(t.name for t in tools)}")
-    return chosen
+# --- the grammar -----------------------------------------------------------------------------------------------------
+
+
+def tool_grammar(
+    request: ConverseRequest, terms: GrammarTerms, dialect: Dialect, thinking: Thinking = "free"
+) -> str | None:
+    """The grammar of an answer that may call tools, that tells what they gave, or that is JSON behind a thought, in
+    llguidance's Lark; None where the answer is none of these."""
+    tools, schema = specs(request), answer_schema(request)
+    choice = request.tool_choice or ToolChoice("auto")
+    if not tools and request.tool_choice is not None:
+        raise ValidationError("tool_choice needs tools")
+    lead, thoughts = _thought(terms, dialect, thinking)
+    answer = f"answer: {terms.rule(closed(schema.schema))}\n" if schema else ""
+    if answers_from_results(request, dialect) and not schema:
+        return f"start: {lead}{_SENTENCE}\n{thoughts}"
+    if not tools or answers_from_results(request, dialect):
+        return f"start: {lead}answer\n{answer}{thoughts}" if schema and thoughts else None
+    calls = _call_rules(chosen(tools, choice), terms, dialect.form, several(request, choice, dialect))
+    if choice.type != "auto":
+        return f"start: {lead}calls\n{calls}{thoughts}"
+    if schema:
+        return f"start: {lead}(answer | calls)\n{answer}{calls}{thoughts}"
+    text, form = _text(dialect, terms), dialect.form
+    if goes_round(request):
+        return f"start: {lead}TEXT\n{text}{thoughts}"
+    if form.opens and form.opens not in terms.tokens:
+        head = f"head[lazy]: TEXT {terms.mark(form.opens)}\n"
+        return f"start: {lead}(TEXT | head more_calls)\n{head}{text}{calls}{thoughts}"
+    behind = "TEXT? calls" if form.opens else "calls"
+    return f"start: {lead}(TEXT | {behind})\n{text}{calls}{thoughts}"
+
+
+def _thought(terms: GrammarTerms, dialect: Dialect, thinking: Thinking) -> tuple[str, str]:
+    """What precedes an answer, and the rules of it."""
+    if dialect.thoughts is None or thinking == "closed":
+        return "", ""
+    opens, closes = terms.mark(dialect.thoughts.opens), terms.mark(dialect.thoughts.closes)
+    first = "" if thinking == "open" else f"{opens} "
+    rest = "thought_end" if dialect.thoughts.closes not in terms.tokens else f"{_ANY} {closes}"
+    end = f"thought_end[lazy]: {_ANY} {closes}\n" if rest == "thought_end" else ""
+    return f"thought{'' if thinking == 'open' else '?'} ", f"thought: {first}{rest} /\\n{{0,2}}/\n{end}"
+
+
+def _text(dialect: Dialect, terms: GrammarTerms) -> str:
+    """Free text beside calls never begins one of their marks, which a small model likes to repeat from its prompt; nor
+    a thought."""
+    marks = [*dialect.form.marks, *([dialect.thoughts.opens] if dialect.thoughts else [])]
+    spelt = [re.escape(mark).replace("/", r"\/") for mark in marks if mark not in terms.tokens and mark != CALL]
+    tags = [r"<\/?tool"] if CALL in dialect.form.marks else []
+    forbidden = "|".join([*tags, *spelt])
+    begins = r"/([^{\s](.|\n)*)?/" if not dialect.form.opens else _ANY
+    return f"TEXT: {begins}" + (rf" & ~/(.|\n)*({forbidden})(.|\n)*/" if forbidden else "") + "\n"
+
+
+def _call_rules(tools: list[ToolSpec], terms: GrammarTerms, form: CallForm, several: bool) -> str:
+    """``calls`` begin with the mark that opens them; ``more_calls`` are those behind a ``head`` that has it."""
+    opens = terms.mark(form.opens)
+    names = "(" + " | ".join(f"call_{n}" for n in range(len(tools))) + ")"
+    again = f"{{0,{_MAX_CALLS - 1}}}"
+    if form.grouped:
+        more = f" ({_loose(form.joint, terms, form)} {names}){again}" if several else ""
+        rest = f"{_loose(form.first, terms, form)} {names}{more} {_loose(form.last + form.closes, terms, form)}"
+        rules = [f"more_calls: {rest}"]
+    else:
+        more = f" ({_loose(form.joint, terms, form)} {opens} call){again}" if several and opens else ""
+        rules = [f"more_calls: call{more}", f"call: {names} {terms.mark(form.closes)}"]
+    rules.append(f"calls: {opens} more_calls")
+    for n, tool in enumerate(tools):
+        rules += _call_rule(n, tool, terms, form)
+    return "\n".join(rules) + "\n"
+
+
+def _call_rule(n: int, tool: ToolSpec, terms: GrammarTerms, form: CallForm) -> list[str]:
+    head, after = _loose(form.head(tool.name), terms, form), _loose(form.after, terms, form)
+    rule = f"call_{n}: {head} arguments_{n} {after}"
+    schema = arguments_schema(tool)
+    if form.arguments == "json":
+        return [rule, f"arguments_{n}: {terms.rule(schema)}"]
+    parts = GrammarParts(n, terms.rule, terms.mark, bool(tool.strict))
+    return [rule, *CODECS[form.arguments].rules(parts, schema)]
+
+
+def _loose(text: str, terms: GrammarTerms, form: CallForm) -> str:
+    """A literal as terms; around JSON a new line may be left out, as a model was trained on either."""
+    if not form.quoted:
+        return terms.mark(text)
+    core = text.strip("\n")
+    before, after = (r"/\n?/" if text[edge] == "\n" else "" for edge in (slice(0, 1), slice(-1, None)))
+    if not core:
+        return before
+    return " ".join(filter(None, (before, terms.mark(core), after)))

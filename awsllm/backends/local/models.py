@@ -9,18 +9,34 @@ from __future__ import annotations
 import os
 import secrets
 import threading
-import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from awsllm import log
+from awsllm.backends.local import one_text
 from awsllm.backends.local.cache import Checkpoint, PromptCache, with_marks
-from awsllm.backends.local.calls import CALL, Training, answer_schema, closed, specs, tool_grammar
+from awsllm.backends.local.calls import (
+    GrammarTerms,
+    Thinking,
+    answer_schema,
+    answers_from_results,
+    arguments_schema,
+    closed,
+    specs,
+    tool_grammar,
+)
+from awsllm.backends.local.channels import ChannelReader, channel_grammar
+from awsllm.backends.local.dialects import PLAIN, Dialect, recognise
+from awsllm.backends.local.images import ImageReader, Shown, mark_images
+from awsllm.backends.local.output import AnswerReading, OutputReader
+from awsllm.backends.local.probing import with_past, writes_system
 from awsllm.backends.local.prompt import chat, guarded, without_system
+from awsllm.backends.local.thinking import switches
 from awsllm.errors import (
     ConfigurationError,
     ContextWindowError,
@@ -28,49 +44,64 @@ from awsllm.errors import (
     UnsupportedError,
     ValidationError,
 )
-from awsllm.types import ConverseRequest, JsonObject, Usage
-from awsllm.types.embedding import EmbedRequest, EmbedResponse
+from awsllm.types import ConverseRequest, JsonObject, ToolResult, ToolUse
 
 if TYPE_CHECKING:
-    from awsllm.engine.encoder import Encoder
     from awsllm.engine.generate import Sampling
     from awsllm.engine.grammar import GrammarCompiler, Matcher
-    from awsllm.engine.scheduler import Scheduler
+    from awsllm.engine.scheduler import Bounds, Scheduler
     from awsllm.engine.template import ChatTemplate
     from awsllm.engine.tokenizer import TextDecoder, Tokenizer
+    from awsllm.engine.vectors import Vectors
+    from awsllm.engine.vision_encoder import VisionEncoder
+    from awsllm.engine.vision_free import FreeEncoder
+
+M = TypeVar("M")
 
 DEFAULT_MAX_TOKENS = 512  # some seconds on a CPU; a small model that does not stop says nothing new by then
-_EMBED_AT_ONCE = 128  # texts between two looks at the deadline
+_END_OF_PROMPT = 32  # tokens, in which the mark stands that opens a thought
+_JSON = '{"a": [1, "b"]}'
 
 
 @dataclass(eq=False)
 class ChatModel:
-    """A loaded chat model. ``training``: what its template says that it was taught of tools."""
+    """A loaded chat model. ``dialect``: how its template says that it is told of tools, calls them and thinks.
+    ``one_text``: it reads one text and not a conversation (``one_text``)."""
 
     name: str
     tokenizer: Tokenizer
     template: ChatTemplate
     scheduler: Scheduler
-    training: Training
+    dialect: Dialect = PLAIN
+    one_text: bool = False
+    images: ImageReader | None = None
     cache: PromptCache = field(default_factory=PromptCache)
 
     @classmethod
-    def load(cls, name: str, path: Path, device: str, max_sequences: int) -> ChatModel:
-        from awsllm.engine import model, text, weights
+    def load(cls, name: str, path: Path, device: str, bounds: Bounds, keep: Path | None = None) -> ChatModel:
+        """``keep``: a file for what makes the next start faster."""
+        from awsllm.engine import choice
         from awsllm.engine.scheduler import Scheduler
         from awsllm.engine.template import ChatTemplate
 
-        checkpoint = weights.read(path)
-        tokenizer, source, bos, eos = text.of_gguf(checkpoint.source) if checkpoint.is_gguf else text.of_directory(path)
-        if not source:
-            raise UnsupportedError(f"{name} has no chat template, so it is not a chat model")
+        try:
+            opened = choice.open_model(path, device, keep, bounds)
+        except choice.NoTemplateError as error:
+            raise UnsupportedError(f"{name}: {error}") from error
+        if opened.by:
+            log.logger("local").warning("%s is computed by %s: %s", name, opened.by, opened.because)
+        if opened.reserved:
+            log.logger("local").info("%s: %s", name, opened.reserved)
+        tokenizer, source, bos, eos = opened.text
         template = ChatTemplate(source, bos_token=bos, eos_token=eos)
-        decoder = model.load(checkpoint, device=device)
-        rows = range(decoder.config.vocab_size)  # often more than the vocabulary has tokens, for round numbers
-        never = [n for n in rows if n >= tokenizer.vocab_size or n in tokenizer.silent_ids]
-        scheduler = Scheduler(decoder, max_sequences=max_sequences, never=never)
-        training: Training = "none" if "tools" not in template.variables else "this" if CALL in source else "other"
-        loaded = cls(name, tokenizer, template, scheduler, training)
+        images = _image_reader(name, path, device, opened.source, tokenizer)
+        rows = range(opened.model.config.vocab_size)  # often more than there are tokens, for round numbers
+        silent = tokenizer.silent_ids | ({images.config.image_token} if images else set())
+        never = [n for n in rows if n >= tokenizer.vocab_size or n in silent]
+        scheduler = Scheduler(opened.model, opened.bounds or bounds, never=never)
+        dialect = recognise(source, template.variables)
+        seen = images if images is not None and images.is_written_by(template) else None
+        loaded = cls(name, tokenizer, template, scheduler, dialect, opened.one_text, seen)
         weakref.finalize(loaded, scheduler.close)
         return loaded
 
@@ -81,28 +112,40 @@ class ChatModel:
         return GrammarCompiler(self.tokenizer)
 
     @cached_property
-    def takes_system(self) -> bool:
-        """Whether the template writes a system prompt. Some refuse one (Gemma's), some leave it out."""
-        from awsllm.engine.template import TemplateError
+    def writes_json(self) -> bool:
+        """Whether the vocabulary can spell JSON; T5's has no braces."""
+        return self.tokenizer.decode(self.tokenizer.encode(_JSON, special=False)) == _JSON
 
-        system, user = {"role": "system", "content": "awsllm asks"}, {"role": "user", "content": "x"}
-        try:
-            return system["content"] in self.template.render([system, user])
-        except TemplateError:
-            try:
-                self.template.render([user])
-            except TemplateError:
-                return True  # it refuses more than the system prompt, and says so when it is used
-            return False
+    @cached_property
+    def takes_system(self) -> bool:
+        return writes_system(self.template, in_parts=self.images is not None)
+
+    @cached_property
+    def _dialect_with_past(self) -> Dialect:
+        return self.dialect if self.images else with_past(self.template, self.dialect)
+
+    @cached_property
+    def _special_tokens(self) -> dict[str, int]:
+        """The marks of the dialect that are tokens, and that no text of a grammar matches."""
+        found = self.dialect.tokens(self.tokenizer).items()
+        return {mark: number for mark, number in found if self.compiler.is_special(number)}
 
     def encode(self, request: ConverseRequest, *, any_length: bool = False) -> list[int]:
         """The request as the model's prompt. Raises what the template has to say against the conversation, and unless
         ``any_length`` a ``ContextWindowError`` for one that cannot fit, as soon as that is seen."""
+        if self.one_text:
+            one_text.check(self.name, request)
         limit = None if any_length else self.scheduler.max_context - 1
         return self._encode(request, lambda text: text, limit)
 
+    def unheeded(self, request: ConverseRequest) -> Iterator[str]:
+        """What this model leaves unread of the request, a line each."""
+        return one_text.unheeded(self.name, request) if self.one_text else iter(())
+
     def checkpoints(self, request: ConverseRequest, prompt: list[int]) -> list[Checkpoint]:
         """Where in the prompt the request's cache points stand: as far as the text before each is the same tokens."""
+        if self.one_text:
+            return []
         found = []
         mark = secrets.token_hex(16)
         for marked, ttl in with_marks(request, mark):
@@ -116,12 +159,12 @@ class ChatModel:
         from awsllm.engine.template import TemplateError
         from awsllm.engine.tokenizer import LengthError, TokenizerError
 
-        messages, tools = chat(request, self.training)
-        if not self.takes_system:
-            messages = without_system(messages)
+        messages, tools, images = self._conversation(request)
+        chosen = switches(request, self.template.variables).values
 
         def render(guard: Callable[[str], str]) -> str:
-            return part(self.template.render(guarded(messages, guard), tools=guarded(tools, guard)))
+            text = self.template.render(guarded(messages, guard), tools=guarded(tools, guard), **chosen)
+            return part(self.images.placed(text, images) if self.images else text)
 
         try:
             return self.tokenizer.encode_prompt(render, limit=limit)
@@ -129,6 +172,25 @@ class ChatModel:
             raise ValidationError(str(error)) from error
         except LengthError as error:
             raise self._too_long(f"at least {error.least}") from error
+
+    def _conversation(self, request: ConverseRequest) -> tuple[list[JsonObject], list[JsonObject] | None, list[Shown]]:
+        """What the template is given: turns and tools; and the images, in the order in which it writes them."""
+        marked = mark_images(request) if self.images else None
+        dialect = self._dialect_with_past if _has_calls(request) else self.dialect
+        messages, tools = chat(marked.request if marked else request, dialect)
+        if not self.takes_system:
+            messages = without_system(messages)
+        if marked is None:
+            return messages, tools, []
+        messages, images = marked.in_parts(messages)
+        return messages, tools, images
+
+    def vectors(self, request: ConverseRequest, prompt: list[int], deadline: float | None) -> Vectors | None:
+        """What was seen in the request's images, by the places in its prompt; None where it has none."""
+        if self.images is None or not (images := self._conversation(request)[2]):
+            return None
+        places = [place for place, token in enumerate(prompt) if token == self.images.config.image_token]
+        return dict(zip(places, self.images.vectors(images, deadline), strict=True))
 
     def _too_long(self, tokens: str) -> ContextWindowError:
         window = f"{self.name} takes {self.scheduler.max_context}, at least one of them for the answer"
@@ -157,13 +219,32 @@ class ChatModel:
             raise ValidationError(str(error)) from error
         return sampling, wanted > room
 
-    def matcher(self, request: ConverseRequest) -> Matcher | None:
+    def thinking(self, prompt: list[int]) -> Thinking:
+        """Whether the answer to the prompt begins within a thought, as its end says."""
+        thoughts = self.dialect.thoughts
+        if thoughts is None:
+            return "closed"
+        end = b"".join(map(self.tokenizer.token_bytes, prompt[-_END_OF_PROMPT:])).decode("utf-8", "replace").rstrip()
+        if end.endswith(thoughts.opens.rstrip()):
+            return "open"
+        return "closed" if end.endswith(thoughts.closes) else "free"
+
+    def matcher(self, request: ConverseRequest, thinking: Thinking = "closed") -> Matcher | None:
         """What keeps the answer to its tools' schemas and its own; None where any text will do."""
+        schema = answer_schema(request)
+        if not (schema or request.tools or request.tool_choice or answers_from_results(request, self.dialect)):
+            return None  # before llguidance is loaded, which a chat need not wait for
         from awsllm.engine.grammar import GrammarError, json_rule
 
-        schema = answer_schema(request)
+        if schema and not self.writes_json:
+            raise UnsupportedError(f"{self.name} has no tokens for the braces of JSON, so it cannot keep to a schema")
         try:
-            if grammar := tool_grammar(request, json_rule, self.training):
+            terms = GrammarTerms(json_rule, self._special_tokens if request.tools or schema else {})
+            if self.dialect.channels:
+                grammar = channel_grammar(request, terms)
+            else:
+                grammar = tool_grammar(request, terms, self.dialect, thinking)
+            if grammar:
                 return self.compiler.lark(grammar)
             return self.compiler.json_schema(closed(schema.schema)) if schema else None
         except GrammarError as error:
@@ -181,42 +262,58 @@ class ChatModel:
                 return UnsupportedError(f"{what} cannot be held to by a local model: {reason}")
         return UnsupportedError(f"the tools cannot be held to by a local model: {error}")
 
-    def text_decoder(self) -> TextDecoder:
+    def text_decoder(self, request: ConverseRequest) -> TextDecoder:
+        """What makes text of the answer's tokens, and shows the marks that ``reader`` looks for."""
         from awsllm.engine.tokenizer import TextDecoder
 
-        return TextDecoder(self.tokenizer)
+        shown = self.dialect.tokens(self.tokenizer, tools=bool(request.tools))
+        return TextDecoder(self.tokenizer, shown=shown.values())
+
+    def reader(
+        self, request: ConverseRequest, stops: tuple[str, ...], thinking: Thinking
+    ) -> OutputReader | ChannelReader:
+        """What makes events of the answer's text."""
+        tools = specs(request)
+        if self.dialect.channels:
+            return ChannelReader(stops, tools=bool(tools))
+        as_json = self.dialect.form.arguments == "json"
+        schemas = {} if as_json else {tool.name: arguments_schema(tool) for tool in tools}
+        return OutputReader(stops, tools=bool(tools), reading=AnswerReading(self.dialect, thinking == "open", schemas))
 
 
-@dataclass(eq=False)
-class EmbeddingModel:
-    """A loaded sentence encoder."""
+def _has_calls(request: ConverseRequest) -> bool:
+    return any(isinstance(block, ToolUse | ToolResult) for message in request.messages for block in message.content)
 
-    name: str
-    encoder: Encoder
 
-    @classmethod
-    def load(cls, name: str, path: Path, device: str) -> EmbeddingModel:
-        from awsllm.engine.encoder import Encoder
+def _image_reader(
+    name: str, path: Path, device: str, source: Mapping[str, Any], tokenizer: Tokenizer
+) -> ImageReader | None:
+    """None where the model sees nothing."""
+    from awsllm.engine import vision_json
+    from awsllm.engine.errors import ModelError
+    from awsllm.engine.threads import import_torch
+    from awsllm.engine.vision import FreeConfig, Texts
 
-        return cls(name, Encoder.load(path, device=device))
+    if not path.is_dir() or (config := vision_json.read(path, source)) is None:
+        return None
+    control = {number: text for text, number in tokenizer.control.items()}
+    tokens = [token for token in (config.mark_token, config.image_token, config.end_token) if token is not None]
+    if missing := [token for token in tokens if token not in control]:  # a caller's text could be taken for an image
+        raise ModelError(f"token {missing[0]}, which stands for images, is no control token of the vocabulary")
+    texts = Texts(*(control[token] for token in tokens))
 
-    def embed(self, request: EmbedRequest, deadline: float | None) -> EmbedResponse:
-        size, limit = self.encoder.dimensions, self.encoder.max_tokens
-        if request.dimensions not in (None, size):
-            raise UnsupportedError(f"{self.name} makes vectors of {size} dimensions, not {request.dimensions}")
-        rows = [self.encoder.encode(text) for text in request.texts]
-        vectors: list[list[float]] = []
-        for start in range(0, len(rows), _EMBED_AT_ONCE):
-            if deadline is not None and time.monotonic() >= deadline:
-                raise late()
-            vectors += self.encoder.embed_ids(rows[start : start + _EMBED_AT_ONCE]).tolist()
-        tokens = sum(min(len(row), limit) for row in rows)
-        warnings = [f"extra {name!r} is not known to local embedding models" for name in sorted(request.extra or {})]
-        if request.normalize is False and self.encoder.config.normalize:
-            warnings.append(f"{self.name} makes vectors of length one; normalize=False has no effect")
-        cut = [f"text {n} has {len(row)} tokens; {limit} were read" for n, row in enumerate(rows) if len(row) > limit]
-        usage = Usage(tokens, total_tokens=tokens)
-        return EmbedResponse(vectors=vectors, usage=usage, model=request.model, warnings=(*warnings, *cut))
+    def load() -> VisionEncoder | FreeEncoder:
+        import_torch()
+        from awsllm.engine.vision_encoder import VisionEncoder
+        from awsllm.engine.vision_free import FreeEncoder
+
+        with load_errors(name):
+            precision: Literal["packed", "bfloat16"] = "packed" if device == "cpu" else "bfloat16"
+            if isinstance(config, FreeConfig):
+                return FreeEncoder.load(path, config, precision=precision, device=device)
+            return VisionEncoder.load(path, config, precision=precision, device=device)
+
+    return ImageReader(config, texts, load)
 
 
 class _Loaded:
@@ -225,14 +322,14 @@ class _Loaded:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._locks: dict[Any, threading.Lock] = {}
-        self._models: weakref.WeakValueDictionary[Any, ChatModel | EmbeddingModel] = weakref.WeakValueDictionary()
+        self._models: weakref.WeakValueDictionary[Any, Any] = weakref.WeakValueDictionary()
 
-    def get(self, key: Any, load: Callable[[], ChatModel | EmbeddingModel]) -> ChatModel | EmbeddingModel:
+    def get(self, key: Any, load: Callable[[], M]) -> M:
         """The model, loaded by whoever comes first while others wait."""
         with self._lock:
             lock = self._locks.setdefault(key, threading.Lock())
         with lock:
-            model = self._models.get(key)
+            model: M | None = self._models.get(key)
             if model is None:
                 model = self._models[key] = load()
             return model
@@ -247,15 +344,16 @@ def load_errors(name: str) -> Iterator[None]:
     try:
         yield
     except ValueError as error:  # every error of the engine is one
+        from awsllm.engine.errors import WeightsError
         from awsllm.engine.gguf import GGUFError
-        from awsllm.engine.weights import WeightsError
 
         cure = ""
-        if isinstance(error, GGUFError | WeightsError):
-            known = not (os.sep in name or "/" in name or name.lower().endswith(".gguf"))
-            again = f"awsllm models rm {name} && awsllm models pull {name}" if known else "fetch the file again"
-            cure = f". If it is damaged: {again}"
-        raise ConfigurationError(f"{name} cannot be loaded: {error}{cure}") from error
+        is_path = os.sep in name or "/" in name or name.lower().endswith(".gguf")  # whose own error says what to do
+        is_path = is_path and not name.startswith(("hf/", "jumpstart/"))
+        if isinstance(error, GGUFError | WeightsError) and not is_path:
+            cure = f". If it is damaged: awsllm models rm {name} && awsllm models pull {name}"
+        said = str(error).removeprefix(f"{Path(name).expanduser()}: ")  # a path that was given is not told twice
+        raise ConfigurationError(f"{name} cannot be loaded: {said}{cure}") from error
     except OSError as error:
         raise ConfigurationError(f"{name} cannot be read: {error}") from error
 

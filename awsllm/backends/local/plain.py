@@ -20,7 +20,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from awsllm.backends.local.calls import call_text
+from awsllm.backends.local.dialects import PLAIN
 from awsllm.types import (
     CachePoint,
     ContentBlock,
@@ -65,13 +65,17 @@ def tools_text(tools: Sequence[ToolSpec]) -> str:
 def example_calls() -> list[JsonObject]:
     """Two questions that are answered by a call, and between them one that is not."""
     return [
-        *_exchange("How high is the Eiffel Tower?", call_text(ToolUse("", "get_height", {"thing": "Eiffel Tower"}))),
+        *_exchange("How high is the Eiffel Tower?", _call("get_height", {"thing": "Eiffel Tower"})),
         *_exchange("Thank you!", "You are welcome!"),
         *_exchange(
             "Remind me to buy milk at six.",
-            call_text(ToolUse("", "set_reminder", {"what": "buy milk", "hour": 6})),
+            _call("set_reminder", {"what": "buy milk", "hour": 6}),
         ),
     ]
+
+
+def _call(name: str, arguments: JsonObject) -> str:
+    return PLAIN.form.text([ToolUse("", name, arguments)])
 
 
 def example_answers() -> list[JsonObject]:

@@ -2,32 +2,48 @@
 
 A model comes in at its first use and stays. Where a further one has no room, the one that was used longest ago goes, of
 those that nobody uses at that moment; where all are in use, the newcomer waits a little, and is then refused as a model
-that is not ready yet. What a model takes is told by the size of its files.
+that is not ready yet.
+
+What a model takes is the size of its files, and for a chat model what the conversations with it may take at once: their
+keys and values, and those of old prompts. That is at most a quarter of what all models may take or, where no bound is
+set, of this machine's memory; the scheduler keeps to it.
 """
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from pathlib import Path
+from typing import Generic, NamedTuple, TypeVar
 
 from awsllm.errors import ConfigurationError, ModelNotReadyError
 
 M = TypeVar("M")
 
 _PATIENCE = 5.0  # seconds that a model waits for room
+_SHARE = 4  # a model's conversations may take one part of so many
+_ASSUMED = 4 << 30  # bytes of memory, where the system does not say
+_CGROUP = Path("/sys/fs/cgroup/memory.max")  # what a container may have; "max" where it is not bounded
+
+
+class Footprint(NamedTuple):
+    """What a model takes, in bytes: its files, and what conversations with it may take at most."""
+
+    files: int
+    conversations: int = 0
 
 
 @dataclass(slots=True)
 class Resident(Generic[M]):
-    """A model in memory; ``model`` is None while it is loaded. Times are seconds since 1970, ``size`` is bytes."""
+    """A model in memory; ``model`` is None while it is loaded. Times are seconds since 1970."""
 
     name: str
-    size: int
+    size: Footprint
     model: M | None = None
     since: float = field(default_factory=time.time)
     used: float = field(default_factory=time.time)
@@ -63,7 +79,25 @@ class Residents(Generic[M]):
                         one.used = time.time()
                 self._changed.notify_all()
 
-    def get(self, key: Hashable, name: str, size: Callable[[], int], load: Callable[[], M]) -> M:
+    @property
+    def bounded(self) -> bool:
+        """Whether somebody said how much memory models may take."""
+        return self._memory is not None
+
+    def conversations(self, files: int) -> int:
+        """The bytes that conversations may take at once with a model whose files have so many."""
+        if self._memory is None:
+            return memory_here() // _SHARE
+        return min(self._memory // _SHARE, max(0, self._memory - files))
+
+    def settle(self, key: Hashable, conversations: int) -> None:
+        """It is known of a model how much conversations with it may take: no more than was counted."""
+        with self._changed:
+            if key in self._held:
+                self._held[key].size = self._held[key].size._replace(conversations=conversations)
+                self._changed.notify_all()
+
+    def get(self, key: Hashable, name: str, size: Callable[[], Footprint], load: Callable[[], M]) -> M:
         """The model, loaded by whoever comes first while others wait. Raises ``ModelNotReadyError`` where there is no
         room for it."""
         found = self._held.get(key)
@@ -84,11 +118,11 @@ class Residents(Generic[M]):
             self._changed.notify_all()
         return model
 
-    def _place(self, key: Hashable, name: str, size: int) -> Resident[M]:
+    def _place(self, key: Hashable, name: str, size: Footprint) -> Resident[M]:
         """The model's place: one that has it, or a new one that the caller is to fill."""
-        if self._memory is not None and size > self._memory:
+        if self._memory is not None and sum(size) > self._memory:
             raise ConfigurationError(
-                f"{name} has {size / 1e6:.0f} MB, more than the {self._memory / 1e6:.0f} MB that all models may take"
+                f"{name} takes {sum(size) / 1e6:.0f} MB, more than the {self._memory / 1e6:.0f} MB that all models may"
             )
         until = time.monotonic() + self._patience
         gone: list[Resident[M]] = []  # freed when the lock is
@@ -97,7 +131,7 @@ class Residents(Generic[M]):
                 found = self._held.get(key)
                 if found is not None and found.model is not None:
                     return found
-                if found is None and self._make_room(size, gone):
+                if found is None and self._make_room(sum(size), gone):
                     return self._held.setdefault(key, Resident(name, size))
                 left = None if found is not None else until - time.monotonic()
                 if left is not None and left <= 0:
@@ -121,7 +155,7 @@ class Residents(Generic[M]):
     def _is_full(self, size: int) -> bool:
         if self._most is not None and len(self._held) >= self._most:
             return True
-        return self._memory is not None and sum(one.size for one in self._held.values()) + size > self._memory
+        return self._memory is not None and sum(sum(one.size) for one in self._held.values()) + size > self._memory
 
     def held(self) -> list[Resident[M]]:
         """What is in memory, the last used first."""
@@ -145,3 +179,13 @@ class Residents(Generic[M]):
             self._held.clear()
             self._changed.notify_all()
         del gone
+
+
+def memory_here() -> int:
+    """The bytes of memory that this process may have: of the machine, or of its container where that is less."""
+    found = _ASSUMED
+    with suppress(AttributeError, ValueError, OSError):  # Windows has no sysconf
+        found = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    with suppress(ValueError, OSError):
+        found = min(found, int(_CGROUP.read_text()))
+    return found

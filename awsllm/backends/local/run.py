@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from awsllm.backend import Attempt
 from awsllm.backends.local.cache import terms_of
-from awsllm.backends.local.calls import PARALLEL, specs
+from awsllm.backends.local.calls import PARALLEL
 from awsllm.backends.local.models import DEFAULT_MAX_TOKENS, ChatModel
-from awsllm.backends.local.output import OutputReader
+from awsllm.backends.local.thinking import EXTRA, switches
 from awsllm.errors import (
     ThrottlingError,
     UnsupportedError,
@@ -38,37 +39,45 @@ SHARED_PREFIX = "sharedPrefixTokens"
 """The member of ``Usage.extra`` that says how many tokens of the prompt were not computed again, as another prompt
 began with them."""
 
-_EXTRA = frozenset(("seed", "top_k", PARALLEL))
+_EXTRA = frozenset(("seed", "top_k", PARALLEL)) | EXTRA
 
 
 class ConverseRun:
     """One conversation's next turn as it is made: the scheduler's steps in, events out. It waits for nothing.
 
-    Making one does all that can go wrong before anything is computed. ``ended``: ``finish`` is due.
+    Making one does all that can go wrong before a token is computed, and looks at the images. ``ended``: ``finish`` is
+    due.
     """
 
-    def __init__(self, model: ChatModel, request: ConverseRequest, started: float) -> None:
+    def __init__(self, model: ChatModel, request: ConverseRequest, started: float, attempt: Attempt) -> None:
         self.ended = False
         self._model = model
         self._started = started
-        self._warnings = tuple(_unheeded(request))
+        thinks = switches(request, model.template.variables)
+        self._warnings = (*_unheeded(request), *thinks.warnings, *model.unheeded(request))
         self._prompt = model.encode(request)
         self._sampling, self._squeezed = model.sampling(request, len(self._prompt))
-        self._matcher = model.matcher(request)
-        self._decoder = model.text_decoder()
+        thinking = model.thinking(self._prompt)
+        self._matcher = model.matcher(request, thinking)
+        self._decoder = model.text_decoder(request)
+        self._vectors = model.vectors(request, self._prompt, attempt.event_deadline(first=True))
         self._checkpoints, self._terms = model.checkpoints(request, self._prompt), terms_of(request)
-        self._reader = OutputReader(_stop_sequences(request), tools=bool(specs(request)))
+        self._reader = model.reader(request, _stop_sequences(request), thinking)
         self._generation: Generation | None = None
         self._output_tokens = 0
         self._begun = False
 
     def submit(self, on_step: Callable[[TokenEvent], None] | None) -> Generation:
-        from awsllm.engine.scheduler import QueueFullError
+        from awsllm.engine.scheduler import QueueFullError, RoomError
 
         try:
-            self._generation = self._model.scheduler.submit(self._prompt, self._sampling, self._matcher, on_step)
+            self._generation = self._model.scheduler.submit(
+                self._prompt, self._sampling, self._matcher, on_step, self._vectors
+            )
         except QueueFullError as error:
             raise ThrottlingError(str(error), code="ThrottlingException", status=429) from error
+        except RoomError as error:
+            raise ValidationError(str(error)) from error
         return self._generation
 
     def push(self, step: TokenEvent) -> list[StreamEvent]:
@@ -106,9 +115,11 @@ class ConverseRun:
 
     def _usage(self) -> Usage:
         """What prefixes shared with other prompts saved is in ``extra``: only cache points move the counters."""
+        from awsllm.engine.vectors import content_keys
+
         shared = self._generation.cached_tokens if self._generation else 0
         return replace(
-            self._model.cache.count(self._prompt, self._checkpoints, self._terms),
+            self._model.cache.count(content_keys(self._prompt, self._vectors), self._checkpoints, self._terms),
             output_tokens=self._output_tokens,
             total_tokens=len(self._prompt) + self._output_tokens,
             extra={SHARED_PREFIX: shared} if shared else None,
@@ -135,8 +146,6 @@ def _unheeded(request: ConverseRequest) -> Iterator[str]:
         yield f"performance_config latency {request.performance_config.latency!r} has no effect on local models"
     if request.service_tier and request.service_tier.type != "default":
         yield f"service_tier {request.service_tier.type!r} has no effect on local models"
-    if request.output_config and request.output_config.effort:
-        yield f"output_config effort {request.output_config.effort!r} has no effect on local models"
     if request.additional_model_response_field_paths:
         yield "additional_model_response_field_paths has no effect: local models have no further response fields"
     if request.request_metadata:

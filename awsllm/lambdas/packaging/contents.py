@@ -13,7 +13,7 @@ from awsllm.lambdas.packaging.bytecode import find_python
 from awsllm.lambdas.packaging.closure import HANDLERS, PACKAGE, Closure, closure, modules_in, own_modules
 from awsllm.lambdas.packaging.wheels import LambdaPlatform, check_requirement, pins
 
-EXTRAS = {"tools": ("pydantic", "regress"), "boto3": ("boto3",), "pdf": ("pypdf",), "async": ("aiohttp",)}
+EXTRAS = {"tools": ("pydantic", "regress"), "boto3": ("boto3",), "pdf": ("pypdf",)}
 """What can be packed beside awsllm's core, by the name that ``extras`` and ``--with`` take."""
 
 _CORE = ("msgspec", "tenacity")
@@ -106,8 +106,6 @@ class Recipe:
         found = dict.fromkeys(given)
         if self.closure.said & _TOOLS:
             found["tools"] = None
-        if "AsyncClient" in self.closure.said:
-            found["async"] = None
         return tuple(found)
 
     def wanted(self) -> list[str]:

@@ -12,7 +12,6 @@ RULES = (
             "provider": "local",
             "native_json_schema": True,
             "strict_subset": False,
-            "images": False,
             "cache_points": CACHE_ALL,
         },
         "answers and tool calls are decoded under a grammar, so any schema the grammar takes holds",

@@ -328,7 +328,7 @@ def _model(incoming: Incoming, use: str) -> str:
     """Raises ``ValidationError`` where the body names none, or one that Bedrock does not know for this use."""
     model = required(read_json(incoming.body), "model", str)
     check_name(model)
-    if _is_local(model, use) and not (incoming.models and incoming.models.refuses(model)):
+    if _is_local(model, use, incoming.models) and not (incoming.models and incoming.models.refuses(model)):
         return model
     can = _check_known(model, incoming.models)
     if use == "chat" and not can.converse and not (incoming.models and incoming.models.knows(model)):
@@ -336,12 +336,15 @@ def _model(incoming: Incoming, use: str) -> str:
     return model
 
 
-def _is_local(model: str, use: str) -> bool:
-    """Whether it is a local model by its own name, with or without ``local:``."""
+def _is_local(model: str, use: str, models: Models | None) -> bool:
+    """Whether it is a local model by its own name, with or without ``local:``. The two that come as wheels may stand
+    for whatever answers; of the others those that are on this machine."""
     from awsllm.store.catalogue import MODELS
 
     found = MODELS.get(model.removeprefix("local:"))
-    return found is not None and found.kind == use
+    if found is None or found.kind != use:
+        return False
+    return found.wheel is not None or models is None or models.knows(model)
 
 
 def _check_known(model: str, models: Models | None) -> Profile:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import Any, TypeVar
 
 from awsllm.aws import failures
 from awsllm.aws.aio import AsyncHttpTransport
@@ -17,6 +17,8 @@ from awsllm.aws.signing import split_url
 from awsllm.testing.traffic.botocore_tap import Place
 from awsllm.testing.traffic.exchange import SentRequest
 from awsllm.testing.traffic.meeting import Meeting
+
+T = TypeVar("T")
 
 
 def places() -> list[Place]:
@@ -53,8 +55,10 @@ def _open_async(original: Callable[..., Any]) -> Callable[..., Any]:
         session = transport._session
         meeting = Meeting(await asyncio.to_thread(_sent_by_awsllm, request, session))
         if (answer := meeting.answer) is not None:
-            await asyncio.sleep(max(0.0, answer.head_due))
-            pieces = answer.pieces_async(lambda: failures.broken(request.service, None))
+            await _in_time(asyncio.sleep(max(0.0, answer.head_due)), limits, request.service)
+            pieces = _timed(
+                answer.pieces_async(lambda: failures.broken(request.service, None)), limits, request.service
+            )
             return _AsyncNoted(meeting, answer, pieces, streamed=stream)
         exchange = await original(transport, request, limits, stream=stream)
         if not meeting.takes:
@@ -104,6 +108,20 @@ class _AsyncNoted:
 
     def close(self) -> None:
         self._head.close()
+
+
+async def _timed(pieces: AsyncIterator[bytes], limits: Limits, service: str) -> AsyncIterator[bytes]:
+    """The pieces, none of them later than a service's might be."""
+    while (piece := await _in_time(anext(pieces, None), limits, service)) is not None:
+        yield piece
+
+
+async def _in_time(awaited: Awaitable[T], limits: Limits, service: str) -> T:
+    try:
+        async with asyncio.timeout(limits.seconds(limits.read, service)):
+            return await awaited
+    except TimeoutError:
+        raise limits.timed_out(service) from None
 
 
 def _whole(exchange: Any) -> Iterator[bytes]:

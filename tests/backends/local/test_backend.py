@@ -18,6 +18,7 @@ import pytest
 from awsllm import types as t
 from awsllm.backend import AsyncBackend, Attempt, Backend
 from awsllm.backends.local.backend import AsyncLocalBackend, LocalBackend
+from awsllm.backends.local.dialects import PLAIN
 from awsllm.backends.local.models import DEFAULT_MAX_TOKENS, ChatModel
 from awsllm.backends.local.prompt import chat
 from awsllm.errors import (
@@ -251,7 +252,7 @@ def test_a_typed_answer_is_asked_for_by_an_example_of_its_shape() -> None:
     """The words of a JSON schema are what a small model answers with."""
     schema = {"type": "object", "properties": {"steps": {"type": "array", "items": {"type": "string"}}}}
     output = t.OutputConfig(json_schema=t.JsonSchema(schema, "Plan", "What to do."))
-    system = chat(ask("Go", output_config=output), "none").messages[0]["content"]
+    system = chat(ask("Go", output_config=output), PLAIN).messages[0]["content"]
     assert system.endswith('Answer with nothing but JSON of this shape:\n{"steps": ["…", …]}\nPlan: What to do.')
 
 
@@ -312,6 +313,19 @@ def test_who_would_wait_too_long_is_throttled(backend: LocalBackend, monkeypatch
     assert (caught.value.code, caught.value.status, caught.value.retryable) == ("ThrottlingException", 429, True)
     with pytest.raises(ThrottlingError):
         asyncio.run(AsyncLocalBackend(backend).ask(ask()))
+
+
+def test_a_conversation_that_memory_cannot_hold_is_refused_and_what_it_can_is_counted() -> None:
+    backend = LocalBackend(max_memory=110_000_000)
+    assert backend.ask(ask(max_tokens=4)).usage.output_tokens == 4
+    with pytest.raises(ValidationError, match=r"tokens of prompt and answer need \d+\.\d MB .* shorter answer"):
+        backend.ask(ask(max_tokens=2000))
+    [held] = backend.residents.held()
+    model = backend._chat_model(CHAT)
+    files = backend._store.path(CHAT).stat().st_size
+    assert held.size == (files, model.scheduler.max_bytes)
+    assert sum(held.size) == 110_000_000
+    backend.close()
 
 
 def test_a_deadline_that_passed_is_a_timeout(backend: LocalBackend) -> None:
@@ -534,8 +548,24 @@ def test_a_cut_file_names_the_cure(tmp_path: Path, size: int) -> None:
     path = tmp_path / "cut.gguf"
     with Store().path(CHAT).open("rb") as whole, path.open("wb") as cut:
         cut.write(whole.read(size))
-    with pytest.raises(ConfigurationError, match="fetch the file again"):
+    with pytest.raises(ConfigurationError, match="download it again") as caught:
         LocalBackend().ask(ask(model=str(path)))
+    assert caught.value.message.count(str(path)) == 1
+
+
+def test_what_is_no_model_is_said_once_with_what_to_give(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "letter.txt").write_text("hello")
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path)
+    give = "give a .gguf file, or a directory that holds config.json and .safetensors files"
+    for name, said in (
+        ("./letter.txt", f"not a GGUF file (it begins with b'hell'); {give} (at byte 4)"),
+        (str(tmp_path / "empty"), give),
+        (f"{tmp_path}/empty/", give),
+    ):
+        with pytest.raises(ConfigurationError) as caught:
+            LocalBackend().ask(ask(model=name))
+        assert caught.value.message == f"{name} cannot be loaded: {said}"
 
 
 def test_a_cut_model_of_the_store_names_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -570,7 +600,9 @@ try:
 except Exception as error:
     print(type(error).__name__, error)
 """
-    out = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    environment = {**os.environ, "AWSLLM_KERNEL": "none"}  # by a kernel it is not needed, once a model is packed
+    command = [sys.executable, "-c", code]
+    out = subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
     assert out.startswith("ConfigurationError")
     assert "pip install 'awsllm[local]'" in out
 

@@ -13,6 +13,7 @@ import pytest
 
 import awsllm
 from awsllm import types as t
+from awsllm.backends.local.dialects import PLAIN
 from awsllm.backends.local.prompt import chat
 
 MODEL = "local:smollm2-135m-instruct"
@@ -105,7 +106,7 @@ def test_what_is_no_schema_is_refused_before_the_model_sees_it(schema: dict[str,
         client.count_tokens(MODEL, "a", tools=[tool])
     config = t.OutputConfig(t.JsonSchema({"type": "object", **schema}))
     with pytest.raises(awsllm.UnsupportedError, match=r"the schema.* has .* for '.*', which is"):
-        chat(t.ConverseRequest(model="m", messages=(t.Message.user("a"),), output_config=config), "none")
+        chat(t.ConverseRequest(model="m", messages=(t.Message.user("a"),), output_config=config), PLAIN)
 
 
 def test_members_that_are_null_are_none(client: awsllm.Client) -> None:

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from awsllm import types as t
-from awsllm.backends.local.calls import tool_grammar
+from awsllm.backends.local.calls import GrammarTerms, tool_grammar
+from awsllm.backends.local.dialects import HERMES, TOLD
 from awsllm.backends.local.output import OutputReader, new_tool_id
 from awsllm.backends.local.prompt import chat
 from awsllm.errors import UnsupportedError, ValidationError
@@ -129,7 +130,7 @@ def test_ids_are_shaped_as_bedrocks() -> None:
 
 def told(*content: t.ContentBlock, role: str = "user", **options: Any) -> list[dict[str, Any]]:
     request = t.ConverseRequest(model="m", messages=(t.Message(role, content),), **options)
-    return chat(request, "other").messages
+    return chat(request, TOLD).messages
 
 
 SPEC = t.ToolSpec("add", {"type": "object", "properties": {"a": {"type": "integer"}}}, "Adds.")
@@ -141,7 +142,7 @@ def test_system_prompts_and_turns_keep_their_order() -> None:
         system=(t.Text("Be brief."), t.CachePoint(), t.Text("Be kind.")),
         messages=(t.Message.user("a", "b"), t.Message.assistant("c"), t.Message.user("d")),
     )
-    assert chat(request, "other").messages == [
+    assert chat(request, TOLD).messages == [
         {"role": "system", "content": "Be brief.\n\nBe kind."},
         {"role": "user", "content": "a\n\nb"},
         {"role": "assistant", "content": "c"},
@@ -191,7 +192,7 @@ def test_bytes_that_are_not_text_are_the_callers_mistake() -> None:
 @pytest.mark.parametrize("messages", [(), (t.Message("user", ()),)])
 def test_nothing_said_is_the_callers_mistake(messages: tuple[t.Message, ...]) -> None:
     with pytest.raises(ValidationError, match="message"):
-        chat(t.ConverseRequest(model="m", messages=messages), "other")
+        chat(t.ConverseRequest(model="m", messages=messages), TOLD)
 
 
 def test_tools_their_calls_and_results_are_told_in_one_style() -> None:
@@ -209,7 +210,7 @@ def test_tools_their_calls_and_results_are_told_in_one_style() -> None:
     [turn] = told(*results)
     assert turn["content"] == 'Result: {"sum": 3}\n\nResult: Error: no'
     request = t.ConverseRequest(model="m", messages=(t.Message("user", results),))
-    assert chat(request, "this").messages[0]["content"] == (
+    assert chat(request, HERMES).messages[0]["content"] == (
         '<tool_response>\n{"sum": 3}\n</tool_response>\n\n<tool_response>\nError: no\n</tool_response>'
     )
 
@@ -220,7 +221,7 @@ def test_a_model_that_asks_again_for_what_it_was_told_must_answer() -> None:
 
     def grammar(*turns: t.Message) -> str | None:
         request = t.ConverseRequest(model="m", messages=(t.Message.user("Sum?"), *turns), tools=(SPEC,))
-        return tool_grammar(request, lambda schema: "%json {}", "other")
+        return tool_grammar(request, GrammarTerms(lambda schema: "%json {}"), TOLD)
 
     assert "<tool_call>" in (grammar(asked, result) or "")
     assert "<tool_call>" not in (grammar(asked, result, asked, result) or "")
@@ -228,7 +229,7 @@ def test_a_model_that_asks_again_for_what_it_was_told_must_answer() -> None:
 
 def test_a_template_that_describes_tools_is_left_to_do_so() -> None:
     request = t.ConverseRequest(model="m", messages=(t.Message.user("x"),), tools=(SPEC,))
-    messages, tools = chat(request, "this")
+    messages, tools = chat(request, HERMES)
     assert [message["role"] for message in messages] == ["user"]
     assert tools is not None
     assert tools[0]["function"]["name"] == "add"

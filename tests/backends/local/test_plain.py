@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from awsllm import types as t
-from awsllm.backends.local.calls import closed, tool_grammar
+from awsllm.backends.local.calls import GrammarTerms, closed, tool_grammar
+from awsllm.backends.local.dialects import HERMES, PLAIN, TOLD, Dialect
 from awsllm.backends.local.plain import shape
 from awsllm.backends.local.prompt import chat, without_system
 from awsllm.errors import UnsupportedError, ValidationError
@@ -34,7 +35,7 @@ def request(*messages: t.Message, **options: Any) -> t.ConverseRequest:
 
 
 def turns(*messages: t.Message, **options: Any) -> list[dict[str, Any]]:
-    return chat(request(*messages, **options), "none").messages
+    return chat(request(*messages, **options), PLAIN).messages
 
 
 def result(*content: t.ToolResultContent, id: str = "1", status: str | None = None) -> t.ToolResult:
@@ -171,7 +172,7 @@ def test_a_schema_is_shown_by_its_shape_where_it_has_one(schema: dict[str, Any],
     output = t.OutputConfig(json_schema=t.JsonSchema(schema))
     system, _ = turns(QUESTION, output_config=output)
     assert system["content"].splitlines()[-1] == (expected or json.dumps(schema))
-    [system, _] = chat(request(QUESTION, output_config=output), "this").messages
+    [system, _] = chat(request(QUESTION, output_config=output), HERMES).messages
     assert system["content"].splitlines()[-1] == json.dumps(schema)
 
 
@@ -179,7 +180,7 @@ def test_a_schema_is_shown_by_its_shape_where_it_has_one(schema: dict[str, Any],
 
 
 def grammar(*messages: t.Message, **options: Any) -> str:
-    return tool_grammar(request(*messages, **options), json.dumps, options.pop("training", "none")) or ""
+    return tool_grammar(request(*messages, **options), GrammarTerms(json.dumps), PLAIN) or ""
 
 
 ROUND = (QUESTION, t.Message("assistant", (CALL,)), t.Message("user", (result(t.Text("21")),)))
@@ -189,20 +190,20 @@ def test_after_a_result_only_a_sentence_may_follow_unless_a_call_is_forced() -> 
     assert "call" not in grammar(*ROUND, tools=(WEATHER,))
     assert grammar(*ROUND) == grammar(*ROUND, tools=(WEATHER,))
     assert "<tool_call>" in grammar(*ROUND, tools=(WEATHER,), tool_choice=t.ToolChoice("any"))
-    assert "<tool_call>" in (tool_grammar(request(*ROUND, tools=(WEATHER,)), json.dumps, "this") or "")
+    assert "<tool_call>" in (tool_grammar(request(*ROUND, tools=(WEATHER,)), GrammarTerms(json.dumps), HERMES) or "")
 
 
 @pytest.mark.parametrize("choice", ["any", "auto"])
 def test_several_calls_are_for_models_that_know_them_and_callers_that_allow_them(choice: str) -> None:
-    def calls(training: Any, **options: Any) -> int:
+    def calls(dialect: Dialect, **options: Any) -> int:
         asks = request(QUESTION, tools=(WEATHER,), tool_choice=t.ToolChoice(choice), **options)
-        return int("){0,3}" in (tool_grammar(asks, json.dumps, training) or ""))
+        return int("){0,3}" in (tool_grammar(asks, GrammarTerms(json.dumps), dialect) or ""))
 
-    assert [calls("none"), calls("other"), calls("this")] == [0, 1, 1]
-    assert calls("none", extra={"parallel_tool_calls": True}) == 1
-    assert calls("this", extra={"parallel_tool_calls": False}) == 0
+    assert [calls(PLAIN), calls(TOLD), calls(HERMES)] == [0, 1, 1]
+    assert calls(PLAIN, extra={"parallel_tool_calls": True}) == 1
+    assert calls(HERMES, extra={"parallel_tool_calls": False}) == 0
     with pytest.raises(ValidationError, match="parallel_tool_calls"):
-        calls("none", extra={"parallel_tool_calls": "yes"})
+        calls(PLAIN, extra={"parallel_tool_calls": "yes"})
 
 
 def test_schemas_are_closed_where_that_keeps_their_meaning() -> None:

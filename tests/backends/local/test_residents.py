@@ -6,10 +6,12 @@ import gc
 import threading
 import weakref
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
-from awsllm.backends.local.residents import Residents
+from awsllm.backends.local import residents as module
+from awsllm.backends.local.residents import Footprint, Residents, memory_here
 from awsllm.errors import ConfigurationError, ModelNotReadyError
 
 
@@ -18,7 +20,7 @@ class Model:
 
 
 def get(residents: Residents[Model], name: str, size: int = 10) -> Model:
-    return residents.get(name, name, lambda: size, Model)
+    return residents.get(name, name, lambda: Footprint(size), Model)
 
 
 def names(residents: Residents[Model]) -> list[str]:
@@ -82,9 +84,9 @@ def test_the_newcomer_waits_for_room() -> None:
             holding.set()
             waiting.wait(60)
 
-    def size() -> int:
+    def size() -> Footprint:
         waiting.set()  # from here on it waits, or finds room
-        return 10
+        return Footprint(10)
 
     with ThreadPoolExecutor(2) as threads:
         first = threads.submit(hold)
@@ -105,7 +107,7 @@ def test_many_who_come_at_once_load_it_once() -> None:
 
     def ask(_: int) -> Model:
         begun.wait(60)
-        return residents.get("a", "a", lambda: 1, load)
+        return residents.get("a", "a", lambda: Footprint(1), load)
 
     with ThreadPoolExecutor(4) as threads:
         assert len(set(threads.map(ask, range(4)))) == 1
@@ -119,7 +121,7 @@ def test_one_that_cannot_be_loaded_takes_no_room() -> None:
         raise ValueError("damaged")
 
     with pytest.raises(ValueError, match="damaged"):
-        residents.get("a", "a", lambda: 1, broken)
+        residents.get("a", "a", lambda: Footprint(1), broken)
     get(residents, "b")
     assert names(residents) == ["b"]
 
@@ -138,3 +140,35 @@ def test_a_model_is_let_go_by_name() -> None:
 def test_no_room_at_all_is_no_bound(most: int | None, memory: int | None) -> None:
     with pytest.raises(ConfigurationError, match="room for at least one"):
         Residents(most, memory)
+
+
+def test_conversations_may_take_a_quarter_and_what_the_files_leave() -> None:
+    residents: Residents[Model] = Residents(memory=1000)
+    assert [residents.conversations(size) for size in (0, 100, 750, 900, 1000, 2000)] == [250, 250, 250, 100, 0, 0]
+    assert Residents[Model]().conversations(100) == memory_here() // 4
+
+
+def test_what_conversations_may_take_is_counted_and_settled_once_it_is_known() -> None:
+    residents: Residents[Model] = Residents(memory=100)
+    residents.settle("a", 1)  # it is not there
+    residents.get("a", "a", lambda: Footprint(40, 30), Model)
+    get(residents, "b", 60)
+    assert names(residents) == ["b"]
+    residents.get("a", "a", lambda: Footprint(40, 30), Model)
+    residents.settle("a", 0)
+    get(residents, "b", 60)
+    assert sorted(names(residents)) == ["a", "b"]
+    with pytest.raises(ConfigurationError, match="more than"):
+        residents.get("c", "c", lambda: Footprint(60, 50), Model)
+
+
+@pytest.mark.parametrize(("told", "less"), [("1000000\n", True), ("max\n", False), (f"{2**62}\n", False)])
+def test_a_container_has_less_memory_than_its_machine(
+    told: str, less: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_CGROUP", tmp_path / "none")
+    machine = memory_here()
+    assert machine > 10**8
+    monkeypatch.setattr(module, "_CGROUP", tmp_path / "memory.max")
+    (tmp_path / "memory.max").write_text(told)
+    assert memory_here() == (10**6 if less else machine)

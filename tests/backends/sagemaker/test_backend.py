@@ -486,7 +486,6 @@ def test_over_sockets(session: AwsSession) -> None:
 
 
 def test_over_sockets_awaited(session: AwsSession) -> None:
-    pytest.importorskip("aiohttp")
     from awsllm.aws.aio import AsyncHttpTransport
 
     async def run() -> None:

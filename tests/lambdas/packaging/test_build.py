@@ -318,7 +318,7 @@ def test_wheels_fit_the_runtimes_glibc(arch: str, python: str, first: str, last:
         ({"handler": "app.handler"}, "a package takes no 'handler'; did you mean 'handlers'"),
         ({"python": "3.9"}, "give 3.11 or later"),
         ({"python": "../3"}, "give 3.11 or later"),
-        ({"extras": ["tool"]}, "there are tools, boto3, pdf, async"),
+        ({"extras": ["tool"]}, "there are tools, boto3, pdf"),
         ({"include": ["awsllm.jumpstarts"]}, "no such module; did you mean 'awsllm.jumpstart'"),
         ({"requirements": ["--index-url=http://evil"]}, "is no name with a version"),
         ({"requirements": ["requests @ http://evil/x.whl"]}, "is no name with a version"),

@@ -62,7 +62,7 @@ import contextlib, json
 from awsllm.lambdas.gateway import handler
 with contextlib.redirect_stdout(sys.stderr):
     statuses = [handler(asked, Context())["statusCode"] for asked in EVENTS]
-heavy = {"pydantic", "botocore", "boto3", "aiohttp"} & set(sys.modules)
+heavy = {"pydantic", "botocore", "boto3"} & set(sys.modules)
 print(json.dumps([statuses, sorted(heavy)]))
 """
 HELLO = [{"role": "user", "content": "Hello"}]

@@ -23,7 +23,7 @@ import gguf as oracle
 import numpy as np
 import sentencepiece
 
-from awsllm.engine import gguf, quant
+from awsllm.engine import formats, gguf
 from awsllm.engine.pretokenize import SPLITS
 from awsllm.store import Store
 from tests.support.llama_cpp import HERE, ROW, TEXTS, checksum, described, row
@@ -38,7 +38,7 @@ def blocks(libraries: Path) -> dict[str, dict[str, str]]:
     source, weights = row(), np.ones(ROW, np.float32)
     floats = ctypes.POINTER(ctypes.c_float)
     found = {}
-    for number, kind in quant.TYPES.items():
+    for number, kind in formats.TYPES.items():
         if kind.block == 1:
             continue
         stored = (ctypes.c_uint8 * (ROW // kind.block * kind.nbytes))()

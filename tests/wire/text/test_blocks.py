@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from awsllm.backends.local.dialects import TOLD
 from awsllm.backends.local.prompt import chat
 from awsllm.errors import UnsupportedError, ValidationError
 from awsllm.types import (
@@ -106,7 +107,7 @@ TURN = (Document("d", DocumentText("t"), context="c"), SearchResult("u:1", "t", 
 
 
 def of_the_local_model(request: ConverseRequest) -> Any:
-    return chat(request, "other").messages[0]["content"]
+    return chat(request, TOLD).messages[0]["content"]
 
 
 def of_openai(request: ConverseRequest) -> Any:

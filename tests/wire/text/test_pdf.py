@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from awsllm.backends.local.dialects import TOLD
 from awsllm.backends.local.prompt import chat
 from awsllm.errors import UnsupportedError, ValidationError
 from awsllm.types import Bytes, ConverseRequest, Document, Message, Text, ToolResult
@@ -57,7 +58,7 @@ def test_a_pdf_that_only_forbids_to_print_is_read() -> None:
 
 def test_the_local_model_and_containers_are_given_the_text() -> None:
     request = turn(TWO_PAGES)
-    [told] = chat(request, "other").messages
+    [told] = chat(request, TOLD).messages
     assert told["content"] == f'<document name="d">\n{TEXT}\n</document>\n\nSum up.'
     sent = endpoint.get("openai").codec(ConverseRequest).encode_request(request, Settings()).json()
     assert sent["messages"][0]["content"][0]["text"] == f'<document name="d">\n{TEXT}\n</document>'

@@ -1,0 +1,121 @@
+"""`awsllm config`: what awsllm.toml says, and whether it can be meant."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import typer
+
+from awsllm.cli import tables, terminal
+from awsllm.cli.options import Json
+from awsllm.client_options import CONFIGURATION, CONFIGURATION_VARIABLE, find_configuration
+from awsllm.errors import ConfigurationError
+from awsllm.models import catalogue
+from awsllm.models.profiles import profile
+from awsllm.models.references import Reference, parse_reference
+from awsllm.policy.configuration import Configuration, read
+from awsllm.policy.groups import Group
+
+app = typer.Typer(no_args_is_help=True, help="Show and check awsllm.toml: aliases, groups, prices and a policy.")
+
+Place = Annotated[str | None, typer.Argument(help="The file; by default the one that a client finds.")]
+
+
+@app.command("show")
+def show(path: Place = None, as_json: Json = False) -> None:
+    """What the configuration says."""
+    found = _read(path)
+    if as_json:
+        terminal.write_json(_document(found))
+        return
+    terminal.write(f"{found.path}\n")
+    for name, reference in found.aliases.items():
+        terminal.write(f"\n{name} = {reference}\n")
+    for name, group in found.groups.items():
+        order = "by weight" if group.weighted else "in order"
+        where = f", in {', '.join(group.regions)} alone" if group.regions else ""
+        terminal.write(f"\n{name}: {order}, on {', '.join(group.on) or 'nothing'}{where}\n")
+        rows = [(str(one.reference), one.region, one.role, f"{one.weight:g}") for one in group.members]
+        tables.show(("model", "region", "role", "weight"), rows)
+    if found.prices:
+        terminal.write("\n")
+        priced = [(model, price.input, price.output) for model, price in found.prices.items()]
+        tables.show(("priced", "input", "output"), priced)
+    if found.policy is not None:
+        terminal.write(f"\n{found.policy!r}\n")
+
+
+@app.command("check")
+def check(path: Place = None) -> None:
+    """Read the configuration, and say what in it cannot be meant. Exit code 1 if it cannot be used."""
+    found = _read(path)
+    for warning in _warnings(found):
+        terminal.note(f"warning: {warning}")
+    counted = [(len(found.aliases), "aliases"), (len(found.groups), "groups"), (len(found.prices), "prices")]
+    terminal.write(f"{found.path} can be used: {', '.join(f'{count} {what}' for count, what in counted)}\n")
+
+
+def _read(path: str | None) -> Configuration:
+    place = path or find_configuration()
+    if place is None:
+        raise ConfigurationError(
+            f"there is no {CONFIGURATION}, here or in the user's configuration folder; "
+            f"{CONFIGURATION_VARIABLE} names another"
+        )
+    return read(place)
+
+
+def _document(found: Configuration) -> dict[str, Any]:
+    import msgspec
+
+    groups = {
+        name: {
+            "models": [
+                {"model": str(one.reference), "region": one.region, "role": one.role, "weight": one.weight}
+                for one in group.members
+            ],
+            "on": list(group.on),
+            "weighted": group.weighted,
+            "regions": list(group.regions),
+        }
+        for name, group in found.groups.items()
+    }
+    prices = {model: msgspec.to_builtins(price) for model, price in found.prices.items()}
+    return {"path": found.path, "aliases": dict(found.aliases), "groups": groups, "prices": prices}
+
+
+def _warnings(found: Configuration) -> Iterator[str]:
+    for name, alias in found.aliases.items():
+        yield from _of_model(f"aliases.{name}", parse_reference(alias))
+    for name, group in found.groups.items():
+        places = [member.reference for member in group.members]
+        for place in places:
+            yield from _of_model(f"groups.{name}", place)
+        yield from _of_group(f"groups.{name}", group, places)
+
+
+def _of_model(where: str, reference: Reference) -> Iterator[str]:
+    if reference.scheme != "bedrock":
+        return
+    if not reference.model.startswith("arn:") and not profile("bedrock", reference.model).known:
+        yield f"{where}: nothing is known of {reference}"
+    ending = catalogue.lifecycle_warning(reference.model, datetime.now(UTC).strftime("%Y-%m-%d"))
+    if ending:
+        yield f"{where}: {ending}"
+
+
+def _of_group(where: str, group: Group, places: list[Reference]) -> Iterator[str]:
+    twice = {str(place) for place in places if places.count(place) > 1}
+    if twice:
+        yield f"{where}: {', '.join(sorted(twice))} is in it twice"
+    if "timeout" in group.on or "content_filtered" in group.on:
+        yield f"{where}: its rules allow that an answer is paid for twice"
+    for place in places:
+        if place.scheme == "local" or not group.regions or group.allows(place.region, place.model):
+            continue
+        if place.region is None and group.allows(group.regions[0].replace("*", "x"), place.model):
+            yield f"{where}: {place} names no region, so whether it is asked depends on the client's"
+        else:
+            yield f"{where}: {place} is never asked, for it may answer outside of {', '.join(group.regions)}"
