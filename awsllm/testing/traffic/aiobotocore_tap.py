@@ -93,7 +93,8 @@ async def _settle_body(prepared: Any) -> None:
 def _broken() -> Exception:
     from aiohttp import ClientPayloadError
 
-    return ClientPayloadError("the connection broke")
+    error: Exception = ClientPayloadError("the connection broke")
+    return error
 
 
 async def _arriving(response: Any) -> AsyncIterator[bytes]:
