@@ -20,6 +20,7 @@ import llama_cpp
 import numpy as np
 
 from awsllm.engine.errors import ModelError
+from awsllm.engine.native.processors import usable
 
 if TYPE_CHECKING:
     from awsllm.engine.interface import Chunk, Floats, TokenCache
@@ -98,7 +99,7 @@ class LlamaCpp:
         options.n_ctx = capacity
         options.n_batch = options.n_ubatch = min(_PART, capacity)
         options.n_seq_max = 1
-        options.n_threads = options.n_threads_batch = _processors()
+        options.n_threads = options.n_threads_batch = usable()
         options.no_perf = True
         context = llama_cpp.llama_init_from_model(self._model, options)
         if not context:
@@ -126,10 +127,6 @@ class LlamaCpp:
             if failed := llama_cpp.llama_decode(cache.context, llama_cpp.llama_batch_get_one(held, len(part))):
                 raise RuntimeError(f"llama.cpp could not go on (its code is {failed})")
             cache.length += len(part)
-
-
-def _processors() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def load(path: Path, *, device: str = "cpu") -> LlamaCpp:
