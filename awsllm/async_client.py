@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from functools import cached_property
@@ -12,6 +13,7 @@ from awsllm.calls.options import (
     AgentOptions,
     ChecksOptions,
     ConverseOptions,
+    ConverseStreamOptions,
     EditOptions,
     EmbedOptions,
     GenerateOptions,
@@ -27,10 +29,20 @@ from awsllm.calls.options import (
     RouterAsyncOptions,
     RouterOptions,
     SpeechOptions,
+    TrainingSessionOptions,
     VideoOptions,
     documented,
 )
-from awsllm.calls.prepare import Prepared, Sending, finish, keep_turns, marks_of, prepare, prepare_count_tokens
+from awsllm.calls.prepare import (
+    Prepared,
+    Sending,
+    add_answer,
+    finish,
+    keep_turns,
+    marks_of,
+    prepare,
+    prepare_count_tokens,
+)
 from awsllm.client_options import (
     Backends,
     ClientOptions,
@@ -38,6 +50,7 @@ from awsllm.client_options import (
     Layered,
     checked_policy,
     client_settings,
+    grouped,
     make_async_backend,
 )
 from awsllm.errors import AwsllmError
@@ -58,6 +71,15 @@ if TYPE_CHECKING:
     from awsllm.calls.predict import PredictData
     from awsllm.calls.raw import RawBody
     from awsllm.event_stream import AsyncEventStream
+    from awsllm.jobs.account_jobs import Jobs
+    from awsllm.jobs.awaited import AwaitedJob
+    from awsllm.jobs.batch.job import AsyncBatchJob
+    from awsllm.jobs.batch.options import BatchOptions
+    from awsllm.jobs.data.training import DataLike
+    from awsllm.jobs.fine_tuning import FineTunings
+    from awsllm.jobs.options import FineTuningOptions
+    from awsllm.jobs.sessions.session import TrainingSession
+    from awsllm.jobs.tuned import FineTunedModel
     from awsllm.jobs.video import AsyncVideoJob, AsyncVideos
     from awsllm.jumpstart.facade import JumpStart
     from awsllm.models.listing import AccountModels, ModelFilters
@@ -119,6 +141,7 @@ class AsyncClient(GroupCalls, Layered["AsyncBackend"]):
         self._backends: Backends[AsyncBackend] = Backends(
             lambda reference: make_async_backend(self._settings, reference), options.get("backends")
         )
+        self._observers = self._settings.observers()
         if self._settings.are_layered():
             self._layer()
 
@@ -134,11 +157,16 @@ class AsyncClient(GroupCalls, Layered["AsyncBackend"]):
     ) -> ConverseResponse:
         """See ``Client.converse``."""
         named = self._settings.named(model)
-        if hasattr(named, "members"):
-            from awsllm.calls.routed import converse_async
-
-            return await converse_async(self._group_call(named, messages, options), self._single)
+        if hasattr(named, "models"):
+            if self._observers is not None and self._observers.listen():
+                with self._observers.group(named, options) as told:
+                    return told.ended(await self._groups.ask_async(named, messages, options))
+            return await self._groups.ask_async(named, messages, options)
         call = prepare(named, messages, await self._identified(named, options), self._settings.prices)
+        if self._observers is not None and self._observers.listen():
+            from awsllm.calls import observed
+
+            return await observed.converse_async(self, self._observers, call)
         if call.loop is None:
             return call.finish(await self._send(call, call.request, call.timeout))
         return call.finish(await self._drive(call, call.loop()))
@@ -147,6 +175,8 @@ class AsyncClient(GroupCalls, Layered["AsyncBackend"]):
         """One request of a conversation."""
         backend = self._place(call.reference, call.marks)
         sending = Sending(call, request, self._settings.repairs)
+        if self._policy.hedge is not None:
+            backend = self._hedged(backend, call, sending)
         answer = await self._policy.run_async(
             lambda attempt: backend.ask(sending.request, attempt), timeout, sending.mend, sending
         )
@@ -154,6 +184,12 @@ class AsyncClient(GroupCalls, Layered["AsyncBackend"]):
 
     def _send_stream(self, call: Prepared, sending: Sending, timeout: float | None) -> Events:
         backend = self._place(call.reference, call.marks)
+        if self._policy.hedge is not None:
+            backend = self._hedged(backend, call, sending)
+        if call.resume:
+            from awsllm.calls.resuming import resumed_async
+
+            return resumed_async(backend.stream, self._policy, sending, timeout)
         return self._policy.iterate_async(
             lambda attempt: backend.stream(sending.request, attempt), timeout, sending.mend, sending
         )
@@ -161,12 +197,16 @@ class AsyncClient(GroupCalls, Layered["AsyncBackend"]):
     async def _ask(
         self, reference: Reference, request: Request[R], timeout: float | None, marks: CallMarks | None = None
     ) -> R:
-        backend = self._place(reference, marks)
-        return await self._policy.run_async(lambda attempt: backend.ask(request, attempt), timeout)
+        backend, policy = self._place(reference, marks), self._policy.for_free if request.free else self._policy
+        return await policy.run_async(lambda attempt: backend.ask(request, attempt), timeout)
 
     async def _call(self, prepared: tuple[Reference, Request[R]], options: Mapping[str, Any]) -> R:
         """An operation that is one request and no loop."""
         reference, request = prepared
+        if self._observers is not None and self._observers.listen():
+            with self._observers.call(reference, request, marks_of(options)) as told:
+                response = await self._ask(reference, request, options.get("timeout"), marks_of(options))
+                return told.ended(finish(response, reference, self._settings.prices, request))
         response = await self._ask(reference, request, options.get("timeout"), marks_of(options))
         return finish(response, reference, self._settings.prices, request)
 
@@ -185,7 +225,13 @@ class AsyncClient(GroupCalls, Layered["AsyncBackend"]):
 
         reference, request = prepared
         events = self._stream(reference, request, options.get("timeout"))
-        return AsyncEventStream(events, lambda seen: finish(whole(seen), reference, self._settings.prices, request))
+
+        def made(seen: Sequence[E]) -> R:
+            return finish(whole(seen), reference, self._settings.prices, request)
+
+        if self._observers is not None and self._observers.listen():
+            events = self._observers.call(reference, request, marks_of(options)).events_async(events, made)
+        return AsyncEventStream(events, made)
 
     async def _drive(self, call: Prepared, loop: Loop) -> ConverseResponse:
         deadline = deadline_after(self._policy.limit(call.timeout))
@@ -205,24 +251,45 @@ class AsyncClient(GroupCalls, Layered["AsyncBackend"]):
 
     async def _turn(self, call: Prepared, request: ConverseRequest, deadline: float | None) -> ConverseResponse:
         try:
-            return await self._send(call, request, remaining(deadline))
+            if call.told is None:
+                return add_answer(call, await self._send(call, request, remaining(deadline)))
+            with call.told.turn(request) as turn:
+                return add_answer(call, turn.ended(await self._send(call, request, remaining(deadline))))
         except AwsllmError as error:
-            keep_turns(error, request, call.request)
+            keep_turns(error, request, call)
             raise
 
-    @documented(ConverseOptions)
+    @documented(ConverseStreamOptions)
     def converse_stream(
-        self, model: ModelLike, messages: Prompt, **options: Unpack[ConverseOptions]
+        self, model: ModelLike, messages: Prompt, **options: Unpack[ConverseStreamOptions]
     ) -> AsyncConverseStream:
         """See ``Client.converse_stream``; the stream is entered and iterated asynchronously."""
-        named, prices = self._settings.named(model), self._settings.prices
-        if hasattr(named, "members"):
-            from awsllm.calls.routed import converse_stream_async
+        named, prices, resume = self._settings.named(model), self._settings.prices, options.pop("resume", False)
+        if hasattr(named, "models"):
+            chat = self._chat_call(named, messages, options)
+            if resume:
+                from awsllm.calls.resuming_groups import converse_stream_async as resumed_stream
 
-            return converse_stream_async(self._group_call(named, messages, options), self._single)
+                stream = resumed_stream(chat, self._single.converse_stream, prices)
+            else:
+                from awsllm.calls.routed import converse_stream_async
+
+                stream = converse_stream_async(chat, self._single.converse_stream)
+            if self._observers is not None and self._observers.listen():
+                self._observers.group(named, options).reads_async(stream)
+            return stream
         if prices.needs_asking(named, options):
+            options["resume"] = resume
             return _started_later(lambda: self._learned_stream(named, messages, options))
         call = prepare(named, messages, prices.identified(named, options), prices)
+        if resume:
+            from awsllm.calls.resuming import resumable
+
+            call = resumable(call)
+        if self._observers is not None and self._observers.listen():
+            from awsllm.calls import observed
+
+            return observed.converse_stream_async(self, self._observers, call)
         if call.loop is None:
             sending = Sending(call, call.request, self._settings.repairs)
             events = self._send_stream(call, sending, call.timeout)
@@ -251,7 +318,7 @@ class AsyncClient(GroupCalls, Layered["AsyncBackend"]):
                 async with aclosing(self._turn_stream(call, sending, deadline, fold)) as events:
                     async for event in events:
                         yield event
-                answer = sending.noted(fold.partial())
+                answer = add_answer(call, sending.noted(fold.partial()))
             else:
                 answer = await _run_tools(step, sent, call, deadline)
             try:
@@ -261,19 +328,46 @@ class AsyncClient(GroupCalls, Layered["AsyncBackend"]):
                 return
 
     async def _turn_stream(self, call: Prepared, sending: Sending, deadline: float | None, fold: Fold) -> Events:
+        source, told = self._send_stream(call, sending, remaining(deadline)), None
+        if call.told is not None:
+            source, told = call.told.watched_turn_async(sending.given, source)
         try:
-            async with aclosing(self._send_stream(call, sending, remaining(deadline))) as events:
+            async with aclosing(source) as events:
                 async for event in events:
                     fold.push(event)
                     yield event
-            fold.finish()
+            answer = fold.finish()
+            if told is not None:
+                told.ended(sending.noted(answer))
         except AwsllmError as error:
-            keep_turns(error, sending.given, call.request)
+            keep_turns(error, sending.given, call)
             raise
 
+    async def batch(
+        self,
+        model: ModelLike,
+        records: Any,
+        *,
+        output: str | os.PathLike[str] | None = None,
+        prompt: str | None = None,
+        where: str = "auto",
+        **options: Unpack[BatchOptions],
+    ) -> AsyncBatchJob:
+        """See ``Client.batch``. Calls are made on the event loop that this is awaited in."""
+        import asyncio
+
+        from awsllm.jobs.batch.caller import on_loop
+        from awsllm.jobs.batch.job import AsyncBatchJob
+        from awsllm.jobs.batch.start import Placement, start
+
+        caller = self._settings.batch_caller(model, on_loop(self.converse, asyncio.get_running_loop()))
+        placed = Placement(output, prompt, where)
+        return AsyncBatchJob(await asyncio.to_thread(start, caller, records, placed, options))
+
     @documented(EmbedOptions)
+    @grouped
     async def embed(
-        self, model: str, texts: EmbedInput, *, dimensions: int | None = None, **options: Unpack[EmbedOptions]
+        self, model: ModelLike, texts: EmbedInput, *, dimensions: int | None = None, **options: Unpack[EmbedOptions]
     ) -> EmbedResponse:
         """See ``Client.embed``."""
         from awsllm.calls.vectors import prepare_embed
@@ -284,7 +378,8 @@ class AsyncClient(GroupCalls, Layered["AsyncBackend"]):
         )
 
     @documented(ImageOptions)
-    async def generate_image(self, model: str, prompt: str, **options: Unpack[ImageOptions]) -> ImageResponse:
+    @grouped
+    async def generate_image(self, model: ModelLike, prompt: str, **options: Unpack[ImageOptions]) -> ImageResponse:
         """See ``Client.generate_image``."""
         from awsllm.calls.media_requests import prepare_image
 
@@ -292,8 +387,9 @@ class AsyncClient(GroupCalls, Layered["AsyncBackend"]):
         return await self._call(prepare_image(model, prompt, await self._identified(model, options)), options)
 
     @documented(EditOptions)
+    @grouped
     async def edit_image(
-        self, model: str, image: ImageLike | Sequence[ImageLike], **options: Unpack[EditOptions]
+        self, model: ModelLike, image: ImageLike | Sequence[ImageLike], **options: Unpack[EditOptions]
     ) -> ImageResponse:
         """See ``Client.edit_image``."""
         from awsllm.calls.media_requests import prepare_edit
@@ -306,6 +402,7 @@ class AsyncClient(GroupCalls, Layered["AsyncBackend"]):
         self, model: str, prompt: str = "", *, output: str, **options: Unpack[VideoOptions]
     ) -> AsyncVideoJob:
         """See ``Client.generate_video``."""
+        model = self._settings.one(model)
         return await self.videos.start(model, prompt, output, await self._identified(model, options))
 
     @cached_property
@@ -315,10 +412,33 @@ class AsyncClient(GroupCalls, Layered["AsyncBackend"]):
 
         return AsyncVideos(self._settings.session)
 
+    async def fine_tune(
+        self, base: str, data: DataLike, *, where: str = "auto", **options: Unpack[FineTuningOptions]
+    ) -> AwaitedJob[FineTunedModel]:
+        """See ``Client.fine_tune``."""
+        from awsllm.jobs.awaited import begun
+
+        base = self._settings.one(base)
+        return await begun(lambda: self._tunings.start(base, data, where, options))
+
+    @cached_property
+    def _tunings(self) -> FineTunings:
+        from awsllm.jobs.fine_tuning import FineTunings
+
+        return FineTunings(self._settings.session, lambda: self._settings.store, lambda: self.jumpstart)
+
+    @cached_property
+    def jobs(self) -> Jobs:
+        """See ``Client.jobs``: its calls block, so use ``asyncio.to_thread``."""
+        from awsllm.jobs.account_jobs import Jobs
+
+        return Jobs(self._tunings)
+
     @documented(RerankOptions)
+    @grouped
     async def rerank(
         self,
-        model: str,
+        model: ModelLike,
         query: str,
         documents: Sequence[str],
         *,
@@ -337,51 +457,62 @@ class AsyncClient(GroupCalls, Layered["AsyncBackend"]):
         return await self._call(prepared, options)
 
     @documented(ConverseOptions)
-    async def count_tokens(self, model: str, messages: Prompt, **options: Unpack[ConverseOptions]) -> int:
+    @grouped
+    async def count_tokens(self, model: ModelLike, messages: Prompt, **options: Unpack[ConverseOptions]) -> int:
         """See ``Client.count_tokens``."""
         model = self._settings.one(model)
         return await self._call(prepare_count_tokens(model, messages, await self._identified(model, options)), options)
 
     @documented(ConverseOptions)
-    def check(self, model: str, messages: Prompt, **options: Unpack[ConverseOptions]) -> tuple[Finding, ...]:
+    def check(self, model: ModelLike, messages: Prompt, **options: Unpack[ConverseOptions]) -> tuple[Finding, ...]:
         """See ``Client.check``; nothing is sent, so there is nothing to await."""
         from awsllm.calls.lint import check
 
-        model = self._settings.one(model)
-        return check(model, messages, self._settings.prices.identified(model, options))
+        found: dict[Finding, None] = {}
+        for one, own in self._settings.each(model, options):
+            found |= dict.fromkeys(check(one, messages, self._settings.prices.identified(one, own), self._limits_of))
+        return tuple(sorted(found, key=lambda finding: not finding.is_error))
 
     @documented(InvokeModelOptions)
-    async def invoke_model(self, model: str, body: RawBody, **options: Unpack[InvokeModelOptions]) -> RawResponse:
+    @grouped
+    async def invoke_model(self, model: ModelLike, body: RawBody, **options: Unpack[InvokeModelOptions]) -> RawResponse:
         """See ``Client.invoke_model``."""
         from awsllm.calls.raw import prepare_invoke_model
 
+        model = self._settings.one(model)
         return await self._call(prepare_invoke_model(model, body, options), options)
 
     @documented(InvokeModelOptions)
+    @grouped
     def invoke_model_stream(
-        self, model: str, body: RawBody, **options: Unpack[InvokeModelOptions]
+        self, model: ModelLike, body: RawBody, **options: Unpack[InvokeModelOptions]
     ) -> AsyncEventStream[RawChunk, RawResponse]:
         """See ``Client.invoke_model_stream``."""
         from awsllm.calls.raw import joined, prepare_invoke_model
 
+        model = self._settings.one(model)
         return self._events(prepare_invoke_model(model, body, options), joined, options)
 
     @documented(InvokeEndpointOptions)
+    @grouped
     async def invoke_endpoint(
-        self, endpoint: str, /, body: RawBody, **options: Unpack[InvokeEndpointOptions]
+        self, endpoint: ModelLike, /, body: RawBody, **options: Unpack[InvokeEndpointOptions]
     ) -> RawResponse:
         """See ``Client.invoke_endpoint``."""
         from awsllm.calls.raw import prepare_invoke_endpoint
 
+        endpoint = self._settings.one(endpoint, is_endpoint=True)
         return await self._call(prepare_invoke_endpoint(endpoint, body, options), options)
 
     @documented(InvokeEndpointOptions)
+    @grouped
     def invoke_endpoint_stream(
-        self, endpoint: str, /, body: RawBody, **options: Unpack[InvokeEndpointOptions]
+        self, endpoint: ModelLike, /, body: RawBody, **options: Unpack[InvokeEndpointOptions]
     ) -> AsyncEventStream[RawChunk, RawResponse]:
         """See ``Client.invoke_endpoint_stream``."""
         from awsllm.calls.raw import joined, prepare_invoke_endpoint
 
+        endpoint = self._settings.one(endpoint, is_endpoint=True)
         return self._events(prepare_invoke_endpoint(endpoint, body, options), joined, options)
 
     @documented(RetrieveOptions)
@@ -391,7 +522,10 @@ class AsyncClient(GroupCalls, Layered["AsyncBackend"]):
         """See ``Client.retrieve``."""
         from awsllm.calls.knowledge import prepare_retrieve
 
-        return await self._call(prepare_retrieve(knowledge_base, query, options, self._settings.region), options)
+        return await self._call(
+            prepare_retrieve(knowledge_base, query, self._settings.with_references(options), self._settings.region),
+            options,
+        )
 
     @documented(GenerateOptions)
     async def retrieve_and_generate(
@@ -400,7 +534,9 @@ class AsyncClient(GroupCalls, Layered["AsyncBackend"]):
         """See ``Client.retrieve_and_generate``."""
         from awsllm.calls.knowledge import prepare_generate
 
-        return await self._call(prepare_generate(model, question, options, self._settings.region), options)
+        return await self._call(
+            prepare_generate(self._settings.one(model), question, options, self._settings.region), options
+        )
 
     @documented(GenerateOptions)
     def retrieve_and_generate_stream(
@@ -410,7 +546,9 @@ class AsyncClient(GroupCalls, Layered["AsyncBackend"]):
         from awsllm.calls.knowledge import prepare_generate
         from awsllm.wire.agents.generation import whole
 
-        return self._events(prepare_generate(model, question, options, self._settings.region), whole, options)
+        return self._events(
+            prepare_generate(self._settings.one(model), question, options, self._settings.region), whole, options
+        )
 
     @documented(AgenticOptions)
     async def agentic_retrieve(
@@ -428,7 +566,9 @@ class AsyncClient(GroupCalls, Layered["AsyncBackend"]):
         from awsllm.calls.knowledge import prepare_agentic
         from awsllm.wire.agents.agentic import whole
 
-        prepared = prepare_agentic(knowledge_bases, messages, options, self._settings.region)
+        prepared = prepare_agentic(
+            knowledge_bases, messages, self._settings.with_references(options), self._settings.region
+        )
         return self._events(prepared, whole, options)
 
     async def generate_query(
@@ -451,7 +591,7 @@ class AsyncClient(GroupCalls, Layered["AsyncBackend"]):
         from awsllm.calls.knowledge import prepare_optimize
         from awsllm.wire.agents.prompts import whole
 
-        return self._events(prepare_optimize(model, prompt), whole, {"timeout": timeout})
+        return self._events(prepare_optimize(self._settings.one(model), prompt), whole, {"timeout": timeout})
 
     @documented(AgentOptions)
     async def invoke_agent(self, agent: str, text: str | None = None, **options: Unpack[AgentOptions]) -> AgentResponse:
@@ -485,7 +625,7 @@ class AsyncClient(GroupCalls, Layered["AsyncBackend"]):
         from awsllm.calls.agents import prepare_inline_agent
         from awsllm.wire.agents.invocation import whole
 
-        return self._events(prepare_inline_agent(model, text, options), whole, options)
+        return self._events(prepare_inline_agent(self._settings.one(model), text, options), whole, options)
 
     @documented(GuardrailOptions)
     async def apply_guardrail(
@@ -509,15 +649,17 @@ class AsyncClient(GroupCalls, Layered["AsyncBackend"]):
         from awsllm.calls.guard import AsyncGuardedStream, prepare_guard
 
         reference, request, state = prepare_guard(guardrail, options)
-        return AsyncGuardedStream(stream, state, lambda text: self._ask(reference, request(text), None))
+        return AsyncGuardedStream(stream, state, lambda text: self._call((reference, request(text)), {}))
 
     @documented(PredictOptions)
+    @grouped
     async def predict(
-        self, endpoint: str, /, data: PredictData, *, task: str | None = None, **options: Unpack[PredictOptions]
+        self, endpoint: ModelLike, /, data: PredictData, *, task: str | None = None, **options: Unpack[PredictOptions]
     ) -> PredictResponse:
         """See ``Client.predict``."""
         from awsllm.calls.predict import prepare_predict
 
+        endpoint = self._settings.one(endpoint, is_endpoint=True)
         return await self._call(prepare_predict(endpoint, data, task, options), options)
 
     @documented(RouterOptions)
@@ -544,7 +686,7 @@ class AsyncClient(GroupCalls, Layered["AsyncBackend"]):
         from awsllm.speech.opening import speech_session
 
         connect_timeout = self._settings.transport.get("connect_timeout")
-        return speech_session(model, options, self._settings.session, connect_timeout)()
+        return speech_session(self._settings.one(model), options, self._settings.session, connect_timeout)()
 
     async def models(self, region: str | None = None, **filters: Unpack[ModelFilters]) -> AccountModels:
         """See ``Client.models``."""
@@ -557,6 +699,14 @@ class AsyncClient(GroupCalls, Layered["AsyncBackend"]):
         model = self._settings.one(model)
         found = await self._identified(model, {"family": family})
         return self._settings.prices.price(parse_reference(model), found["family"])
+
+    @documented(TrainingSessionOptions)
+    def training_session(self, base: str, **options: Unpack[TrainingSessionOptions]) -> TrainingSession:
+        """Training by hand: ``forward_backward``, ``step``, ``sample``, ``save``, on this machine (``local:NAME``) or
+        in SageMaker (the ARN of a model of its hub). Blocks."""
+        from awsllm.jobs.sessions.opening import open_session
+
+        return open_session(base, options, self._settings.store, lambda: self._settings.session(None))
 
     @cached_property
     def jumpstart(self) -> JumpStart:
@@ -573,8 +723,11 @@ class AsyncClient(GroupCalls, Layered["AsyncBackend"]):
         """Close connections and stop local models that this client started."""
         for backend in self._backends.drain():
             await backend.close()
+        self._settings.close()
         if self._layers is not None:
             self._layers.close()
+        if self._observers is not None:
+            self._observers.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -589,9 +742,9 @@ async def _run_tools(
     from awsllm.tools.loop import run_tools_async
 
     try:
-        return await run_tools_async(step, remaining(deadline))
+        return await run_tools_async(step if call.told is None else call.told.watching(step), remaining(deadline))
     except AwsllmError as error:
-        keep_turns(error, sent, call.request)
+        keep_turns(error, sent, call)
         raise
 
 

@@ -12,7 +12,7 @@ and frees the connection. Nothing here retries: that is ``policy``'s work, and w
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from importlib import import_module
 from typing import Any, Protocol, TypeVar
 
@@ -33,17 +33,39 @@ class Finished:
         self.responses = responses
 
 
+class Stop:
+    """Ends an attempt from another thread: whoever waits for a place there says how that is done."""
+
+    __slots__ = ("_end", "called")
+
+    def __init__(self) -> None:
+        self.called = False
+        self._end: Callable[[], None] | None = None
+
+    def watch(self, end: Callable[[], None]) -> None:
+        """``end`` is what ends the wait, which may be due already."""
+        self._end = end
+        if self.called:
+            end()
+
+    def now(self) -> None:
+        self.called = True
+        if self._end is not None:
+            self._end()
+
+
 class Attempt(Value, frozen=True, kw_only=True):
     """The limits of one attempt. ``deadline`` is an instant of ``time.monotonic()`` at which the place gives up with
     ``ModelTimeoutError``. ``first_event`` and ``between_events`` are the longest waits of a stream, in seconds: for its
     first event, and for each one after. None: no limit beside the transport's own.
 
-    ``finished`` is what the attempts before got of a request that takes several calls."""
+    ``finished`` is what the attempts before got of a request that takes several calls; ``stop`` may end this one."""
 
     deadline: float | None = None
     first_event: float | None = None
     between_events: float | None = None
     finished: Finished | None = None
+    stop: Stop | None = None
 
     def remaining(self) -> float | None:
         """Seconds until the deadline, below zero once it has passed; None without one."""

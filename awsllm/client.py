@@ -7,6 +7,7 @@ tools. ``AsyncClient`` differs in ``await`` alone; what the two share is in ``cl
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, cast
@@ -16,6 +17,7 @@ from awsllm.calls.options import (
     AgentOptions,
     ChecksOptions,
     ConverseOptions,
+    ConverseStreamOptions,
     EditOptions,
     EmbedOptions,
     GenerateOptions,
@@ -31,10 +33,20 @@ from awsllm.calls.options import (
     RouterAsyncOptions,
     RouterOptions,
     SpeechOptions,
+    TrainingSessionOptions,
     VideoOptions,
     documented,
 )
-from awsllm.calls.prepare import Prepared, Sending, finish, keep_turns, marks_of, prepare, prepare_count_tokens
+from awsllm.calls.prepare import (
+    Prepared,
+    Sending,
+    add_answer,
+    finish,
+    keep_turns,
+    marks_of,
+    prepare,
+    prepare_count_tokens,
+)
 from awsllm.client_options import (
     Backends,
     ClientOptions,
@@ -42,6 +54,7 @@ from awsllm.client_options import (
     Layered,
     checked_policy,
     client_settings,
+    grouped,
     make_backend,
 )
 from awsllm.errors import AwsllmError
@@ -62,6 +75,15 @@ if TYPE_CHECKING:
     from awsllm.calls.predict import PredictData
     from awsllm.calls.raw import RawBody
     from awsllm.event_stream import EventStream
+    from awsllm.jobs.account_jobs import Jobs
+    from awsllm.jobs.batch.job import BatchJob
+    from awsllm.jobs.batch.options import BatchOptions
+    from awsllm.jobs.data.training import DataLike
+    from awsllm.jobs.fine_tuning import FineTunings
+    from awsllm.jobs.job import ServiceJob
+    from awsllm.jobs.options import FineTuningOptions
+    from awsllm.jobs.sessions.session import TrainingSession
+    from awsllm.jobs.tuned import FineTunedModel
     from awsllm.jobs.video import VideoJob, Videos
     from awsllm.jumpstart.facade import JumpStart
     from awsllm.models.listing import AccountModels, ModelFilters
@@ -120,6 +142,7 @@ class Client(GroupCalls, Layered["Backend"]):
         self._backends: Backends[Backend] = Backends(
             lambda reference: make_backend(self._settings, reference), options.get("backends")
         )
+        self._observers = self._settings.observers()
         if self._settings.are_layered():
             self._layer()
 
@@ -138,11 +161,16 @@ class Client(GroupCalls, Layered["Backend"]):
         boto3 takes it.
         """
         named = self._settings.named(model)
-        if hasattr(named, "members"):
-            from awsllm.calls.routed import converse
-
-            return converse(self._group_call(named, messages, options), self._single)
+        if hasattr(named, "models"):
+            if self._observers is not None and self._observers.listen():
+                with self._observers.group(named, options) as told:
+                    return told.ended(self._groups.ask(named, messages, options))
+            return self._groups.ask(named, messages, options)
         call = prepare(named, messages, self._identified(named, options), self._settings.prices)
+        if self._observers is not None and self._observers.listen():
+            from awsllm.calls import observed
+
+            return observed.converse(self, self._observers, call)
         if call.loop is None:
             return call.finish(self._send(call, call.request, call.timeout))
         return call.finish(self._drive(call, call.loop()))
@@ -151,11 +179,19 @@ class Client(GroupCalls, Layered["Backend"]):
         """One request of a conversation."""
         backend = self._place(call.reference, call.marks)
         sending = Sending(call, request, self._settings.repairs)
+        if self._policy.hedge is not None:
+            backend = self._hedged(backend, call, sending)
         answer = self._policy.run(lambda attempt: backend.ask(sending.request, attempt), timeout, sending.mend, sending)
         return sending.noted(answer) if sending.notes or sending.made else answer
 
     def _send_stream(self, call: Prepared, sending: Sending, timeout: float | None) -> Iterator[StreamEvent]:
         backend = self._place(call.reference, call.marks)
+        if self._policy.hedge is not None:
+            backend = self._hedged(backend, call, sending)
+        if call.resume:
+            from awsllm.calls.resuming import resumed
+
+            return resumed(backend.stream, self._policy, sending, timeout)
         return self._policy.iterate(
             lambda attempt: backend.stream(sending.request, attempt), timeout, sending.mend, sending
         )
@@ -163,12 +199,16 @@ class Client(GroupCalls, Layered["Backend"]):
     def _ask(
         self, reference: Reference, request: Request[R], timeout: float | None, marks: CallMarks | None = None
     ) -> R:
-        backend = self._place(reference, marks)
-        return self._policy.run(lambda attempt: backend.ask(request, attempt), timeout)
+        backend, policy = self._place(reference, marks), self._policy.for_free if request.free else self._policy
+        return policy.run(lambda attempt: backend.ask(request, attempt), timeout)
 
     def _call(self, prepared: tuple[Reference, Request[R]], options: Mapping[str, Any]) -> R:
         """An operation that is one request and no loop."""
         reference, request = prepared
+        if self._observers is not None and self._observers.listen():
+            with self._observers.call(reference, request, marks_of(options)) as told:
+                response = self._ask(reference, request, options.get("timeout"), marks_of(options))
+                return told.ended(finish(response, reference, self._settings.prices, request))
         response = self._ask(reference, request, options.get("timeout"), marks_of(options))
         return finish(response, reference, self._settings.prices, request)
 
@@ -187,7 +227,13 @@ class Client(GroupCalls, Layered["Backend"]):
 
         reference, request = prepared
         events = self._stream(reference, request, options.get("timeout"))
-        return EventStream(events, lambda seen: finish(whole(seen), reference, self._settings.prices, request))
+
+        def made(seen: Sequence[E]) -> R:
+            return finish(whole(seen), reference, self._settings.prices, request)
+
+        if self._observers is not None and self._observers.listen():
+            events = self._observers.call(reference, request, marks_of(options)).events(events, made)
+        return EventStream(events, made)
 
     def _drive(self, call: Prepared, loop: Loop) -> ConverseResponse:
         from awsllm.tools.loop import run_tools
@@ -199,7 +245,7 @@ class Client(GroupCalls, Layered["Backend"]):
             if isinstance(step, ConverseRequest):
                 answer = self._turn(call, step, deadline)
             else:
-                answer = run_tools(step)
+                answer = run_tools(step if call.told is None else call.told.watching(step))
             try:
                 step = loop.send(answer)
             except StopIteration as done:
@@ -207,24 +253,46 @@ class Client(GroupCalls, Layered["Backend"]):
 
     def _turn(self, call: Prepared, request: ConverseRequest, deadline: float | None) -> ConverseResponse:
         try:
-            return self._send(call, request, remaining(deadline))
+            if call.told is None:
+                return add_answer(call, self._send(call, request, remaining(deadline)))
+            with call.told.turn(request) as turn:
+                return add_answer(call, turn.ended(self._send(call, request, remaining(deadline))))
         except AwsllmError as error:
-            keep_turns(error, request, call.request)
+            keep_turns(error, request, call)
             raise
 
-    @documented(ConverseOptions)
-    def converse_stream(self, model: ModelLike, messages: Prompt, **options: Unpack[ConverseOptions]) -> ConverseStream:
+    @documented(ConverseStreamOptions)
+    def converse_stream(
+        self, model: ModelLike, messages: Prompt, **options: Unpack[ConverseStreamOptions]
+    ) -> ConverseStream:
         """The same, as a stream of events: iterate it or its ``text_stream``, then read ``response``.
 
         With functions as tools, the events of every turn follow one another: an answer's, then those of a user turn
         with the results, and so on.
         """
-        named = self._settings.named(model)
-        if hasattr(named, "members"):
-            from awsllm.calls.routed import converse_stream
+        named, resume = self._settings.named(model), options.pop("resume", False)
+        if hasattr(named, "models"):
+            chat = self._chat_call(named, messages, options)
+            if resume:
+                from awsllm.calls.resuming_groups import converse_stream as resumed_stream
 
-            return converse_stream(self._group_call(named, messages, options), self._single)
+                stream = resumed_stream(chat, self._single.converse_stream, self._settings.prices)
+            else:
+                from awsllm.calls.routed import converse_stream
+
+                stream = converse_stream(chat, self._single.converse_stream)
+            if self._observers is not None and self._observers.listen():
+                self._observers.group(named, options).reads(stream)
+            return stream
         call = prepare(named, messages, self._identified(named, options), self._settings.prices)
+        if resume:
+            from awsllm.calls.resuming import resumable
+
+            call = resumable(call)
+        if self._observers is not None and self._observers.listen():
+            from awsllm.calls import observed
+
+            return observed.converse_stream(self, self._observers, call)
         if call.loop is None:
             sending = Sending(call, call.request, self._settings.repairs)
             events = self._send_stream(call, sending, call.timeout)
@@ -246,7 +314,7 @@ class Client(GroupCalls, Layered["Backend"]):
                 running = True
                 answer = yield from self._turn_stream(call, step, deadline)
             else:
-                answer = run_tools(step)
+                answer = run_tools(step if call.told is None else call.told.watching(step))
             try:
                 step = loop.send(answer)
             except StopIteration as done:
@@ -258,18 +326,47 @@ class Client(GroupCalls, Layered["Backend"]):
     ) -> Generator[StreamEvent, None, ConverseResponse]:
         fold = Fold()
         sending = Sending(call, request, self._settings.repairs)
+        events, told = self._send_stream(call, sending, remaining(deadline)), None
+        if call.told is not None:
+            events, told = call.told.watched_turn(request, events)
         try:
-            for event in self._send_stream(call, sending, remaining(deadline)):
+            for event in events:
                 fold.push(event)
                 yield event
-            return sending.noted(fold.finish())
+            answer = add_answer(call, sending.noted(fold.finish()))
+            return answer if told is None else told.ended(answer)
         except AwsllmError as error:
-            keep_turns(error, request, call.request)
+            keep_turns(error, request, call)
             raise
 
+    def batch(
+        self,
+        model: ModelLike,
+        records: Any,
+        *,
+        output: str | os.PathLike[str] | None = None,
+        prompt: str | None = None,
+        where: str = "auto",
+        **options: Unpack[BatchOptions],
+    ) -> BatchJob:
+        """``converse`` over many records, as a job: nothing is lost, and the same call goes on where one ended.
+
+        ``records`` are prompts (all that ``converse`` takes as messages), dicts of its arguments, any iterable of
+        these, or the path of a table: CSV, JSON Lines or Parquet, here or at ``s3://``. ``prompt`` makes messages of
+        columns: "Summarise: {text}". Without ``output`` the answers are values, which the job's ``result()`` gives;
+        with it they are rows of a table in the input's order, too. ``where`` is "calls" (single calls made here),
+        "bedrock-batch", "transform" (SageMaker's) or "auto", whose reasons stand in ``job.plan``. ``options`` are those
+        of ``converse`` and of ``awsllm.BatchOptions``.
+        """
+        from awsllm.jobs.batch.start import Placement, start
+
+        caller = self._settings.batch_caller(model, self.converse)
+        return start(caller, records, Placement(output, prompt, where), options)
+
     @documented(EmbedOptions)
+    @grouped
     def embed(
-        self, model: str, texts: EmbedInput, *, dimensions: int | None = None, **options: Unpack[EmbedOptions]
+        self, model: ModelLike, texts: EmbedInput, *, dimensions: int | None = None, **options: Unpack[EmbedOptions]
     ) -> EmbedResponse:
         """One vector for each of ``texts``, in order.
 
@@ -282,7 +379,8 @@ class Client(GroupCalls, Layered["Backend"]):
         return self._call(prepare_embed(model, texts, dimensions, self._identified(model, options)), options)
 
     @documented(ImageOptions)
-    def generate_image(self, model: str, prompt: str, **options: Unpack[ImageOptions]) -> ImageResponse:
+    @grouped
+    def generate_image(self, model: ModelLike, prompt: str, **options: Unpack[ImageOptions]) -> ImageResponse:
         """Images that show what ``prompt`` says."""
         from awsllm.calls.media_requests import prepare_image
 
@@ -290,8 +388,9 @@ class Client(GroupCalls, Layered["Backend"]):
         return self._call(prepare_image(model, prompt, self._identified(model, options)), options)
 
     @documented(EditOptions)
+    @grouped
     def edit_image(
-        self, model: str, image: ImageLike | Sequence[ImageLike], **options: Unpack[EditOptions]
+        self, model: ModelLike, image: ImageLike | Sequence[ImageLike], **options: Unpack[EditOptions]
     ) -> ImageResponse:
         """``image`` changed: a path, bytes or an ``Image``; several where the task takes several."""
         from awsllm.calls.media_requests import prepare_edit
@@ -303,6 +402,7 @@ class Client(GroupCalls, Layered["Backend"]):
     def generate_video(self, model: str, prompt: str = "", *, output: str, **options: Unpack[VideoOptions]) -> VideoJob:
         """Start a video that shows what ``prompt`` says, to be written under ``output``, an ``s3://`` prefix in the
         model's region. Returns at once; the job's ``result()`` and ``download()`` wait."""
+        model = self._settings.one(model)
         return self.videos.start(model, prompt, output, self._identified(model, options))
 
     @cached_property
@@ -312,10 +412,36 @@ class Client(GroupCalls, Layered["Backend"]):
 
         return Videos(self._settings.session)
 
+    def fine_tune(
+        self, base: str, data: DataLike, *, where: str = "auto", **options: Unpack[FineTuningOptions]
+    ) -> ServiceJob[FineTunedModel]:
+        """Train ``base`` on ``data``: on this machine ("local"), in Bedrock or in SageMaker, as the base's reference
+        says. Returns once the job has begun; the same call again takes it up. ``result()`` waits, and has ``model``,
+        the reference that calls take.
+
+        ``data`` are a file of JSON Lines (its path, or s3://…), or the objects that its lines would be: conversations,
+        prompts and completions, pairs with chosen and rejected, texts. A bad line is told before anything begins.
+        Options: see ``FineTuningOptions``."""
+        return self._tunings.start(self._settings.one(base), data, where, options)
+
+    @cached_property
+    def _tunings(self) -> FineTunings:
+        from awsllm.jobs.fine_tuning import FineTunings
+
+        return FineTunings(self._settings.session, lambda: self._settings.store, lambda: self.jumpstart)
+
+    @cached_property
+    def jobs(self) -> Jobs:
+        """The jobs of this machine and this account: list, take up, import and copy models. All of it blocks."""
+        from awsllm.jobs.account_jobs import Jobs
+
+        return Jobs(self._tunings)
+
     @documented(RerankOptions)
+    @grouped
     def rerank(
         self,
-        model: str,
+        model: ModelLike,
         query: str,
         documents: Sequence[str],
         *,
@@ -334,50 +460,63 @@ class Client(GroupCalls, Layered["Backend"]):
         return self._call(prepared, options)
 
     @documented(ConverseOptions)
-    def count_tokens(self, model: str, messages: Prompt, **options: Unpack[ConverseOptions]) -> int:
+    @grouped
+    def count_tokens(self, model: ModelLike, messages: Prompt, **options: Unpack[ConverseOptions]) -> int:
         """The input tokens that ``converse`` with the same arguments would use."""
         model = self._settings.one(model)
         return self._call(prepare_count_tokens(model, messages, self._identified(model, options)), options)
 
     @documented(ConverseOptions)
-    def check(self, model: str, messages: Prompt, **options: Unpack[ConverseOptions]) -> tuple[Finding, ...]:
+    def check(self, model: ModelLike, messages: Prompt, **options: Unpack[ConverseOptions]) -> tuple[Finding, ...]:
         """What Bedrock would refuse of ``converse`` with the same arguments, and what would surprise you, each with
         its fix; empty if nothing is found. Nothing is sent."""
         from awsllm.calls.lint import check
 
-        model = self._settings.one(model)
-        return check(model, messages, self._settings.prices.identified(model, options))
+        found: dict[Finding, None] = {}
+        for one, own in self._settings.each(model, options):
+            found |= dict.fromkeys(check(one, messages, self._settings.prices.identified(one, own), self._limits_of))
+        return tuple(sorted(found, key=lambda finding: not finding.is_error))
 
     @documented(InvokeModelOptions)
-    def invoke_model(self, model: str, body: RawBody, **options: Unpack[InvokeModelOptions]) -> RawResponse:
+    @grouped
+    def invoke_model(self, model: ModelLike, body: RawBody, **options: Unpack[InvokeModelOptions]) -> RawResponse:
         """InvokeModel with a body of your own: a dict or a list is sent as JSON, bytes and texts as they are."""
         from awsllm.calls.raw import prepare_invoke_model
 
+        model = self._settings.one(model)
         return self._call(prepare_invoke_model(model, body, options), options)
 
     @documented(InvokeModelOptions)
+    @grouped
     def invoke_model_stream(
-        self, model: str, body: RawBody, **options: Unpack[InvokeModelOptions]
+        self, model: ModelLike, body: RawBody, **options: Unpack[InvokeModelOptions]
     ) -> EventStream[RawChunk, RawResponse]:
         """The same, as a stream of what the model writes at once; ``chunk.json()`` is the JSON value."""
         from awsllm.calls.raw import joined, prepare_invoke_model
 
+        model = self._settings.one(model)
         return self._events(prepare_invoke_model(model, body, options), joined, options)
 
     @documented(InvokeEndpointOptions)
-    def invoke_endpoint(self, endpoint: str, /, body: RawBody, **options: Unpack[InvokeEndpointOptions]) -> RawResponse:
+    @grouped
+    def invoke_endpoint(
+        self, endpoint: ModelLike, /, body: RawBody, **options: Unpack[InvokeEndpointOptions]
+    ) -> RawResponse:
         """InvokeEndpoint of ``ENDPOINT[/COMPONENT]`` with a body of your own."""
         from awsllm.calls.raw import prepare_invoke_endpoint
 
+        endpoint = self._settings.one(endpoint, is_endpoint=True)
         return self._call(prepare_invoke_endpoint(endpoint, body, options), options)
 
     @documented(InvokeEndpointOptions)
+    @grouped
     def invoke_endpoint_stream(
-        self, endpoint: str, /, body: RawBody, **options: Unpack[InvokeEndpointOptions]
+        self, endpoint: ModelLike, /, body: RawBody, **options: Unpack[InvokeEndpointOptions]
     ) -> EventStream[RawChunk, RawResponse]:
         """The same, as a stream of the parts into which the service cuts the container's bytes."""
         from awsllm.calls.raw import joined, prepare_invoke_endpoint
 
+        endpoint = self._settings.one(endpoint, is_endpoint=True)
         return self._events(prepare_invoke_endpoint(endpoint, body, options), joined, options)
 
     @documented(RetrieveOptions)
@@ -387,7 +526,10 @@ class Client(GroupCalls, Layered["Backend"]):
         """What a knowledge base (its id or ARN) has on ``query``: a text, an image, or a list of one of each."""
         from awsllm.calls.knowledge import prepare_retrieve
 
-        return self._call(prepare_retrieve(knowledge_base, query, options, self._settings.region), options)
+        return self._call(
+            prepare_retrieve(knowledge_base, query, self._settings.with_references(options), self._settings.region),
+            options,
+        )
 
     @documented(GenerateOptions)
     def retrieve_and_generate(
@@ -396,7 +538,9 @@ class Client(GroupCalls, Layered["Backend"]):
         """An answer of ``model`` with citations, made of what a ``knowledge_base`` or one of your ``sources`` has."""
         from awsllm.calls.knowledge import prepare_generate
 
-        return self._call(prepare_generate(model, question, options, self._settings.region), options)
+        return self._call(
+            prepare_generate(self._settings.one(model), question, options, self._settings.region), options
+        )
 
     @documented(GenerateOptions)
     def retrieve_and_generate_stream(
@@ -406,7 +550,9 @@ class Client(GroupCalls, Layered["Backend"]):
         from awsllm.calls.knowledge import prepare_generate
         from awsllm.wire.agents.generation import whole
 
-        return self._events(prepare_generate(model, question, options, self._settings.region), whole, options)
+        return self._events(
+            prepare_generate(self._settings.one(model), question, options, self._settings.region), whole, options
+        )
 
     @documented(AgenticOptions)
     def agentic_retrieve(
@@ -425,7 +571,9 @@ class Client(GroupCalls, Layered["Backend"]):
         from awsllm.calls.knowledge import prepare_agentic
         from awsllm.wire.agents.agentic import whole
 
-        prepared = prepare_agentic(knowledge_bases, messages, options, self._settings.region)
+        prepared = prepare_agentic(
+            knowledge_bases, messages, self._settings.with_references(options), self._settings.region
+        )
         return self._events(prepared, whole, options)
 
     def generate_query(
@@ -448,7 +596,7 @@ class Client(GroupCalls, Layered["Backend"]):
         from awsllm.calls.knowledge import prepare_optimize
         from awsllm.wire.agents.prompts import whole
 
-        return self._events(prepare_optimize(model, prompt), whole, {"timeout": timeout})
+        return self._events(prepare_optimize(self._settings.one(model), prompt), whole, {"timeout": timeout})
 
     @documented(AgentOptions)
     def invoke_agent(self, agent: str, text: str | None = None, **options: Unpack[AgentOptions]) -> AgentResponse:
@@ -483,7 +631,7 @@ class Client(GroupCalls, Layered["Backend"]):
         from awsllm.calls.agents import prepare_inline_agent
         from awsllm.wire.agents.invocation import whole
 
-        return self._events(prepare_inline_agent(model, text, options), whole, options)
+        return self._events(prepare_inline_agent(self._settings.one(model), text, options), whole, options)
 
     @documented(GuardrailOptions)
     def apply_guardrail(
@@ -509,11 +657,12 @@ class Client(GroupCalls, Layered["Backend"]):
         from awsllm.calls.guard import GuardedStream, prepare_guard
 
         reference, request, state = prepare_guard(guardrail, options)
-        return GuardedStream(stream, state, lambda text: self._ask(reference, request(text), None))
+        return GuardedStream(stream, state, lambda text: self._call((reference, request(text)), {}))
 
     @documented(PredictOptions)
+    @grouped
     def predict(
-        self, endpoint: str, /, data: PredictData, *, task: str | None = None, **options: Unpack[PredictOptions]
+        self, endpoint: ModelLike, /, data: PredictData, *, task: str | None = None, **options: Unpack[PredictOptions]
     ) -> PredictResponse:
         """What a model that is no chat says of ``data``: a class, entities, objects in an image, a forecast and so on.
 
@@ -524,6 +673,7 @@ class Client(GroupCalls, Layered["Backend"]):
         """
         from awsllm.calls.predict import prepare_predict
 
+        endpoint = self._settings.one(endpoint, is_endpoint=True)
         return self._call(prepare_predict(endpoint, data, task, options), options)
 
     @documented(RouterOptions)
@@ -554,7 +704,12 @@ class Client(GroupCalls, Layered["Backend"]):
         from awsllm.speech.sync import SpeechSession
 
         return SpeechSession(
-            speech_session(model, options, self._settings.session, self._settings.transport.get("connect_timeout"))
+            speech_session(
+                self._settings.one(model),
+                options,
+                self._settings.session,
+                self._settings.transport.get("connect_timeout"),
+            )
         )
 
     def models(self, region: str | None = None, **filters: Unpack[ModelFilters]) -> AccountModels:
@@ -571,6 +726,14 @@ class Client(GroupCalls, Layered["Backend"]):
         found = self._identified(model, {"family": family})
         return self._settings.prices.price(parse_reference(model), found["family"])
 
+    @documented(TrainingSessionOptions)
+    def training_session(self, base: str, **options: Unpack[TrainingSessionOptions]) -> TrainingSession:
+        """Training by hand: ``forward_backward``, ``step``, ``sample``, ``save``, on this machine (``local:NAME``) or
+        in SageMaker (the ARN of a model of its hub). Blocks."""
+        from awsllm.jobs.sessions.opening import open_session
+
+        return open_session(base, options, self._settings.store, lambda: self._settings.session(None))
+
     @cached_property
     def jumpstart(self) -> JumpStart:
         """SageMaker JumpStart: search, plan, deploy, what runs. All of it blocks."""
@@ -585,8 +748,11 @@ class Client(GroupCalls, Layered["Backend"]):
         """Close connections and stop local models that this client started."""
         for backend in self._backends.drain():
             backend.close()
+        self._settings.close()
         if self._layers is not None:
             self._layers.close()
+        if self._observers is not None:
+            self._observers.close()
 
     def __enter__(self) -> Self:
         return self

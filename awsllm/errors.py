@@ -12,6 +12,7 @@
     │   └── EulaNotAcceptedError        a licence must be accepted first; carries ``url``
     ├── ServiceError                    not the caller's fault
     │   ├── ThrottlingError             too many requests or tokens
+    │   │   └── LimitExceededError      by limits of the client's own; nothing was sent
     │   ├── ModelNotReadyError          the model is loading or scaled to zero
     │   ├── ModelTimeoutError           no answer in time, or the deadline passed
     │   ├── CircuitOpenError            nobody was asked: all that could answer failed too often lately
@@ -29,7 +30,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from awsllm.types import AttemptMade, ConverseResponse, Message
+    from awsllm.types import AttemptMade, ConverseResponse, Message, Usage
 
 
 class AwsllmError(Exception):
@@ -38,20 +39,24 @@ class AwsllmError(Exception):
     ``code`` is the service's own word (``ThrottlingException``), ``status`` the HTTP status, ``retry_after`` the
     seconds the service asked to wait; each None where there is none. ``messages`` holds the turns that a tool loop had
     finished before the error; ``partial`` what had come of an answer: of an embedding that takes several calls, the
-    vectors of those that succeeded, whose ``segments`` say which inputs they are of.
+    vectors of those that succeeded, whose ``segments`` say which inputs they are of. ``usage`` and ``cost`` (US
+    dollars) are what the finished turns took; None where there are none, or it is not known.
 
     ``call`` and ``finished`` are for who tries again: which of a request's several calls failed, and what the others
     gave (``backend.Finished``). ``may_have_run`` says that the request had reached the service when the error struck:
     what it asked for may have been done, and be on the bill. ``attempts`` are the tries of a call that took several, or
-    that went to a group of models.
+    that went to a group of models; ``waited`` the seconds that the last one waited for the client's own limits.
     """
 
     retryable = False
     partial: Any = None
+    usage: Usage | None = None
+    cost: float | None = None
     call: int | None = None
     finished: Any = None
     may_have_run = False
     attempts: tuple[AttemptMade, ...] = ()
+    waited: float = 0.0
 
     def __init__(
         self,
@@ -142,6 +147,15 @@ class ThrottlingError(ServiceError):
     """Too many requests or tokens."""
 
 
+class LimitExceededError(ThrottlingError):
+    """A call could not be made in its time within the client's own limits, so it was not sent. ``limit`` names the one
+    that it would have broken (tokens_per_minute …); ``retry_after`` says in how many seconds it could be made, None
+    where it never can."""
+
+    retryable = False
+    limit: str | None = None
+
+
 class ModelNotReadyError(ServiceError):
     """The model is loading or scaled to zero. ``scaled_to_zero``: no copy of it runs; the call has asked for one, which
     takes minutes."""
@@ -184,6 +198,7 @@ class StreamError(AwsllmError):
     """A stream broke after it began. ``partial`` is what arrived until then; ``__cause__`` is why, where that is
     known."""
 
+    may_have_run = True
     partial: ConverseResponse | None = None
 
 

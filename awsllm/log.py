@@ -13,7 +13,7 @@ They go to ``logging.getLogger("awsllm")`` and the loggers below it:
     awsllm.local       INFO     a model was loaded, and how long that took; how far its weights are packed, where that
                                 takes more than a few seconds
     awsllm.jumpstart   WARNING  what deployed endpoints do that costs money, and what could not be deleted
-    awsllm.server      ERROR    an exception that is no refusal
+    awsllm.server      ERROR    an exception that is no refusal: where it was raised, without its words
                        WARNING  what AWS refused, by its code and request id; a worker that died
 
 A call says nothing until a program listens. The last two are heard all the same, since logging itself writes warnings
@@ -40,3 +40,23 @@ def logger(room: str) -> Logger:
     if not found.handlers:
         found.addHandler(logging.NullHandler())
     return found
+
+
+def without_words(error: BaseException) -> str:
+    """Where an exception was raised and of which types it and its causes are. What it says may be a caller's words, or
+    a secret: of a foreign exception nobody knows."""
+    import traceback
+
+    lines: list[str] = []
+    seen: set[int] = set()
+    while id(error) not in seen:
+        seen.add(id(error))
+        kind = type(error)
+        frames = traceback.StackSummary.extract(traceback.walk_tb(error.__traceback__))
+        lines += ["Traceback (most recent call last):\n", *frames.format(), f"{kind.__module__}.{kind.__qualname__}\n"]
+        cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+        if cause is None:
+            break
+        error = cause
+        lines.append("\nwhich came of:\n\n")
+    return "".join(lines).rstrip("\n")

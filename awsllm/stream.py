@@ -219,6 +219,7 @@ class Fold:
             request_id=self._request_id,
             warnings=metadata.warnings,
             from_cache=metadata.from_cache,
+            attempts=metadata.attempts,
             messages=(*self._earlier, turn),
         )
 
@@ -330,6 +331,7 @@ def replay(response: ConverseResponse) -> Iterator[StreamEvent]:
         response.service_tier,
         response.warnings,
         response.from_cache,
+        response.attempts,
     )
 
 
@@ -420,6 +422,11 @@ class _Progress:
         self._fold.made_by, self._read_output = made_by, read_output
         return self
 
+    def through(self, events: Callable[[Any], Any], finish: Callable[[Finish], Finish]) -> None:
+        """Read the events, and make the response, through these from now on."""
+        self._source = events(self._source)
+        self._finish = finish(self._finish or (lambda answer: answer))
+
     @property
     def partial(self) -> ConverseResponse:
         """The response so far, whatever became of the stream."""
@@ -492,7 +499,10 @@ def broken_by(error: AwsllmError) -> StreamError:
         message, code=error.code, status=error.status, request_id=error.request_id, retry_after=error.retry_after
     )
     broken.annotate(backend=error.backend, model=error.model)
-    broken.messages = error.messages
+    broken.messages, broken.usage, broken.cost = error.messages, error.usage, error.cost
+    broken.attempts = error.attempts
+    for note in getattr(error, "__notes__", ()):
+        broken.add_note(note)
     return broken
 
 

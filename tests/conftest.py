@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import gc
 import ipaddress
 import os
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
+
+from tests.support.leaks import WATCH, watching
 
 if TYPE_CHECKING:
     from tests.support.watched_aws import WatchedAws
@@ -27,6 +30,15 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 if hasattr(signal, "SIGHUP"):  # not on Windows
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    """Twenty thousand tests are millions of objects, which live to the end: the collector need not look at them again.
+    Tests that collect on purpose take milliseconds then, not seconds."""
+    gc.collect()
+    gc.freeze()
+    gc.collect()  # of few objects: how many those are decides when the next full collection comes
 
 
 @pytest.fixture(autouse=True)
@@ -57,6 +69,31 @@ def loopback_only() -> Iterator[None]:
     patch.setattr(socket.socket, "connect", guarded)
     yield
     patch.undo()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def listening_for_secrets() -> Iterator[None]:
+    with watching():
+        yield
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
+    """A test that tells a secret fails, once all of it is over."""
+    report = yield
+    if call.when != "teardown":
+        return report
+    for name, text in report.sections:
+        WATCH.hear(name, text)
+    folder = getattr(item, "funcargs", {}).get("tmp_path")
+    if folder is not None:
+        WATCH.hear_files(folder)
+    leaks = [] if item.get_closest_marker("tells_secrets") else WATCH.leaks()
+    WATCH.clear()
+    if leaks and report.passed:
+        report.outcome = "failed"
+        report.longrepr = "a secret was told: " + "; ".join(leaks)
+    return report
 
 
 @pytest.fixture

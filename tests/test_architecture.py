@@ -19,7 +19,7 @@ PACKAGE = Path(awsllm.__file__).parent
 LEVELS: list[list[str]] = [
     ["_version", "log", "notebook", "pydantic_schema", "types", "errors"],
     ["backend", "stream", "event_stream", "models", "wire", "engine", "explanation"],
-    ["aws", "policy", "tools", "store"],
+    ["aws", "policy", "telemetry", "tools", "store", "fetching"],
     ["backends", "calls", "jumpstart"],
     ["jobs", "speech", "evaluation", "jumpstart.facade"],
     ["client", "async_client", "client_options"],
@@ -27,6 +27,7 @@ LEVELS: list[list[str]] = [
     ["cli", "__main__"],
 ]
 # What may see a room of its own level at all, with the reason; rooms not named here stand alone on their level.
+COMPUTING = ("awsllm.backends.local.", "awsllm.jobs.local.", "awsllm.jobs.sessions.")  # what may use the engine
 NEIGHBOURS = {
     ("errors", "types"): "errors carry the partial response",
     ("types", "errors"): "a value that cannot be made says so",
@@ -39,11 +40,15 @@ NEIGHBOURS = {
     ("jumpstart", "backends"): "what a deployment is called through",
     ("client", "client_options"): "what both clients are made of",
     ("async_client", "client_options"): "what both clients are made of",
+    ("evaluation", "jobs"): "evaluation jobs are jobs",
     ("jumpstart.facade", "jobs"): "training and batch jobs of JumpStart's models",
     ("testing", "server"): "tests start the server",
     ("lambdas", "server"): "the gateway speaks the server's protocols; a handler is tried out against the offline AWS",
     ("infra", "lambdas"): "a stack's functions are packaged before it is deployed",
+    ("tools", "policy"): "what a tool raised is told to observers",
+    ("telemetry", "policy"): "what an observer is",
     ("policy", "aws"): "what keys use, counted in DynamoDB",
+    ("fetching", "aws"): "how an answer of HTTP is read, and which certificates are trusted",
     ("aws", "policy"): "lean calls are attempted as a client's are",
     ("__main__", "cli"): "`python -m awsllm`",
 }
@@ -56,8 +61,9 @@ RESERVED = {
     "prometheus_client": ("server/metrics",),
     "cryptography": ("server/http/tls",),
     "regex": ("server/account/guardrails/patterns",),
-    "sqlite3": ("server/keeping", "policy/usage", "policy/database"),
-    "redis": ("policy/answers/stores",),
+    "sqlite3": ("server/keeping", "policy/usage", "policy/database", "policy/call_log"),
+    "redis": ("policy/answers/stores", "policy/limiting/stores"),
+    "opentelemetry": ("telemetry/otel", "server/"),
     "torch": ("engine/",),
     "aiohttp": ("testing/traffic/aiobotocore_tap",),
     "aiobotocore": ("testing/traffic/aiobotocore_tap",),
@@ -151,7 +157,7 @@ def test_imports_point_down(name: str) -> None:
             continue
         assert level(target) < level(name), f"{name} imports {target}: imports point down"
         if there == "engine":
-            assert name.startswith("awsllm.backends.local."), f"{name} imports {target}: only backends/local may"
+            assert name.startswith(COMPUTING), f"{name} imports {target}: only {', '.join(COMPUTING)} may"
 
 
 def test_no_circle() -> None:

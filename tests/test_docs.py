@@ -40,8 +40,9 @@ RUNNING = [path for path in (ROOT / "README.md", *DOCS) if python(path.read_text
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", RUNNING, ids=name_of)
-def test_a_page_runs(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_page_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_REGION", "us-east-1")
+    monkeypatch.chdir(tmp_path)  # files that a program writes beside itself
     run(path)
 
 

@@ -1,6 +1,7 @@
 """What a release is made of: what ``make wheels`` looks at, and what is built where no compiler is."""
 
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -78,3 +79,58 @@ def test_without_a_compiler_there_is_a_wheel_for_every_machine(tmp_path: Path, v
         command, cwd=ROOT, env={"PATH": "", **variables, "AWSLLM_BUILD_KERNELS": "1"}, capture_output=True, check=False
     )
     assert failed.returncode != 0
+
+
+# --- the same bytes, wherever and whenever it is built ---------------------------------------------------------------
+
+
+def copied(to: Path) -> Path:
+    """What a wheel is built of, in another place, with other times."""
+    to.mkdir(parents=True)
+    for name in ("awsllm", "infra"):
+        leave = shutil.ignore_patterns("__pycache__", "_kernels.*")
+        shutil.copytree(ROOT / name, to / name, ignore=leave, copy_function=shutil.copyfile)
+    for name in ("hatch_build.py", "pyproject.toml", "README.md", "CHANGELOG.md", "LICENSE"):
+        shutil.copyfile(ROOT / name, to / name)
+    return to
+
+
+def built(source: Path, **variables: str) -> Path:
+    command = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(source / "made")]
+    kept = {name: value for name, value in os.environ.items() if name != "SOURCE_DATE_EPOCH"}
+    done = subprocess.run(command, cwd=source, env=kept | variables, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (made,) = (source / "made").glob("*.whl")
+    return made
+
+
+def test_a_wheel_has_the_same_bytes_wherever_it_is_built(tmp_path: Path) -> None:
+    """Other folders, rights of new files, time zones, hash seeds and times; the kernels are the next test's."""
+    pytest.importorskip("hatchling")
+    first = built(copied(tmp_path / "one"), AWSLLM_BUILD_KERNELS="0", PYTHONHASHSEED="1", TZ="UTC")
+    with wheels.elsewhere():
+        second = built(copied(tmp_path / "another" / "place"), AWSLLM_BUILD_KERNELS="0")
+    assert first.name == second.name
+    assert first.read_bytes() == second.read_bytes()
+    with zipfile.ZipFile(first) as archive:
+        assert {entry.date_time for entry in archive.infolist()} == {(2020, 2, 2, 0, 0, 0)}
+        assert not any(".pth" in name or "__pycache__" in name for name in archive.namelist())
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="no compiler is here")
+def test_the_kernels_know_no_folder(tmp_path: Path) -> None:
+    """Each part of the library, compiled in two places: no path of them gets in, whatever the compiler would note."""
+    hatch_build = pytest.importorskip("hatch_build")
+    for folder in (tmp_path / "one", tmp_path / "another" / "place"):
+        shutil.copytree(ROOT / hatch_build.HOME / "source", folder)
+        hatch_build.compiled(["cc"], Path("entry.c"), Path("entry.o"), folder=str(folder))
+        assert str(tmp_path).encode() not in (folder / "entry.o").read_bytes()
+    one, other = ((folder / "entry.o").read_bytes() for folder in (tmp_path / "one", tmp_path / "another" / "place"))
+    assert one == other
+
+
+def test_another_machine_is_made_believe_and_left_again() -> None:
+    before = dict(os.environ)
+    with wheels.elsewhere():
+        assert os.environ["TZ"] != before.get("TZ")
+    assert dict(os.environ) == before

@@ -16,17 +16,21 @@ import awsllm
 
 DOCS = Path(__file__).parent.parent / "docs"
 _PAGES: Mapping[str, tuple[str, tuple[str, ...]]] = {
-    "client": ("Clients", ("client", "async_client", "client_options", "calls.options", "policy")),
-    "values": ("Values", ("types", "calls", "models", "wire", "aws")),
+    "client": ("Clients", ("client", "async_client", "client_options", "calls.options", "policy", "telemetry")),
+    "values": ("Values", ("types", "calls", "models", "wire", "aws", "fetching")),
     "streams": ("Streams and sessions", ("stream", "event_stream", "speech", "calls.guard")),
     "tools": ("Tools", ("tools",)),
     "errors": ("Errors", ("errors",)),
     "jobs": ("JumpStart and jobs", ("jumpstart", "jobs")),
+    "evaluation": ("Evaluation", ("evaluation",)),
     "explanation": ("Looking inside", ("explanation", "backends.local.explain")),
 }
 """Title, and the modules whose public names it has; the longest that fits."""
 _MODULES: Mapping[str, tuple[str, tuple[str, ...]]] = {
-    "testing": ("Testing", ("awsllm.testing", "awsllm.testing.faults", "awsllm.testing.scripted")),
+    "testing": (
+        "Testing",
+        ("awsllm.testing", "awsllm.testing.faults", "awsllm.testing.proxy", "awsllm.testing.scripted"),
+    ),
     "lambdas": (
         "Lambda",
         (
@@ -40,7 +44,13 @@ _MODULES: Mapping[str, tuple[str, tuple[str, ...]]] = {
     ),
     "infra": (
         "Infrastructure",
-        ("awsllm.infra", "awsllm.infra.api", "awsllm.infra.permissions", "awsllm.aws.authorization"),
+        (
+            "awsllm.infra",
+            "awsllm.infra.api",
+            "awsllm.infra.tag_profiles",
+            "awsllm.infra.permissions",
+            "awsllm.aws.authorization",
+        ),
     ),
 }
 """Title, and modules that are shown whole."""

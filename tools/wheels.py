@@ -9,6 +9,7 @@ and that the same bytes come of it once more, elsewhere. What was in ``dist/`` b
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import os
 import shutil
@@ -17,6 +18,7 @@ import sys
 import tarfile
 import tempfile
 import zipfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,7 +80,7 @@ def main() -> int:
     found = [fault for path in sorted(dist.iterdir()) for fault in faults(path)]
     found += missing(dist)
     if not arguments.once:
-        with tempfile.TemporaryDirectory() as other:
+        with tempfile.TemporaryDirectory() as other, elsewhere():
             everything(python, ROOT, Path(other))
             found += differences(dist, Path(other))
     for path in sorted(dist.iterdir()):
@@ -86,6 +88,24 @@ def main() -> int:
     for fault in found:
         print(fault, file=sys.stderr)
     return 1 if found else 0
+
+
+@contextlib.contextmanager
+def elsewhere() -> Iterator[None]:
+    """As on another machine, for what may not depend on where it is built: another time zone, other rights of new
+    files, another order of sets, other words of the compiler."""
+    other = {"TZ": "Pacific/Apia", "PYTHONHASHSEED": "4711", "LC_ALL": "C", "LANG": "C"}
+    before = {name: os.environ.get(name) for name in other}
+    umask = os.umask(0o077)
+    os.environ.update(other)
+    try:
+        yield
+    finally:
+        os.umask(umask)
+        for name, value in before.items():
+            os.environ.pop(name)
+            if value is not None:
+                os.environ[name] = value
 
 
 def environment() -> Path:

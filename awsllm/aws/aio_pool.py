@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from awsllm.aws import failures
 from awsllm.aws.errand import aside
-from awsllm.aws.failures import MAX_REPLY, Limits
+from awsllm.aws.failures import MAX_REPLY, Limits, UnreadError
 from awsllm.aws.http1 import NotHttpError, ResponseParser
-from awsllm.aws.pool import KEEP_ALIVE, broken, encode, encode_connect, is_address, unread_check
+from awsllm.aws.pool import KEEP_ALIVE, broken, encode, encode_connect, is_address, is_unread, unread_check
 
 if TYPE_CHECKING:
     import ssl
@@ -70,6 +70,8 @@ class AsyncConnection(asyncio.BufferedProtocol):
         limits.left(route.origin)
         if len(request.body) < _LARGE:
             self._transport.write(encode(request, route))
+            if self._transport.is_closing():  # it was reset while it was idle, and nothing could be sent
+                raise UnreadError("it was closed already")
         else:
             await self._send_large(io.BytesIO(encode(request, route)), route, limits)
         await self._head(parser, route, limits)
@@ -233,7 +235,12 @@ class AsyncConnection(asyncio.BufferedProtocol):
 
     def eof_received(self) -> None:
         if self._error is None and self._parser is not None and not self._parser.finish():
-            self._fail(ConnectionResetError("the connection ended before the response"))
+            unread = not self._parser.begun and is_unread(self._transport.get_extra_info("socket"))
+            self._fail(
+                UnreadError("it was closed already")
+                if unread
+                else ConnectionResetError("the connection ended before the response")
+            )
         self.is_open = False
         self._wake()
 

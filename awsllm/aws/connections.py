@@ -47,7 +47,9 @@ class Connections:
             own = f"https://{api}.execute-api.{region}.{iam.dns_suffix(region)}"
         there = AwsSession(region=session.region, session=session.botocore, endpoint_url=f"{own.rstrip('/')}/{stage}")
         self._transport = HttpTransport(there, connect_timeout=5.0, read_timeout=10.0)
-        self._policy = policy or Policy(max_attempts=4, base_delay=0.05, max_delay=1.0, cold_start_timeout=0)
+        self._policy = policy or Policy(
+            max_attempts=4, base_delay=0.05, max_delay=1.0, cold_start_timeout=0, resend_lost=True
+        )
 
     def post(self, connection: str, data: bytes, *, timeout: float | None = None) -> None:
         """Send one message, of ``MAX_MESSAGE`` bytes at most. Raises ``GoneError`` where nobody is there any more."""

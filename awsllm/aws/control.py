@@ -2,7 +2,8 @@
 
 The data planes have their own transport (``http.py``, ``aio.py``); here boto3's own retries apply, but to invocations:
 each is paid for, and one whose response was lost may have been taken. A client takes 50 ms to make, so each session's
-are kept for as long as the session is. ``translated`` turns what boto3 raises into awsllm's errors.
+are kept for as long as the session is, and their connections are closed when it goes. ``translated`` turns what boto3
+raises into awsllm's errors.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, finalize
 
 from awsllm.aws import chain
 from awsllm.aws.failures import forget_locals
@@ -33,18 +34,28 @@ _SENT_ONCE = {"sagemaker-runtime"}
 
 
 def client(service: str, session: AwsSession | None = None) -> Any:
-    """The boto3 client of ``service`` with the session's credentials, region and endpoint URL. Safe to share."""
-    session = session or AwsSession()
+    """The boto3 client of ``service`` with the session's credentials, region and endpoint URL. Safe to share; without a
+    session it is the caller's own, to be closed."""
+    if session is None:
+        return AwsSession().boto3_client(service, _config(service))
     made = _clients.setdefault(session, {})
     if service not in made:
-        config = None
-        if service in _SENT_ONCE:
-            from botocore.config import Config
-
-            config = Config(retries={"total_max_attempts": 1})
-        # Two threads may both make one; setdefault lets the first win, and the other is dropped unused.
-        made.setdefault(service, session.boto3_client(service, config))
+        _keep(session, service, session.boto3_client(service, _config(service)))
     return made[service]
+
+
+def _config(service: str) -> Any:
+    if service not in _SENT_ONCE:
+        return None
+    from botocore.config import Config
+
+    return Config(retries={"total_max_attempts": 1})
+
+
+def _keep(session: AwsSession, name: str, made: Any) -> None:
+    """Two threads may both make a client: the first wins, and the other is dropped unused."""
+    if _clients[session].setdefault(name, made) is made:
+        finalize(session, made.close).atexit = False
 
 
 def anonymous(service: str, session: AwsSession | None = None) -> Any:
@@ -58,7 +69,7 @@ def anonymous(service: str, session: AwsSession | None = None) -> Any:
     if name not in made:
         retries: Any = {"mode": "standard", "total_max_attempts": 2}
         config = Config(signature_version=UNSIGNED, connect_timeout=5, read_timeout=30, retries=retries)
-        made.setdefault(name, session.boto3_client(service, config))
+        _keep(session, name, session.boto3_client(service, config))
     return made[name]
 
 
@@ -70,7 +81,7 @@ def brief(service: str, session: AwsSession) -> Any:
         from botocore.config import Config
 
         config = Config(retries={"total_max_attempts": 1}, connect_timeout=2, read_timeout=4)
-        made.setdefault(name, session.boto3_client(service, config))
+        _keep(session, name, session.boto3_client(service, config))
     return made[name]
 
 

@@ -112,23 +112,33 @@ def proxy_refused(place: object, proxy: str, status: int) -> ConnectError:
     )
 
 
+class UnreadError(ConnectionResetError):
+    """The connection ended before the request had arrived whole, so that nobody can have done what it asks."""
+
+
 def broken(place: object, error: BaseException | None) -> ServerError:
     """The connection ended before a whole response had come."""
     why = f": {describe(error)}" if error is not None else ""
-    lost = ServerError(f"{place} closed the connection before its answer was complete{why}")
-    lost.may_have_run = True
-    return lost
+    if isinstance(error, UnreadError):
+        return ServerError(f"{place} closed the connection before the request had arrived{why}")
+    return _lost(ServerError(f"{place} closed the connection before its answer was complete{why}"))
 
 
 def not_http(place: object) -> ServerError:
     """The response cannot be read; what it holds is not shown, for it may be a model's words."""
-    return ServerError(f"{place} sent something that is not HTTP")
+    return _lost(ServerError(f"{place} sent something that is not HTTP"))
 
 
 def broken_stream(place: object, error: ModelTimeoutError | ServerError, *, delivered: bool) -> StreamError:
     """What ``error`` means once a stream has begun. ``delivered``: an event was handed over, so nothing is sent
     again."""
     return StreamError(f"the stream from {place} broke off: {error.message}", retryable=not delivered)
+
+
+def _lost(error: ServerError) -> ServerError:
+    """The request had been sent whole: it may have been answered, and be on the bill."""
+    error.may_have_run = True
+    return error
 
 
 def too_large(place: object) -> ServerError:

@@ -64,6 +64,11 @@ class ResponseParser:
             return data
         return self._read_exactly(data, self._left)
 
+    @property
+    def begun(self) -> bool:
+        """Whether anything has come."""
+        return bool(self.status or self._rest or self._skipped)
+
     def finish(self) -> bool:
         """The connection has ended; whether the response is whole."""
         self.reusable = False

@@ -11,6 +11,11 @@ No function keeps what is sent in a variable: a traceback would carry it to whoe
 The pool keeps up to ``max_idle`` idle connections per origin, last in first out, and opens more when they are needed,
 as botocore's does. A connection is checked for an end of file before it is used again. A forked child starts with an
 empty pool: two processes must never write to one connection. No locks are held, so a fork cannot leave one locked.
+
+A server may close an idle connection in the moment in which a request is sent on it. That request has not been read,
+and may be sent again; one whose answer was lost may not, for a generation is paid for (``errors.may_have_run``). The
+two are told apart by what is certain alone: the request could not be sent to its end, or the server ended the
+connection without a word and before it had the request (``is_unread``, on Linux).
 """
 
 from __future__ import annotations
@@ -18,13 +23,15 @@ from __future__ import annotations
 import os
 import select
 import socket
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from awsllm.aws import failures
-from awsllm.aws.failures import MAX_REPLY, Limits
+from awsllm.aws.failures import MAX_REPLY, Limits, UnreadError
 from awsllm.aws.http1 import NotHttpError, ResponseParser
 from awsllm.errors import ServerError
 
@@ -81,6 +88,16 @@ class Wire:
     def close(self) -> None:
         self._socket.close()
 
+    def abort(self) -> None:
+        """End the connection from another thread: whoever waits on it wakes up."""
+        sock = self._socket
+        with suppress(OSError, TypeError):  # it is closed; or it is TLS within TLS, which ends when it is late
+            socket.socket.shutdown(sock, socket.SHUT_RDWR)  # not an SSLSocket's own, which the other thread is within
+
+    def is_unread(self) -> bool:
+        """See the function of that name; not of TLS within TLS, which a proxy has taken."""
+        return hasattr(self._socket, "getsockopt") and is_unread(self._socket)
+
     def is_stale(self) -> bool:
         """Whether an idle connection was closed by the server, or holds bytes that no request asked for."""
         return self._has_unread()
@@ -112,6 +129,30 @@ def unread_check(sock: Any) -> Callable[[], bool]:
     poll = select.poll()
     poll.register(sock, select.POLLIN | select.POLLHUP | select.POLLERR)
     return lambda: bool(poll.poll(0))
+
+
+_TCP_INFO = getattr(socket, "TCP_INFO", None)  # Linux has it
+_BYTES_ACKED, _BYTES_SENT, _BYTES_RETRANSMITTED = 120, 200, 208  # where struct tcp_info has them (linux/tcp.h)
+_LEAST_REQUEST = 64  # bytes; a signed request's head alone has hundreds
+
+
+def is_unread(sock: Any) -> bool:
+    """Whether the other side, which has ended a connection in good order, had not received all that was sent.
+
+    Its end (FIN) tells what it had. A request that was not there by then has met a connection that was closed already.
+    A reset tells nothing: what had come may have been read. False wherever it cannot be known."""
+    if _TCP_INFO is None:
+        return False
+    try:
+        known = sock.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, 216)
+    except OSError:
+        return False
+    if len(known) < 216:  # a kernel before 4.19
+        return False
+    acked, sent, again = (
+        int.from_bytes(known[at : at + 8], sys.byteorder) for at in (_BYTES_ACKED, _BYTES_SENT, _BYTES_RETRANSMITTED)
+    )
+    return sent - again - acked >= _LEAST_REQUEST
 
 
 class _Carrier:
@@ -151,6 +192,8 @@ class Pool:
         route = self._routes.to(request.origin)
         wire = self._take(request.origin) or connect(route, limits)
         wire.limits = limits
+        if limits.attempt.stop is not None:
+            limits.attempt.stop.watch(wire.abort)
         try:
             parser, piece = _converse(wire, request, route)
         except TimeoutError as error:
@@ -273,6 +316,12 @@ def connect(route: Route, limits: Limits) -> Wire:
         raise failures.cannot_connect(route.origin, error, route.proxy_url) from error
 
 
+def _end_wait(sock: socket.socket) -> None:
+    """Whoever connects it in another thread wakes up."""
+    with suppress(OSError):  # nobody does any more, or the system does not know how
+        sock.shutdown(socket.SHUT_RDWR)
+
+
 def _dial(place: Origin, limits: Limits) -> socket.socket:
     """Try each address of ``place``; the connect timeout is for each, the deadline for all."""
     last: OSError = OSError("the name has no address")
@@ -282,11 +331,15 @@ def _dial(place: Origin, limits: Limits) -> socket.socket:
             for option in KEEP_ALIVE:
                 sock.setsockopt(*option)
             sock.settimeout(limits.seconds(limits.connect, place))
+            if limits.attempt.stop is not None:
+                limits.attempt.stop.watch(partial(_end_wait, sock))
             sock.connect(address)
             return sock
         except OSError as error:
             sock.close()
             last = error
+            if limits.attempt.stop is not None and limits.attempt.stop.called:
+                break
         except BaseException:
             sock.close()
             raise
@@ -343,8 +396,8 @@ def _converse(wire: Wire, request: SignedRequest, route: Route) -> tuple[Respons
     try:
         return _read_head(wire, request.method)
     except (OSError, NotHttpError) as error:
-        if refused is not None:
-            raise refused from error
+        if refused is not None:  # the end of the request is here still
+            raise UnreadError(failures.describe(refused)) from error
         raise
 
 
@@ -362,6 +415,8 @@ def _receive(wire: Wire, parser: ResponseParser) -> bytes:
     if received:
         return parser.feed(received)
     if not parser.finish():
+        if not parser.begun and wire.is_unread():
+            raise UnreadError("it was closed already")
         raise ConnectionResetError("the connection ended before the response")
     return b""
 

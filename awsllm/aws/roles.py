@@ -22,7 +22,7 @@ from awsllm.aws.session import AwsSession, Credentials
 from awsllm.errors import AwsllmError, ServerError
 from awsllm.policy.attempts import Policy
 
-POLICY = Policy(max_attempts=3, base_delay=0.1, max_delay=2.0, cold_start_timeout=0)
+POLICY = Policy(max_attempts=3, base_delay=0.1, max_delay=2.0, cold_start_timeout=0, resend_lost=True)
 LASTING = 3600
 """Seconds of a session, the most that role chaining allows."""
 

@@ -27,7 +27,9 @@ from awsllm.errors import AwsllmError, ConfigurationError, RequestError, ServerE
 from awsllm.policy.attempts import Policy
 from awsllm.types import JsonObject
 
-POLICY = Policy(max_attempts=4, base_delay=0.05, max_delay=2.0, max_retry_after=5.0, cold_start_timeout=0)
+POLICY = Policy(
+    max_attempts=4, base_delay=0.05, max_delay=2.0, max_retry_after=5.0, cold_start_timeout=0, resend_lost=True
+)
 """Such a call takes milliseconds, and whoever makes one waits for it beside a model's."""
 
 _READ_TIMEOUT = 30.0  # ReceiveMessage waits up to 20

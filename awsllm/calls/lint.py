@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from awsllm.calls.caching import tokens_of
@@ -42,6 +42,7 @@ from awsllm.wire.formats import size_of
 
 if TYPE_CHECKING:
     from awsllm.calls.content import Prompt
+    from awsllm.policy.limiting.limits import Limits
 
 MAX_IMAGES, MAX_IMAGE_BYTES, MAX_IMAGE_SIDE = 20, 3_750_000, 8000
 MAX_DOCUMENTS, MAX_DOCUMENT_BYTES = 5, 4_500_000
@@ -60,8 +61,13 @@ class Finding(Value, frozen=True, kw_only=True):
     is_error: bool = True
 
 
-def check(model: str, messages: Prompt, options: ConverseOptions) -> tuple[Finding, ...]:
-    """All that is found of a call, errors first."""
+def check(
+    model: str,
+    messages: Prompt,
+    options: ConverseOptions,
+    limits: Callable[[Reference], Limits | None] = lambda _: None,
+) -> tuple[Finding, ...]:
+    """All that is found of a call, errors first. ``limits`` are the client's own."""
     try:
         reference, request, _ = translated(model, messages, options)
         if reason := malformed(request):
@@ -78,6 +84,7 @@ def check(model: str, messages: Prompt, options: ConverseOptions) -> tuple[Findi
         *(Finding(rule="changed", where="", message=note, is_error=False) for note in notes + fitted),
         *(Finding(rule="option", where="", message=note, is_error=False) for note in thoughts + cached),
         *_model(reference, request, can),
+        *_limit(reference, request, limits(reference)),
     ]
     if reference.scheme == "bedrock":
         found += [*_media(mended), *_cache(mended, can), *_strict(mended), *_sizes(mended)]
@@ -131,6 +138,23 @@ def _model(reference: Reference, request: ConverseRequest, can: Profile) -> Iter
     elif wanted >= HUGE_ANSWER:
         message = f"max_tokens is {wanted:,}: so many are taken from the quota as the call begins; set what is needed"
         yield Finding(rule="quota", where="max_tokens", message=message, is_error=False)
+
+
+def _limit(reference: Reference, request: ConverseRequest, limits: Limits | None) -> Iterator[Finding]:
+    """What a call takes of a quota a minute when it begins."""
+    most = None if limits is None else limits.count("tokens_per_minute")
+    if most is None:
+        return
+    from awsllm.policy.limiting.estimating import NOTABLE, ModelUsage, estimate
+
+    given, answer = estimate(request, ModelUsage(request.family or reference.model, 1))
+    said = f"the call takes about {given + answer:,} of the {most:,} tokens a minute when it begins"
+    if given + answer > most:
+        fix = "the call is refused: set max_tokens to what the answer needs, or shorten the prompt"
+        yield Finding(rule="limit", where="max_tokens", message=f"{said}; {fix}")
+    elif answer >= most * NOTABLE:
+        message = f"{said}; set max_tokens to what the answer needs, so that others can run beside it"
+        yield Finding(rule="limit", where="max_tokens", message=message, is_error=False)
 
 
 # --- media -----------------------------------------------------------------------------------------------------------

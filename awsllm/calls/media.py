@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
-from urllib.parse import unquote_to_bytes
+from urllib.parse import unquote, unquote_to_bytes, urlsplit
 
 from msgspec.structs import replace
 
@@ -20,6 +20,7 @@ from awsllm.types import Audio, Bytes, Document, Image, Message, S3Location, Too
 from awsllm.wire.converse.rules import clean_document_name
 
 if TYPE_CHECKING:
+    from awsllm.fetching.rules import FetchUrls
     from awsllm.wire.converse.history import Notes
 
 FilePath: TypeAlias = os.PathLike[str]
@@ -58,10 +59,10 @@ def media(source: FilePath | bytes | bytearray | memoryview) -> Image | Document
     return Video(form, Bytes(data)) if kind == "video" else Audio(form, Bytes(data))
 
 
-def image(source: str | FilePath | bytes, *, format: str | None = None) -> Image:
-    """An image from a file, an ``s3://`` address, a ``data:`` URL or bytes. ``format`` counts in S3
-    only: bytes tell their own."""
-    location, data, suffix = _source(source)
+def image(source: str | FilePath | bytes, *, format: str | None = None, fetch: FetchUrls | None = None) -> Image:
+    """An image from a file, an ``s3://`` address, a ``data:`` URL or bytes, and from the web where ``fetch`` allows it:
+    ``FetchUrls(hosts=["images.example.com"])``. ``format`` counts in S3 only: bytes tell their own."""
+    location, data, suffix = _source(source, fetch)
     known = format or _SUFFIXES.get(suffix, ("", suffix))[1] if data is None else sniff(data, "image")
     if known not in FORMATS["image"]:
         raise ValidationError(f"{_name_of(source)} is not an image of a known format; {IMAGE_FIX}")
@@ -81,28 +82,33 @@ def document(
     format: str | None = None,
     context: str | None = None,
     citations: bool | None = None,
+    fetch: FetchUrls | None = None,
 ) -> Document:
-    """A document from a file, an ``s3://`` address, a ``data:`` URL or bytes. ``name`` is cleaned to
-    what the service allows."""
-    location, data, suffix = _source(source)
+    """A document from a file, an ``s3://`` address, a ``data:`` URL or bytes, and a PDF from the web where ``fetch``
+    allows it. ``name`` is cleaned to what the service allows."""
+    location, data, suffix = _source(source, fetch)
     form = format or _document_format(suffix, data)
     if form not in FORMATS["document"]:
         known = ", ".join(sorted(FORMATS["document"]))
         raise ValidationError(f"{_name_of(source)} is not a document of a known format; pass format=, one of {known}")
     is_named = isinstance(source, os.PathLike) or (isinstance(source, str) and not source.startswith("data:"))
     given = name or (os.fsdecode(source) if is_named else None)
+    if name is None and _is_web(source):
+        given = unquote(urlsplit(str(source)).path)
     return Document(document_name(given), location, form, context, citations)
 
 
-def video(source: str | FilePath | bytes, *, format: str | None = None) -> Video:
-    """A video from a file, an ``s3://`` address, a ``data:`` URL or bytes."""
-    location, data, suffix = _source(source)
+def video(source: str | FilePath | bytes, *, format: str | None = None, fetch: FetchUrls | None = None) -> Video:
+    """A video from a file, an ``s3://`` address, a ``data:`` URL or bytes, and from the web where ``fetch`` allows
+    it."""
+    location, data, suffix = _source(source, fetch)
     return Video(_format_of("video", source, format or sniff(data, "video"), suffix), location)
 
 
-def audio(source: str | FilePath | bytes, *, format: str | None = None) -> Audio:
-    """A sound from a file, an ``s3://`` address, a ``data:`` URL or bytes."""
-    location, data, suffix = _source(source)
+def audio(source: str | FilePath | bytes, *, format: str | None = None, fetch: FetchUrls | None = None) -> Audio:
+    """A sound from a file, an ``s3://`` address, a ``data:`` URL or bytes, and from the web where ``fetch`` allows
+    it."""
+    location, data, suffix = _source(source, fetch)
     return Audio(_format_of("audio", source, format or sniff(data, "audio"), suffix), location)
 
 
@@ -169,7 +175,9 @@ def _format_of(kind: str, source: Any, format: str | None, suffix: str) -> str:
     return known
 
 
-def _source(source: str | FilePath | bytes) -> tuple[Bytes | S3Location, bytes | None, str]:
+def _source(
+    source: str | FilePath | bytes, fetch: FetchUrls | None = None
+) -> tuple[Bytes | S3Location, bytes | None, str]:
     """Where the content is, its bytes where they are at hand, and the suffix of its name."""
     if isinstance(source, bytes | bytearray | memoryview):
         return Bytes(bytes(source)), bytes(source), ""
@@ -179,8 +187,14 @@ def _source(source: str | FilePath | bytes) -> tuple[Bytes | S3Location, bytes |
     if path.startswith("data:"):
         data, suffix = _read_data_url(path)
         return Bytes(data), data, suffix
-    if path.startswith(("http://", "https://")):  # whoever chose it would choose what this machine asks of its network
-        raise ValidationError("awsllm fetches nothing from the web: pass the bytes that are there, or an s3:// address")
+    if _is_web(path):  # whoever chose it chooses what this machine asks of its network
+        if fetch is None:
+            raise ValidationError(
+                "awsllm fetches nothing from the web unless it is told to: pass the bytes that are there, an s3:// "
+                "address, or fetch=awsllm.FetchUrls(hosts=[…]) with the hosts that may be asked"
+            )
+        data = fetch.read(path)
+        return Bytes(data), data, ""
     data = _read(path)
     return Bytes(data), data, _suffix(path)
 
@@ -230,6 +244,10 @@ def sniff(data: bytes | None, kind: str) -> str | None:
     return format_of(data, kind)
 
 
+def _is_web(source: object) -> bool:
+    return isinstance(source, str) and source[:8].lower().startswith(("http://", "https://"))
+
+
 def _is_text(data: bytes) -> bool:
     try:
         return "\x00" not in data.decode()
@@ -240,4 +258,6 @@ def _is_text(data: bytes) -> bool:
 def _name_of(source: Any) -> str:
     if isinstance(source, str) and source.startswith("data:"):
         return f"a data URL of {len(source)} characters"
+    if _is_web(source):  # its path or query may be a secret
+        return f"what {urlsplit(source).hostname} sent"
     return repr(os.fspath(source)) if isinstance(source, str | os.PathLike) else f"{len(source)} bytes"

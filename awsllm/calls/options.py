@@ -5,6 +5,7 @@ of every method that takes it. Annotations are values here, not texts as in the 
 each text, and there are enough of them to be felt in a cold start.
 """
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from textwrap import dedent
@@ -47,6 +48,8 @@ class CallOptions(TypedDict, total=False):
     tags: names and texts by which the ledger counts the call, beside the client's; of Bedrock they are metadata too.
     response_cache: False neither looks for a kept answer nor keeps this one; True does both at any temperature. None,
         the default, does what the client's response_cache says.
+    tenant: whose call it is: where a quota of limits= is short, each tenant gets a part of it, however many calls wait.
+    priority: 0 by default; of the calls that wait for a quota those of a higher one go first.
     """
 
     extra: JsonObject | None
@@ -55,6 +58,8 @@ class CallOptions(TypedDict, total=False):
     timeout: float | None
     tags: Mapping[str, str] | None
     response_cache: bool | None
+    tenant: str | None
+    priority: int | None
 
 
 class ConverseOptions(CallOptions, total=False):
@@ -120,6 +125,16 @@ class ConverseOptions(CallOptions, total=False):
     approve: "Approve | None"
     repair: bool
     api: str | None
+
+
+class ConverseStreamOptions(ConverseOptions, total=False):
+    """The options of ``converse_stream``.
+
+    resume: whether a stream that breaks after its first event is continued from where it was, where the model can do
+        that; the answer so far is paid for as input then. False by default.
+    """
+
+    resume: bool
 
 
 class EmbedOptions(CallOptions, total=False):
@@ -637,6 +652,35 @@ def check_names(options: Mapping[str, Any], kind: type) -> None:
     raise ValidationError(f"unknown option {name!r}: {hint}")
 
 
+class TrainingSessionOptions(TypedDict, total=False):
+    """What a training session is made with.
+
+    rank: of the adapter that is trained.
+    alpha: what the adapter gives is multiplied by alpha / rank.
+    seed: of a session on this machine: what its random numbers follow from.
+    tokenizer: of SageMaker's: the model's folder, tokenizer.json or GGUF file, so that it takes more than tokens.
+    session: the name of a training session of SageMaker that runs already; it goes on when this handle is closed.
+    role: of SageMaker's: the ARN of the role that it runs as.
+    output: an s3:// prefix for what is saved.
+    name: how a new session is called.
+    group: the ARN of the model package group in which what is saved is registered.
+    accept_eula: that the base model's licence is accepted.
+    tags: of a new session.
+    """
+
+    rank: int
+    alpha: int
+    seed: int
+    tokenizer: str | os.PathLike[str] | None
+    session: str | None
+    role: str
+    output: str
+    name: str
+    group: str | None
+    accept_eula: bool
+    tags: Mapping[str, str]
+
+
 def documented(options: type) -> Callable[[F], F]:
     """Decorator: appends what each of ``options``, a ``TypedDict``, means to the docstring of the method that takes
     them, where ``help`` shows it."""
@@ -664,4 +708,4 @@ def _texts(options: type) -> str:
 
 
 # What other options extend: a ``TypedDict`` does not tell.
-_KINDS = (CallOptions, KnowledgeOptions, TurnOptions)
+_KINDS = (CallOptions, ConverseOptions, KnowledgeOptions, TurnOptions)

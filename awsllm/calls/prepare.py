@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from awsllm.calls.caching import AutoCache
     from awsllm.calls.content import Prompt
     from awsllm.calls.repair import Fix
+    from awsllm.policy.observers import Activity
     from awsllm.policy.tags import CallMarks
     from awsllm.tools.failures import ToolErrors
     from awsllm.tools.function import ToolFunction
@@ -57,7 +58,8 @@ R = TypeVar("R")
 MAX_TURNS = 10
 DOORS = ("auto", "converse", "invoke", "openai")
 OPENAI_ROUTES = frozenset(("openai_chat", "openai_responses", "mantle_chat", "mantle_responses", "mantle_messages"))
-_NOT_SENT = frozenset(("timeout", "endpoint", "tags", "response_cache"))
+_MARKS = frozenset(("tags", "response_cache", "tenant", "priority"))
+_NOT_SENT = _MARKS | {"timeout", "endpoint"}
 _NO_INFERENCE_CONFIG = InferenceConfig()
 _KNOBS = frozenset(("max_tokens", "temperature", "top_p"))
 
@@ -79,7 +81,8 @@ def finish(response: R, reference: Reference, prices: Knowledge, request: Reques
 
 
 class Prepared(msgspec.Struct, frozen=True):
-    """One call, ready to be made. ``loop`` is None on the plain path: one request, one response."""
+    """One call, ready to be made. ``loop`` is None on the plain path: one request, one response. ``told`` is what
+    observers are told of a loop's turns and tools by; None without observers."""
 
     reference: Reference
     request: ConverseRequest
@@ -92,6 +95,9 @@ class Prepared(msgspec.Struct, frozen=True):
     repair: bool = True
     partial_output: PartialOutput | None = None
     marks: CallMarks | None = None
+    answers: list[ConverseResponse] | None = None  # those of a loop's turns, as they come
+    told: Activity | None = None
+    resume: bool = False
 
     @property
     def made_by(self) -> str | None:
@@ -156,12 +162,13 @@ def prepare(model: str, messages: Prompt, options: ConverseOptions, prices: Know
         options.get("repair", True),
         _partial_output(reference, request, options.get("output_type")),
         marks_of(options),
+        None if loop is None else [],
     )
 
 
 def marks_of(options: Mapping[str, Any]) -> CallMarks | None:
     """What a call says of itself to those who count and keep; most say nothing."""
-    if "tags" not in options and "response_cache" not in options:
+    if _MARKS.isdisjoint(options):
         return None
     from awsllm.policy.tags import call_marks
 
@@ -365,11 +372,27 @@ def _loop(
     return None
 
 
-def keep_turns(error: Exception, request: ConverseRequest, first: ConverseRequest) -> None:
+def keep_turns(error: Exception, request: ConverseRequest, call: Prepared) -> None:
     """Hand over the turns that a tool loop had finished when ``error`` struck: tools have run, answers were paid
     for."""
-    if isinstance(error, AwsllmError):
-        error.messages = request.messages[len(first.messages) :]
+    if not isinstance(error, AwsllmError):
+        return
+    error.messages = request.messages[len(call.request.messages) :]
+    error.usage = error.cost = None
+    if call.answers:
+        from awsllm.tools.loop import add_usage
+
+        error.usage = add_usage([answer.usage for answer in call.answers])
+        known = replace(call.answers[-1], usage=error.usage)
+        turns = 1 + len(call.answers)  # more than one: a sum, and none of a cache
+        error.cost = call.prices.cost(call.reference, known, call.request, turns=turns)
+
+
+def add_answer(call: Prepared, answer: ConverseResponse) -> ConverseResponse:
+    """A turn of the call's loop has been answered."""
+    if call.answers is not None:
+        call.answers.append(answer)
+    return answer
 
 
 # --- a request on its way --------------------------------------------------------------------------------------------
@@ -449,6 +472,7 @@ class Sending:
             started=started,
             seconds=max(0.0, time.time() - started),
             error=kind,
+            waited=0.0 if error is None else error.waited,
         )
         self.made = (*self.made, made)
 
@@ -456,7 +480,10 @@ class Sending:
         """The response, with what was done to its request, and how often it was sent."""
         if not (self.notes or self.made):
             return response
-        return replace(response, warnings=(*self.notes, *response.warnings), attempts=self.made)
+        made = self.made
+        if made and response.attempts:  # the last one waited
+            made = (*made[:-1], replace(made[-1], waited=response.attempts[-1].waited))
+        return replace(response, warnings=(*self.notes, *response.warnings), attempts=made or response.attempts)
 
 
 # --- the other operations --------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from awsllm.cli import (
+    batch,
     chat,
     config,
     demo,
@@ -20,14 +21,20 @@ from awsllm.cli import (
     embed,
     endpoints,
     env,
+    evaluate,
     explain,
+    fine_tune,
     flags,
     infra,
+    jobs,
     jumpstart,
     keys,
     lambdas,
+    limits,
+    log,
     memory,
     models,
+    profiles,
     serve,
     terminal,
     usage,
@@ -48,17 +55,24 @@ app = typer.Typer(
 )
 app.command("chat")(chat.chat)
 app.command("embed")(embed.embed)
+app.add_typer(batch.app, name="batch")
+app.command("evaluate")(evaluate.evaluate)
 app.command("explain")(explain.explain)
 app.add_typer(models.app, name="models")
 app.add_typer(jumpstart.app, name="jumpstart")
 app.command("deploy")(deploy.deploy)
 app.add_typer(endpoints.app, name="endpoints")
+app.command("fine-tune")(fine_tune.fine_tune)
+app.add_typer(jobs.app, name="jobs")
 app.add_typer(infra.app, name="infra")
 app.command("serve")(serve.serve)
 app.add_typer(lambdas.app, name="lambda")
 app.add_typer(keys.app, name="keys")
 app.add_typer(config.app, name="config")
-app.command("usage")(usage.usage)
+app.add_typer(limits.app, name="limits")
+app.add_typer(usage.app, name="usage")
+app.add_typer(profiles.app, name="profiles")
+app.add_typer(log.app, name="log")
 app.command("ps")(memory.ps)
 app.command("stop")(memory.stop)
 app.command("env")(env.env)

@@ -22,12 +22,26 @@ if TYPE_CHECKING:
     from awsllm.types import ConverseResponse
 
 
+def _names(incomplete: str) -> list[str]:
+    """What Tab completes."""
+    from awsllm.cli.conversation import names
+
+    return [name for name in names() if name.startswith(incomplete)]
+
+
 def chat(
     prompt: Annotated[
         list[str] | None, typer.Argument(help="What to ask. Piped text is added to it. Without both, a conversation.")
     ] = None,
     model: Annotated[
-        str, typer.Option("--model", "-m", envvar="AWSLLM_MODEL", help="bedrock:…, sagemaker:… or local:…")
+        str,
+        typer.Option(
+            "--model",
+            "-m",
+            envvar="AWSLLM_MODEL",
+            help="bedrock:…, sagemaker:… or local:…, or a name of awsllm.toml.",
+            autocompletion=_names,
+        ),
     ] = CHAT_MODEL,
     system: Annotated[str | None, typer.Option("--system", "-s", help="The system prompt.")] = None,
     image: Annotated[

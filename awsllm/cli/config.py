@@ -10,15 +10,16 @@ import typer
 
 from awsllm.cli import tables, terminal
 from awsllm.cli.options import Json
-from awsllm.client_options import CONFIGURATION, CONFIGURATION_VARIABLE, find_configuration
+from awsllm.client_options import CONFIGURATION, CONFIGURATION_VARIABLE, find_configuration, is_configuration_named
 from awsllm.errors import ConfigurationError
 from awsllm.models import catalogue
 from awsllm.models.profiles import profile
 from awsllm.models.references import Reference, parse_reference
 from awsllm.policy.configuration import Configuration, read
 from awsllm.policy.groups import Group
+from awsllm.policy.limiting.limits import Limits
 
-app = typer.Typer(no_args_is_help=True, help="Show and check awsllm.toml: aliases, groups, prices and a policy.")
+app = typer.Typer(no_args_is_help=True, help="Show and check awsllm.toml: names, prices, limits and a policy.")
 
 Place = Annotated[str | None, typer.Argument(help="The file; by default the one that a client finds.")]
 
@@ -43,18 +44,42 @@ def show(path: Place = None, as_json: Json = False) -> None:
         terminal.write("\n")
         priced = [(model, price.input, price.output) for model, price in found.prices.items()]
         tables.show(("priced", "input", "output"), priced)
+    if found.limits:
+        terminal.write("\n")
+        tables.show(LIMITS, [limits_row(name, limits) for name, limits in found.limits.items()])
     if found.policy is not None:
-        terminal.write(f"\n{found.policy!r}\n")
+        terminal.write("\n[policy]\n" + "".join(f"{key} = {value!r}\n" for key, value in _said(found.policy).items()))
+    for name, said in found.tables.items():
+        members = said if isinstance(said, dict) else _said(said)
+        terminal.write(f"\n[{name}]\n" + "".join(f"{key} = {value!r}\n" for key, value in members.items()))
 
 
 @app.command("check")
 def check(path: Place = None) -> None:
     """Read the configuration, and say what in it cannot be meant. Exit code 1 if it cannot be used."""
     found = _read(path)
+    if path is None and not is_configuration_named(str(found.path)):
+        read(str(found.path), is_named=False)  # what a client that finds it refuses
     for warning in _warnings(found):
         terminal.note(f"warning: {warning}")
-    counted = [(len(found.aliases), "aliases"), (len(found.groups), "groups"), (len(found.prices), "prices")]
-    terminal.write(f"{found.path} can be used: {', '.join(f'{count} {what}' for count, what in counted)}\n")
+    terminal.write(f"{found.path} can be used: {', '.join(_counted(found)) or 'it says nothing'}\n")
+
+
+def _counted(found: Configuration) -> Iterator[str]:
+    """What there is of each kind."""
+    kinds = (("alias", "aliases"), ("group", "groups"), ("price", "prices"), ("limit", "limits"))
+    for one, many in kinds:
+        if count := len(getattr(found, many)):
+            yield f"{count} {one if count == 1 else many}"
+    yield from (["policy"] if found.policy is not None else [])
+    yield from found.tables
+
+
+def _said(struct: Any) -> dict[str, Any]:
+    """The members of a table that are not at their defaults."""
+    plain = type(struct)()
+    members = ((name, getattr(struct, name)) for name in struct.__struct_fields__)
+    return {name: value for name, value in members if value != getattr(plain, name) and not callable(value)}
 
 
 def _read(path: str | None) -> Configuration:
@@ -83,7 +108,20 @@ def _document(found: Configuration) -> dict[str, Any]:
         for name, group in found.groups.items()
     }
     prices = {model: msgspec.to_builtins(price) for model, price in found.prices.items()}
-    return {"path": found.path, "aliases": dict(found.aliases), "groups": groups, "prices": prices}
+    limits = {name: msgspec.to_builtins(own) for name, own in found.limits.items()}
+    further = {name: msgspec.to_builtins(said) for name, said in found.tables.items()}
+    names = {"aliases": dict(found.aliases), "groups": groups}
+    return {"path": found.path, **names, "prices": prices, "limits": limits, **further}
+
+
+LIMITS = ("limited", "requests a minute", "tokens a minute", "tokens a day", "counted in")
+
+
+def limits_row(name: str, limits: Limits) -> tuple[str, ...]:
+    """A row of a table of limits; what is not known is learned."""
+    counts = (limits.requests_per_minute, limits.tokens_per_minute, limits.tokens_per_day)
+    share = "" if limits.share == 1 else f" x {limits.share:g}"
+    return (name, *(f"{count:,}{share}" if count else "" for count in counts), limits.shared or "this process")
 
 
 def _warnings(found: Configuration) -> Iterator[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from errno import EEXIST
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,12 +17,15 @@ import msgspec
 
 from awsllm.cli import flags, rendering, terminal
 from awsllm.cli.attachments import attachments
+from awsllm.client_options import configured
 from awsllm.errors import AwsllmError, ContextWindowError, UnsupportedError
 from awsllm.types import ContentBlock, ConverseResponse, Message
 
 if TYPE_CHECKING:
     from awsllm.calls.options import ConverseOptions
     from awsllm.client import Client
+    from awsllm.models.references import Reference
+    from awsllm.policy.groups import Group
 
 
 class Conversation:
@@ -136,7 +139,7 @@ class Conversation:
         terminal.note("A question may begin with a slash if a space stands before it.")
 
     def _switch(self, argument: str) -> None:
-        """/model REF       go on with another model; without REF, say which one it is"""
+        """/model REF       go on with another model or a name of awsllm.toml; without REF, say which one it is"""
         if argument:
             try:
                 self._model = chosen(argument)
@@ -252,12 +255,29 @@ COMMANDS: dict[str, Callable[[Conversation, str], None]] = {
 
 
 def chosen(model: str) -> str:
-    """The reference, if what it names may be talked to: what is known of local models is asked before a question is
-    typed. Raises ``ModelNotFoundError``, ``UnsupportedError`` and what a reference that is none raises."""
+    """The reference or name, if what it means may be talked to: what is known of local models is asked before a
+    question is typed. Raises ``ModelNotFoundError``, ``UnsupportedError`` and what a reference that is none raises."""
     from awsllm.models.references import parse_reference
+
+    meant = names().get(model)
+    if meant is None:
+        reference = parse_reference(model)
+        _check(reference)
+        return str(reference)
+    for one in (parse_reference(meant),) if isinstance(meant, str) else [member.reference for member in meant.members]:
+        _check(one)
+    return model
+
+
+def names() -> Mapping[str, str | Group]:
+    """What the awsllm.toml names that a client finds."""
+    found = configured(None)
+    return {} if found is None else {**found.aliases, **found.groups}
+
+
+def _check(reference: Reference) -> None:
     from awsllm.store import KINDS, Store
 
-    reference = parse_reference(model)
     if reference.scheme == "local":
         store = Store()
         store.check(reference.model)
@@ -266,13 +286,12 @@ def chosen(model: str) -> str:
             raise UnsupportedError(
                 f"{reference} {KINDS[row.kind]}; chat with local:smollm2-135m-instruct or another chat model"
             )
-    return str(reference)
 
 
 def _typing() -> Callable[[], str]:
     from awsllm.cli.prompting import Typing
 
-    return Typing([*COMMANDS, "/exit"]).read
+    return Typing([*COMMANDS, *(f"/model {name}" for name in names()), "/exit"]).read
 
 
 def _speed(response: ConverseResponse, waited: float, writing: float) -> str:

@@ -100,8 +100,24 @@ def _head(text: str | None) -> Any:
 def _look(texts: list[str], model: str, options: ExplainOptions, *, page: bool) -> Explanation | TextsExplanation:
     from awsllm.backends.local.explain import look
 
+    model = _meant(model)
     with _waiting():
         return look(texts, model, options, page=page)
+
+
+def _meant(model: str) -> str:
+    """The model that a name of the awsllm.toml stands for; of a group, its first local one."""
+    if ":" in model:
+        return model
+    from awsllm.cli.conversation import names
+
+    meant = names().get(model, model)
+    if isinstance(meant, str):
+        return meant
+    for member in meant.members:
+        if member.reference.scheme == "local":
+            return str(member.reference)
+    raise typer.BadParameter(f"the group {model!r} has no local model", param_hint="--model")
 
 
 def _waiting() -> AbstractContextManager[Any]:

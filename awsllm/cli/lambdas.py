@@ -36,6 +36,15 @@ def package(
     source: Annotated[
         Path | None, typer.Option(help="A folder of your own modules and files.", rich_help_panel=_CONTENTS)
     ] = None,
+    configuration: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            help="An awsllm.toml: its aliases and groups are models of the function.",
+            rich_help_panel=_CONTENTS,
+        ),
+    ] = None,
     requirements: Annotated[
         list[str] | None,
         typer.Option("--requirement", "-r", help="A distribution beside awsllm's own.", rich_help_panel=_CONTENTS),
@@ -76,6 +85,7 @@ def package(
         output,
         handlers=handlers or (),
         source=source,
+        configuration=configuration,
         requirements=requirements or (),
         extras=extras or (),
         include=include or (),

@@ -102,6 +102,15 @@ def serve(
             rich_help_panel=_ACCESS,
         ),
     ] = None,
+    fetch_urls: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--fetch-urls",
+            help="A host (`images.example.com`, `*.example.com`) from which images and PDFs are fetched that callers "
+            "name by URL; repeatable. Without it none are.",
+            rich_help_panel=_ACCESS,
+        ),
+    ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes that serve; several need --no-account.")] = 1,
     account: Annotated[
         bool,
@@ -172,6 +181,7 @@ def serve(
         "data": data,
         "grace": grace,
         "access_log": access_log,
+        "fetch_urls": _fetch_rules(fetch_urls),
         # What it opens is one process's: what workers would tell of themselves depends on which of them is asked.
         "admin_token": (os.environ.get(_TOKEN) or secrets.token_urlsafe(24)) if workers == 1 else None,
         **({} if script is None else {"backend": scripted(script)}),
@@ -195,6 +205,14 @@ def _start(workers: int) -> Callable[..., None]:
     from awsllm.server.workers import supervise
 
     return partial(supervise, workers)
+
+
+def _fetch_rules(hosts: list[str] | None) -> Any:
+    if not hosts:
+        return None
+    from awsllm.fetching.rules import FetchUrls
+
+    return FetchUrls(hosts=hosts)
 
 
 def _bytes(text: str) -> int:

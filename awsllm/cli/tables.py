@@ -16,6 +16,16 @@ def show(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
         write("  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() + "\n")
 
 
+def aligned(headings: Sequence[str], rows: Sequence[Sequence[str]], texts: int) -> tuple[list[str], list[list[str]]]:
+    """The same for ``show`` with all columns but the first ``texts`` to the right, as numbers stand."""
+    widths = [max(map(len, column)) for column in zip(headings, *rows, strict=True)]
+
+    def to_the_right(cells: Sequence[str]) -> list[str]:
+        return [cell if at < texts else cell.rjust(widths[at]) for at, cell in enumerate(cells)]
+
+    return to_the_right(headings), [to_the_right(row) for row in rows]
+
+
 def size(count: int) -> str:
     """Bytes in their largest unit; none are not known."""
     for unit, bytes_, form in (("GB", 10**9, ".2f"), ("MB", 10**6, ".0f"), ("kB", 10**3, ".0f")):

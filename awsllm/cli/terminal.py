@@ -16,9 +16,12 @@ if TYPE_CHECKING:
     from awsllm.types import ConverseResponse
 
 # A model's words go to a terminal without the characters that steer one: escape sequences could rewrite the screen, the
-# title or the clipboard. Tab and newline stay.
-_STEERING = dict.fromkeys([*range(0x20), *range(0x7F, 0xA0)])
+# title or the clipboard. Nor do those that reverse what follows, so that a line reads as another than it is; the marks
+# that writing from right to left needs stay, and so do tab and newline.
+_REVERSING = (*range(0x202A, 0x202F), *range(0x2066, 0x206A))
+_STEERING = dict.fromkeys([*range(0x20), *range(0x7F, 0xA0), *_REVERSING])
 del _STEERING[0x09], _STEERING[0x0A]
+_ESCAPED = {code: f"\\u{code:04x}" for code in (*range(0x7F, 0xA0), *_REVERSING)}  # those of them that JSON may have
 
 _REMEDIES = {"max_tokens": ": it was cut; give --max-tokens more"}
 
@@ -89,7 +92,12 @@ def is_agreed(question: str) -> bool:
 
 def write_json(document: Any) -> None:
     """One JSON document on standard output, indented on a terminal."""
-    print(json.dumps(document, ensure_ascii=False, indent=2 if sys.stdout.isatty() else None))
+    write_line(json.dumps(document, ensure_ascii=False, indent=2 if sys.stdout.isatty() else None))
+
+
+def write_line(document: str) -> None:
+    """JSON on a line of standard output, at once: on a terminal with escapes for what would steer it."""
+    print(document.translate(_ESCAPED) if sys.stdout.isatty() else document, flush=True)
 
 
 def piped_input() -> str:

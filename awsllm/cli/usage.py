@@ -10,10 +10,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
-import msgspec
 import typer
 
-from awsllm.cli import tables, terminal
+from awsllm.cli import tables, terminal, usage_reconcile
+from awsllm.cli.log_text import dollars
 from awsllm.cli.options import Json, pairs
 from awsllm.errors import ConfigurationError, ValidationError
 from awsllm.policy.usage_ledger import LedgerCounts, UsageLedger, grouped
@@ -23,7 +23,13 @@ _SHOWN = ("calls", "hits", "input", "output", "cost")
 _MEASURES = (*LedgerCounts.__struct_fields__, "tokens")
 
 
+app = typer.Typer(invoke_without_command=True)
+app.command("reconcile")(usage_reconcile.reconcile)
+
+
+@app.callback()
 def usage(
+    context: typer.Context,
     ledger: Annotated[
         str, typer.Option("--ledger", envvar="AWSLLM_LEDGER", help="The file of Client(ledger=…).")
     ] = "usage.db",
@@ -43,6 +49,8 @@ def usage(
     as_json: Json = False,
 ) -> None:
     """Show what calls used: by day, model and tag."""
+    if context.invoked_subcommand is not None:
+        return
     names = [name.strip() for name in by.split(",") if name.strip()]
     first = (datetime.now(UTC) - timedelta(days=days - 1)) if days else since
     sums = _sums(ledger, names, (first, until), pairs("--tag", tag))
@@ -72,7 +80,7 @@ def _sums(
 
 def _flat(names: Sequence[str], key: tuple[str, ...], counts: LedgerCounts) -> dict[str, object]:
     values = {name: getattr(counts, name) for name in LedgerCounts.__struct_fields__}
-    return {**dict(zip(names, key, strict=True)), **msgspec.to_builtins(values)}
+    return {**dict(zip(names, key, strict=True)), **{name: _exact(value) for name, value in values.items()}}
 
 
 def _write_csv(names: Sequence[str], sums: dict[tuple[str, ...], LedgerCounts]) -> None:
@@ -80,7 +88,12 @@ def _write_csv(names: Sequence[str], sums: dict[tuple[str, ...], LedgerCounts]) 
     writer.writerow((*names, *LedgerCounts.__struct_fields__))
     for key, counts in sums.items():
         cells = (_cell(part) for part in key)
-        writer.writerow((*cells, *(getattr(counts, name) for name in LedgerCounts.__struct_fields__)))
+        writer.writerow((*cells, *(_exact(getattr(counts, name)) for name in LedgerCounts.__struct_fields__)))
+
+
+def _exact(number: float) -> float:
+    """Dollars without what adding floats leaves behind them."""
+    return round(number, 9)
 
 
 def _cell(text: str) -> str:
@@ -94,9 +107,9 @@ def _table(names: Sequence[str], sums: dict[tuple[str, ...], LedgerCounts]) -> N
     rows = [(*key, *_figures(counts)) for key, counts in sums.items()]
     if len(rows) > 1:
         rows.append((*("TOTAL", *[""] * len(names))[: len(names)], *_figures(total)))
-    tables.show(headings, rows)
+    tables.show(*tables.aligned(headings, rows, len(names)))
     if total.saved:
-        terminal.note(f"Kept answers saved ${total.saved:,.4f}.")
+        terminal.note(f"Kept answers saved {dollars(total.saved)}.")
     if total.failed:
         terminal.note(f"{total.failed:,} calls failed after they may have run; what they cost is not known.")
 
@@ -105,7 +118,7 @@ def _figures(counts: LedgerCounts) -> tuple[str, ...]:
     read = counts.input + counts.cache_read + counts.cache_write
     unpriced = f" and {counts.unpriced:,} of unknown cost" if counts.unpriced else ""
     numbers = (f"{number:,}" for number in (counts.calls, counts.hits, read, counts.output))
-    return (*numbers, f"${counts.cost:,.4f}{unpriced}")
+    return (*numbers, f"{dollars(counts.cost)}{unpriced}")
 
 
 def _plot(names: Sequence[str], sums: dict[tuple[str, ...], LedgerCounts], measure: str) -> None:
@@ -127,7 +140,7 @@ def _plot(names: Sequence[str], sums: dict[tuple[str, ...], LedgerCounts], measu
     grid.add_column(ratio=1)
     grid.add_column(justify="right", no_wrap=True)
     for name, value in values.items():
-        shown = f"${value:,.4f}" if measure in ("cost", "saved") else f"{value:,.0f}"
+        shown = dollars(value) if measure in ("cost", "saved") else f"{value:,.0f}"
         grid.add_row(Text(terminal.without_steering(name)), Bar(most, 0, value), shown)
     Console(file=sys.stdout, width=terminal.columns(sys.stdout)).print(grid)
 

@@ -48,6 +48,7 @@ _U64: Final = struct.Struct("<Q")
 _OTHER: Final = "; give a .gguf file, or a directory that holds config.json and .safetensors files"
 _DOWNLOAD: Final = "the file is truncated or damaged; download it again"
 _PART: Final = re.compile(r"(.*-)(\d{5})(-of-)(\d{5})(\.gguf)", re.DOTALL | re.IGNORECASE)
+_METADATA_AT: Final = 24  # behind magic, version and two counts
 _UNREAD: Final = {  # ggml's numbers of formats that exist and are not read
     4: "Q4_2", 5: "Q4_3", 9: "Q8_1", 15: "Q8_K", 24: "I8", 25: "I16", 26: "I32", 27: "I64", 28: "F64",
     31: "Q4_0_4_4", 32: "Q4_0_4_8", 33: "Q4_0_8_8", 36: "IQ4_NL_4_4", 37: "IQ4_NL_4_8", 38: "IQ4_NL_8_8",
@@ -160,6 +161,16 @@ def read(path: str | PathLike[str]) -> GGUF:
         return _joined([first if path == part else _read_one(part) for part in _parts(path, count)], count)
     except GGUFError as error:
         raise GGUFError(f"{path}: {error}") from None
+
+
+def raw_metadata(path: str | PathLike[str]) -> tuple[int, bytes]:
+    """How many entries the metadata of a file has, and their bytes as they stand there: what is written to another file
+    loses nothing, types included. Raises ``GGUFError``."""
+    file = _read_one(path)
+    reader = _HeaderReader(file.buffers[0], len(file.buffers[0]))
+    reader.at = _METADATA_AT
+    reader.metadata(len(file.metadata))
+    return len(file.metadata), file.buffers[0][_METADATA_AT : reader.at]
 
 
 def _parts(path: str | PathLike[str], count: Any) -> list[str | PathLike[str]]:

@@ -329,13 +329,13 @@ def ids_of(hf: tokenizers.Tokenizer, text: str, *, add_special_tokens: bool = Fa
 
 class TextDecoder:
     """Text of tokens as they come: each character is given out once it is whole, control tokens are left out, all but
-    those that are ``shown``."""
+    those that are ``shown``. ``within``: they go on with a text, so that a space at their beginning is part of it."""
 
-    def __init__(self, tokenizer: Tokenizer, *, shown: Iterable[int] = ()) -> None:
+    def __init__(self, tokenizer: Tokenizer, *, shown: Iterable[int] = (), within: bool = False) -> None:
         self._tokenizer = tokenizer
         self._shown = frozenset(shown)
         self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
-        self._leads = tokenizer.leads  # a space that begins the text is still to be left out
+        self._leads = tokenizer.leads and not within  # a space that begins the text is still to be left out
 
     def feed(self, token_id: int) -> str:
         """The text that this token completes, often empty for parts of an emoji."""

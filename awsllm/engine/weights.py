@@ -97,21 +97,44 @@ def read(path: str | PathLike[str]) -> Checkpoint:
 
 def _from_gguf(path: Path) -> Checkpoint:
     file = gguf.read(path)
-    architecture = file.metadata.get("general.architecture")
-    heads = file.metadata.get(f"{architecture}.attention.head_count", 0)
-    key_heads = file.metadata.get(f"{architecture}.attention.head_count_kv", heads)
-    permuted = {".attn_q.": heads, ".attn_k.": key_heads} if architecture in _PERMUTED else {}
-    names = _GGUF_LAYER_NAMES | (_GGUF_OTHERWISE.get(architecture, {}) if isinstance(architecture, str) else {})
+    names = _layer_names(file.metadata)
     tensors: dict[str, Stored] = {}
     for name, info in file.tensors.items():
         stored = Stored(info.shape, info.type, torch.from_numpy(file.data(name)).view(info.shape[0], -1))
-        for part, count in permuted.items():
-            if part in name:
-                stored = _halves(stored, count, name)
-        if (canonical := _canonical(name, names)) in tensors:
-            raise WeightsError(f"{path}: tensor {canonical!r} is there by two names")
-        tensors[canonical] = stored
+        if (count := _pairs_of(name, file.metadata)) is not None:
+            stored = _halves(stored, count, name)
+        if (found := _canonical(name, names)) in tensors:
+            raise WeightsError(f"{path}: tensor {found!r} is there by two names")
+        tensors[found] = stored
     return Checkpoint(file.metadata, True, tensors)
+
+
+def _layer_names(metadata: Mapping[str, Any]) -> Mapping[str, str]:
+    architecture = metadata.get("general.architecture")
+    return _GGUF_LAYER_NAMES | (_GGUF_OTHERWISE.get(architecture, {}) if isinstance(architecture, str) else {})
+
+
+def _pairs_of(name: str, metadata: Mapping[str, Any]) -> Any:
+    """The heads of a tensor whose pairs lie side by side in the file; None where they do not."""
+    architecture = metadata.get("general.architecture")
+    if architecture not in _PERMUTED or not (".attn_q." in name or ".attn_k." in name):
+        return None
+    heads = metadata.get(f"{architecture}.attention.head_count", 0)
+    return heads if ".attn_q." in name else metadata.get(f"{architecture}.attention.head_count_kv", heads)
+
+
+def canonical(name: str, metadata: Mapping[str, Any]) -> str:
+    """GGUF's name of a tensor in the file with this metadata, as ``read`` gives it."""
+    return _canonical(name, _layer_names(metadata))
+
+
+def as_in_gguf(name: str, value: torch.Tensor, metadata: Mapping[str, Any]) -> torch.Tensor:
+    """The numbers of the tensor that GGUF calls ``name``, in the order in which the file has their rows: ``_halves``
+    undone."""
+    if (heads := _pairs_of(name, metadata)) is None:
+        return value
+    columns = value.shape[1] if value.ndim > 1 else 1
+    return value.reshape(heads, 2, -1, columns).transpose(1, 2).reshape(value.shape)
 
 
 def _halves(stored: Stored, heads: Any, name: str) -> Stored:

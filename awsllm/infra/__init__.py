@@ -28,17 +28,26 @@ if TYPE_CHECKING:
     from awsllm.infra.api import read_parameters as read_parameters
     from awsllm.infra.api import render as render
     from awsllm.infra.api import status as status
+    from awsllm.infra.tag_profiles import TagProfile as TagProfile
+    from awsllm.infra.tag_profiles import create_profile as create_profile
+    from awsllm.infra.tag_profiles import delete_profile as delete_profile
+    from awsllm.infra.tag_profiles import list_profiles as list_profiles
+    from awsllm.infra.tag_profiles import profiles_by_tag as profiles_by_tag
     from awsllm.infra.templates import Template as Template
     from awsllm.infra.templates import list_templates as list_templates
     from awsllm.infra.templates import template as template
 
 __all__ = [
-    *("Template", "deploy", "destroy", "detect_drift", "doctor", "list_stacks", "list_templates", "outputs", "plan"),
-    *("policy", "read_parameters", "render", "status", "template"),
+    *("TagProfile", "Template", "create_profile", "delete_profile", "deploy", "destroy", "detect_drift", "doctor"),
+    *("list_profiles", "list_stacks", "list_templates", "outputs", "plan", "policy", "profiles_by_tag"),
+    *("read_parameters", "render", "status", "template"),
 ]
 
 _HOMES = {
     **dict.fromkeys(__all__, "api"),
+    **dict.fromkeys(
+        ("TagProfile", "create_profile", "delete_profile", "list_profiles", "profiles_by_tag"), "tag_profiles"
+    ),
     **dict.fromkeys(("Template", "list_templates", "template"), "templates"),
 }
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
@@ -18,7 +19,7 @@ from awsllm.aws import control
 from awsllm.aws.iam import Arns, check_role
 from awsllm.aws.session import AwsSession
 from awsllm.errors import AwsllmError, ValidationError
-from awsllm.infra import account_checks, code, deployment, drift, removal, stacks
+from awsllm.infra import account_checks, code, deployment, drift, model_names, removal, stacks
 from awsllm.infra.account_checks import AccountCheck
 from awsllm.infra.change_sets import StackPlan, StackRequest
 from awsllm.infra.deployment import Approve, Site
@@ -211,10 +212,11 @@ def doctor(
     name: TemplateLike | None = None, *, models: tuple[str, ...] = (), **where: Unpack[AccountOptions]
 ) -> tuple[AccountCheck, ...]:
     """What a deployment meets in the account: credentials, quotas, access to models."""
-    session = _session(where)
+    session = session_of(where)
     found = None if name is None else template(name)
+    called = model_names.references(models)
     return tuple(
-        account_checks.examine(lambda service: control.client(service, session), lambda: session.region, found, models)
+        account_checks.examine(lambda service: control.client(service, session), lambda: session.region, found, called)
     )
 
 
@@ -223,14 +225,20 @@ def doctor(
 
 def policy(*models: str, **options: Unpack[PolicyOptions]) -> Permissions:
     """The least IAM permissions that calls of these models need; endpoints are models too (``sagemaker:NAME``)."""
-    session = _session(options)
+    session = session_of(options)
     offline = options.get("offline", False)
     account = options.get("account") or ("*" if offline else _account(session))
     arns = Arns(session.region, account)
     finder = ModelArnFinder(arns, None if offline else _asking(session), options.get("behind"))
     uses = Uses(**{name: options[name] for name in Uses.__struct_fields__ if name in options})  # type: ignore[literal-required]
-    found = [each for model in models for each in finder.of(model)]
-    return derive(found, uses, arns)
+    called = model_names.members(models)
+    found = [each for member in called if member.role is None for each in finder.of(member)]
+    return derive(found, uses, arns, roles=tuple(dict.fromkeys(one.role for one in called if one.role)))
+
+
+def arn_finder(session: AwsSession) -> ModelArnFinder:
+    """What finds the ARNs of models, asking Bedrock where it may be asked."""
+    return ModelArnFinder(Arns(session.region, _account(session)), _asking(session))
 
 
 def _account(session: AwsSession) -> str:
@@ -260,13 +268,13 @@ def _asking(session: AwsSession) -> Ask:
 # --- where and what --------------------------------------------------------------------------------------------------
 
 
-def _session(where: Mapping[str, Any]) -> AwsSession:
+def session_of(where: Mapping[str, Any]) -> AwsSession:
     names = ("region", "profile", "session", "endpoint_url")
     return AwsSession(**{name: where[name] for name in names if where.get(name) is not None})
 
 
 def _site(where: Mapping[str, Any], listener: Listener | None = None) -> Site:
-    session = _session(where)
+    session = session_of(where)
     region = session.region  # told to be missing before anything else
     pace = where.get("pace") or Pace(poll=5.0)
     timeout = where.get("timeout", stacks.TIMEOUT)
@@ -300,10 +308,10 @@ def _request(
 
 
 def _model_parameters(site: Site, found: Template, options: StackOptions, given: Mapping[str, Any]) -> dict[str, str]:
-    models = tuple(options.get("models") or ())
+    models = model_names.references(options.get("models") or ())
     if not models and not (found.model.get("id") in given and found.model.get("arns") not in given):
         return {}
-    session = _session(options)
+    session = session_of(options)
     arns = Arns(site.region, stacks.account_id(site.clients))
     return model_parameters(found, models, given, ModelArnFinder(arns, _asking(session)))
 
@@ -320,5 +328,7 @@ def _package(
         if folder is None:
             return code.unbuilt(site.clients, found, bucket, site.region)
         reporter = site.reporter
-        path = code.build(found, given, folder, lambda text: reporter.tell("code", "package", "building", text))
+        tell = partial(reporter.tell, "code", "package", "building")
+        names = model_names.configuration_of(options.get("models") or ())
+        path = code.build(found, given, folder, tell, None if names is None else names.path)
     return code.place(site.clients, found, path, bucket, site.region)

@@ -61,13 +61,26 @@ def place(clients: Clients, template: Template, path: str | Path, bucket: str | 
     return _placed(clients, template, str(file), digest, bucket, region)
 
 
-def build(template: Template, values: Mapping[str, Any], folder: Path, tell: Callable[[str], None]) -> Path:
-    """The package of the template's handlers, for its architecture, made in ``folder``."""
+def build(
+    template: Template,
+    values: Mapping[str, Any],
+    folder: Path,
+    tell: Callable[[str], None],
+    configuration: str | None = None,
+) -> Path:
+    """The package of the template's handlers, for its architecture, made in ``folder``; with the ``configuration`` (an
+    awsllm.toml) whose names it shall know."""
     from awsllm.lambdas.packaging.build import build as build_package
 
     known = {parameter.name: parameter.default for parameter in template.parameters}
     arch = str(values.get(ARCHITECTURE) or known.get(ARCHITECTURE) or "arm64")
-    return build_package(folder / f"{template.name}.zip", handlers=template.handlers, arch=arch, progress=tell).path
+    return build_package(
+        folder / f"{template.name}.zip",
+        handlers=template.handlers,
+        arch=arch,
+        configuration=configuration,
+        progress=tell,
+    ).path
 
 
 def unbuilt(clients: Clients, template: Template, bucket: str | None, region: str) -> CodePackage:

@@ -15,7 +15,7 @@ from awsllm.aws.iam import Arns, region_of
 from awsllm.errors import ConfigurationError, ValidationError
 from awsllm.models.geographies import GLOBAL, REGIONS, geographies_at
 from awsllm.models.opaque import Question, question
-from awsllm.models.references import geography, parse_reference, without_geography
+from awsllm.models.references import Reference, geography, parse_reference, without_geography
 from awsllm.types import Value
 
 Ask = Callable[[Question], Mapping[str, Any] | None]
@@ -52,15 +52,19 @@ class ModelArnFinder:
     def __init__(self, arns: Arns, ask: Ask | None = None, behind: Mapping[str, str] | None = None) -> None:
         self._arns, self._ask, self._behind = arns, ask, behind or {}
 
-    def of(self, text: str) -> tuple[ModelArns, ...]:
+    def of(self, text: str | Reference) -> tuple[ModelArns, ...]:
         """In the order in which a call touches them: a prompt before its model. Raises ``ConfigurationError`` for what
         only Bedrock could say where it says nothing, ``ValidationError`` for what takes no permission."""
-        reference = parse_reference(text)
+        reference = text if isinstance(text, Reference) else parse_reference(text)
         if reference.scheme == "local":
             raise ValidationError(f"{reference} runs on this machine and needs no permission of AWS")
         if reference.scheme == "sagemaker":
             return (self._endpoint(str(reference), reference.model, reference.region),)
-        return tuple(self._bedrock(str(reference), reference.model, _MOST_STEPS))
+        here = self if reference.region in (None, self._arns.region) else self._in(reference.region)
+        return tuple(here._bedrock(str(reference), reference.model, _MOST_STEPS))
+
+    def _in(self, region: str) -> ModelArnFinder:
+        return ModelArnFinder(Arns(region, self._arns.account), self._ask, self._behind)
 
     def _endpoint(self, text: str, model: str, region: str | None) -> ModelArns:
         if model.startswith("router/"):

@@ -21,6 +21,7 @@ from awsllm.infra.model_arns import ModelArns
 from awsllm.models.references import without_geography
 from awsllm.types import JsonObject, Value
 
+_ASSUME = "https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_use_permissions-to-switch.html"
 _GUIDE = "https://docs.aws.amazon.com/bedrock/latest/userguide"
 _REFERENCE = "https://docs.aws.amazon.com/service-authorization/latest/reference"
 _BEDROCK_ACTIONS = f"{_REFERENCE}/list_amazonbedrock.html"
@@ -78,10 +79,14 @@ class Uses(Value, frozen=True, kw_only=True):
     batch_output: str | None = None
 
 
-def derive(models: Iterable[ModelArns], uses: Uses, arns: Arns) -> Permissions:
-    """The permissions of a caller in ``arns``' account and region."""
+def derive(models: Iterable[ModelArns], uses: Uses, arns: Arns, roles: tuple[str, ...] = ()) -> Permissions:
+    """The permissions of a caller in ``arns``' account and region; ``roles`` are ARNs of those as which further models
+    are called: what these need is theirs."""
     found = tuple(models)
-    permits = [permit for model in found for permit in _calls(model, uses, arns)] + list(_beside(found, uses, arns))
+    why = "a model that is called as this role"
+    permits = [_permit("Assume", "sts:AssumeRole", role, why, _ASSUME) for role in roles]
+    permits += [permit for model in found for permit in _calls(model, uses, arns)]
+    permits += _beside(found, uses, arns)
     if uses.batch:
         permits += _batch(found, uses, arns)
     if not permits:

@@ -18,14 +18,23 @@ appears in S3.
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from typing import Generic, Literal, Protocol, Self, TypeAlias, TypeVar
+from pathlib import Path
+from typing import Any, Generic, Literal, Protocol, Self, TypeAlias, TypeVar
 
 import msgspec
 
-from awsllm.errors import AwsllmError, ConfigurationError, DeploymentError, ModelTimeoutError, ServiceError
-from awsllm.jumpstart.deploy import logs
+from awsllm.errors import (
+    AwsllmError,
+    ConfigurationError,
+    DeploymentError,
+    ModelTimeoutError,
+    ServiceError,
+    ValidationError,
+)
+from awsllm.jumpstart.deploy.logs import LogLine, LogStream, last_lines
 from awsllm.jumpstart.deploy.progress import Listener, Pace, Reporter
 from awsllm.jumpstart.deploy.resources import Clients, is_busy, snake_case
 from awsllm.jumpstart.plan.plan import Cost, read_saved
@@ -93,6 +102,23 @@ class JobSummary(Value, frozen=True, kw_only=True):
     reason: str | None = None
 
 
+class JobHandle(Value, frozen=True, kw_only=True):
+    """A job as a file: ``noun`` is its kind's."""
+
+    noun: str
+    name: str
+    region: str | None = None
+    cost: Cost | None = None
+
+    @classmethod
+    def from_json(cls, data: bytes | str) -> Self:
+        """Raises ``ValidationError`` for what is no handle of a job."""
+        try:
+            return msgspec.json.decode(data, type=cls)
+        except (ValueError, RecursionError):
+            raise ValidationError("this is not a job that was saved: save() writes one") from None
+
+
 class JobKind(Protocol[R_co]):
     """How jobs of one kind are spoken to, each method one act. ``noun`` names one in messages; ``step`` is the step of
     ``Progress``. Names are used once."""
@@ -114,7 +140,7 @@ class JobKind(Protocol[R_co]):
 
     def tags(self, clients: Clients, state: JobState) -> dict[str, str]: ...
 
-    def log(self, clients: Clients, name: str) -> logs.LogStream | None:
+    def log(self, clients: Clients, name: str) -> LogStream | None:
         """Where the job wrote last; None where it has written nothing, or its kind has no log."""
 
     def result(self, state: JobState, tags: Mapping[str, str]) -> R_co:
@@ -173,7 +199,9 @@ class Job(ABC, Generic[T, R]):
 
 
 class ServiceJob(Job[JobState, R]):
-    """A job that a service runs, by its name. ``on_progress`` hears of each new state."""
+    """A job that a service runs, by its name. ``on_progress`` hears of each new state. ``cost`` is what its plan says
+    of that, and ``warnings`` what else, ``why`` why it runs where it does; a job that was taken up by its name alone
+    does not know."""
 
     def __init__(
         self,
@@ -186,10 +214,19 @@ class ServiceJob(Job[JobState, R]):
         pace = pace or Pace(poll=30)
         super().__init__(pace)
         self.kind, self.name = kind, name
+        self.cost: Cost | None = None
+        self.warnings: tuple[str, ...] = ()
+        self.region: str | None = None
+        self.why = ""
         self._clients = clients
         self._reporter = Reporter(on_progress, pace)
         self._listening = on_progress is not None
         self._missed = 0
+
+    @property
+    def poll(self) -> float:
+        """The longest time between two looks, in seconds."""
+        return self._pace.poll
 
     def __repr__(self) -> str:
         return f"ServiceJob({self.kind.noun} {self.name!r})"
@@ -208,6 +245,19 @@ class ServiceJob(Job[JobState, R]):
         self.kind.stop(self._clients, self.name)
         return True
 
+    def logs(self, limit: int = 1000) -> tuple[LogLine, ...]:
+        """The last lines that it wrote, the oldest first; none where its kind has no log, or it may not be read."""
+        stream = self._log()
+        return () if stream is None else self._lines(stream, limit)
+
+    def handle(self) -> JobHandle:
+        """What another process needs to take it up: ``client.jobs.load``."""
+        return JobHandle(noun=self.kind.noun, name=self.name, region=self.region, cost=self.cost)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write ``handle`` to a file."""
+        Path(path).write_bytes(msgspec.json.encode(self.handle()))
+
     def failure(self, state: JobState) -> DeploymentError:
         """Why a job ended without completing: its reason, and the log's last lines as a note."""
         ended = "was stopped" if state.outcome == "stopped" else "failed"
@@ -215,7 +265,7 @@ class ServiceJob(Job[JobState, R]):
         error.reason = state.reason
         if stream := self._log():
             error.log_stream = stream.name
-            if lines := logs.last_lines(self._clients, stream, _TAIL):
+            if lines := self._lines(stream, _TAIL):
                 ending = "\n".join(line.text for line in lines)
                 error.add_note(f"the end of its log ({stream.group}):\n{ending}")
         return error
@@ -236,15 +286,20 @@ class ServiceJob(Job[JobState, R]):
 
     def _detail(self, state: JobState) -> str:
         """The last metrics and the last line of the log, or what the service says of the phase."""
-        lines = logs.last_lines(self._clients, self._log(), 1) if state.working else ()
+        stream = self._log() if state.working else None
+        lines = self._lines(stream, 1) if stream else ()
         return "; ".join([*state.facts, *(line.text for line in lines)]) or state.message
 
-    def _log(self) -> logs.LogStream | None:
+    def _log(self) -> LogStream | None:
         """None too where logs may not be read: they explain, and nothing depends on them."""
         try:
             return self.kind.log(self._clients, self.name)
         except AwsllmError:
             return None
+
+    def _lines(self, stream: LogStream, limit: int) -> tuple[LogLine, ...]:
+        """The end of its log."""
+        return last_lines(self._clients, stream, limit)
 
     def _read(self, end: JobState) -> R:
         if end.outcome != "completed":
@@ -271,8 +326,17 @@ def start(
     Raises what the plan's own check does, ``ConfigurationError`` for somebody else's job of this name, and
     ``DeploymentError`` for one that failed before.
     """
+    return follow(ServiceJob(kind, clients, plan.name, on_progress, pace), plan)
+
+
+S = TypeVar("S", bound=ServiceJob[Any])
+
+
+def follow(job: S, plan: JobPlan) -> S:
+    """``start`` for a job that a kind has a class of its own for."""
     plan.check()
-    job = ServiceJob(kind, clients, plan.name, on_progress, pace)
+    kind, clients = job.kind, job._clients
+    job.cost, job.warnings, job.region = plan.cost, plan.warnings, plan.region
     existing = kind.find(clients, plan.name)
     if existing is None:
         try:

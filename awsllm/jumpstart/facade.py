@@ -203,11 +203,14 @@ class JumpStart:
     def asynchronous(self, endpoint: str, *, format: str | None = None, **options: Any) -> AsyncInference:
         """Calls of an asynchronous endpoint, whose answers come through S3; see ``AsyncInference``.
 
-        ``format`` names what its container speaks; without it the endpoint's tags, image and environment tell.
+        ``endpoint`` may be a name of the configuration. ``format`` names what its container speaks; without it the
+        endpoint's tags, image and environment tell.
         """
         from awsllm.jobs.asynchronous import AsyncInference
         from awsllm.wire import endpoint as bodies
 
+        if self._caller is not None:
+            endpoint = str(self._caller._settings.one(endpoint, is_endpoint=True))
         name = endpoint.removeprefix("sagemaker:")
         found = None if format else self.endpoints.describe(name).format
         if found is not None:

@@ -39,10 +39,11 @@ from msgspec.structs import replace
 from awsllm.aws.rpc import POLICY, Rpc, within
 from awsllm.aws.session import AwsSession
 from awsllm.backend import Attempt
+from awsllm.client_options import ClientSettings, configured
 from awsllm.errors import ConfigurationError, ServerError, ValidationError
 from awsllm.lambdas import settings
 from awsllm.lambdas.context import Handler, LambdaContext, seconds_left
-from awsllm.lambdas.gateway_callers import Callers, marked, places_of
+from awsllm.lambdas.gateway_callers import Callers, GatewayGroups, marked, places_of
 from awsllm.lambdas.http.background import Pump, SilenceError
 from awsllm.lambdas.http.events import FrontReply, FrontRequest, is_too_long, write
 from awsllm.lambdas.http.failures import Refusal
@@ -54,6 +55,7 @@ from awsllm.lambdas.snapstart import Restorable, take_part
 from awsllm.policy import stores
 from awsllm.policy.keys import Key, KeyStore
 from awsllm.policy.limits import Grant, Spent, UsageStore
+from awsllm.policy.routing import GroupRoutes
 from awsllm.server.account.refusals import UnauthenticatedError
 from awsllm.server.exchanges import Exchange
 from awsllm.server.mapping import Models, Table
@@ -107,7 +109,7 @@ def gateway_handler(
     def make() -> _Gateway:
         session, table = AwsSession(), _models(models)
         meter = _meter(table, keys, usage, session)
-        return _Gateway(table, prepare or _as_it_is, meter, _callers(client, session), streams=streams)
+        return _Gateway(table, prepare or _as_it_is, meter, _callers(client, session, table), streams=streams)
 
     if client is not None:
         take_part(client)
@@ -145,16 +147,16 @@ def _as_it_is(call: GatewayCall) -> Request[Any]:
 
 
 def _models(given: Mapping[str, str] | None) -> Models:
-    """The table of names. Without one, all that Bedrock knows by its own ids: what may be called is then the function's
-    role to say; or, where there is one model, that for every name."""
-    table = dict(given or settings.mapping("AWSLLM_GATEWAY_MODELS"))
+    """The table of names, beside those of the function's awsllm.toml. Without one, all that Bedrock knows by its own
+    ids: what may be called is then the function's role to say; or, where there is one model, that for every name."""
+    table, names = dict(given or settings.mapping("AWSLLM_GATEWAY_MODELS")), settings.configured_names()
     if table:
         try:
-            return Models(table=Table.of(table, strict=True), routed=True)
+            return Models(table=Table.of(table, strict=True, names=names), routed=True)
         except ConfigurationError as error:
             raise ConfigurationError(f"AWSLLM_GATEWAY_MODELS: {error.message}") from error
     everything = settings.model(None) if settings.text("AWSLLM_MODEL") else "bedrock:*"
-    return Models(table=Table.of({"*": everything}), routed=True)
+    return Models(table=Table.of({"*": everything}, names=names), routed=True)
 
 
 def _meter(models: Models, keys: KeyStore | None, usage: UsageStore | None, session: AwsSession) -> Meter:
@@ -166,15 +168,29 @@ def _meter(models: Models, keys: KeyStore | None, usage: UsageStore | None, sess
     return Meter(keys, usage, models, _region(session))
 
 
-def _callers(client: Any, session: AwsSession) -> Callers:
+def _routes(session: AwsSession) -> GroupRoutes:
+    """What is known of the members of groups; shared with the function's other processes, where its awsllm.toml says
+    so."""
+    routes, found = GroupRoutes(lambda: _region(session)), configured(None)
+    if found is None or "shared" not in found.tables:
+        return routes
+    from awsllm.policy.shared_routes_stores import share
+
+    return share(routes, found.tables["shared"])
+
+
+def _callers(client: Any, session: AwsSession, models: Models) -> Callers:
     role = settings.text("AWSLLM_CALLER_ROLE")
     if client is not None:
-        return Callers.together(BlockingPlaces(client._backends, client._policy))
+        known = GatewayGroups(lambda: models.table.groups, client._settings.routes, client._observers)
+        return Callers.together(BlockingPlaces(client._backends, client._policy, *known))
+    observers = ClientSettings(lambda region: AwsSession(region=region) if region else session, {}).observers()
+    groups = GatewayGroups(lambda: models.table.groups, _routes(session), observers)
     if role is not None:
         if not role.startswith("arn:"):
             raise ConfigurationError(f"AWSLLM_CALLER_ROLE is {role!r:.60}: it is the role's ARN")
-        return Callers.assuming(role, session)
-    return Callers.together(places_of(lambda region: AwsSession(region=region) if region else session))
+        return Callers.assuming(role, session, groups)
+    return Callers.together(places_of(lambda region: AwsSession(region=region) if region else session, groups=groups))
 
 
 class _Gateway:

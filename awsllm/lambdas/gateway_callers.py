@@ -10,8 +10,8 @@ from __future__ import annotations
 import re
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from msgspec.structs import replace
 
@@ -23,6 +23,11 @@ from awsllm.policy.keys import Key
 from awsllm.server.places import POLICY, BlockingPlaces
 from awsllm.types import ConverseRequest, Request
 
+if TYPE_CHECKING:
+    from awsllm.policy.groups import Group
+    from awsllm.policy.observers import Observers
+    from awsllm.policy.routing import GroupRoutes
+
 Q = TypeVar("Q", bound=Request[Any])
 
 KEY_TAG = "awsllm-key"
@@ -32,6 +37,14 @@ REQUEST_TAG = "awsllm-request"
 
 _MOST = 256  # callers whose credentials and connections are kept
 _MOST_METADATA = 16  # pairs of requestMetadata, of at most 256 characters each (bedrock-runtime's service model)
+
+
+class GatewayGroups(NamedTuple):
+    """The groups that callers may name, what is known of their members, whoever calls, and who is told of calls."""
+
+    groups: Callable[[], Mapping[str, Group]] = dict
+    routes: GroupRoutes | None = None
+    observers: Observers | None = None
 
 
 class Callers:
@@ -48,9 +61,9 @@ class Callers:
         return cls(lambda _: places)
 
     @classmethod
-    def assuming(cls, role: str, session: AwsSession) -> Callers:
+    def assuming(cls, role: str, session: AwsSession, groups: GatewayGroups) -> Callers:
         """Each by a session of ``role``."""
-        return cls(lambda key: _assumed(role, key, session))
+        return cls(lambda key: _assumed(role, key, session, groups))
 
     def close(self) -> None:
         """Close idle connections; the next calls open new ones."""
@@ -69,19 +82,22 @@ class Callers:
             return found
 
 
-def places_of(session: Callable[[str | None], AwsSession], policy: Policy = POLICY) -> BlockingPlaces:
+def places_of(
+    session: Callable[[str | None], AwsSession], policy: Policy = POLICY, groups: GatewayGroups | None = None
+) -> BlockingPlaces:
     """The places that are called as a session says, given the region that a reference names or None."""
     settings = ClientSettings(session, {})
     backends: Backends[Backend] = Backends(lambda reference: make_backend(settings, reference), None)
-    return BlockingPlaces(backends, policy)
+    groups = groups or GatewayGroups()
+    return BlockingPlaces(backends, policy, *groups)
 
 
-def _assumed(role: str, key: Key, session: AwsSession) -> BlockingPlaces:
+def _assumed(role: str, key: Key, session: AwsSession, groups: GatewayGroups) -> BlockingPlaces:
     from awsllm.aws.roles import AssumedRole, AssumedSession
 
     tags = {KEY_TAG: key.id} | ({TEAM_TAG: _tag(key.team)} if key.team else {})
     assumed = AssumedRole(session, role, name=key.id[:64], tags=tags)
-    return places_of(lambda region: AssumedSession(assumed, region=region))
+    return places_of(lambda region: AssumedSession(assumed, region=region), groups=groups)
 
 
 def marked(request: Q, target: str, key: Key, request_id: str) -> Q:

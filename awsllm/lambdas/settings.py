@@ -14,11 +14,14 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 
 from awsllm.errors import AwsllmError, ConfigurationError
-from awsllm.models.references import parse_reference
+from awsllm.models.references import Reference, parse_reference
 from awsllm.types import GuardrailConfig, JsonObject, Value
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from awsllm.calls.options import ConverseOptions
+    from awsllm.policy.groups import Group
 
 
 class Variable(Value, frozen=True):
@@ -38,7 +41,9 @@ class Variable(Value, frozen=True):
 
 
 VARIABLES = (
-    Variable("AWSLLM_MODEL", "text", "the model that answers: a reference such as bedrock:amazon.nova-lite-v1:0"),
+    Variable(
+        "AWSLLM_MODEL", "text", "the model that answers: a reference such as bedrock:amazon.nova-lite-v1:0, or a name"
+    ),
     Variable("AWSLLM_SYSTEM", "text", "the system prompt"),
     Variable("AWSLLM_MAX_TOKENS", "whole", "the most tokens of an answer; callers may ask for fewer", "1024"),
     Variable("AWSLLM_TEMPERATURE", "decimal", "0 to 1; unset is the model's own default"),
@@ -49,7 +54,9 @@ VARIABLES = (
     Variable("AWSLLM_MAX_BODY_BYTES", "whole", "the largest request body", "6291456"),
     Variable("AWSLLM_KEYS_TABLE", "text", "the DynamoDB table of the gateway's keys (key id, TTL expires)"),
     Variable("AWSLLM_USAGE_TABLE", "text", "the DynamoDB table of what keys use (keys id, period; TTL expires)"),
-    Variable("AWSLLM_GATEWAY_MODELS", "mapping", "the models that callers may name: NAME=REFERENCE,… or JSON"),
+    Variable(
+        "AWSLLM_GATEWAY_MODELS", "mapping", "the models that callers may name: NAME=REFERENCE or NAME=NAME,… or JSON"
+    ),
     Variable("AWSLLM_KILL_SWITCH", "text", "1: the gateway refuses every call"),
     Variable("AWSLLM_CALLER_ROLE", "text", "the role that is assumed with the caller as session tags"),
     Variable(
@@ -65,6 +72,9 @@ VARIABLES = (
     Variable("AWSLLM_RETRY_RECORDS", "passing|all", "which records of a batch job are written out to be tried again"),
     Variable("AWSLLM_FORMAT", "text", "what an asynchronous endpoint's container speaks: openai, tgi, …"),
     Variable("AWSLLM_GRADER", "json", 'how answers are graded: {"exact": {}} or {"judge": {"rubric": "…"}}, …'),
+    Variable(
+        "AWSLLM_TELEMETRY", "text", "what is told of calls: emf (CloudWatch metrics), log, otel; with commas between"
+    ),
     Variable("AWSLLM_LOG_LEVEL", "DEBUG|INFO|WARNING|ERROR", "the least important line that is logged", "INFO"),
 )
 _TABLE = {variable.name: variable for variable in VARIABLES}
@@ -156,13 +166,30 @@ def json_object(name: str) -> JsonObject | None:
 
 
 def model(given: str | None) -> str:
-    """The reference of the model that answers: the one given, or the environment's; checked."""
+    """The model that answers: the one given, or the environment's; a reference, or a name of the awsllm.toml that is
+    packaged with the function. Checked."""
     found = given or required("AWSLLM_MODEL")
+    if found in configured_names():
+        return found
     try:
         parse_reference(found)
     except ConfigurationError as error:
         raise ConfigurationError(f"{'model' if given else 'AWSLLM_MODEL'}: {error.message}") from error
     return found
+
+
+def configured_names() -> Mapping[str, str | Group]:
+    """What the function's awsllm.toml names; empty where there is none."""
+    from awsllm.client_options import configured
+
+    found = configured(None)
+    return {} if found is None else {**found.aliases, **found.groups}
+
+
+def references(model: str) -> tuple[Reference, ...]:
+    """All that may answer for a model, as ``model`` gives it."""
+    meant = configured_names().get(model, model)
+    return (parse_reference(meant),) if isinstance(meant, str) else tuple(one.reference for one in meant.members)
 
 
 def given_client(client: Any) -> Any:
@@ -191,10 +218,16 @@ def check_options(model: str, options: ConverseOptions) -> None:
     from awsllm.calls.prepare import prepare
     from awsllm.models.knowledge import Knowledge
 
-    try:
-        prepare(model, "Hello", options, Knowledge())
-    except AwsllmError as error:
-        raise ConfigurationError(f"the handler's options do not fit its model: {error.message}") from error
+    refused: AwsllmError | None = None
+    for reference in references(model):
+        try:
+            prepare(str(reference), "Hello", options, Knowledge())
+        except AwsllmError as error:
+            refused = refused or error
+        else:
+            return  # of a group, members that cannot are passed over
+    if refused is not None:
+        raise ConfigurationError(f"the handler's options do not fit its model: {refused.message}") from refused
 
 
 def guardrail() -> GuardrailConfig | None:

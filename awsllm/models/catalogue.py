@@ -27,6 +27,11 @@ def rows() -> bytes:
         return file.read()
 
 
+def ids() -> tuple[str, ...]:
+    """Every id that has a row."""
+    return tuple(line[7 : line.index(b'"', 7)].decode() for line in rows().splitlines() if line.startswith(b'{"id":"'))
+
+
 @lru_cache(maxsize=256)
 def row(model: str) -> dict[str, Any] | None:
     """The row of a Bedrock id, a geography's profile of it, or the ARN of either; None where there is none. A size

@@ -98,10 +98,11 @@ class Knowledge:
 
     def price(self, reference: Reference, family: str | None = None) -> Price | None:
         """What calls of a model cost: the caller's price of it, else the shipped one."""
-        key = (reference, family)
-        if key not in self._found:  # one look a model: a program names few, and each of its answers is priced
-            self._found[key] = self._look_up(reference, family)
-        return self._found[key]
+        try:
+            return self._found[reference, family]
+        except KeyError:  # one look a model: a program names few, and each of its answers is priced
+            found = self._found[reference, family] = self._look_up(reference, family)
+            return found
 
     def _look_up(self, reference: Reference, family: str | None) -> Price | None:
         if own := self._prices.get(str(reference)) or self._prices.get(reference.anywhere):
@@ -126,18 +127,35 @@ class Knowledge:
     ) -> float | None:
         """US dollars, None when a price or a count that matters is unknown; a local model costs nothing, nor does what
         a cache answered. ``turns`` is how many answers the response's usage may be the sum of."""
-        if turns == 1 and getattr(response, "from_cache", None) is not None:
+        price = self.price(reference, None if request is None else request.family)
+        return cost_at(price, response, request, turns=turns, is_local=reference.scheme == "local")
+
+
+def cost_at(
+    price: Price | None, response: Any, request: Request[Any] | None, *, turns: int = 1, is_local: bool = False
+) -> float | None:
+    """``Knowledge.cost`` of a model at its price."""
+    if type(response) is ConverseResponse:
+        if turns == 1 and response.from_cache is not None:
             return 0.0
-        family = request.family if request is not None else None
-        price = self.price(reference, family)
         if price is None:
-            return 0.0 if reference.scheme == "local" else None
-        if isinstance(response, ConverseResponse):
-            if response.usage.output_tokens is None:
-                return None
-            if turns == 1 and _is_plain(response, request):
-                return plain_cost(response.usage, price)
-        return cost(_use(response, request, price, summed=turns > 1), price)
+            return 0.0 if is_local else None
+        usage = response.usage
+        if usage.output_tokens is None:
+            return None
+        if (
+            turns == 1
+            and response.service_tier is None
+            and response.performance_config is None
+            and getattr(request, "service_tier", None) is None
+            and getattr(request, "performance_config", None) is None
+        ):  # nothing of how the answer was served has rates of its own, as of most
+            return plain_cost(usage, price)
+    elif turns == 1 and getattr(response, "from_cache", None) is not None:
+        return 0.0
+    elif price is None:
+        return 0.0 if is_local else None
+    return cost(_use(response, request, price, summed=turns > 1), price)
 
 
 _DAY = 86_400
@@ -157,16 +175,6 @@ def _opaque(model: Any) -> str | None:
 
     reference = parse_reference(model)
     return reference.model if reference.scheme == "bedrock" and opaque_kind(reference.model) else None
-
-
-def _is_plain(response: ConverseResponse, request: Request[Any] | None) -> bool:
-    """Whether nothing of how the answer was served has rates of its own, as of most answers."""
-    return (
-        response.service_tier is None
-        and response.performance_config is None
-        and getattr(request, "service_tier", None) is None
-        and getattr(request, "performance_config", None) is None
-    )
 
 
 def _use(response: Any, request: Request[Any] | None, price: Price, *, summed: bool) -> Use:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from awsllm.types import Usage, Value
 
+MOST_TOKENS = 10**15
+"""Which a call does not reach: a service that says so has miscounted."""
 _MILLION = 1_000_000
 
 
@@ -90,8 +92,10 @@ def plain_cost(usage: Usage, price: Price) -> float | None:
     """``cost`` of tokens in the default tier. The short way is for what most answers are: no cache, no long prompt."""
     tokens_in, tokens_out = usage.input_tokens, usage.output_tokens
     if (
-        tokens_in
-        and tokens_out
+        tokens_in is not None
+        and tokens_out is not None
+        and 0 < tokens_in < MOST_TOKENS
+        and 0 < tokens_out < MOST_TOKENS
         and price.input is not None
         and price.output is not None
         and price.long_context is None
@@ -141,6 +145,8 @@ def _token_parts(use: Use, usage: Usage, price: Price) -> list[tuple[float, floa
         (written - hour, price.cache_write if rates[2] else None),
         (hour, price.cache_write_1h if rates[2] else None),
     ]
+    if not all(0 <= count < MOST_TOKENS for count, _ in parts):  # no service counts so
+        return None
     used = [(float(count), rate) for count, rate in parts if count]
     return used or [(0.0, rates[0])]
 

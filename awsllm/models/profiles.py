@@ -52,6 +52,7 @@ class Profile(Value, frozen=True):
     native schema must keep to the service's subset (closed objects, no bounds, no recursion). ``images``,
     ``documents``, ``video`` and ``audio`` are what it reads. ``neighbouring_turns``: the service takes several turns of
     one role in a row, ``assistant_first``: and a conversation that the assistant begins. ``converse``: it chats.
+    ``continues``: an assistant's turn that ends the conversation is gone on with, not answered.
 
     ``cache_points`` says where cache points may stand: at most ``cache_limit`` in a request, each after at least
     ``cache_minimum`` tokens (None: not known), living as long as one of ``cache_ttls``. ``thinking`` says how it is
@@ -64,6 +65,8 @@ class Profile(Value, frozen=True):
     the id of a geography's profile alone (those of bedrock-mantle take the model's own); ``mantle_path`` is where
     bedrock-mantle has its OpenAI-shaped routes. ``invoke_body`` is the InvokeModel body it takes, by its name in
     ``wire.invoke``, and ``invoke_prompt`` the prompt template of that body, where it has one.
+
+    ``burndown`` is how many tokens of a quota one token of the answer takes.
 
     ``known`` is false for a model that no rule names. ``reasons`` says why it is what it is.
     """
@@ -89,12 +92,14 @@ class Profile(Value, frozen=True):
     efforts: frozenset[str] = NOTHING
     neighbouring_turns: bool = False
     assistant_first: bool = False
+    continues: bool = False
     converse: bool = True
     routes: frozenset[str] = CHAT
     needs_geography: bool = False
     mantle_path: str = "/v1"
     invoke_body: str | None = None
     invoke_prompt: str | None = None
+    burndown: int = 1
     known: bool = False
     reasons: tuple[str, ...] = ()
 

@@ -46,12 +46,14 @@ class Reference(Value, frozen=True):
 
     ``model`` is a Bedrock id or ARN, ENDPOINT or ENDPOINT/COMPONENT, or a local name or path. ``region`` is the one
     that is named, by an ARN or before an id, ``role`` the ARN of a role as which it is called; None: the client's own.
+    ``session_tags`` are those of the role's session.
     """
 
     scheme: str
     model: str
     region: str | None = None
     role: str | None = None
+    session_tags: tuple[tuple[str, str], ...] = ()
 
     def __str__(self) -> str:
         if self.region and self.scheme == "bedrock" and not self.model.startswith("arn:"):

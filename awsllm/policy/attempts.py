@@ -3,7 +3,8 @@
 One layer retries, and this is it: transports make one attempt each and botocore's own retries are not in use. What is
 worth another attempt is the error's word (``error.retryable``); how long to wait is the service's word where it gave
 one (``error.retry_after``), else exponential backoff with full jitter, so that clients that failed together do not
-return together. A stream is attempted until its first event: once that has been handed over, nothing is sent again.
+return together. A stream is attempted until its first event: once that has been handed over, nothing is sent again; nor
+is what may have run, for it would be paid for twice (``resend_lost``).
 
 An endpoint that was scaled to zero is another matter: the refused call has woken it, and minutes later it answers. Such
 a call is waited out (``cold_start_timeout``), and the attempts it takes are not counted. While an endpoint wakes, one
@@ -21,20 +22,21 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeAlias, TypeVar
 
 import msgspec
-from msgspec.structs import replace
+from msgspec.structs import force_setattr, replace
 
 from awsllm.backend import UNLIMITED, Attempt
-from awsllm.errors import AwsllmError, ConfigurationError, ModelNotReadyError, ModelTimeoutError
+from awsllm.errors import AwsllmError, ConfigurationError, ModelNotReadyError, ModelTimeoutError, StreamError
 from awsllm.policy.retry_budget import RetryBudget
 
 if TYPE_CHECKING:
     from tenacity import RetryCallState
 
+    from awsllm.policy.hedging import Hedge, Hedging
     from awsllm.types import AttemptMade
 
 T = TypeVar("T")
@@ -53,6 +55,7 @@ class Tries(Protocol):
 _LOADING_FACTOR = 4.0  # a model that is being loaded takes seconds at least; a throttled one may be free sooner
 _PROBE_INTERVAL = 10.0  # seconds between two requests that ask whether an endpoint is awake
 _LOOK_INTERVAL = 1.0  # seconds after which who waits looks whether it is known to be
+_LOST = "it may have run and be on the bill, so it was not sent again; Policy(resend_lost=True) allows that"
 _MODEL_FAILED = 424  # ModelErrorException: the model itself failed on this input, and mostly will again
 
 
@@ -81,8 +84,9 @@ class Policy(msgspec.Struct, frozen=True, repr_omit_defaults=True, dict=True):
     stream may keep silent before its first event and between two. ``clock`` and the sleeps are there for tests.
 
     Of all calls together, retries may be the share ``retry_share``, and ``retries_a_second`` beside that
-    (``retry_budget``). ``resend_lost`` says whether what was sent when the connection was lost is sent again: the
-    service may have done it, and be paid for it twice.
+    (``retry_budget``). A request that was sent whole when its connection was lost is not sent again: the service may
+    have done what it asks, and a second time is paid for again. ``resend_lost`` allows that; what is free is sent again
+    in any case. ``hedge`` makes a second attempt beside one that is late (``hedging``).
     """
 
     max_attempts: int = 3
@@ -95,7 +99,8 @@ class Policy(msgspec.Struct, frozen=True, repr_omit_defaults=True, dict=True):
     event_timeout: float | None = None
     retry_share: float = 0.2
     retries_a_second: float = 10.0
-    resend_lost: bool = True
+    resend_lost: bool = False
+    hedge: Hedge | None = None
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
     sleep_async: Callable[[float], Awaitable[None]] | None = None
@@ -107,10 +112,19 @@ class Policy(msgspec.Struct, frozen=True, repr_omit_defaults=True, dict=True):
                 raise ConfigurationError(f"{name} is {value!r:.40}; it is a number")
         if self.max_attempts < 1:
             raise ConfigurationError("max_attempts counts the first attempt too: give 1 or more")
+        for name in ("timeout", "first_event_timeout", "event_timeout"):
+            if (value := getattr(self, name)) is not None and not value > 0:
+                raise ConfigurationError(f"{name} is {value!r:.40}; it is a number of seconds above 0")
+        if not isinstance(self.resend_lost, bool):
+            raise ConfigurationError(f"resend_lost is {self.resend_lost!r:.40}; it is True or False")
         if min(self.base_delay, self.max_delay, self.max_retry_after, self.cold_start_timeout) < 0:
             raise ConfigurationError("a delay cannot be negative")
         if min(self.retry_share, self.retries_a_second) < 0:
             raise ConfigurationError("a share of retries cannot be negative")
+        if self.hedge is not None:
+            from awsllm.policy.hedging import hedge_of
+
+            force_setattr(self, "hedge", hedge_of(self.hedge))
 
     @property
     def _gate(self) -> _Gate:
@@ -124,6 +138,52 @@ class Policy(msgspec.Struct, frozen=True, repr_omit_defaults=True, dict=True):
         """The retries that are left, kept as ``_gate`` is."""
         made: RetryBudget | None = self.__dict__.get("_budget")
         return made or self.__dict__.setdefault("_budget", RetryBudget(self.retry_share, self.retries_a_second))
+
+    @property
+    def hedging(self) -> Hedging:
+        """What is known for ``hedge``."""
+        made: Hedging | None = self.__dict__.get("_hedging")
+        if made is None:
+            from awsllm.policy.hedging import Hedge, Hedging
+
+            made = self.__dict__.setdefault("_hedging", Hedging(self.hedge or Hedge()))
+        return made
+
+    @property
+    def for_free(self) -> Policy:
+        """The same for operations that cost nothing."""
+        if self.resend_lost:
+            return self
+        made: Policy | None = self.__dict__.get("_for_free")
+        return made or self.__dict__.setdefault("_for_free", self._sharing(resend_lost=True))
+
+    def with_attempts(self, most: int) -> Policy:
+        """The same with so many attempts, of this one's retries."""
+        return self._sharing(max_attempts=most)
+
+    def pause_to_resume(self, error: AwsllmError, tries: int, deadline: float | None) -> float | None:
+        """Seconds to wait before a stream that ``error`` broke in its ``tries``-th attempt is continued; None: it is
+        not, for attempts, time or retries are spent, or it would be of no use."""
+        if tries >= self.max_attempts or not (error.retryable or isinstance(error, StreamError)):
+            return None
+        if (error.retry_after or 0) > self.max_retry_after:
+            return None
+        from random import uniform
+
+        most = min(self.max_delay, self.base_delay * 2 ** (tries - 1))
+        pause = (error.retry_after or 0) + uniform(0, most)  # noqa: S311 - jitter is no secret
+        now = self.clock()
+        if (deadline is not None and now + pause >= deadline) or not self._budget.take(now):
+            return None
+        return pause
+
+    def _sharing(self, **changes: Any) -> Policy:
+        """A copy that has this one's gate and retries."""
+        made = replace(self, **changes)
+        made.__dict__.update(_gate=self._gate, _budget=self._budget)
+        if self.hedge is not None:
+            made.__dict__["_hedging"] = self.hedging
+        return made
 
     def run(
         self,
@@ -193,7 +253,7 @@ class Policy(msgspec.Struct, frozen=True, repr_omit_defaults=True, dict=True):
         timeout: float | None = None,
         mend: Mend | None = None,
         tries: Tries | None = None,
-    ) -> Iterator[T]:
+    ) -> Generator[T, None, None]:
         """The events of the first attempt that gives one."""
 
         def begin(attempt: Attempt) -> tuple[Iterator[T], list[T]]:
@@ -233,6 +293,10 @@ class Policy(msgspec.Struct, frozen=True, repr_omit_defaults=True, dict=True):
         finally:
             if close := getattr(events, "aclose", None):
                 await close()
+
+    def count(self) -> None:
+        """A call was made whose attempt succeeded outside of ``run``: a share of it may be spent on retries."""
+        (self.__dict__.get("_budget") or self._budget).calls += 1
 
     def limit(self, timeout: float | None) -> float | None:
         """The shorter of the policy's timeout and a call's own, in seconds; None where there is neither."""
@@ -288,9 +352,13 @@ class Policy(msgspec.Struct, frozen=True, repr_omit_defaults=True, dict=True):
 
     def _is_worth_another(self, error: AwsllmError) -> bool:
         """Whether one of ``max_attempts`` may be spent; what did not wake in its time is not waited for again."""
-        if error.may_have_run and not self.resend_lost:
+        if not error.retryable or self._is_asleep(error):
             return False
-        return error.retryable and not self._is_asleep(error)
+        if error.may_have_run and not self.resend_lost:
+            if _LOST not in getattr(error, "__notes__", ()):
+                error.add_note(_LOST)
+            return False
+        return True
 
     def _attempt(self, timeout: float | None) -> Attempt:
         """The limits of this call's attempts; raises ModelTimeoutError if no time is left to try."""
@@ -482,7 +550,9 @@ class _Trial:
         error = _error(state)
         if error is not None:
             from awsllm import log
+            from awsllm.policy import observers
 
+            observers.retrying(error, state.upcoming_sleep)
             log.logger("policy").info(
                 "%s:%s: attempt %d of at most %d failed (%s), the next in %.1f s",
                 *(error.backend, error.model, self._tries(error), self._policy.max_attempts),

@@ -59,6 +59,10 @@ class Circuit:
             return "closed"
         return "open" if now < self._opened + self.breaker.open_for else "half_open"
 
+    @property
+    def is_closed(self) -> bool:
+        return self._opened is None
+
     def admits(self) -> bool:
         """Whether a call may be made now. In a circuit that is half open it is the trial, which ``record`` ends; one
         whose end nobody told is forgotten after ``open_for`` seconds."""

@@ -8,6 +8,7 @@ What cannot be bounded (a file in S3, a prompt that Bedrock keeps) is unknown.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, cast
 
 import msgspec
@@ -19,17 +20,17 @@ from awsllm.types import (
     Bytes,
     CachePoint,
     ConverseRequest,
-    CountTokensRequest,
     Image,
     PerformanceConfig,
     Request,
     S3Location,
     ServiceTier,
+    Text,
     Usage,
 )
 
 _BYTES_A_TOKEN = 2
-_A_TURN = 16
+_A_TURN = 20
 _A_TOOL = 40
 _TOOLS = 600  # what families say of tools at all, before the first
 _AN_IMAGE = 5000
@@ -42,56 +43,75 @@ class _Unbounded(Exception):
 
 def most_used(request: Request[Any], price: Price | None, *, is_local: bool) -> Reserved:
     """The dollars and tokens that a request may use; ``price`` is its model's."""
-    if isinstance(request, CountTokensRequest):
-        return _FREE
-    tokens = _tokens(request)
-    if is_local:
-        return Reserved(0.0, None if tokens is None else sum(tokens))
-    if tokens is None:
-        return Reserved(_counted_singly(request, price), None)
-    if price is None:
-        return Reserved(None, sum(tokens))
-    use = _use(request, tokens)
-    return Reserved(cost(use, _dearest_input(request, price)), sum(tokens))
-
-
-def _tokens(request: Request[Any]) -> tuple[int, int] | None:
-    """The most of the prompt and of the answer; None: unknown."""
     try:
-        if isinstance(request, ConverseRequest):
-            return _prompt(request), _answer(request)
-        if request.operation == "embed":
-            return _size(request), 0
+        if type(request) is ConverseRequest:
+            prompt, answer = _conversation(request)
+            if (
+                price is not None
+                and not is_local
+                and request.service_tier is None
+                and request.performance_config is None
+                and price.long_context is None
+                and price.input is not None
+                and price.output is not None
+                and (price.cache_write is price.cache_write_1h is None or not _has_cache_points(request))
+            ):  # a token in and a token out have one rate each, as in nearly every call
+                return Reserved((prompt * price.input + answer * price.output) / 1_000_000, prompt + answer)
+        elif request.free:
+            return _FREE
+        elif request.operation == "embed":
+            prompt, answer = _size(request), 0
+        else:
+            return _of_pieces(request, price, is_local=is_local)
     except _Unbounded:
-        pass
-    return None
+        return _of_pieces(request, price, is_local=is_local)
+    if is_local:
+        return Reserved(0.0, prompt + answer)
+    if price is None:
+        return Reserved(None, prompt + answer)
+    return Reserved(cost(_use(request, (prompt, answer)), _dearest_input(request, price)), prompt + answer)
 
 
-def _prompt(request: ConverseRequest) -> int:
-    if ":prompt/" in request.model:
+def _of_pieces(request: Request[Any], price: Price | None, *, is_local: bool) -> Reserved:
+    return Reserved(0.0 if is_local else _counted_singly(request, price), None)
+
+
+@lru_cache(maxsize=256)
+def _bounds(model: str) -> tuple[int | None, int | None]:
+    """The longest prompt that a model takes, and the longest answer that it gives; None: not known."""
+    if ":prompt/" in model:
         raise _Unbounded
-    parts = (request.messages, request.system, request.tools, request.extra, request.output_config)
-    tokens = sum(_size(part) for part in parts) + _A_TURN * (len(request.messages) + 1)
-    if request.tools:
-        tokens += _TOOLS + _A_TOOL * len(request.tools)
-    window = (catalogue.row(request.family or request.model) or {}).get("context_window")
-    return min(tokens, window) if window else tokens
+    row = catalogue.row(model) or {}
+    return row.get("context_window"), row.get("max_output_tokens")
 
 
-def _answer(request: ConverseRequest) -> int:
-    """What Bedrock itself reserves: the longest answer allowed, else the longest that the model gives."""
-    most = request.inference_config.max_tokens
-    if most is None:
-        most = (catalogue.row(request.family or request.model) or {}).get("max_output_tokens")
-    if most is None:
-        raise _Unbounded
-    return most
+def _conversation(request: ConverseRequest) -> tuple[int, int]:
+    """The prompt, and of the answer what Bedrock itself reserves: the longest allowed, else the longest that the model
+    gives."""
+    window, longest = _bounds(request.family or request.model)
+    answer = request.inference_config.max_tokens
+    if answer is None:
+        if longest is None:
+            raise _Unbounded
+        answer = longest
+    tokens = _A_TURN * (len(request.messages) + 1)
+    for turn in request.messages:
+        for block in turn.content:
+            if type(block) is Text and (text := block.text).isascii():  # of which Python knows the size without a look
+                tokens += len(text) // _BYTES_A_TOKEN + 1
+            else:
+                tokens += _size(block)
+    if request.system or request.tools or request.extra or request.output_config:
+        tokens += sum(map(_size, (request.system, request.tools, request.extra, request.output_config)))
+        if request.tools:
+            tokens += _TOOLS + _A_TOOL * len(request.tools)
+    return (tokens if window is None or tokens < window else window), answer
 
 
 def _size(value: Any) -> int:
     match value:
         case str():
-            return len(value.encode("utf-8", "replace")) // _BYTES_A_TOKEN + 1
+            return (len(value) if value.isascii() else len(value.encode("utf-8", "replace"))) // _BYTES_A_TOKEN + 1
         case bytes() | Bytes():
             data = value.data if isinstance(value, Bytes) else value
             return len(data) // _BYTES_A_TOKEN + 1
@@ -128,8 +148,11 @@ def _dearest_input(request: Request[Any], price: Price) -> Price:
 
 
 def _has_cache_points(request: ConverseRequest) -> bool:
-    parts = (*request.system, *request.tools, *(block for turn in request.messages for block in turn.content))
-    return any(isinstance(part, CachePoint) for part in parts)
+    for turn in request.messages:
+        for block in turn.content:
+            if type(block) is CachePoint:
+                return True
+    return any(type(part) is CachePoint for part in (*request.system, *request.tools))
 
 
 def _counted_singly(request: Request[Any], price: Price | None) -> float | None:

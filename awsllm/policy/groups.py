@@ -5,7 +5,7 @@ What is here are values, and the table that says which rule an error falls under
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from types import MappingProxyType
@@ -127,6 +127,8 @@ class Group(Value, frozen=True):
             given: Sequence[Any] = [GroupMember(model, weight=weight) for model, weight in self.models.items()]
         else:
             given = [self.models] if isinstance(self.models, str | GroupMember) else self.models
+            if not isinstance(given, Iterable):
+                raise ConfigurationError(f"the models of a group are {given!r:.40}; give a list of references")
         members = tuple(one if isinstance(one, GroupMember) else GroupMember(one) for one in given)
         force_setattr(self, "models", members)
         for name in ("on", "regions"):
@@ -144,6 +146,10 @@ class Group(Value, frozen=True):
             value = getattr(self, name)
             if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or value < 0):
                 raise ConfigurationError(f"{name} is {value!r:.40}; it is a number of seconds")
+        if self.member_timeout == 0:
+            raise ConfigurationError("member_timeout is 0; it is a number of seconds above 0, or None")
+        if self.breaker is not None and not isinstance(self.breaker, Breaker):
+            raise ConfigurationError(f"breaker is {self.breaker!r:.40}; give awsllm.Breaker(…), or None for none")
         limit = self.concurrency
         if limit not in (None, "adaptive") and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
             raise ConfigurationError(f"concurrency is {limit!r:.40}; it is at least 1, or 'adaptive'")

@@ -7,8 +7,9 @@ reserved.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
-from typing import Any, TypeVar
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, TypeAlias, TypeVar
 
 from msgspec.structs import replace
 
@@ -23,108 +24,166 @@ from awsllm.errors import (
     ServiceError,
     ThrottlingError,
 )
-from awsllm.models.knowledge import Knowledge
+from awsllm.models.knowledge import Knowledge, cost_at
+from awsllm.models.prices import MOST_TOKENS, Price
 from awsllm.models.references import Reference
 from awsllm.policy.budgets import CallBudget, Held
 from awsllm.policy.estimates import most_used
-from awsllm.policy.tags import with_metadata
+from awsllm.policy.tags import metadata, with_metadata
 from awsllm.policy.usage_ledger import LedgerCounts, UsageLedger
-from awsllm.types import CacheHit, ConverseResponse, CountTokensRequest, Message, Metadata, Request, Streamed, Usage
+from awsllm.types import CacheHit, ConverseRequest, ConverseResponse, Message, Metadata, Request, Streamed, Usage
+
+Taken: TypeAlias = Sequence[Held | None]
 
 E = TypeVar("E")
 R = TypeVar("R")
 
 _UNUSED = (RequestError, ConfigurationError, ThrottlingError, ModelNotReadyError, ConnectError)
 _NOTHING = Message("assistant", ())
+_NO_USAGE = Usage()
 UNCOUNTED = "a budget could not count this call: nobody can say what it may use (unknown='warn')"
 
 
 class CallMeter:
-    """Where the calls of one model by one caller are counted."""
+    """Where the calls of one model with the same tags are counted: one of a client's for all of them."""
+
+    __slots__ = (
+        *("_is_local", "_ledger", "_metadata", "_name", "_price", "_prices", "_profile", "_reference", "_sent_tags"),
+        *("_tags", "changes", "place"),
+    )
 
     def __init__(
-        self,
-        reference: Reference,
-        prices: Knowledge,
-        budgets: tuple[CallBudget, ...],
-        ledger: UsageLedger | None,
-        tags: Mapping[str, str],
+        self, reference: Reference, prices: Knowledge, ledger: UsageLedger | None, tags: Mapping[str, str]
     ) -> None:
         self._reference, self._prices = reference, prices
-        self._budgets, self._ledger, self._tags = budgets, ledger, tags
+        self._ledger, self._tags = ledger, tags
+        self._name, self._is_local = str(reference), reference.scheme == "local"
+        self._sent_tags: Mapping[str, str] = tags if reference.scheme == "bedrock" else {}
+        self._metadata = metadata(self._sent_tags)
+        self._price: dict[str | None, Price | None] = {}
+        self._profile: str | None = None
+        self.place, self.changes = reference, bool(self._sent_tags)
+        """Where calls are made, and whether they are sent otherwise than they were asked for."""
 
-    def tagged(self, request: R) -> R:
+    def goes(self, place: Reference, profile: str | None) -> None:
+        """Calls are made elsewhere, or as somebody else, and through a profile."""
+        self.place, self._profile = place, profile
+        self.changes = self.changes or profile is not None
+
+    def sent(self, request: R) -> R:
         """The request as it is sent."""
-        if not self._tags or self._reference.scheme != "bedrock":
-            return request
-        return with_metadata(request, self._tags)
+        if self._profile is not None:
+            from awsllm.policy.attribution import through
 
-    def begin(self, request: Request[Any]) -> MeteredCall:
-        """Take what the call may use of every budget. Raises ``BudgetExceededError``, and then nothing is taken."""
-        if not self._budgets:
-            return MeteredCall(self, request, (), uncounted=False)
-        price = self._prices.price(self._reference, request.family)
-        wanted = most_used(request, price, is_local=self._reference.scheme == "local")
-        held: list[Held] = []
-        uncounted = False
+            request = through(request, self._profile)
+        known: Any = request
+        if type(known) is ConverseRequest and known.request_metadata is None and known.api != "openai":
+            changed: Any = replace(known, request_metadata=self._metadata) if self._metadata else known
+            return changed  # type: ignore[no-any-return]
+        return with_metadata(request, self._sent_tags)
+
+    def _price_of(self, request: Request[Any]) -> Price | None:
+        """The price is the same for all calls; an ARN's is not until its family is known."""
+        family = request.family
+        if family not in self._price:
+            self._price[family] = self._prices.price(self._reference, family)
+        return self._price[family]
+
+    def reserve(self, request: Request[Any], budgets: tuple[CallBudget, ...]) -> Taken:
+        """Take what the call may use of every budget; None is of one that cannot count it. Raises
+        ``BudgetExceededError``, and then nothing is taken."""
         try:
-            for budget in self._budgets:
-                taken = budget.reserve(wanted)
-                if taken is None:
-                    uncounted = True
-                else:
-                    held.append(taken)
+            price = self._price[request.family]
+        except KeyError:
+            price = self._price_of(request)
+        wanted = most_used(request, price, is_local=self._is_local)
+        if len(budgets) == 1:
+            try:
+                return (budgets[0].reserve(wanted),)
+            except AwsllmError as error:
+                error.annotate(backend=self._reference.scheme, model=self._reference.model)
+                raise
+        held: list[Held | None] = []
+        try:
+            for budget in budgets:
+                held.append(budget.reserve(wanted))  # noqa: PERF401 - what is taken before a refusal is given back
         except BaseException as error:
-            for each in held:
-                each.settle(0.0, 0)
+            _settle(held, 0.0, 0)
             if isinstance(error, AwsllmError):
                 error.annotate(backend=self._reference.scheme, model=self._reference.model)
             raise
-        return MeteredCall(self, request, tuple(held), uncounted=uncounted)
+        return held
+
+    def ended(self, request: Request[Any], response: Any, held: Taken) -> Any:
+        """A call has answered; what its caller gets."""
+        ledger = None if request.free else self._ledger
+        if not held and ledger is None:  # tags alone count nothing
+            return response
+        usage: Usage | None = getattr(response, "usage", None)
+        try:
+            price = self._price[request.family]
+        except KeyError:
+            price = self._price_of(request)
+        cost = cost_at(price, response, request, is_local=self._is_local)
+        if held:
+            tokens = _tokens(usage)
+            for each in held:
+                if each is not None:
+                    each.settle(cost, tokens)
+        if ledger is not None:
+            request_id = getattr(response, "request_id", None)
+            ledger.count_call(self._name, self._tags, usage or _NO_USAGE, cost, request_id)
+        if held and None in held and hasattr(response, "warnings"):
+            return replace(response, warnings=(*response.warnings, UNCOUNTED))
+        return response
+
+    def failed(self, error: BaseException, held: Taken, *, began: bool = False) -> None:
+        """A call has given nothing whole; ``began``: it has given something."""
+        if not began and is_unused(error):
+            _settle(held, 0.0, 0)
+            return
+        _settle(held, None, None)
+        self.write(LedgerCounts.of_failure())
 
     def cost(self, response: Any, request: Request[Any]) -> float | None:
-        return self._prices.cost(self._reference, response, request)
+        return cost_at(self._price_of(request), response, request, is_local=self._is_local)
 
     def write(self, counts: LedgerCounts) -> None:
         if self._ledger is not None:
-            self._ledger.count(str(self._reference), self._tags, counts)
+            self._ledger.count(self._name, self._tags, counts)
 
     def hit(self, hit: CacheHit) -> None:
         """A cache has answered."""
         self.write(LedgerCounts.of_hit(hit))
 
 
-class MeteredCall:
-    """One call, until it is over."""
+def _settle(held: Taken, usd: float | None, tokens: int | None) -> None:
+    for each in held:
+        if each is not None:
+            each.settle(usd, tokens)
 
-    def __init__(self, meter: CallMeter, request: Request[Any], held: tuple[Held, ...], *, uncounted: bool) -> None:
+
+class _MeteredStream:
+    """One stream, until it is over."""
+
+    def __init__(self, meter: CallMeter, request: Request[Any], held: Taken) -> None:
         self._meter, self._request, self._held = meter, request, held
-        self._uncounted = uncounted
         self._metadata: Metadata | None = None
+        self._request_id: str | None = None
         self._began = False
 
-    def end(self, response: Any) -> Any:
-        """The call has answered; what its caller gets."""
-        usage: Usage | None = getattr(response, "usage", None)
-        cost = self._meter.cost(response, self._request)
-        for held in self._held:
-            held.settle(cost, _tokens(usage))
-        if not isinstance(self._request, CountTokensRequest):  # which is free
-            self._meter.write(LedgerCounts.of_call(usage, cost))
-        if self._uncounted and hasattr(response, "warnings"):
-            return replace(response, warnings=(*response.warnings, UNCOUNTED))
-        return response
-
     def saw(self, event: Any) -> Any:
-        """An event of a stream, as its reader gets it."""
-        self._began = True
+        """An event, as its reader gets it."""
+        if not self._began:
+            self._began = True
+            self._request_id = getattr(event, "request_id", None)  # of a chat's first event
         if isinstance(event, Metadata):
             self._metadata = event
-            if self._uncounted:
+            if None in self._held:
                 return replace(event, warnings=(*event.warnings, UNCOUNTED))
         return event
 
-    def end_stream(self) -> None:
+    def end(self) -> None:
         """The stream has ended; only a chat's says what it used."""
         last = self._metadata or Metadata()
         response = ConverseResponse(
@@ -133,22 +192,18 @@ class MeteredCall:
             usage=last.usage,
             service_tier=last.service_tier,
             performance_config=last.performance_config,
+            request_id=self._request_id,
         )
-        self._uncounted = False
-        self.end(response)
+        self._meter.ended(self._request, response, self._held)
 
     def fail(self, error: BaseException) -> None:
         if self._metadata is not None:  # what was used is known all the same
-            self.end_stream()
-            return
-        unused = not self._began and _is_unused(error)
-        for held in self._held:
-            held.settle(*((0.0, 0) if unused else (None, None)))
-        if not unused:
-            self._meter.write(LedgerCounts.of_failure())
+            self.end()
+        else:
+            self._meter.failed(error, self._held, began=self._began)
 
 
-def _is_unused(error: BaseException) -> bool:
+def is_unused(error: BaseException) -> bool:
     """Whether a call that ended like this has surely used nothing."""
     if isinstance(error, _UNUSED):
         return True
@@ -156,32 +211,39 @@ def _is_unused(error: BaseException) -> bool:
 
 
 def _tokens(usage: Usage | None) -> int | None:
-    if usage is None or usage.input_tokens is None:
+    if usage is None or (given := usage.input_tokens) is None:
         return None
     cached = (usage.cache_read_input_tokens or 0) + (usage.cache_write_input_tokens or 0)
-    return usage.input_tokens + (usage.output_tokens or 0) + cached
+    answered = usage.output_tokens or 0
+    if min(given, answered, cached) < 0 or max(given, answered, cached) >= MOST_TOKENS:  # nobody can have used that
+        return None
+    return given + answered + cached
 
 
 class MeteredBackend:
-    """A ``Backend``."""
+    """A ``Backend``, for one call under ``budgets``."""
 
-    def __init__(self, backend: Backend, meter: CallMeter) -> None:
-        self._backend, self._meter = backend, meter
+    __slots__ = ("_backend", "_budgets", "_meter")
+
+    def __init__(self, backend: Backend, meter: CallMeter, budgets: tuple[CallBudget, ...]) -> None:
+        self._backend, self._meter, self._budgets = backend, meter, budgets
 
     def ask(self, request: Request[R], attempt: Attempt = UNLIMITED) -> R:
-        metered = self._meter.begin(request)
+        meter = self._meter
+        held = meter.reserve(request, self._budgets) if self._budgets else ()
         try:
-            response = self._backend.ask(self._meter.tagged(request), attempt)
+            response = self._backend.ask(meter.sent(request) if meter.changes else request, attempt)
         except BaseException as error:
-            metered.fail(error)
+            meter.failed(error, held)
             raise
-        answer: R = metered.end(response)
+        answer: R = meter.ended(request, response, held)
         return answer
 
     def stream(self, request: Streamed[R, E], attempt: Attempt = UNLIMITED) -> Iterator[E]:
-        metered = self._meter.begin(request)
+        held = self._meter.reserve(request, self._budgets) if self._budgets else ()
+        metered = _MeteredStream(self._meter, request, held)
         try:
-            events = self._backend.stream(self._meter.tagged(request), attempt)
+            events = self._backend.stream(self._meter.sent(request), attempt)
             try:
                 for event in events:
                     yield metered.saw(event)
@@ -191,32 +253,61 @@ class MeteredBackend:
         except BaseException as error:  # a reader that leaves is one too
             metered.fail(error)
             raise
-        metered.end_stream()
+        metered.end()
 
     def close(self) -> None:
         self._backend.close()
 
 
+async def _reserved(meter: CallMeter, request: Request[Any], budgets: tuple[CallBudget, ...]) -> Taken:
+    """``CallMeter.reserve``; budgets behind a network are asked in a thread. Who is cancelled meanwhile has taken
+    nothing."""
+    if not any(budget.waits for budget in budgets):
+        return meter.reserve(request, budgets)
+    import asyncio
+
+    taking = asyncio.ensure_future(asyncio.to_thread(meter.reserve, request, budgets))
+    try:
+        return await asyncio.shield(taking)
+    except asyncio.CancelledError:
+        with suppress(AwsllmError):
+            await _in_thread((held := await taking), _settle, held, 0.0, 0)
+        raise
+
+
+async def _in_thread(held: Taken, settle: Callable[..., R], *arguments: Any) -> R:
+    """Settle, in a thread where a budget lies behind a network; a cancelled caller does not end that."""
+    if not held or not any(each is not None and each.purse.waits for each in held):
+        return settle(*arguments)
+    import asyncio
+
+    return await asyncio.shield(asyncio.to_thread(settle, *arguments))
+
+
 class AsyncMeteredBackend:
     """The same, awaited."""
 
-    def __init__(self, backend: AsyncBackend, meter: CallMeter) -> None:
-        self._backend, self._meter = backend, meter
+    __slots__ = ("_backend", "_budgets", "_meter")
+
+    def __init__(self, backend: AsyncBackend, meter: CallMeter, budgets: tuple[CallBudget, ...]) -> None:
+        self._backend, self._meter, self._budgets = backend, meter, budgets
 
     async def ask(self, request: Request[R], attempt: Attempt = UNLIMITED) -> R:
-        metered = self._meter.begin(request)
+        meter = self._meter
+        held = await _reserved(meter, request, self._budgets) if self._budgets else ()
         try:
-            response = await self._backend.ask(self._meter.tagged(request), attempt)
+            response = await self._backend.ask(meter.sent(request) if meter.changes else request, attempt)
         except BaseException as error:
-            metered.fail(error)
+            await _in_thread(held, meter.failed, error, held)
             raise
-        answer: R = metered.end(response)
+        answer: R = await _in_thread(held, meter.ended, request, response, held)
         return answer
 
     async def stream(self, request: Streamed[R, E], attempt: Attempt = UNLIMITED) -> AsyncGenerator[E, None]:
-        metered = self._meter.begin(request)
+        held = await _reserved(self._meter, request, self._budgets) if self._budgets else ()
+        metered = _MeteredStream(self._meter, request, held)
         try:
-            events: AsyncIterator[E] = self._backend.stream(self._meter.tagged(request), attempt)
+            events: AsyncIterator[E] = self._backend.stream(self._meter.sent(request), attempt)
             try:
                 async for event in events:
                     yield metered.saw(event)
@@ -224,9 +315,9 @@ class AsyncMeteredBackend:
                 if close := getattr(events, "aclose", None):
                     await close()
         except BaseException as error:
-            metered.fail(error)
+            await _in_thread(held, metered.fail, error)
             raise
-        metered.end_stream()
+        await _in_thread(held, metered.end)
 
     async def close(self) -> None:
         await self._backend.close()

@@ -21,25 +21,32 @@ from awsllm.types import Value
 R = TypeVar("R")
 
 MOST_TAGS = 16
+_WITHOUT = ("openai", "agents")  # doors that keep no metadata
 _SIGNS = r"[a-zA-Z0-9\s:_@$#=/+,\-.]"
 
 
 class CallMarks(Value, frozen=True):
     """What one call says of itself to those who count and keep: its tags, and whether its answer may be a kept one
-    (None: where it would be the same)."""
+    (None: where it would be the same); and where a quota is short, whose it is, how urgent, and whether it waits."""
 
     tags: Mapping[str, str] | None = None
     response_cache: bool | None = None
+    tenant: str = ""
+    priority: int = 0
+    waits: bool = True
 
 
-def call_marks(options: Mapping[str, Any]) -> CallMarks | None:
-    """The marks among a call's options; None, as nearly always: there are none. Raises ``ValidationError``."""
-    if "tags" not in options and "response_cache" not in options:
-        return None
+def call_marks(options: Mapping[str, Any]) -> CallMarks:
+    """The marks among a call's options. Raises ``ValidationError``."""
     wanted = options.get("response_cache")
     if wanted is not None and not isinstance(wanted, bool):
         raise ValidationError(f"response_cache is True, False or None, not a {type(wanted).__name__}")
-    return CallMarks(checked_tags(options.get("tags")), wanted)
+    tenant, priority = options.get("tenant") or "", options.get("priority") or 0
+    if not isinstance(tenant, str):
+        raise ValidationError(f"tenant is a text, not a {type(tenant).__name__}")
+    if isinstance(priority, bool) or not isinstance(priority, int):
+        raise ValidationError(f"priority is {priority!r:.40}; it is a whole number")
+    return CallMarks(checked_tags(options.get("tags")), wanted, tenant, priority)
 
 
 def checked_tags(tags: Any) -> dict[str, str]:
@@ -71,11 +78,18 @@ def _worded() -> re.Pattern[str]:
     return re.compile(f"{_SIGNS}{{0,256}}")
 
 
+def metadata(tags: Mapping[str, str]) -> dict[str, str]:
+    """The tags as a request's metadata, where its caller put nothing there."""
+    return dict([*tags.items()][:MOST_TAGS])
+
+
 def with_metadata(request: R, tags: Mapping[str, str]) -> R:
     """The request with the tags in its metadata, where its door has a place for them; what its caller put there stays,
     and goes first."""
+    if not tags:
+        return request
     known: Any = request
-    if "request_metadata" not in known.__struct_fields__ or getattr(known, "api", None) == "openai":
+    if "request_metadata" not in known.__struct_fields__ or getattr(known, "api", None) in _WITHOUT:
         return request
     theirs: dict[str, str] = dict(known.request_metadata or {})
     ours = [pair for pair in tags.items() if pair[0] not in theirs][: max(0, MOST_TAGS - len(theirs))]

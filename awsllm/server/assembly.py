@@ -13,11 +13,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from awsllm.client_options import configured
 from awsllm.errors import ConfigurationError, ModelNotFoundError
+from awsllm.fetching.rules import FetchUrls
 from awsllm.models.references import CHAT_MODEL, EMBED_MODEL, parse_reference
 from awsllm.policy import stores
 from awsllm.policy.keys import KeyStore, read_keys
 from awsllm.policy.watched import Watched
+from awsllm.server import telemetry
 from awsllm.server.access_log import AccessLog
 from awsllm.server.account.account import CUTS, Account
 from awsllm.server.account.clock import MovableClock
@@ -27,6 +30,7 @@ from awsllm.server.blocking import BlockingBackend
 from awsllm.server.exchanges import Journal, Watcher
 from awsllm.server.faults import Faults
 from awsllm.server.gate import Gate, UsageRoute, WatchedKeys
+from awsllm.server.groups import check_members
 from awsllm.server.http.app import App, Extension, Load, Shared, application
 from awsllm.server.http.auth import Auth, usable_key
 from awsllm.server.mapping import Models, Table, read_table
@@ -38,6 +42,7 @@ from awsllm.server.record import RequestRecord
 from awsllm.server.services import is_region
 from awsllm.server.surfaces.playground import Playground
 from awsllm.server.surfaces.playground.calls import Calls, others_calls
+from awsllm.server.urls import UrlInputs
 from awsllm.store import Store
 from awsllm.types import ConverseRequest, CountTokensRequest, JsonObject, Message
 
@@ -45,6 +50,8 @@ if TYPE_CHECKING:
     from awsllm.backend import AsyncBackend
     from awsllm.backends.local.backend import LocalBackend
     from awsllm.backends.local.encoders import EncoderPrecision
+    from awsllm.policy.configuration import Configuration
+    from awsllm.policy.groups import Group
     from awsllm.server.keeping import Keeper
 
 GRACE = 8.0  # seconds; `docker stop` kills after ten
@@ -56,10 +63,14 @@ class Settings:
     """What a server is made of. Without ``backend`` ``model`` and ``embed_model`` answer, references of any place.
 
     ``models`` are patterns of ids with the references that answer them, and ``config`` a file of such
-    (``server.mapping``); with ``mapped_only`` nothing else is answered. ``device`` computes local models, those that
+    (``server.mapping``); the names of ``configuration``, an awsllm.toml, are models too. With ``mapped_only`` nothing
+    else is answered. ``device`` computes local models, those that
     make embeddings or rerank in ``encoder_precision``, and ``max_models`` and ``max_model_memory`` (in bytes) bound
     those in memory. ``keys`` is a file of callers' keys (``policy.keys``), whose use is counted in the database
     ``usage``, else in memory; both may be ``dynamodb:TABLE``.
+
+    ``fetch_urls`` says from which hosts pictures and documents are fetched that callers name by URL (``server.urls``);
+    without it nothing is.
 
     ``auth`` says which ways of showing a key are taken. ``grace`` is for how many seconds what is under way may end
     once the server is told to.
@@ -77,6 +88,7 @@ class Settings:
     backend: AsyncBackend | None = None
     models: Mapping[str, str] = field(default_factory=dict)
     config: str | Path | None = None
+    configuration: Configuration | str | Path | None = None
     mapped_only: bool = False
     model: str = CHAT_MODEL
     embed_model: str = EMBED_MODEL
@@ -88,6 +100,7 @@ class Settings:
     keys: str | Path | None = None
     usage: str | Path | None = None
     auth: Auth | str = Auth.ANY
+    fetch_urls: FetchUrls | None = None
     grace: float = GRACE
     account: bool = True
     iam: bool = False
@@ -170,6 +183,8 @@ def assemble(settings: Settings) -> Assembly:
     watchers: list[Watcher] = [others_calls(journal), metrics]
     if settings.access_log:
         watchers.append(AccessLog())
+    if telemetry.wanted():
+        watchers.append(telemetry.ServerTelemetry())
     account = aws.account if aws is not None else None
     extensions: list[Extension] = [metrics, Playground(models, api_key, Calls(journal), account)]
     extensions.append(MemoryRoute(local, api_key, settings.admin_token))
@@ -190,6 +205,7 @@ def assemble(settings: Settings) -> Assembly:
         watchers=watchers,
         recorders=(record,),
         faults=settings.faults,
+        urls=UrlInputs(settings.fetch_urls) if settings.fetch_urls is not None else None,
         load=load,
     )
     keeper = _keeper(settings, aws)
@@ -236,33 +252,50 @@ def _keeper(settings: Settings, aws: OfflineAws | None) -> Keeper | None:
 
     keeper = Keeper(settings.data, aws.account)
     aws.changed = aws.account.ended = keeper.save
+    aws.account.kept_in = settings.data
     return keeper
 
 
 def _models(settings: Settings, files: list[Watched[Any]]) -> Models:
     """What answers which id. A file that is read is added to ``files``."""
     entries, strict = settings.models, settings.mapped_only
-    table: Table | Callable[[], Table] = _checked(Table.of(entries, strict=strict))
+    names = _names(settings)
+    table: Table | Callable[[], Table] = _checked(Table.of(entries, strict=strict, names=names))
     if settings.config is not None:
-        watched = Watched(settings.config, lambda path: _checked(read_table(path, entries, strict=strict)))
+        watched = Watched(settings.config, lambda path: _checked(read_table(path, entries, strict=strict, names=names)))
         files.append(watched)
         table = lambda: watched.value  # noqa: E731 -- what it is at the time
     if settings.backend is not None:
-        return Models(table=table, routed=bool(entries or settings.config))
+        return Models(table=table, routed=bool(entries or settings.config or names))
     chat, embed = (str(parse_reference(model)) for model in (settings.model, settings.embed_model))
     return Models(chat, embed, table=table, own=(one.name for one in Store().list() if one.path), routed=True)
+
+
+def _names(settings: Settings) -> dict[str, str | Group]:
+    """The names of the configuration, which are models of the server: of the one that is given, or that a client finds;
+    a server with a backend of its own finds none."""
+    found = _configuration(settings)
+    return {} if found is None else {**found.aliases, **found.groups}
+
+
+def _configuration(settings: Settings) -> Configuration | None:
+    given = settings.configuration
+    return None if given is None and settings.backend is not None else configured(given)
 
 
 def _checked(table: Table) -> Table:
     """Raises ``ConfigurationError`` for a local model that nobody knows: whoever wrote the table learns of it, and not
     the first caller."""
     store = Store()
-    for pattern, target in table.targets.items():
+    for name, group in table.groups.items():
+        check_members(name, group)
+    for target in table.reached():
         if target.scheme == "local":
             try:
                 store.check(target.model)
             except ModelNotFoundError as error:
-                raise ConfigurationError(f"the target of {pattern!r}: {error.message}") from error
+                named = next((name for name, one in table.targets.items() if one == target), str(target))
+                raise ConfigurationError(f"the target of {named!r}: {error.message}") from error
     return table
 
 
@@ -291,7 +324,12 @@ def _backend(settings: Settings, models: Models, local: LocalBackend | None) -> 
     from awsllm.backends.local.backend import AsyncLocalBackend
     from awsllm.server.places import Places
 
-    places = Places(local=AsyncLocalBackend(local), own=settings.backend)
+    places = Places(
+        local=AsyncLocalBackend(local),
+        own=settings.backend,
+        groups=lambda: models.table.groups,
+        configuration=_configuration(settings),
+    )
     places.check(models.targets())
     return places
 

@@ -18,6 +18,7 @@ from typing import TypeVar
 
 from awsllm.backend import UNLIMITED, AsyncBackend, Attempt
 from awsllm.errors import AwsllmError
+from awsllm.log import without_words
 from awsllm.policy.keys import Key, Keys
 from awsllm.policy.limits import Grant
 from awsllm.policy.watched import Watched
@@ -108,8 +109,8 @@ class Gate:
     def _settle(self, grant: Grant, seen: Exchange) -> None:
         try:
             self.meter.settle(grant, seen)
-        except Exception:  # on a thread that nobody waits for
-            _log.exception("a call of the key %s could not be counted", grant.key.id)
+        except Exception as error:  # on a thread that nobody waits for
+            _log.error("a call of the key %s could not be counted\n%s", grant.key.id, without_words(error))
 
 
 class Metered:

@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from msgspec.structs import replace
 
@@ -36,6 +36,9 @@ from awsllm.models.references import (
 )
 from awsllm.types import ConverseRequest, CountTokensRequest, Request
 
+if TYPE_CHECKING:
+    from awsllm.policy.groups import Group
+
 Q = TypeVar("Q", bound=Request[Any])
 
 _EMBED = frozenset(("embed", "rerank"))
@@ -43,34 +46,66 @@ _CHAT = frozenset(("converse", "count_tokens"))
 _MADE = frozenset(("generate_image", "edit_image"))
 _WRITTEN = ("summarization", "translation", "question_answering")
 _SELF = "*"
+GROUP = "group"
+"""What stands in the place of a scheme where a group answers, between ``Models`` and ``places``."""
 
 
 class Table:
-    """Patterns and what answers them; ``strict``: nothing else is answered. Never changes."""
+    """Patterns and what answers them; ``strict``: nothing else is answered. ``groups`` are of those patterns behind
+    which there are several models: of such the target is the first. Never changes."""
 
-    def __init__(self, targets: Mapping[str, Reference], *, strict: bool = False) -> None:
+    def __init__(
+        self, targets: Mapping[str, Reference], *, strict: bool = False, groups: Mapping[str, Group] | None = None
+    ) -> None:
         self.targets = dict(targets)
+        self.groups = dict(groups or {})
         self.strict = strict
         self.find = lru_cache(maxsize=1024)(self._find)
+        self.meant = lru_cache(maxsize=1024)(self._meant)
 
     @classmethod
-    def of(cls, entries: Mapping[str, str], *, strict: bool = False) -> Table:
-        """The table of patterns and references as texts. Raises ``ConfigurationError`` that names the entry."""
-        return cls({pattern: _target(pattern, target) for pattern, target in entries.items()}, strict=strict)
+    def of(
+        cls, entries: Mapping[str, str], *, strict: bool = False, names: Mapping[str, str | Group] | None = None
+    ) -> Table:
+        """The table of patterns and references as texts. ``names`` are those of a configuration: they can be called,
+        and targets may be named by them. Raises ``ConfigurationError`` that names the entry."""
+        known = names or {}
+        meant: dict[str, str | Group] = {**known, **{one: known.get(to, to) for one, to in entries.items()}}
+        groups: dict[str, Group] = {name: cast("Any", to) for name, to in meant.items() if hasattr(to, "members")}
+        targets = {
+            pattern: groups[pattern].members[0].reference if pattern in groups else _target(pattern, target)
+            for pattern, target in meant.items()
+        }
+        return cls(targets, strict=strict, groups=groups)
 
-    def _find(self, model: str) -> Reference | None:
-        """What answers ``model``; None where no pattern means it. A ``*`` hands on the ARN of an account's own model to
+    def reached(self) -> list[Reference]:
+        """All that may be asked."""
+        members = [member.reference for group in self.groups.values() for member in group.members]
+        return [*(target for pattern, target in self.targets.items() if pattern not in self.groups), *members]
+
+    def group(self, model: str) -> str | None:
+        """The pattern of the group that answers ``model``; None where none does."""
+        pattern = self.meant(model) if self.groups else None
+        return pattern if pattern in self.groups else None
+
+    def _meant(self, model: str) -> str | None:
+        """The pattern that means ``model``. A ``*`` hands on the ARN of an account's own model to
         a pattern alone that begins as an ARN does: then the region and the account are whoever wrote it's to choose."""
-        called = bedrock_id(model)
-        own = called.startswith("arn:")
+        own = bedrock_id(model).startswith("arn:")
         usable = (
             one
             for one, target in self.targets.items()
             if not own or not target.model.endswith(_SELF) or one.startswith("arn:")
         )
-        pattern = closest(usable, model)
+        return closest(usable, model)
+
+    def _find(self, model: str) -> Reference | None:
+        """What answers ``model``; None where no pattern means it."""
+        pattern = self.meant(model)
         if pattern is None:
             return None
+        called = bedrock_id(model)
+        own = called.startswith("arn:")
         target = self.targets[pattern]
         if not target.model.endswith(_SELF):
             return target
@@ -85,7 +120,9 @@ class Table:
         return [pattern for pattern in self.targets if "*" not in pattern]
 
 
-def read_table(path: Path, entries: Mapping[str, str], *, strict: bool = False) -> Table:
+def read_table(
+    path: Path, entries: Mapping[str, str], *, strict: bool = False, names: Mapping[str, str | Group] | None = None
+) -> Table:
     """The table of a TOML file, with further entries that replace the file's:
 
         strict = true
@@ -105,7 +142,7 @@ def read_table(path: Path, entries: Mapping[str, str], *, strict: bool = False) 
     if not isinstance(models, dict) or not isinstance(said, bool):
         raise ConfigurationError(f"{path}: strict is true or false, and [models] a table of PATTERN = REFERENCE")
     try:
-        return Table.of({**models, **entries}, strict=strict or said)
+        return Table.of({**models, **entries}, strict=strict or said, names=names)
     except ConfigurationError as error:
         raise ConfigurationError(f"{path}: {error.message}") from error
 
@@ -175,6 +212,8 @@ class Models:
         self.embed = embed
         self.own = frozenset(own)
         self.routed = routed
+        self.trained: dict[str, str] = {}
+        """Paths of weights that the account has trained, by the ARNs by which they are called."""
         self._table = table or Table({})
 
     @property
@@ -198,12 +237,31 @@ class Models:
         use = _use(request)
         if use is None:
             return None
+        if (path := self.trained.get(request.model)) is not None:
+            return f"local:{path}" if self.routed else path
         found = self.table.find(request.model)
         if found is None and request.family is not None:  # of an account's own ARN
             found = self.table.find(request.family)
         if found is not None:
             return str(found)
         return self._own(request.model) or {"chat": self.chat, "embed": self.embed}.get(use)
+
+    def _group(self, request: Request[Any]) -> str | None:
+        table, use = self.table, _use(request)
+        if not table.groups or use is None:
+            return None
+        found = table.group(request.model)
+        if found is None and table.find(request.model) is None and request.family is not None:
+            found = table.group(request.family)
+        return found
+
+    def answering(self, request: Request[Any]) -> tuple[str, ...]:
+        """Whatever may answer: its target, or the members of its group."""
+        group = self._group(request)
+        if group is not None:
+            return tuple(str(member.reference) for member in self.table.groups[group].members)
+        target = self.target(request)
+        return () if target is None else (target,)
 
     def remote(self, request: Request[Any]) -> bool:
         """Whether AWS itself answers."""
@@ -212,11 +270,11 @@ class Models:
     def targets(self) -> list[Reference]:
         """What may answer, if the backend takes references."""
         defaults = [parse_reference(model) for model in (self.chat, self.embed) if model is not None]
-        return [*self.table.targets.values(), *defaults] if self.routed else []
+        return [*self.table.reached(), *defaults] if self.routed else []
 
     def listed(self) -> list[str]:
         """The names that can be called beside those that Bedrock knows: the table's, and those of local models."""
-        targets = (str(reference) for reference in self.table.targets.values())
+        targets = (str(reference) for reference in self.table.reached())
         local = [name for name in (*targets, self.chat or "", self.embed or "") if name.startswith("local:")]
         named = [name.removeprefix("local:") for name in local if "/" not in name and "\\" not in name]
         return list(dict.fromkeys((*self.table.aliases, *named, *sorted(self.own))))
@@ -228,11 +286,13 @@ class Models:
             return request
         name = self.target(request)
         if name is not None:
+            if (group := self._group(request)) is not None:
+                return named(request, f"{GROUP}:{group}")
             meant = named(request, name)
             if isinstance(meant, ConverseRequest) and meant.family is None and not _is_remote(name):
                 return replace(meant, family=request.model)  # its figures are of the model that was meant
             return meant
-        if self.routed and request.model.partition(":")[0] in SCHEMES:
+        if self.routed and request.model.partition(":")[0] in (*SCHEMES, GROUP):
             raise ModelNotFoundError("The provided model identifier is invalid.")
         return request
 

@@ -135,7 +135,13 @@ class Meter:
         if seen.request is None:
             return 0.0
         request = _called(seen.request)
-        reference = self._reference(request)
+        made = getattr(seen.response, "attempts", ())  # by which a group tells who of it answered
+        answered = [parse_reference(made[-1].model)] if made else self._references(request)
+        costs = [self._cost_of(reference, request, seen, used) for reference in answered]
+        known = [cost for cost in costs if cost is not None]
+        return max(known) if known else None
+
+    def _cost_of(self, reference: Reference, request: Request[Any], seen: Exchange, used: Usage) -> float | None:
         if reference.scheme == "local":
             return 0.0
         if seen.response is not None and request is seen.request:
@@ -144,14 +150,18 @@ class Meter:
         return cost(Use(usage=used, tier=tier.type if tier else None), self._knowledge.price(reference))
 
     def _unpriced(self, request: Request[Any]) -> bool:
-        reference = self._reference(request)
-        return reference.scheme != "local" and self._knowledge.price(reference) is None
+        return any(
+            reference.scheme != "local" and self._knowledge.price(reference) is None
+            for reference in self._references(request)
+        )
 
-    def _reference(self, request: Request[Any]) -> Reference:
-        """What answers; a backend of another kind is priced as if it were Bedrock."""
-        target = self._models.target(request) or request.model
-        scheme = target.partition(":")[0]
-        return parse_reference(target) if scheme in SCHEMES else Reference("bedrock", bedrock_id(target))
+    def _references(self, request: Request[Any]) -> list[Reference]:
+        """What may answer: of a group any member, of which the dearest is counted where nothing tells who did. A
+        backend of another kind is priced as if it were Bedrock."""
+        return [
+            parse_reference(target) if target.partition(":")[0] in SCHEMES else Reference("bedrock", bedrock_id(target))
+            for target in self._models.answering(request) or (request.model,)
+        ]
 
 
 def secret_of(headers: Mapping[str, str]) -> str:

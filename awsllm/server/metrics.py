@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from awsllm.errors import AwsllmError
+from awsllm.server import telemetry
 from awsllm.server.called import called
 from awsllm.server.exchanges import Exchange, usage_of
 from awsllm.server.http.auth import check_head
 from awsllm.server.surfaces.routes import failure
 from awsllm.server.work import Incoming, Reply, Work
+from awsllm.telemetry import names
 from awsllm.types import Usage
 
 _MODELS = 200
@@ -47,6 +49,23 @@ class Metrics:
         self._tokens = Counter(
             "awsllm_tokens", "Tokens, as the replies count them.", ("model", "kind"), registry=registry
         )
+        # By OpenTelemetry's conventions, as its exporter for Prometheus writes these names.
+        model = ("gen_ai_operation_name", "gen_ai_request_model")
+        self._duration = Histogram(
+            *("gen_ai_server_request_duration_seconds", "Until a model's answer was whole.", model),
+            buckets=names.DURATION_BUCKETS,
+            registry=registry,
+        )
+        self._first_token = Histogram(
+            *("gen_ai_server_time_to_first_token_seconds", "Until a stream began.", model),
+            buckets=names.SERVER_FIRST_BUCKETS,
+            registry=registry,
+        )
+        self._per_token = Histogram(
+            *("gen_ai_server_time_per_output_token_seconds", "Of a stream, a token after the first.", model),
+            buckets=names.SERVER_TOKEN_BUCKETS,
+            registry=registry,
+        )
         Gauge("awsllm_requests_in_flight", "Requests under way.", registry=registry).set_function(in_flight)
         self._models: set[str] = set()
 
@@ -57,9 +76,22 @@ class Metrics:
         self._seconds.labels(*meant).observe(exchange.seconds or 0.0)
         if exchange.first is not None:
             self._first.labels(*meant).observe(exchange.first)
+        if exchange.request is None:
+            return
+        model = self._model(exchange.request.model)
         usage = usage_of(exchange)
-        if usage is not None and exchange.request is not None:
-            self._count(self._model(exchange.request.model), usage)
+        if usage is not None:
+            self._count(model, usage)
+        self._time(exchange, (telemetry.operation_of(exchange), model))
+
+    def _time(self, exchange: Exchange, labels: tuple[str | None, str]) -> None:
+        self._duration.labels(*labels).observe(exchange.seconds or 0.0)
+        if exchange.error is not None:
+            return
+        if exchange.first is not None and telemetry.is_stream(exchange):
+            self._first_token.labels(*labels).observe(exchange.first)
+        if (seconds := telemetry.time_per_token(exchange)) is not None:
+            self._per_token.labels(*labels).observe(seconds)
 
     def _count(self, model: str, usage: Usage) -> None:
         counts = {

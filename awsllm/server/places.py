@@ -37,11 +37,18 @@ from awsllm.errors import (
 )
 from awsllm.models.references import SCHEMES, Reference, parse_reference
 from awsllm.policy.attempts import Policy
-from awsllm.server.mapping import named
+from awsllm.policy.routing import GroupRoutes
+from awsllm.server.groups import ServedGroups
+from awsllm.server.mapping import GROUP, named
+from awsllm.server.observed import Watching
 from awsllm.types import ConverseRequest, MessageStart, Request, Streamed
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+
+    from awsllm.policy.configuration import Configuration
+    from awsllm.policy.groups import Group
+    from awsllm.policy.observers import Observers
 
 E = TypeVar("E")
 R = TypeVar("R")
@@ -54,7 +61,8 @@ _PRIVATE = re.compile(r"arn:[^\s\"']+|\b\d{12}\b")
 
 class Places:
     """``local`` answers local models, ``own`` what has no reference. Calls of AWS are made as a client makes them that
-    is given no options: environment, profiles and ``AWS_ENDPOINT_URL`` count."""
+    is given no options: environment, profiles and ``AWS_ENDPOINT_URL`` count. ``groups`` gives the groups that requests
+    may be meant for, by name."""
 
     def __init__(
         self,
@@ -62,13 +70,19 @@ class Places:
         local: AsyncBackend | None = None,
         own: AsyncBackend | None = None,
         policy: Policy = POLICY,
+        groups: Callable[[], Mapping[str, Group]] = dict,
+        configuration: Configuration | None = None,
     ) -> None:
         options: ClientOptions = {"backends": {"local": local}} if local is not None else {}
+        if configuration is not None:
+            options["configuration"] = configuration
         self._settings = settings = client_settings(None, None, None, None, options)
         self._backends: Backends[AsyncBackend] = Backends(
             lambda reference: make_async_backend(settings, reference), options.get("backends")
         )
         self._local, self._own, self._policy = local, own, policy
+        self._groups = ServedGroups(groups, settings.routes, policy)
+        self._watching = Watching(settings.observers())
 
     def check(self, targets: Iterable[Reference]) -> None:
         """Raise ``ConfigurationError`` where AWS is to be called and nothing says in which region."""
@@ -79,23 +93,43 @@ class Places:
         reference = _reference(request)
         if reference is None:
             return await self._default().ask(request, attempt)
-        backend, request = self._backends[reference], named(request, reference.model)
+        meant = request if reference.scheme == GROUP else named(request, reference.model)
         with _told(reference):
-            if reference.scheme == "local":
-                return await backend.ask(request, attempt)
-            response = await self._policy.run_async(lambda one: backend.ask(request, one), attempt.remaining())
-            return cast("R", _unmarked(response))
+            return cast(
+                "R",
+                await self._watching.ask_async(reference, meant, lambda: self._asked(reference, meant, attempt)),
+            )
+
+    async def _asked(self, reference: Reference, request: Any, attempt: Attempt) -> Any:
+        if reference.scheme == GROUP:
+            return _unmarked(await self._groups.ask(reference.model, request, attempt, self._member))
+        backend = self._backends[reference]
+        if reference.scheme == "local":
+            return await backend.ask(request, attempt)
+        return _unmarked(await self._policy.run_async(lambda one: backend.ask(request, one), attempt.remaining()))
+
+    async def _member(self, reference: Reference, request: Any, attempt: Attempt) -> Any:
+        """One attempt at a member of a group."""
+        backend = self._backends[reference]
+        return await self._watching.ask_async(reference, request, lambda: backend.ask(request, attempt))
+
+    def _member_stream(self, reference: Reference, request: Any, attempt: Attempt) -> Any:
+        return self._watching.stream_async(reference, request, self._backends[reference].stream(request, attempt))
 
     async def stream(self, request: Streamed[R, E], attempt: Attempt = UNLIMITED) -> AsyncIterator[E]:
         reference = _reference(request)
         if reference is None:
             events = self._default().stream(request, attempt)
+        elif reference.scheme == GROUP:
+            events = self._groups.stream(reference.model, request, attempt, self._member_stream)
+            events = self._watching.stream_async(reference, request, events)
         else:
             backend, request = self._backends[reference], named(request, reference.model)
             if reference.scheme == "local":
                 events = backend.stream(request, attempt)
             else:
                 events = self._policy.iterate_async(lambda one: backend.stream(request, one), attempt.remaining())
+            events = self._watching.stream_async(reference, request, events)
         async with aclosing(cast("Any", events)):
             with _told(reference):
                 async for event in events:
@@ -108,7 +142,7 @@ class Places:
             backend = self._default()
         elif reference.scheme == "local":
             backend, request = self._backends[reference], named(request, reference.model)
-        else:
+        else:  # of a group, too: who will answer is not known
             return None
         count = getattr(backend, "count_input", None)
         return None if count is None else cast("int | None", await count(request))
@@ -117,6 +151,8 @@ class Places:
         for backend in (*self._backends.drain(), self._local, self._own):
             if backend is not None:
                 await backend.close()
+        self._settings.close()
+        self._watching.close()
 
     def _default(self) -> AsyncBackend:
         found = self._own or self._local
@@ -142,24 +178,49 @@ def check_not_itself(host: str, port: int, targets: Iterable[Reference], *, call
 class BlockingPlaces:
     """``Places`` for the caller's own thread: AWS is called, and nothing answers what has no reference."""
 
-    def __init__(self, backends: Backends[Backend], policy: Policy = POLICY) -> None:
+    def __init__(
+        self,
+        backends: Backends[Backend],
+        policy: Policy = POLICY,
+        groups: Callable[[], Mapping[str, Group]] = dict,
+        routes: GroupRoutes | None = None,
+        observers: Observers | None = None,
+    ) -> None:
+        """Whoever gives ``observers`` closes them."""
         self._backends, self._policy = backends, policy
+        self._groups = ServedGroups(groups, routes or GroupRoutes(), policy)
+        self._watching = Watching(observers)
 
     def ask(self, request: Request[R], attempt: Attempt = UNLIMITED) -> R:
         reference = self._found(request)
-        backend, request = self._backends[reference], named(request, reference.model)
+        meant = request if reference.scheme == GROUP else named(request, reference.model)
         with _told(reference):
-            return cast("R", _unmarked(self._policy.run(lambda one: backend.ask(request, one), attempt.remaining())))
+            return cast("R", self._watching.ask(reference, meant, lambda: self._asked(reference, meant, attempt)))
+
+    def _asked(self, reference: Reference, request: Any, attempt: Attempt) -> Any:
+        if reference.scheme == GROUP:
+            return _unmarked(self._groups.ask_blocking(reference.model, request, attempt, self._member))
+        backend = self._backends[reference]
+        return _unmarked(self._policy.run(lambda one: backend.ask(request, one), attempt.remaining()))
+
+    def _member(self, reference: Reference, request: Any, attempt: Attempt) -> Any:
+        """One attempt at a member of a group."""
+        backend = self._backends[reference]
+        return self._watching.ask(reference, request, lambda: backend.ask(request, attempt))
+
+    def _member_stream(self, reference: Reference, request: Any, attempt: Attempt) -> Any:
+        return self._watching.stream(reference, request, self._backends[reference].stream(request, attempt))
 
     def stream(self, request: Streamed[R, E], attempt: Attempt = UNLIMITED) -> Iterator[E]:
         reference = self._found(request)
-        backend, request = self._backends[reference], named(request, reference.model)
-        with (
-            closing(
-                cast("Any", self._policy.iterate(lambda one: backend.stream(request, one), attempt.remaining()))
-            ) as events,
-            _told(reference),
-        ):
+        made: Any
+        if reference.scheme == GROUP:
+            made = self._groups.stream_blocking(reference.model, request, attempt, self._member_stream)
+        else:
+            backend, request = self._backends[reference], named(request, reference.model)
+            made = self._policy.iterate(lambda one: backend.stream(request, one), attempt.remaining())
+        made = self._watching.stream(reference, request, made)
+        with closing(made) as events, _told(reference):
             for event in events:
                 yield cast("E", _unmarked(event)) if isinstance(event, MessageStart) else event
 
@@ -210,7 +271,9 @@ def no_model() -> ModelNotFoundError:
 
 def _reference(request: Request[Any]) -> Reference | None:
     """Where the request goes, as ``Models`` wrote it; None where its model is no reference."""
-    scheme, colon, _ = request.model.partition(":")
+    scheme, colon, name = request.model.partition(":")
+    if scheme == GROUP and colon:
+        return Reference(GROUP, name)
     if not colon or scheme not in SCHEMES:
         return None
     try:

@@ -58,8 +58,7 @@ def _fetch_s3(model: Model, place: str, staging: Path, progress: OnProgress) -> 
 
     bucket, _, prefix = place.removeprefix("s3://").partition("/")
     check_room(model.files, staging)
-    with translated():
-        s3 = client("s3")
+    with translated(), contextlib.closing(client("s3")) as s3:
         for file in model.files:
             key = "/".join(part for part in (prefix.strip("/"), model.name, file.path) if part)
             body = s3.get_object(Bucket=bucket, Key=key)["Body"]

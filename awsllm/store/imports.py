@@ -1,6 +1,7 @@
 """Files on this machine as a model with a name.
 
-What is imported is looked at as a fetched model is: it has to be a GGUF file or config, tokenizer and safetensors.
+What is imported is looked at as a fetched model is: it has to be a GGUF file, or config, tokenizer and safetensors,
+or an adapter that peft or a training here wrote.
 Files are linked, so they take no room twice; where that cannot be (another disk) they are copied. Whoever changes a
 linked file changes the model: ``.model.json`` keeps the hashes of what was imported.
 """
@@ -23,6 +24,7 @@ from awsllm.store.installed import Installed
 
 _PART = re.compile(r"(.+-)\d{5}(-of-\d{5}\.gguf)", re.IGNORECASE)
 _SENTENCE = "config_sentence_transformers.json"
+_ADAPTER = ("adapter_config.json", "adapter_model.safetensors")  # peft's, of an adapter beside a model
 _HEADS = {  # the end of an architecture's name
     "ForSequenceClassification": "rerank",
     "ForConditionalGeneration": "text2text",
@@ -61,6 +63,8 @@ def kind_of(path: Path) -> str:
 
 def _of_directory(path: Path) -> dict[str, Path]:
     there = {one.relative_to(path).as_posix(): one for one in path.rglob("*") if one.is_file()}
+    if all(name in there for name in _ADAPTER) and "config.json" not in there:
+        return {name: there[name] for name in _ADAPTER}
     listed = [File(name, one.stat().st_size) for name, one in there.items()]
     return {file.path: there[file.path] for file in choose(listed, None, str(path)).files}
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -68,8 +69,7 @@ class Presigned:
             request["HubContentVersion"] = self._version
         urls: dict[str, str] = {}
         try:
-            with translated():
-                sagemaker = client("sagemaker")
+            with translated(), closing(client("sagemaker")) as sagemaker:
                 while page := sagemaker.create_hub_content_presigned_urls(**request):
                     urls |= {one["LocalPath"].lstrip("/"): one["Url"] for one in page["AuthorizedUrlConfigs"]}
                     if len(urls) > _MOST_FILES:

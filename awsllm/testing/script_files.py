@@ -72,11 +72,14 @@ def read_script(path: Path) -> Any:
 
 
 def _parsed(path: Path) -> Any:
-    text = path.read_text(encoding="utf-8")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{path.name} is not UTF-8") from error
     if path.suffix.lower() == ".json":
         try:
             return json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ConfigurationError(f"{path.name} is not JSON: {error}") from error
     try:
         import yaml
@@ -84,7 +87,7 @@ def _parsed(path: Path) -> Any:
         raise ConfigurationError("scripts in YAML need PyYAML: pip install 'awsllm[test]'") from error
     try:
         return yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: of a date that there is not
         raise ConfigurationError(f"{path.name} is not YAML: {' '.join(str(error).split())}") from error
 
 

@@ -16,7 +16,7 @@ to the rules of a conversation (``wire.converse.rules``): the model's turns are 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, TypeAlias, cast, get_args
 
@@ -124,8 +124,11 @@ def _as_sent(block: ToolResultContent) -> ToolResultContent:
 
 def _raised(call: ToolUse, functions: Mapping[str, ToolFunction], error: Exception) -> ToolResult:
     """The result of a call that failed. Arguments that do not fit are the model's own mistake, which it is told."""
+    from awsllm.policy import observers
+
     if isinstance(error, BadArguments):
         return _failure(call, str(error))
+    observers.raised(error)
     return _failure(call, text_for_model(call, error, functions[call.name].on_error))
 
 
@@ -150,10 +153,12 @@ def _begin(call: ToolUse, functions: Mapping[str, ToolFunction]) -> Any:
 
 
 class RunTools(msgspec.Struct, frozen=True):
-    """What the driver of a loop is to do next: run ``calls``, and send back their results in this order."""
+    """What the driver of a loop is to do next: run ``calls``, and send back their results in this order. ``watch``
+    gives what a call that is made is told to (``policy.observers.Activity``)."""
 
     calls: tuple[ToolUse, ...]
     functions: Mapping[str, ToolFunction]
+    watch: Callable[[ToolUse], Any] | None = None
 
 
 MAX_THREADS = 8
@@ -172,13 +177,13 @@ def _run_all(step: RunTools) -> tuple[ToolResult, ...]:
     if not step.calls:
         return ()
     if len(step.calls) == 1 and not _is_async(step):
-        return (_run(step.calls[0], step.functions),)
+        return (_run(step.calls[0], step),)
     from concurrent.futures import ThreadPoolExecutor
     from contextvars import copy_context
 
     pool = ThreadPoolExecutor(min(MAX_THREADS, len(step.calls)), thread_name_prefix="awsllm-tool")
     try:
-        futures = [pool.submit(copy_context().run, _run, call, step.functions) for call in step.calls]
+        futures = [pool.submit(copy_context().run, _run, call, step) for call in step.calls]
         return tuple(future.result() for future in futures)
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
@@ -214,7 +219,15 @@ def _is_coroutine_function(function: Any) -> bool:
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
 
 
-def _run(call: ToolUse, functions: Mapping[str, ToolFunction]) -> ToolResult:
+def _run(call: ToolUse, step: RunTools) -> ToolResult:
+    if step.watch is None:
+        return _run_untold(call, step.functions)
+    with step.watch(call) as told:
+        result: ToolResult = told.ended(_run_untold(call, step.functions))
+        return result
+
+
+def _run_untold(call: ToolUse, functions: Mapping[str, ToolFunction]) -> ToolResult:
     value = _begin(call, functions)
     if inspect.isawaitable(value):
         import asyncio
@@ -253,7 +266,7 @@ async def run_tools_async(step: RunTools, timeout: float | None = None) -> tuple
                         refusals[index] = await refusal_async(call, tool)
             async with asyncio.TaskGroup() as group:
                 calls = _allowed(step, refusals).calls
-                tasks = [group.create_task(_run_async(call, step.functions)) for call in calls]
+                tasks = [group.create_task(_run_async(call, step)) for call in calls]
         return _with_refusals(refusals, tuple(task.result() for task in tasks))
     except ExceptionGroup as errors:  # on_tool_error="raise": the others have been cancelled
         raise errors.exceptions[0] from errors.exceptions[0].__cause__
@@ -262,7 +275,15 @@ async def run_tools_async(step: RunTools, timeout: float | None = None) -> tuple
         raise ModelTimeoutError(f"the deadline passed while tools ran: {names}") from error
 
 
-async def _run_async(call: ToolUse, functions: Mapping[str, ToolFunction]) -> ToolResult:
+async def _run_async(call: ToolUse, step: RunTools) -> ToolResult:
+    if step.watch is None:
+        return await _run_untold_async(call, step.functions)
+    with step.watch(call) as told:
+        result: ToolResult = told.ended(await _run_untold_async(call, step.functions))
+        return result
+
+
+async def _run_untold_async(call: ToolUse, functions: Mapping[str, ToolFunction]) -> ToolResult:
     import asyncio
 
     function = functions.get(call.name)

@@ -18,6 +18,7 @@ reason.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeAlias, TypeVar
 
 import msgspec
@@ -53,11 +54,25 @@ class Value(msgspec.Struct, frozen=True, omit_defaults=True, repr_omit_defaults=
         except msgspec.ValidationError as error:
             raise ValidationError(f"not the dict of a {cls.__name__}: {error}") from error
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """What copies and other processes make the value of. Mappings that nobody can change go as dicts: they stand
+        for no value by themselves."""
+        reduced: Any = super().__reduce__()  # msgspec's
+        make, given = reduced
+        if make is type(self):
+            return make, tuple(map(_unlocked, given))
+        kind, members = given  # of one with members by name alone
+        return make, (kind, {name: _unlocked(value) for name, value in members.items()})
+
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         from awsllm.pydantic_schema import core_schema_of
 
         return core_schema_of(cls, handler)
+
+
+def _unlocked(value: Any) -> Any:
+    return dict(value) if isinstance(value, MappingProxyType) else value
 
 
 def _jsonable(value: Any) -> Any:
@@ -369,11 +384,12 @@ class Request(Value, Generic[R], frozen=True, kw_only=True):
 
     ``model`` is who is asked, as its backend knows it (no scheme): a model, an endpoint. ``family`` says which model
     that is where the name does not (an ARN of the account's own). ``operation`` is the client's method, ``served_by``
-    says in words which places have it.
+    says in words which places have it; what is ``free`` is on no bill.
     """
 
     operation: ClassVar[str]
     served_by: ClassVar[str] = "bedrock:, sagemaker: and local: models"
+    free: ClassVar[bool] = False
 
     model: str
     family: str | None = None
@@ -513,6 +529,7 @@ class CountTokensRequest(Request[int], frozen=True, kw_only=True):
 
     operation: ClassVar[str] = "count_tokens"
     served_by: ClassVar[str] = "bedrock: and local: models"
+    free: ClassVar[bool] = True
 
     converse: ConverseRequest
 
@@ -578,7 +595,8 @@ class AttemptMade(Value, frozen=True, kw_only=True):
     """One try of a call that took several, or that a group of models answered: who was asked, when (seconds since
     1970), for how long, and what became of it. ``error`` is the service's code or the error's name, and None for the
     one that answered; of a model that was passed over without being asked it is unsupported, circuit_open or busy.
-    ``cost`` is in US dollars, None when unknown."""
+    ``cost`` is in US dollars, None when unknown. ``waited`` are the seconds before it, for limits of the client's
+    own."""
 
     model: str
     region: str | None = None
@@ -586,6 +604,7 @@ class AttemptMade(Value, frozen=True, kw_only=True):
     seconds: float = 0.0
     error: str | None = None
     cost: float | None = None
+    waited: float = 0.0
 
 
 class ConverseResponse(Value, frozen=True, kw_only=True):
@@ -599,8 +618,8 @@ class ConverseResponse(Value, frozen=True, kw_only=True):
     ``message`` is what the model answered; ``messages`` is all that the call adds to the conversation, such as it can
     be sent: one turn, or with a tool loop every assistant and tool-result turn. ``output`` is the typed output where
     ``output_type`` was given, ``tool_errors`` what tools raised. ``attempts`` are the tries that it took, where the
-    first was not the only one or a group was asked. ``from_cache`` is set where a cache answered: then nothing was
-    used; of a tool loop it is the last answer's.
+    first was not the only one, had to wait, or a group was asked. ``from_cache`` is set where a cache answered: then
+    nothing was used; of a tool loop it is the last answer's.
     """
 
     message: Message
@@ -746,8 +765,8 @@ class MessageStop(Tagged, frozen=True, tag="message_stop"):
 
 
 class Metadata(Tagged, frozen=True, tag="metadata"):
-    """The last event: what the call used. ``warnings`` and ``from_cache`` are awsllm's own (see
-    ``ConverseResponse``)."""
+    """The last event: what the call used. ``warnings``, ``from_cache`` and ``attempts`` are awsllm's own
+    (see ``ConverseResponse``)."""
 
     usage: Usage = Usage()
     latency_ms: int | None = None
@@ -756,6 +775,7 @@ class Metadata(Tagged, frozen=True, tag="metadata"):
     service_tier: ServiceTier | None = None
     warnings: tuple[str, ...] = ()
     from_cache: CacheHit | None = None
+    attempts: tuple[AttemptMade, ...] = ()
 
 
 StreamEvent: TypeAlias = (

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from awsllm.types import CacheHit, ContentBlock, EndpointOptions, JsonObject, JsonValue, Request, Usage, Value
+from awsllm.types import (
+    AttemptMade,
+    CacheHit,
+    ContentBlock,
+    EndpointOptions,
+    JsonObject,
+    JsonValue,
+    Request,
+    Usage,
+    Value,
+)
 
 
 class EmbedRequest(Request["EmbedResponse"], frozen=True, kw_only=True):
     """One vector for each of ``texts`` or ``inputs``: an input is one thing, or several that belong together (an image
     and its caption). ``dimensions`` and ``normalize`` unset mean the model's own default. ``input_type`` says what the
     texts are for, where a model distinguishes that: search_document, search_query, classification or clustering
-    (Cohere's words)."""
+    (Cohere's words). ``request_metadata`` goes into Bedrock's invocation log."""
 
     operation: ClassVar[str] = "embed"
 
@@ -22,6 +32,7 @@ class EmbedRequest(Request["EmbedResponse"], frozen=True, kw_only=True):
     input_type: str | None = None
     extra: JsonObject | None = None
     endpoint: EndpointOptions | None = None
+    request_metadata: dict[str, str] | None = None
 
 
 class VectorSegment(Value, frozen=True, kw_only=True):
@@ -47,4 +58,5 @@ class EmbedResponse(Value, frozen=True, kw_only=True):
     cost: float | None = None
     warnings: tuple[str, ...] = ()
     raw: JsonValue = None
+    attempts: tuple[AttemptMade, ...] = ()
     from_cache: CacheHit | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from awsllm.types import EndpointOptions, Image, JsonObject, JsonValue, Request, S3Location, Value, Video
+from awsllm.types import AttemptMade, EndpointOptions, Image, JsonObject, JsonValue, Request, S3Location, Value, Video
 
 
 class ImageRequest(Request["ImageResponse"], frozen=True, kw_only=True):
@@ -34,6 +34,7 @@ class ImageRequest(Request["ImageResponse"], frozen=True, kw_only=True):
     output_format: str | None = None
     extra: JsonObject | None = None
     endpoint: EndpointOptions | None = None
+    request_metadata: dict[str, str] | None = None
 
 
 class ImageResponse(Value, frozen=True, kw_only=True):
@@ -45,6 +46,7 @@ class ImageResponse(Value, frozen=True, kw_only=True):
     cost: float | None = None
     warnings: tuple[str, ...] = ()
     raw: JsonValue = None
+    attempts: tuple[AttemptMade, ...] = ()
 
 
 TASKS: tuple[str, ...] = (
@@ -103,6 +105,7 @@ class ImageEditRequest(Request[ImageResponse], frozen=True, kw_only=True):
     output_format: str | None = None
     extra: JsonObject | None = None
     endpoint: EndpointOptions | None = None
+    request_metadata: dict[str, str] | None = None
 
 
 class VideoShot(Value, frozen=True):

@@ -9,7 +9,7 @@ from typing import ClassVar, TypeAlias
 
 import msgspec
 
-from awsllm.types import EndpointOptions, JsonObject, JsonValue, Request, Tagged, Usage, Value
+from awsllm.types import AttemptMade, EndpointOptions, JsonObject, JsonValue, Request, Tagged, Usage, Value
 
 Cell: TypeAlias = str | int | float | bool | None
 """One value of a table."""
@@ -231,3 +231,4 @@ class PredictResponse(Value, frozen=True, kw_only=True):
     cost: float | None = None
     warnings: tuple[str, ...] = ()
     raw: JsonValue = None
+    attempts: tuple[AttemptMade, ...] = ()

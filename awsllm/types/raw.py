@@ -7,7 +7,7 @@ from typing import ClassVar
 import msgspec
 
 from awsllm.errors import ServerError
-from awsllm.types import EndpointOptions, GuardrailConfig, JsonValue, Streamed, Value
+from awsllm.types import AttemptMade, EndpointOptions, GuardrailConfig, JsonValue, Streamed, Value
 
 _JSON = "application/json"
 
@@ -27,6 +27,7 @@ class RawResponse(Value, frozen=True, kw_only=True):
     headers: dict[str, str] | None = None
     model: str | None = None
     request_id: str | None = None
+    attempts: tuple[AttemptMade, ...] = ()
 
     def json(self) -> JsonValue:
         """The JSON value of the body. Raises ``ServerError`` where it is none."""

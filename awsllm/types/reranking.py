@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from awsllm.types import CacheHit, EndpointOptions, JsonObject, JsonValue, Request, Usage, Value
+from awsllm.types import AttemptMade, CacheHit, EndpointOptions, JsonObject, JsonValue, Request, Usage, Value
 
 
 class RerankRequest(Request["RerankResponse"], frozen=True, kw_only=True):
     """Orders ``documents`` by how well they answer ``query``; the best ``top_n`` of them, or all. ``api`` is the door
-    of Bedrock that the request goes through: None is InvokeModel, ``agents`` the Rerank of bedrock-agent-runtime."""
+    of Bedrock that the request goes through: None is InvokeModel, ``agents`` the Rerank of bedrock-agent-runtime, which
+    has no place for ``request_metadata``."""
 
     operation: ClassVar[str] = "rerank"
     served_by: ClassVar[str] = "bedrock:, sagemaker: and local: rerankers, and local: embedding models"
@@ -20,6 +21,7 @@ class RerankRequest(Request["RerankResponse"], frozen=True, kw_only=True):
     extra: JsonObject | None = None
     endpoint: EndpointOptions | None = None
     api: str | None = None
+    request_metadata: dict[str, str] | None = None
 
 
 class RankedDocument(Value, frozen=True):
@@ -40,4 +42,5 @@ class RerankResponse(Value, frozen=True, kw_only=True):
     cost: float | None = None
     warnings: tuple[str, ...] = ()
     raw: JsonValue = None
+    attempts: tuple[AttemptMade, ...] = ()
     from_cache: CacheHit | None = None

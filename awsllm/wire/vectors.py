@@ -145,7 +145,8 @@ def _depth(value: JsonValue) -> int:
 def read_parts(value: JsonValue, context: Context, title: str) -> list[list[float]]:
     """The vectors of the only input, at least one: ``value`` is a list of objects with an ``embedding``. Raises
     ``ServerError`` for anything else."""
-    vectors = [part.get("embedding") for part in value if isinstance(part, dict)] if isinstance(value, list) else []
+    parts = value if isinstance(value, list) else []
+    vectors = [part.get("embedding") if isinstance(part, dict) else None for part in parts]
     known = all(isinstance(vector, list) and set(map(type, vector)) in _NUMBERS for vector in vectors)
     if not vectors or not known:
         raise _not_vectors(value, context, title)

@@ -432,7 +432,7 @@ def judge(prompt: str, outcome: str | Exception) -> None:
         assert outcome == prompt
 
 
-RETRYING = awsllm.Policy(max_attempts=3, base_delay=0.01)
+RETRYING = awsllm.Policy(max_attempts=3, base_delay=0.01, resend_lost=True)
 
 
 def descriptors() -> int:

@@ -376,6 +376,49 @@ def test_a_connection_that_the_server_closed_is_not_used_again(connect: Connect)
         assert server.connections == 2
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nobody can tell, so it may have run")
+@pytest.mark.parametrize("then", ["cut", "reset"])
+def test_a_request_that_meets_a_closing_connection_has_not_run(
+    then: str, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server closes in the moment between the look at the connection and the request."""
+    looked = threading.Event()
+
+    def answer_and_close(c: Connection) -> None:
+        reply(b"ok")(c)
+        looked.wait(10)
+        getattr(c, then)()
+
+    with FaultServer(answer_and_close, reply()) as server:
+
+        def look() -> bool:
+            looked.set()
+            assert server.closed.wait(10)
+            return False
+
+        for module in ("pool", "aio_pool"):
+            monkeypatch.setattr(f"awsllm.aws.{module}.unread_check", lambda sock: look)
+        client = connect(server.url)
+        assert client.send() == b"ok"
+        with pytest.raises(ServerError, match="before the request had arrived") as caught:
+            client.send()
+        assert caught.value.retryable
+        assert not caught.value.may_have_run
+        assert client.send() == b"whole"
+        assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize("then", ["cut", "reset"])
+def test_a_request_that_was_read_may_have_run(then: str, connect: Connect) -> None:
+    with FaultServer(reply(b"ok"), raw(b"", then)) as server:
+        client = connect(server.url)
+        assert client.send() == b"ok"
+        with pytest.raises(ServerError) as caught:
+            client.send()
+        assert caught.value.may_have_run
+        assert (server.connections, len(server.requests)) == (1, 2)
+
+
 def test_a_body_may_end_with_its_connection(connect: Connect) -> None:
     with FaultServer(raw(head() + b"whole")) as server:
         client = connect(server.url)
@@ -740,8 +783,8 @@ def test_a_decoders_error_passes_and_closes_the_connection(connect: Connect) -> 
         (reply(b"", "429 Too Many Requests"), 3),
         (reply(b"", "503 Down"), 3),
         (reply(b"", "424 Failed Dependency"), 2),
-        (BROKEN["reset"], 3),
-        (CUT["short body"], 3),
+        (BROKEN["reset"], 1),
+        (CUT["short body"], 1),
         (raw(b"", "stall"), 1),
     ],
     ids=["400", "429", "503", "424", "reset", "short body", "silence"],
@@ -758,7 +801,7 @@ def test_a_server_is_sent_as_many_requests_as_the_policy_says(behaviour: Behavio
 def test_nothing_is_sent_again_after_a_first_event() -> None:
     with FaultServer(raw(CHUNKED), CUT["no last chunk"], chunked(b"end\n")) as server:
         transport = HttpTransport(AwsSession(endpoint_url=server.url))
-        events = Policy(sleep=lambda seconds: None, max_attempts=9).iterate(
+        events = Policy(sleep=lambda seconds: None, max_attempts=9, resend_lost=True).iterate(
             lambda attempt: transport.stream(STREAM, attempt)
         )
         assert [next(events), next(events)] == [b"a", b"b"]

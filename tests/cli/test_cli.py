@@ -496,6 +496,7 @@ def test_env_in_the_words_of_each_shell(run: Run, monkeypatch: pytest.MonkeyPatc
     assert run("env", "--shell", "csh").code == 1
 
 
+@pytest.mark.tells_secrets("`awsllm env` prints what a shell is to set")
 def test_env_at_a_server_whose_callers_have_keys(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("AWSLLM_CACHE", str(tmp_path))
     monkeypatch.delenv("AWSLLM_API_KEY", raising=False)

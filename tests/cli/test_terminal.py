@@ -1,6 +1,7 @@
 """What stands beside an answer: wrapped at words on a terminal, as it is elsewhere."""
 
 import io
+import json
 import os
 import subprocess
 import sys
@@ -144,3 +145,33 @@ def test_the_terminal_knows_best_how_wide_it_is(monkeypatch: pytest.MonkeyPatch)
         assert terminal.columns(screen) == 80
     monkeypatch.setenv("COLUMNS", "wide")
     assert terminal.columns(Screen()) == 80
+
+
+HOSTILE = "\x1b]8;;https://evil\x07link\x1b]8;;\x07 \x9b31m\u202egnp.exe\u202c \u2066a\u2069 \x7f"
+
+
+def test_nothing_that_is_kept_steers_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither escapes, of eight bits too, nor what has a line read backwards; in JSON they are told as escapes."""
+    screen = Screen()
+    monkeypatch.setattr(sys, "stdout", screen)
+    terminal.write(HOSTILE)
+    terminal.write_json({"said": HOSTILE})
+    terminal.write_line(json.dumps({"said": HOSTILE}, ensure_ascii=False))
+    shown = screen.getvalue()
+    assert not {"\x1b", "\x07", "\x9b", "\x7f", "\u202e", "\u202c", "\u2066", "\u2069"} & set(shown)
+    first, rest = shown.split("{", 1)
+    assert first == "]8;;https://evillink]8;; 31mgnp.exe a "
+    documents = ("{" + rest).replace("\n", "").replace("}{", "}\n{").split("\n")
+    assert [json.loads(document) for document in documents] == [{"said": HOSTILE}] * 2
+
+
+def test_what_writing_from_right_to_left_needs_stays() -> None:
+    assert terminal.without_steering("\u200fשלום\u200e") == "\u200fשלום\u200e"
+
+
+def test_a_file_gets_what_was_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    file = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", file)
+    terminal.write_json(HOSTILE)
+    assert json.loads(file.getvalue()) == HOSTILE
+    assert "\u202e" in file.getvalue()

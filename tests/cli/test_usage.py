@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from awsllm import UsageLedger
 from awsllm.cli.app import app
+from awsllm.cli.log_text import dollars
 from awsllm.errors import ConfigurationError
 from awsllm.policy.usage_ledger import LedgerCounts
 
@@ -88,3 +89,12 @@ def test_what_there_is_not_is_told(ledger: str, tmp_path: Path) -> None:
     assert run("--ledger", ledger, "--by", "week")[0] == 2
     assert run("--ledger", ledger, "--plot", "weight")[0] == 2
     assert run("--ledger", ledger, "--tag", "team")[0] == 2
+
+
+def test_a_cost_is_not_shown_as_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "usage.db"
+    with closing(UsageLedger(path)) as opened:
+        opened.count("bedrock:m", {}, LedgerCounts(calls=1, input=10, output=5, cost=0.000012))
+    assert "$0.000012" in run("--ledger", str(path))[1]
+    assert "$0.000012" in run("--ledger", str(path), "--plot", "cost")[1]
+    assert dollars(3e-7) == "<$0.000001"

@@ -39,6 +39,14 @@ def streamed(tokenizer: Tokenizer, ids: list[int]) -> list[str]:
     return [*(decoder.feed(number) for number in ids), decoder.flush()]
 
 
+def test_a_space_that_goes_on_with_a_text_is_kept(pair: tuple[Tokenizer, Any]) -> None:
+    tokenizer, _ = pair
+    ids = tokenizer.encode("the", special=False)
+    within = TextDecoder(tokenizer, within=True)
+    assert "".join(streamed(tokenizer, ids)) == "the"
+    assert "".join(within.feed(number) for number in ids) == " the"
+
+
 @given(SPELT | ANY)
 def test_token_ids_are_sentencepieces(pair: tuple[Tokenizer, Any], text: str) -> None:
     tokenizer, judge = pair

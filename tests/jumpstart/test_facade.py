@@ -9,6 +9,7 @@ import boto3
 import pytest
 
 import awsllm
+from awsllm.policy.configuration import parse
 from awsllm.testing import mock_aws
 from awsllm.types import ConverseRequest, Message
 from tests.support.data import DATA
@@ -97,6 +98,10 @@ def test_answers_come_through_s3(client: awsllm.Client) -> None:
         calls = client.jumpstart.asynchronous(model.endpoint)
         request = ConverseRequest(model=model.endpoint, messages=(Message.user("Hi"),))
         assert calls.invoke(request).result(timeout=30).text == "Through S3."
+        toml = f'[aliases]\nlater = "sagemaker:{model.endpoint}"\n'
+        with awsllm.Client(region="us-east-1", configuration=parse(toml)) as named:
+            again = named.jumpstart.asynchronous("later").invoke(request)
+            assert again.result(timeout=30).text == "Through S3."
 
 
 def test_a_tuned_model_is_deployed(client: awsllm.Client) -> None:

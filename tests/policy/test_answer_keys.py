@@ -8,6 +8,7 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
+from awsllm.policy.answers import keys
 from awsllm.policy.answers.keys import is_cacheable, is_deterministic, request_key, split_question
 from awsllm.types import (
     Bytes,
@@ -103,6 +104,9 @@ def test_what_could_change_an_answer_changes_the_key() -> None:
 def test_a_key_is_of_one_scope_and_one_kind_of_request() -> None:
     assert request_key(REQUEST, "a") != request_key(REQUEST, "b")
     assert key(EmbedRequest(model="m", texts=("a",))) != key(EmbedRequest(model="m", texts=("b",)))
+    assert key(EmbedRequest(model="m", texts=("a",))) == key(
+        EmbedRequest(model="m", texts=("a",), request_metadata={"team": "a"})
+    )
 
 
 def turns(first: str, second: str, result: str | None = None) -> ConverseRequest:
@@ -151,3 +155,25 @@ def test_a_question_is_the_words_of_the_last_turn() -> None:
     assert split_question(REQUEST) is None  # it has tools
     assert split_question(changed(tools=())) is None  # and an image
     assert split_question(changed(tools=(), messages=(Message.user("a"), Message.assistant("b")))) is None
+
+
+@pytest.mark.parametrize("api", [None, "invoke"])
+@pytest.mark.parametrize("temperature", [None, 0, 0.5])
+@pytest.mark.parametrize("metadata", [None, {"team": "search"}])
+def test_a_conversation_of_text_has_the_key_of_its_canonical_form(
+    monkeypatch: pytest.MonkeyPatch, api: str | None, temperature: float | None, metadata: dict[str, str] | None
+) -> None:
+    """It is written in one go: a file of answers that was made otherwise is read by it, and the reverse."""
+    request = ConverseRequest(
+        model="m",
+        family="f",
+        system=(Text("be brief"),),
+        messages=(Message.user("hé", "you"), Message.assistant("yes"), Message.user("x")),
+        inference_config=InferenceConfig(max_tokens=10, temperature=temperature, top_p=0.9, stop_sequences=("b", "a")),
+        prompt_variables={"z": "1", "a": "2"},
+        request_metadata=metadata,
+        api=api,
+    )
+    quick = request_key(request, "s")
+    monkeypatch.setattr(keys, "_has_one_way", lambda _: False)
+    assert request_key(request, "s") == quick

@@ -27,6 +27,7 @@ from awsllm.errors import (
     ThrottlingError,
     ValidationError,
 )
+from awsllm.policy import budgets_redis
 from awsllm.policy.budgets import Budgets, Reserved
 from awsllm.policy.estimates import most_used
 from awsllm.testing import AsyncScriptedBackend, Broken, ScriptedBackend
@@ -420,6 +421,78 @@ def test_processes_share_a_file(tmp_path: Path) -> None:
     assert client.budget(tokens=600, file=path, name="another").spent_tokens == 0
 
 
+@pytest.fixture
+def redis(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A Redis that all budgets of the test find."""
+    fakeredis = pytest.importorskip("fakeredis")
+    pytest.importorskip("lupa")  # what runs its scripts
+    server = fakeredis.FakeServer()
+    monkeypatch.setattr(budgets_redis, "redis_at", lambda url: fakeredis.FakeRedis(server=server))
+    return server
+
+
+def test_machines_share_a_redis(redis: Any) -> None:
+    client, _ = client_of(answer(100, 50))
+    budget = client.budget(usd=1.0, tokens=600, file="redis://r", name="nightly")
+    with budget:
+        client.converse(MODEL, "hi", max_tokens=100)
+    again = client.budget(usd=1.0, tokens=600, file="redis://r", name="nightly")
+    assert (again.spent_tokens, again.left_tokens, again.calls) == (150, 450, 1)
+    assert again.spent_usd == budget.spent_usd > 0
+    with again, pytest.raises(BudgetExceededError, match="450"):
+        client.converse(MODEL, "hi", max_tokens=440)
+    with again, ThreadPoolExecutor(8) as pool:
+
+        def ask(_: int) -> int:
+            try:
+                client.converse(MODEL, "hi", max_tokens=100)
+            except BudgetExceededError:
+                return 0
+            return 1
+
+        made = sum(pool.map(ask, range(40)))
+    assert 1 <= made <= 3
+    assert again.spent_tokens == 150 * (made + 1) <= 600
+    assert client.budget(tokens=600, file="redis://r", name="another").spent_tokens == 0
+    with (
+        client.budget(usd=9.5e6, file="redis://r", name="rich"),
+        pytest.raises(ConfigurationError, match="nine million"),
+    ):
+        client.converse(MODEL, "hi", max_tokens=1)
+
+
+def test_tasks_ask_a_redis_in_a_thread(redis: Any) -> None:
+    backend = AsyncScriptedBackend("one two")
+
+    async def run() -> None:
+        async with AsyncClient(backends={"bedrock": backend}) as client:
+            budget = client.budget(tokens=1000, file="redis://r", name="tasks")
+            with budget:
+                await client.converse(MODEL, "hi", max_tokens=50)
+                async with client.converse_stream(MODEL, "hi", max_tokens=50) as stream:
+                    await stream.response
+                with pytest.raises(BudgetExceededError):
+                    await client.converse(MODEL, "hi", max_tokens=1000)
+                asking = asyncio.create_task(client.converse(MODEL, "hi", max_tokens=50))
+                await asyncio.sleep(0)
+                asking.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await asking
+            assert budget.spent_tokens == 6
+            assert budget.left_tokens == 994
+
+    asyncio.run(run())
+
+
+def test_a_redis_that_does_not_answer_lets_no_call_through(redis: Any) -> None:
+    client, backend = client_of()
+    with client.budget(tokens=1000, file="redis://r", name="down"):
+        redis.connected = False
+        with pytest.raises(ConnectError, match="the budget's Redis does not answer: ConnectionError"):
+            client.converse(MODEL, "hi", max_tokens=50)
+    assert not backend.requests
+
+
 # --- the arithmetic --------------------------------------------------------------------------------------------------
 
 
@@ -464,3 +537,63 @@ def test_refunds_are_exact(calls: list[tuple[float, float]], seed: int) -> None:
 def test_a_budget_has_limits_that_are_numbers(options: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError):
         Client(backends={"bedrock": ScriptedBackend("x")}).budget(**options)
+
+
+@pytest.mark.parametrize("counts", [(-(10**9), -(10**9)), (10**30, 5), (10**400, 5), (5, -1)])
+def test_a_service_that_miscounts_neither_fills_a_budget_nor_breaks_a_ledger(
+    counts: tuple[int, int], tmp_path: Path
+) -> None:
+    """What cannot be is not known: the budget keeps what the call had reserved."""
+    wrong, right = (
+        ConverseResponse(
+            message=Message("assistant", (Text("Hi"),)),
+            stop_reason="end_turn",
+            usage=Usage(input_tokens=given, output_tokens=out),
+        )
+        for given, out in (counts, (5, 5))
+    )
+    ledger = awsllm.UsageLedger(tmp_path / "usage.db")
+    client, _ = client_of([wrong, right], ledger=ledger)
+    with client.budget(usd=1.00, tokens=1000) as budget:
+        assert client.converse(MODEL, "Hi", max_tokens=20).cost is None
+        held = budget.spent_usd
+        assert 0.0 < held < 0.01
+        client.converse(MODEL, "Hi", max_tokens=20)
+    assert budget.spent_usd == pytest.approx(held + 5 * A_MILLIONTH + 50 * A_MILLIONTH)
+    assert budget.calls == 2
+    (row,) = ledger.rows()
+    assert (row.counts.calls, row.counts.unpriced) == (2, 1)
+    assert 0 <= row.counts.output <= 10
+    ledger.close()
+
+
+def test_a_closed_client_has_let_go_of_the_backends_that_it_called() -> None:
+    client, _ = client_of(tags={"team": "a"})
+    client.converse(MODEL, "hi", max_tokens=10)
+    layers = client._layers
+    assert layers is not None
+    assert layers._placed
+    client.close()
+    assert not layers._placed
+
+
+def test_a_budget_that_another_thread_opens_holds_for_a_model_that_was_called_without_one() -> None:
+    """What is kept of a call for the next one is not kept where other budgets hold."""
+    client, backend = client_of(tags={"team": "a"})
+    client.converse(MODEL, "hi", max_tokens=10)
+    opened, over = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with client.budget(tokens=0):
+            opened.set()
+            over.wait(10)
+
+    other = threading.Thread(target=hold)
+    other.start()
+    assert opened.wait(10)
+    with pytest.raises(BudgetExceededError):
+        client.converse(MODEL, "hi", max_tokens=10)
+    over.set()
+    other.join(10)
+    assert client.converse(MODEL, "hi", max_tokens=10).text == "one two three"
+    assert len(backend.requests) == 2

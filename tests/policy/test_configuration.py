@@ -5,11 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 import awsllm
-from awsllm.client_options import find_configuration
+from awsllm.cli.app import app
+from awsllm.client_options import find_configuration, logged_by_configuration
 from awsllm.errors import ConfigurationError
-from awsllm.policy.configuration import line_of, parse, read
+from awsllm.lambdas.settings import configured_names
+from awsllm.policy import configuration
+from awsllm.policy.configuration import TomlTable, line_of, parse, read
 from awsllm.testing import ScriptedBackend
 from tests.support.command_line import Run, runner
 
@@ -81,7 +85,7 @@ def test_a_client_calls_by_its_names(path: Path) -> None:
         assert client.converse("bedrock:us-west-2/us.amazon.nova-lite-v1:0", "Hi").cost == 3e-6
         with pytest.raises(ConfigurationError, match=r"no name of .*: there are fast, deep, chat, spread"):
             client.converse("slow", "Hi")
-        with pytest.raises(ConfigurationError, match="only chat moves"):
+        with pytest.raises(ConfigurationError, match="vectors of two models"):
             client.embed("chat", ["a"])
 
 
@@ -142,6 +146,33 @@ def test_what_is_wrong_is_told_with_line_and_key(text: str, told: str) -> None:
     assert caught.value.message.startswith("some.toml, line ")
 
 
+def test_a_further_table_is_a_row(path: Path, monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
+    rows = {
+        "when": TomlTable("awsllm.policy.breakers:Breaker"),
+        "each": TomlTable("awsllm.policy.breakers:Breaker", each="reference"),
+        "tags": TomlTable("awsllm.policy.tags:checked_tags"),
+    }
+    monkeypatch.setattr(configuration, "TABLES", rows)
+    path.write_text('[when]\nminimum = 3\n[each."local:x"]\nwindow = 9\n[tags]\nteam = "search"\n', encoding="utf-8")
+    found = read(path)
+    assert found.tables["when"] == awsllm.Breaker(minimum=3)
+    assert found.tables["each"] == {"local:x": awsllm.Breaker(window=9)}
+    assert awsllm.Client(configuration=path)._layer()._tags == {"team": "search"}  # as the option of that name
+    assert awsllm.Client(configuration=path, tags={"a": "b"})._layer()._tags == {"a": "b"}
+    shown = run("config", "show", str(path)).out
+    assert "[when]\nminimum = 3\n" in shown
+    assert "local:x = Breaker(window=9" in shown
+    assert '"minimum": 3' in run("config", "show", str(path), "--json").out
+    for text, told in (
+        ("[when]\nmany = 1\n", "line 2, when.many: there is no such key"),
+        ("[when]\n\nminimum = 0\n", "line 3, when.minimum"),
+        ("[each.x]\nwindow = 9\n", "line 1, each.x: 'x' is not a model reference"),
+        ("[tags]\nteam = 1\n", "line 2, tags.team: tag 'team'"),
+    ):
+        with pytest.raises(ConfigurationError, match=told):
+            parse(text)
+
+
 def test_lines() -> None:
     assert line_of(FILE, ("groups", "spread", "breaker")) == 14
     assert line_of(FILE, ("prices", "bedrock:us.amazon.nova-lite-v1:0", "output")) == 23
@@ -153,7 +184,7 @@ def test_the_command_shows_and_checks(path: Path, run: Run) -> None:
     shown = run("config", "show", str(path))
     assert "bedrock:us-west-2/us.anthropic.claude-sonnet-4-6" in shown.out
     checked = run("config", "check", str(path))
-    assert "2 aliases, 2 groups, 1 prices" in checked.out
+    assert "2 aliases, 2 groups, 1 price, policy" in checked.out
     path.write_text("[aliases]\nx = 1\n", encoding="utf-8")
     wrong = run("config", "check", str(path))
     assert wrong.code == 1
@@ -171,3 +202,50 @@ def test_what_cannot_be_meant_is_warned_of(path: Path, run: Run) -> None:
     assert "bedrock:amazon.nova-lite-v1:0 names no region" in told
     assert "nothing is known of bedrock:x.y" in told
     assert "paid for twice" in told
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('[log]\npath = "calls.db"\n', "line 1, log: .*a stranger's"),
+        ('[telemetry]\nforms = "log"\nfile = "x"\n', "line 1, telemetry"),
+        ('[profiles."team=search"]\n"bedrock:a.b" = "arn"\n', "line 1, profiles"),
+        (
+            '[groups.g]\nmodels = ["local:x", {model = "local:x", role = "arn:aws:iam::1:role/r"}]\n',
+            "line 2, groups.g.models",
+        ),
+        ('[limits."bedrock:x"]\nshared = "redis://elsewhere"\n', "line 2, limits.bedrock:x.shared"),
+    ],
+)
+def test_a_strangers_file_sends_nothing_elsewhere(
+    text: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A repository that was cloned may have an awsllm.toml, and whoever runs `awsllm` in it did not choose that."""
+    monkeypatch.delenv("AWSLLM_CONFIG")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "awsllm.toml").write_text(text, encoding="utf-8")
+    for look in (awsllm.Client, awsllm.AsyncClient, logged_by_configuration, configured_names):
+        with pytest.raises(ConfigurationError, match=told):
+            look()
+    result = CliRunner().invoke(app, ["config", "check"])
+    assert isinstance(result.exception, ConfigurationError) or result.exit_code
+
+
+def test_a_strangers_file_has_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWSLLM_CONFIG")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "awsllm.toml").write_text(FILE, encoding="utf-8")
+    assert awsllm.Client()._policy.max_attempts == 4
+
+
+@pytest.mark.parametrize("variable", ["AWSLLM_CONFIG", "LAMBDA_TASK_ROOT"])
+def test_a_file_that_is_named_or_packaged_says_all(
+    variable: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AWSLLM_CONFIG")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "awsllm.toml").write_text('[log]\npath = "calls.db"\n', encoding="utf-8")
+    monkeypatch.setenv(variable, "awsllm.toml" if variable == "AWSLLM_CONFIG" else str(tmp_path))
+    assert logged_by_configuration().path == "calls.db"
+    with awsllm.Client(configuration="awsllm.toml") as client:
+        assert client._observers is not None

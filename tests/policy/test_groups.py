@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,7 +26,9 @@ from awsllm.errors import (
     UnsupportedError,
     ValidationError,
 )
+from awsllm.models.references import parse_reference
 from awsllm.policy.groups import MOVES, RULES, rule_of
+from awsllm.policy.limiting.windows import QuotaWindow
 from awsllm.testing import Broken, ScriptedBackend
 
 Answer = Callable[..., awsllm.ConverseResponse]
@@ -64,6 +67,7 @@ class Models:
         from awsllm.testing import AsyncScriptedBackend
 
         client = self.client(**options)
+        more_options = {name: value for name, value in options.items() if name != "policy"}
 
         def stream(*args: Any, **more: Any) -> awsllm.ConverseResponse:
             with client.converse_stream(*args, **more) as events:
@@ -72,7 +76,9 @@ class Models:
         async def awaited(streamed: bool, *args: Any, **more: Any) -> awsllm.ConverseResponse:
             backends = {"bedrock": AsyncScriptedBackend(self.backend)}
             policy = options.get("policy", awsllm.Policy(max_attempts=1))
-            async with awsllm.AsyncClient(region="us-east-1", policy=policy, backends=backends) as twin:
+            async with awsllm.AsyncClient(
+                region="us-east-1", backends=backends, **{"policy": policy, **more_options}
+            ) as twin:
                 if not streamed:
                     return await twin.converse(*args, **more)
                 async with twin.converse_stream(*args, **more) as events:
@@ -220,6 +226,28 @@ def test_one_caller_may_allow_what_is_withheld_to_be_asked_of_another() -> None:
     assert (response.text, [made.error for made in response.attempts]) == ("Hello.", ["content_filtered", None])
 
 
+@pytest.mark.parametrize(("streamed", "options"), [(False, {}), (False, {"timeout": 20}), (True, {})])
+def test_what_a_call_waited_for_limits_stands_with_its_attempt(
+    monkeypatch: pytest.MonkeyPatch, options: Any, *, streamed: bool
+) -> None:
+    made = QuotaWindow.__init__
+    quick = lambda self, what, limit, period: made(self, what, limit, period / 300)  # noqa: E731 -- a minute is 0.2 s
+    monkeypatch.setattr(QuotaWindow, "__init__", quick)
+    limits = {"bedrock:a": awsllm.Limits(requests_per_minute=1)}
+    client, models = Models(a="Hello.").client(limits=limits), ["bedrock:a"]
+
+    def attempts() -> tuple[awsllm.AttemptMade, ...]:
+        if not streamed:
+            return client.converse(models, "Hi", **options).attempts
+        with client.converse_stream(models, "Hi") as stream:
+            return stream.response.attempts
+
+    first, second = attempts()[-1], attempts()[-1]
+    assert (first.model, first.waited) == ("bedrock:a", 0.0)
+    assert (second.model, second.error) == ("bedrock:a", None)
+    assert second.waited > 0.01
+
+
 # --- streams ---------------------------------------------------------------------------------------------------------
 
 
@@ -240,6 +268,26 @@ def test_a_stream_that_has_shown_nothing_does(way: str) -> None:
     models = Models(a=Broken("one two", after=1, error=throttled), b="Hello.")
     response = models.ways()[way](AB, "Hi")
     assert (models.asked, response.text) == (["a", "b"], "Hello.")
+
+
+def test_what_a_stream_used_that_had_begun_is_unknown(tmp_path: Path) -> None:
+    """A message had begun when the service throttled it: the call moves on, for nothing was shown, but who counts what
+    calls use must count that it may have run."""
+    lite, pro = "bedrock:amazon.nova-lite-v1:0", "bedrock:amazon.nova-pro-v1:0"
+    models = Models(**{lite[8:]: Broken("one two", after=1, error=throttled), pro[8:]: "Hi"})
+    ledger = awsllm.UsageLedger(tmp_path / "usage.db")
+    client = models.client(limits={lite: awsllm.Limits(tokens_per_minute=10_000)}, ledger=ledger)
+    with client.budget(tokens=100_000) as budget, client.converse_stream([lite, pro], "Hi", max_tokens=1000) as stream:
+        response = stream.response
+    assert [(made.error, made.cost is None) for made in response.attempts] == [
+        ("ThrottlingException", True),
+        (None, False),
+    ]
+    assert budget.spent_tokens > 1000
+    assert {row.model: row.counts.failed for row in ledger.rows()} == {lite: 1, pro: 0}
+    (state,) = client._layers.limits.of(parse_reference(lite)).limiter.state()
+    assert state["used"] > 1000
+    ledger.close()
 
 
 @pytest.mark.parametrize("way", ["stream", "async stream"])
@@ -288,6 +336,62 @@ def test_tools_that_have_run_do_not_run_again(way: str) -> None:
         assert [turn.role for turn in response.messages] == ["assistant", "user", "assistant"]
         assert models.asked == ["a", "a", "b"]
     assert ran == ["Oslo"]
+
+
+@every_way
+def test_turns_that_a_failed_model_answered_are_counted(way: str) -> None:
+    """Of the response, of its attempts, and of a budget."""
+    prices = {model: awsllm.Price(input=1e6, output=1e6) for model in AB}
+
+    @awsllm.tool
+    def weather(city: str) -> str:
+        """The weather in a city."""
+        return "sunny"
+
+    call = awsllm.ToolUse("t1", "weather", {"city": "Oslo"})
+    alone = Models(a=[call, "sunny now"]).client(prices=prices).converse("bedrock:a", "Weather?", tools=[weather])
+    if "stream" in way:  # what was shown does not move: the error tells
+        models = Models(a=[call, throttled])
+        with pytest.raises(StreamError) as caught:
+            models.client(prices=prices).converse_stream(AB, "Weather?", tools=[weather]).response  # noqa: B018
+        assert caught.value.usage is not None
+        assert caught.value.cost
+        return
+    models = Models(a=[call, throttled], b="sunny now")
+    client = models.client(prices=prices)
+
+    def awaited() -> awsllm.ConverseResponse:
+        return models.ways(prices=prices)[way](AB, "Weather?", tools=[weather])
+
+    with client.budget(usd=1e6) as budget:
+        response = client.converse(AB, "Weather?", tools=[weather], max_tokens=50) if way == "converse" else awaited()
+    assert response.usage.total_tokens == alone.usage.total_tokens
+    assert response.cost == pytest.approx(alone.cost)
+    assert response.cost == pytest.approx(sum(made.cost or 0.0 for made in response.attempts))
+    assert all(made.cost for made in response.attempts)
+    if way == "converse":
+        assert budget.spent_usd == pytest.approx(response.cost)
+
+
+def test_where_all_fail_the_error_says_what_was_used() -> None:
+    @awsllm.tool
+    def weather(city: str) -> str:
+        """The weather in a city."""
+        return "sunny"
+
+    call = awsllm.ToolUse("t1", "weather", {"city": "Oslo"})
+    one = Models(a=[call, throttled])
+    with pytest.raises(ThrottlingError) as alone:
+        one.client().converse(["bedrock:a"], "Weather?", tools=[weather])
+    assert alone.value.usage is not None
+    used = alone.value.usage.output_tokens or 0
+    assert used > 0
+    models = Models(a=[call, throttled], b=[call, throttled])
+    with pytest.raises(ThrottlingError) as caught:
+        models.client().converse(AB, "Weather?", tools=[weather])
+    assert len(caught.value.messages) == 4
+    assert caught.value.usage is not None
+    assert caught.value.usage.output_tokens == 2 * used
 
 
 # --- weights and conversations ---------------------------------------------------------------------------------------
@@ -423,6 +527,28 @@ def test_where_all_are_busy_a_call_waits_until_its_deadline() -> None:
     assert slept
 
 
+def test_a_model_whose_limit_is_used_up_is_passed_over() -> None:
+    models = Models(a="A", b="B")
+    limits = {"bedrock:a": awsllm.Limits(requests_per_minute=1)}
+    client = models.client(limits=limits)
+    assert client.converse(AB, "Hi", max_tokens=5).text == "A"
+    response = client.converse(AB, "Hi", max_tokens=5)
+    assert response.text == "B"
+    assert [made.error for made in response.attempts] == ["busy", None]
+    with pytest.raises(ThrottlingError):  # where nobody else can answer, its limiter says when
+        client.converse(["bedrock:a"], "Hi", max_tokens=5, timeout=0.5)
+
+
+def test_where_all_limits_are_used_up_the_first_that_is_free_is_waited_for() -> None:
+    models = Models(a="A", b="B")
+    client = models.client()
+    waits = {"a": 5.0, "b": 2.0}
+    client._settings.routes.waits = lambda reference: waits[reference.model]
+    assert client.converse(AB, "Hi").text == "B"
+    waits["a"] = 0.0
+    assert client.converse(AB, "Hi").text == "A"
+
+
 # --- what is no group ------------------------------------------------------------------------------------------------
 
 
@@ -443,10 +569,11 @@ def test_what_is_no_group_is_said(make: Callable[[], object], told: str) -> None
         make()
 
 
-def test_only_chat_moves() -> None:
+def test_what_takes_one_model_takes_no_group_of_several() -> None:
     client = Models(a="A").client()
-    with pytest.raises(ConfigurationError, match="only chat moves"):
-        client.embed(AB, "Hi")  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="this takes one model"):
+        client.price(AB)  # type: ignore[arg-type]
+    assert client.price(["bedrock:a"]) is None  # type: ignore[arg-type]
 
 
 def test_options_of_one_member_are_its_own() -> None:

@@ -99,14 +99,3 @@ def test_the_attempts_of_a_call_that_failed_are_told() -> None:
 def test_an_untroubled_call_has_none() -> None:
     client = awsllm.Client(region="us-east-1", backends={"bedrock": ScriptedBackend("Hello.")})
     assert client.converse("bedrock:a", "Hi").attempts == ()
-
-
-def test_what_may_have_run_is_not_sent_again_where_that_is_asked() -> None:
-    lost = ServerError("the connection was closed before the answer was complete")
-    lost.may_have_run = True
-    for resend, calls in ((True, 3), (False, 1)):
-        backend = ScriptedBackend(lost)
-        policy = awsllm.Policy(base_delay=0, resend_lost=resend)
-        with pytest.raises(ServerError):
-            awsllm.Client(region="us-east-1", policy=policy, backends={"bedrock": backend}).converse("bedrock:a", "Hi")
-        assert len(backend.requests) == calls

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime
@@ -17,7 +19,8 @@ import pytest
 import awsllm
 from awsllm import AsyncClient, Client, ResponseCache, UsageLedger
 from awsllm.errors import ConfigurationError, ModelTimeoutError, ThrottlingError, ValidationError
-from awsllm.policy.tags import checked_tags
+from awsllm.policy import write_behind
+from awsllm.policy.tags import checked_tags, with_metadata
 from awsllm.policy.usage_ledger import LedgerCounts, grouped
 from awsllm.testing import AsyncScriptedBackend, Broken, ScriptedBackend, mock_aws
 
@@ -105,6 +108,92 @@ def test_threads_and_processes_write_to_one_file(path: Path) -> None:
     assert (row.counts.calls, row.counts.output) == (120, 120)
 
 
+ENDINGS = {
+    "at its end": "pass",
+    "by SIGTERM": "import signal; os.kill(os.getpid(), signal.SIGTERM)",
+    "by SIGTERM while it writes": "import signal\nwith ledger._turn: os.kill(os.getpid(), signal.SIGTERM)",
+    "by an error": "raise ValueError",
+    "in the child of a fork": "child = os.fork()\nif child: os.waitpid(child, 0)\nelse: client.converse(MODEL, 'hi')",
+    "in a process of multiprocessing": "import multiprocessing\nchild = multiprocessing.get_context('fork').Process("
+    "target=client.converse, args=(MODEL, 'hi'))\nchild.start(); child.join()",
+}
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_no_count_is_lost_when_a_process_ends(path: Path, ending: str) -> None:
+    program = (
+        "import os, sys, time; from awsllm import Client, UsageLedger; from awsllm.policy import write_behind\n"
+        "from awsllm.testing import ScriptedBackend\n"
+        f"MODEL = {MODEL!r}; write_behind.DELAY = 3600; ledger = UsageLedger(sys.argv[1])\n"
+        "client = Client(backends={'bedrock': ScriptedBackend('one')}, ledger=ledger); client.converse(MODEL, 'hi')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program + ENDINGS[ending], str(path)], check=False, stderr=subprocess.DEVNULL, timeout=60
+    )
+    assert done.returncode == (-15 if "SIGTERM" in ending else "error" in ending)
+    (row,) = rows_of(path)
+    assert row.counts.calls == (2 if ending.startswith("in ") else 1)
+
+
+def test_a_program_that_handles_sigterm_goes_on_doing_so(path: Path) -> None:
+    program = (
+        "import os, signal, sys; from awsllm import Client; from awsllm.testing import ScriptedBackend\n"
+        "signal.signal(signal.SIGTERM, lambda *_: print('mine'))\n"
+        "client = Client(backends={'bedrock': ScriptedBackend('one')}, ledger=sys.argv[1])\n"
+        f"client.converse({MODEL!r}, 'hi'); os.kill(os.getpid(), signal.SIGTERM)"
+    )
+    done = subprocess.run([sys.executable, "-c", program, str(path)], check=True, capture_output=True, timeout=60)
+    assert done.stdout == b"mine\n"
+    assert rows_of(path)[0].counts.calls == 1
+
+
+def test_calls_are_written_soon_and_a_function_of_lambdas_writes_at_once(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(write_behind, "DELAY", 0.01)
+    with Client(backends={"bedrock": ScriptedBackend("x")}, ledger=path) as client:
+        client.converse(MODEL, "hi")
+        until = time.monotonic() + 30
+        while not rows_of(path) and time.monotonic() < until:
+            time.sleep(0.01)
+        assert rows_of(path)[0].counts.calls == 1
+    monkeypatch.setattr(write_behind, "DELAY", 3600)
+    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "f")
+    with Client(backends={"bedrock": ScriptedBackend("x")}, ledger=path) as client:
+        client.converse(MODEL, "hi")
+        assert rows_of(path)[0].counts.calls == 2
+
+
+def test_what_cannot_be_written_is_written_later(path: Path) -> None:
+    with closing(UsageLedger(path)) as ledger:
+        with ledger._base.transaction() as base:
+            base.execute("ALTER TABLE ledger RENAME TO elsewhere")
+        ledger.count("m", {}, LedgerCounts(calls=1))
+        ledger.flush()
+        with ledger._base.transaction() as base:
+            base.execute("ALTER TABLE elsewhere RENAME TO ledger")
+        ledger.count("m", {}, LedgerCounts(calls=1))
+    assert rows_of(path)[0].counts.calls == 2
+
+
+def test_ids_of_requests_are_kept_where_asked_for(path: Path) -> None:
+    with (
+        mock_aws(reply="one two"),
+        closing(UsageLedger(path, request_ids=True)) as ledger,
+        Client(region="us-east-1", ledger=ledger, tags={"team": "a"}) as client,
+    ):
+        first = client.converse(MODEL, "hi")
+        stream = client.converse_stream(MODEL, "hi")
+        ids = {first.request_id, stream.response.request_id}
+        kept = list(ledger.requests())
+        assert {request.id for request in kept} == ids
+        assert {(request.tags["team"], request.output, request.model) for request in kept} == {("a", 2, MODEL)}
+        assert ledger.forget_requests("2000-01-01") == 0
+        assert ledger.forget_requests("9999") == 2
+        assert list(ledger.requests()) == []
+
+
 def test_no_words_are_in_the_ledger(path: Path) -> None:
     with Client(backends={"bedrock": ScriptedBackend("an answer of canaries")}, ledger=path) as client:
         client.converse(MODEL, "a prompt of canaries")
@@ -119,8 +208,9 @@ def test_a_ledger_that_cannot_be_written_fails_no_call(path: Path, caplog: pytes
         caplog.at_level(logging.WARNING, "awsllm.policy"),
         Client(backends={"bedrock": ScriptedBackend("x")}, ledger=ledger) as client,
     ):
-        assert client.converse(MODEL, "hi").text == "x"
-        assert client.converse(MODEL, "hi").text == "x"
+        for _ in range(2):
+            assert client.converse(MODEL, "hi").text == "x"
+            ledger.flush()
     assert [record.getMessage() for record in caplog.records] == [
         "the ledger cannot be written: OperationalError; calls are made"
     ]
@@ -171,6 +261,37 @@ def test_tags_are_metadata_of_bedrocks_requests() -> None:
         client.converse("bedrock:openai.gpt-oss-20b-1:0", "hi", api="openai")
     metadata = [request.request_metadata for request in backend.requests]  # type: ignore[attr-defined]
     assert metadata == [{"team": "mine", "id": "7", "env": "prod", "job": "j"}, None, None]
+
+
+def _headers_of(request: Any) -> list[Any]:
+    from awsllm.backends.bedrock.families import CALLS
+
+    calls_of: Any = CALLS
+    made: Any = calls_of[type(request)](request)
+    return [call.request.headers for call in getattr(made, "calls", (made,))]
+
+
+def test_tags_are_metadata_of_what_is_invoked() -> None:
+    """Judged by botocore's model: the header is InvokeModel's requestMetadata."""
+    import botocore.session
+
+    from awsllm.types.embedding import EmbedRequest
+    from awsllm.types.media import ImageRequest
+    from awsllm.types.reranking import RerankRequest
+
+    service = botocore.session.get_session().get_service_model("bedrock-runtime")
+    header = service.operation_model("InvokeModel").input_shape.members["requestMetadata"].serialization["name"]
+    titan, tags = "amazon.titan-embed-text-v2:0", {"team": "a"}
+    requests = (
+        EmbedRequest(model=titan, texts=("a",)),
+        RerankRequest(model="cohere.rerank-v3-5:0", query="q", documents=("a", "b")),
+        ImageRequest(model="amazon.nova-canvas-v1:0", prompt="a cat"),
+    )
+    for request in requests:
+        assert [sent[header] for sent in _headers_of(with_metadata(request, tags))] == ['{"team":"a"}']
+        assert header not in _headers_of(request)[0]
+    through_agents = RerankRequest(model="m", query="q", documents=("a",), api="agents")
+    assert with_metadata(through_agents, tags) is through_agents
 
 
 def test_metadata_never_passes_bedrocks_bound() -> None:

@@ -153,6 +153,7 @@ def test_a_line_a_request_and_no_prompt(tmp_path: Path) -> None:
         stream = client(server.url).converse_stream(modelId=NOVA, messages=HELLO)["stream"]
         with pytest.raises(ClientError):
             list(stream)
+        stream.close()
         with pytest.raises(ClientError):
             client(server.url).converse(modelId=NOVA, messages=[])
         read(f"{server.url}/health?token=secret")

@@ -60,6 +60,9 @@ class _Scripted:
     def __init__(self, aws: ScriptedAws, service: str) -> None:
         self._aws, self._service = aws, service
 
+    def close(self) -> None:
+        """There is nothing to close."""
+
     def __getattr__(self, name: str) -> Callable[..., Any]:
         def call(**request: Any) -> Any:
             operation = f"{self._service}.{name}"

@@ -328,13 +328,14 @@ LEAST: dict[str, dict[str, str]] = {
     "guardrails": {"Name": "careful"},
     "knowledge-base": {},
     "logging": {},
+    "monitoring": {},
     "profiles": _TEAM,
     "router": _ROUTER,
     "shared": {},
 }
 """What a template cannot do without."""
 MOST: dict[str, dict[str, str]] = {
-    "batch": _CODE | _PROFILE | _COMMON | {"CodeVersion": "v1", "ReservedConcurrency": "5"},
+    "batch": _CODE | _PROFILE | _COMMON | {"CodeVersion": "v1", "Metrics": "emf", "ReservedConcurrency": "5"},
     "chat-api": _CODE
     | _PROFILE
     | _GUARDRAIL
@@ -344,6 +345,7 @@ MOST: dict[str, dict[str, str]] = {
         "CodeVersion": "v1",
         "CorsOrigins": "https://example.com",
         "FrontDoor": "both",
+        "Metrics": "emf",
         "ProtectData": "true",
         "ReservedConcurrency": "5",
         "SnapStart": "true",
@@ -356,6 +358,7 @@ MOST: dict[str, dict[str, str]] = {
     | {
         "CodeVersion": "v1",
         "Labels": "invoice,letter",
+        "Metrics": "emf",
         "ReservedConcurrency": "5",
         "Schema": '{"type":"object"}',
         "SourceBucketName": "inbox",
@@ -403,6 +406,19 @@ MOST: dict[str, dict[str, str]] = {
         "SourceBucketName": "handbooks",
         "SourcePrefix": "public/",
         "SyncSchedule": "rate(1 day)",
+    },
+    "monitoring": {
+        "AlarmTopicArn": _COMMON["AlarmTopicArn"],
+        "DeadLetterQueueName": "documents-dead",
+        "EndpointName": "tiny",
+        "ModelId": f"us.{MODEL}",
+        "MostDailyUsd": "25",
+        "SecondModelId": "us.amazon.nova-pro-v1:0",
+        "SecondTokensPerMinute": "100000",
+        "ServiceName": "chat",
+        "ThirdModelId": "us.amazon.nova-micro-v1:0",
+        "ThirdTokensPerMinute": "400000",
+        "TokensPerMinute": "200000",
     },
     "logging": _COMMON | {"Prompts": "true", "ReaderRoleNames": "analyst"},
     "profiles": _TEAM

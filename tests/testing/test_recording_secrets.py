@@ -17,11 +17,12 @@ from botocore import UNSIGNED
 from botocore.config import Config
 
 import awsllm
+from awsllm.policy.redaction import KEY_ID, SCRUBBED
 from awsllm.testing import mock_aws, record, replay
 from awsllm.testing.traffic.exchange import RecordedExchange, SentRequest
 from awsllm.testing.traffic.reading import read_request
 from awsllm.testing.traffic.scrub import scrub_exchange
-from awsllm.testing.traffic.scrubber import ACCOUNT, KEY_ID, SCRUBBED, Scrubber
+from awsllm.testing.traffic.scrubber import ACCOUNT, Scrubber
 from awsllm.wire.eventstream import EVENT_STREAM, encode_event_frame
 from tests.support.loopback import Received, Response, serving
 

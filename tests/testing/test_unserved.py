@@ -17,7 +17,6 @@ from tests.support.sessions import new_client
 ID = "a" * 36
 CASES = [
     ("bedrock", "create_automated_reasoning_policy", {"name": "n"}, "UnknownOperationException"),
-    ("bedrock", "batch_delete_evaluation_job", {"jobIdentifiers": [ID]}, "UnknownOperationException"),
     ("bedrock-agent-runtime", "create_session", {}, "UnknownOperationException"),
     (
         "bedrock-agent-runtime",

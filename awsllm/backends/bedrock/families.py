@@ -10,7 +10,7 @@ from typing import Any, TypeVar, cast
 from msgspec.structs import replace
 
 from awsllm.aws.call import Call, HttpResponse
-from awsllm.backends.bedrock.invoke import counts_of
+from awsllm.backends.bedrock.invoke import counts_of, invocation_headers
 from awsllm.backends.bedrock.runtime import post, read_error
 from awsllm.backends.groups import CallGroup
 from awsllm.backends.payloads import read_by
@@ -43,7 +43,8 @@ def _call(request: Request[R], body: Body) -> Call[R]:
     codec, settings = body.codec(type(request)), Settings()
     with writable():
         payload = codec.encode_request(request, settings)
-    headers = {"Content-Type": payload.content_type, "Accept": payload.accept}
+    metadata = invocation_headers(None, None, None, getattr(request, "request_metadata", None))
+    headers = {"Content-Type": payload.content_type, "Accept": payload.accept, **metadata}
     context = Context(request=request, warnings=codec.warnings(request, settings))
     read = read_by(codec, context)
 

@@ -73,9 +73,15 @@ def converse_stream_call(request: ConverseRequest) -> StreamCall[StreamEvent]:
 
 
 def encode_body(request: ConverseRequest) -> bytes:
-    """The body that the model is sent, for CountTokens."""
+    """The body that the model is sent, for CountTokens and batch jobs."""
     _, payload, _ = _prepared(request, stream=False)
     return payload.body
+
+
+def decode_body(request: ConverseRequest, body: bytes) -> ConverseResponse:
+    """What a model answered to ``encode_body``'s, as batch jobs write it: without the headers of a reply."""
+    chat, _, context = _prepared(request, stream=False)
+    return chat.decode_response(Payload(body), context)
 
 
 def _prepared(request: ConverseRequest, *, stream: bool) -> tuple[Chat, Payload, Context]:

@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 from awsllm import log
 from awsllm.backend import UNLIMITED, Attempt, Backend, late_row, unsupported
+from awsllm.backends.local import adapters
 from awsllm.backends.local.device import wanted
 from awsllm.backends.local.encoders import EmbeddingModel, EncoderPrecision, RerankModel, check_precision, ranked
 from awsllm.backends.local.models import LOADED, ChatModel, late, load_errors
@@ -197,13 +198,13 @@ class LocalBackend:
         key = (os.getpid(), name)  # a forked child has none of its parent's threads, so it loads its own
 
         def size() -> Footprint:
-            path = self._store.path(name)
+            path = self._path(name)
             files = _size(path)
             with load_errors(name):
                 return Footprint(files, self.residents.conversations(files) if _chats(path) else 0)
 
         def load() -> LocalModel:
-            path = self._store.path(name)  # not resolved: the parts of a split model are found by their names
+            path = self._path(name)  # not resolved: the parts of a split model are found by their names
             from awsllm.engine import devices
 
             with load_errors(name):
@@ -216,6 +217,11 @@ class LocalBackend:
             return model
 
         return self.residents.get(key, name, size, load)
+
+    def _path(self, name: str) -> Path:
+        path = self._store.path(name)
+        with load_errors(name):
+            return adapters.merged(self._store, path)
 
     def _bounds(self, path: Path, device: str) -> Bounds:
         """What conversations may take; on a device of its own memory all that is left there, unless that is bounded."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict, Unpack
 
 from msgspec.structs import replace
 
+from awsllm.backends.local import adapters
 from awsllm.backends.local.backend import LocalBackend, _located, cosine
 from awsllm.backends.local.encoders import EmbeddingModel
 from awsllm.backends.local.models import ChatModel, load_errors
@@ -243,7 +244,7 @@ class _Look:
         from awsllm.engine.config import UnknownFamilyError
 
         with load_errors(self.chat.name):
-            checkpoint = weights.read(Store().path(self.chat.name))
+            checkpoint = weights.read(adapters.merged(Store(), Store().path(self.chat.name)))
             small = sum(inspection.parameters(checkpoint.tensors).values()) < _SMALL
             precision = self.options["precision"] or ("float32" if small else "packed")
             try:

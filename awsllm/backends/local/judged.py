@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from awsllm.backends.local import adapters
+
 if TYPE_CHECKING:
     from awsllm.engine.config import Config
 
@@ -35,6 +37,8 @@ def of_files(path: Path) -> Judgement:
     from awsllm.engine.encoder_config import kind_of, read_object
 
     try:
+        if adapters.is_adapter(path):
+            return _of_adapter(path)
         if path.is_dir() and (path / "config.json").is_file() and (why := text.lacking(path)):
             return Judgement(computed=False, why=why)
         if path.is_dir() and kind_of(path) != "chat":
@@ -45,6 +49,14 @@ def of_files(path: Path) -> Judgement:
         return of_description(checkpoint.source)
     except (ValueError, KeyError, TypeError, OSError) as error:
         return Judgement(computed=False, why=_reason(error))
+
+
+def _of_adapter(path: Path) -> Judgement:
+    """By itself: its base shows when it is used."""
+    from awsllm.engine.train import lora
+
+    base = lora.read_config(path)[1]
+    return Judgement(computed=None, why=f"an adapter for {base!r:.200}: shows when that is here")
 
 
 def of_description(source: Mapping[str, Any]) -> Judgement:

@@ -35,7 +35,7 @@ from awsllm.backends.local.dialects import PLAIN, Dialect, recognise
 from awsllm.backends.local.images import ImageReader, Shown, mark_images
 from awsllm.backends.local.output import AnswerReading, OutputReader
 from awsllm.backends.local.probing import with_past, writes_system
-from awsllm.backends.local.prompt import chat, guarded, without_system
+from awsllm.backends.local.prompt import chat, ended_by, guarded, is_left_open, without_system
 from awsllm.backends.local.thinking import switches
 from awsllm.errors import (
     ConfigurationError,
@@ -159,11 +159,16 @@ class ChatModel:
         from awsllm.engine.template import TemplateError
         from awsllm.engine.tokenizer import LengthError, TokenizerError
 
-        messages, tools, images = self._conversation(request)
+        end = secrets.token_hex(16) if is_left_open(request) else ""
+        if end and self.dialect.channels:
+            raise UnsupportedError(f"{self.name} cannot go on with an answer that was begun: end with a user's turn")
+        messages, tools, images = self._conversation(ended_by(request, end) if end else request)
         chosen = switches(request, self.template.variables).values
 
         def render(guard: Callable[[str], str]) -> str:
-            text = self.template.render(guarded(messages, guard), tools=guarded(tools, guard), **chosen)
+            turns = guarded(messages, guard)
+            text = self.template.render(turns, tools=guarded(tools, guard), add_generation_prompt=not end, **chosen)
+            text = text.rpartition(end)[0] if end else text  # what the template puts behind a turn is left out
             return part(self.images.placed(text, images) if self.images else text)
 
         try:
@@ -267,7 +272,7 @@ class ChatModel:
         from awsllm.engine.tokenizer import TextDecoder
 
         shown = self.dialect.tokens(self.tokenizer, tools=bool(request.tools))
-        return TextDecoder(self.tokenizer, shown=shown.values())
+        return TextDecoder(self.tokenizer, shown=shown.values(), within=is_left_open(request))
 
     def reader(
         self, request: ConverseRequest, stops: tuple[str, ...], thinking: Thinking

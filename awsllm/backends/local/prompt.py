@@ -20,7 +20,9 @@ role ``tool``; to one that takes none they stand in the text of their turn, and 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, assert_never
+from typing import Any, NamedTuple, assert_never, cast
+
+from msgspec.structs import replace
 
 from awsllm.backends.local import plain
 from awsllm.backends.local.calls import answer_schema, answers_from_results, specs
@@ -36,6 +38,7 @@ from awsllm.types import (
     JsonSchema,
     Message,
     Reasoning,
+    Text,
     ToolAddition,
     ToolRemoval,
     ToolResult,
@@ -94,6 +97,20 @@ def chat(request: ConverseRequest, dialect: Dialect) -> ChatPrompt:
     messages += examples + _turns(turns, dialect)
     described = [_described(tool) for tool in tools] if tools and dialect.telling == "template" else None
     return ChatPrompt(messages, described)
+
+
+def is_left_open(request: ConverseRequest) -> bool:
+    """Whether the model goes on with what it has begun to say: the last turn is its own, and no call."""
+    last = request.messages[-1] if request.messages else None
+    return last is not None and last.role == "assistant" and bool(last.content) and isinstance(last.content[-1], Text)
+
+
+def ended_by(request: ConverseRequest, mark: str) -> ConverseRequest:
+    """The request whose last turn ends with ``mark``."""
+    *before, last = request.messages
+    *blocks, text = last.content
+    turn = replace(last, content=(*blocks, Text(cast("Text", text).text + mark)))
+    return replace(request, messages=(*before, turn))
 
 
 def _check_schemas(tools: list[ToolSpec], schema: JsonSchema | None) -> None:

@@ -101,6 +101,7 @@ def _process(api: RuntimeApi, trial: Trial) -> Iterator[tuple[subprocess.Popen[s
     environment = {
         **({"AWS_LAMBDA_EXEC_WRAPPER": "/var/task/awsllm-stream"} if trial.streams else {}),
         **trial.environment,
+        "LAMBDA_TASK_ROOT": str(Path.cwd()),
         **api.environment(trial.handler, memory=trial.memory),
         "PYTHONPATH": os.pathsep.join(paths),
         "PYTHONUNBUFFERED": "1",

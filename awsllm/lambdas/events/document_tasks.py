@@ -27,7 +27,6 @@ from awsllm.lambdas.events.json_requests import AskDefaults, ask_defaults
 from awsllm.lambdas.events.results import usage_json
 from awsllm.lambdas.events.s3_objects import ObjectPlace
 from awsllm.models.profiles import profile
-from awsllm.models.references import parse_reference
 from awsllm.types import Bytes, ContentBlock, ConverseResponse, Image, JsonObject, JsonValue, Value
 
 if TYPE_CHECKING:
@@ -102,9 +101,11 @@ class DocumentTask:
         self.name = name
         self._client, self._defaults, self._schema = client, defaults, schema
         self._model = defaults.model or ""
-        reference = parse_reference(self._model)
         # Models elsewhere are given a document's text: containers and local models read no files.
-        self._reads = reference.scheme == "bedrock" and profile(reference.scheme, reference.model).documents
+        self._reads = all(
+            one.scheme == "bedrock" and profile(one.scheme, one.model).documents
+            for one in settings.references(self._model)
+        )
 
     def __call__(self, source: SourceDocument) -> TaskAnswer:
         work = _Run(self._client, self._model, self._defaults, source.timeout)

@@ -33,6 +33,7 @@ from typing import Unpack
 import msgspec
 
 from awsllm._version import __version__
+from awsllm.client_options import CONFIGURATION
 from awsllm.errors import ConfigurationError
 from awsllm.lambdas.packaging.bytecode import compile_folder
 from awsllm.lambdas.packaging.closure import PACKAGE
@@ -111,6 +112,7 @@ class _Building:
         recipe.progress(f"awsllm {__version__}: {len(modules)} of {len(recipe.own)} modules")
         size = self._lay_out_awsllm(modules)
         self._lay_out_source()
+        self._lay_out_configuration()
         self._tell_missing()
         bytecode = self._compile()
         self._write_manifest(wheels, bytecode)
@@ -167,6 +169,19 @@ class _Building:
                 continue
             found.append(unpack(wheel, self._root))
         return tuple(found)
+
+    def _lay_out_configuration(self) -> None:
+        """Where a function's working directory is, and a client looks."""
+        given, target = self._recipe.configuration, self._root / CONFIGURATION
+        if given is None:
+            return
+        if self._recipe.layer:
+            raise ConfigurationError(
+                "a layer lies elsewhere than a client looks for awsllm.toml: package it with functions"
+            )
+        if target.exists() and target.read_bytes() != given.read_bytes():
+            raise ConfigurationError(f"{self._recipe.source} has an awsllm.toml of its own, too: leave out one of them")
+        _copy(given, target)
 
     def _lay_out_source(self) -> None:
         source = self._recipe.source

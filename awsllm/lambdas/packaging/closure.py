@@ -1,7 +1,7 @@
 """Which modules a handler can come to need: what a package holds of awsllm is derived, not listed.
 
 Every module that the roots import is needed, those that are imported inside functions too, and so are the packages
-that they stand in. Four things make the difference between that and nearly the whole of awsllm, or too little of it:
+that they stand in. Five things make the difference between that and nearly the whole of awsllm, or too little of it:
 
 - What is imported for type checking alone is not needed.
 - An import inside a function counts where the function can be called: where its name is used somewhere in what is
@@ -9,6 +9,8 @@ that they stand in. Four things make the difference between that and nearly the 
   JumpStart, and a handler that never says ``.jumpstart`` does without. Names alone are compared, not types, so too
   much is packed now and then, and too little where a name is computed elsewhere; ``--include`` adds that. Of the roots
   themselves every function counts.
+- A client's methods count where something says so that can hold a client: what stands below it (``_BELOW``) knows
+  none, and its ``settings.batch`` is no ``client.batch``.
 - A table of module names (``BODIES``, ``MODULES``) is an import of each.
 - A package whose ``__getattr__`` resolves names at first use is an import of what is asked of it by name.
 """
@@ -23,10 +25,27 @@ import msgspec
 
 PACKAGE = "awsllm"
 HANDLERS = "awsllm.lambdas."
+_CLIENTS = ("awsllm.client", "awsllm.async_client")
+_BELOW = tuple(
+    f"awsllm.{room}."
+    for room in (
+        "aws",
+        "backends",
+        "calls",
+        "engine",
+        "models",
+        "policy",
+        "store",
+        "telemetry",
+        "tools",
+        "types",
+        "wire",
+    )
+)
 # Decorators under which a function is called by its own name alone; any other may keep it and call it unnamed.
 _PLAIN = {
     *("abstractmethod", "asynccontextmanager", "cache", "cached_property", "classmethod", "contextmanager"),
-    *("deprecated", "documented", "final", "lru_cache", "overload", "override", "property", "setter"),
+    *("deprecated", "documented", "final", "grouped", "lru_cache", "overload", "override", "property", "setter"),
     *("singledispatch", "staticmethod", "wraps"),
 }
 # Bases whose subclasses nobody calls by a name of the base's own; the methods of any other foreign base's may be.
@@ -57,6 +76,9 @@ class Unit(msgspec.Struct):
         yield self
         for unit in self.inner:
             yield from unit.walk()
+
+
+_Name = tuple[str, str]  # of a function (""), a method, or a client's method
 
 
 class Closure(msgspec.Struct, frozen=True):
@@ -96,8 +118,8 @@ class _Search:
         self._units: dict[str, Unit] = {}
         self._lazy = {name: self._table(name) for name in self._lazy_packages()}
         self._entered: set[int] = set()
-        self._used: set[tuple[bool, str]] = set()
-        self._waiting: dict[tuple[bool, str], list[tuple[str, Unit]]] = {}
+        self._used: set[_Name] = set()
+        self._waiting: dict[_Name, list[tuple[str, Unit]]] = {}
         self._foreign: dict[str, str] = {}
         self._todo: list[tuple[str, Unit]] = []
 
@@ -131,12 +153,14 @@ class _Search:
         for target in unit.imports:
             self._import(module, target)
         members = unit.attributes | (unit.texts if unit.computes or module in self._roots else set())
-        used = {(False, name) for name in unit.names | members} | {(True, name) for name in members}
+        kinds = ("method",) if f"{module}.".startswith(_BELOW) else ("method", "client")
+        used = {("", name) for name in unit.names | members} | {(kind, name) for name in members for kind in kinds}
         for name in used - self._used:
             self._todo += self._waiting.pop(name, ())
         self._used |= used
         for inner in unit.inner:
-            name = (inner.method, str(inner.function))
+            kind = "" if not inner.method else "client" if module in _CLIENTS else "method"
+            name = (kind, str(inner.function))
             if inner.always or name in self._used or module in self._roots:
                 self._todo.append((module, inner))
             else:

@@ -32,6 +32,7 @@ class PackageOptions(TypedDict, total=False):
     arch: "arm64" or "x86_64".
     python: the runtime's minor version, as in "3.13".
     source: a folder of one's own modules and files, packed as it lies but for what is hidden.
+    configuration: an awsllm.toml, whose names the function then knows.
     requirements: distributions beside awsllm's own, as in "requests>=2.34".
     extras: names of ``EXTRAS``.
     include: modules of awsllm beside those that the handlers are seen to need.
@@ -46,6 +47,7 @@ class PackageOptions(TypedDict, total=False):
     arch: str
     python: str
     source: Path | str | None
+    configuration: Path | str | None
     requirements: Sequence[str]
     extras: Sequence[str]
     include: Sequence[str]
@@ -66,6 +68,7 @@ class Recipe:
         self.progress: OnStep = options.get("progress") or (lambda _text: None)
         self.find_links = _folder(options.get("find_links"), "--find-links")
         self.source = _folder(options.get("source"), "--source")
+        self.configuration = _configuration(options.get("configuration"))
         self.interpreter = find_python(self.platform.python, options.get("interpreter"))
         self.requirements = tuple(options.get("requirements", ()))
         self._required = {check_requirement(text) for text in self.requirements}
@@ -169,6 +172,16 @@ def _defined(path: Path) -> set[str]:
 def _similar(name: str, known: Iterable[str]) -> str:
     close = get_close_matches(name, list(known), 1)
     return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def _configuration(given: Path | str | None) -> Path | None:
+    """The file, which is checked here: a function that cannot read it answers nothing."""
+    if given is None:
+        return None
+    from awsllm.policy.configuration import read
+
+    read(given)
+    return Path(given)
 
 
 def _folder(given: Path | str | None, option: str) -> Path | None:

@@ -13,6 +13,7 @@ import re
 import subprocess
 import sys
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from importlib import metadata
 from pathlib import Path, PurePosixPath
@@ -180,7 +181,7 @@ def unpack(wheel: Path, into: Path) -> PackedWheel:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(content)
                 size += len(content)
-    except (zipfile.BadZipFile, EOFError, OSError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError) as error:
         raise ConfigurationError(f"{wheel.name} cannot be unpacked ({type(error).__name__}): fetch it anew") from error
     name, version = wheel.name.split("-")[:2]
     return PackedWheel(normal(name), version, wheel.name, hashlib.sha256(wheel.read_bytes()).hexdigest(), size)

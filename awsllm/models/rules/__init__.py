@@ -56,6 +56,7 @@ STRUCTURED = (
     GUIDE + "structured-output.html; github.com/langchain-ai/langchain-aws/issues/883; "
     "github.com/anomalyco/models.dev/pull/1326"
 )
+BURNDOWN = GUIDE + "quotas-token-burndown.html (as others quote it, September and October 2026)"
 CACHING = GUIDE + "prompt-caching.html"
 CARDS = GUIDE + "model-cards.html"
 # What the cards say, as others copied it from there.

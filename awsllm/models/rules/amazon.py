@@ -54,6 +54,18 @@ RULES = (
         _NOVA_2 + "extended-thinking.html",
         READ_LATER,
     ),
+    Rule(
+        (
+            "bedrock:amazon.nova-micro-*",
+            "bedrock:amazon.nova-lite-*",
+            "bedrock:amazon.nova-pro-*",
+            "bedrock:amazon.nova-premier-*",
+        ),
+        {"continues": True},
+        "with a last message of the assistant's the model goes on from it; of Nova 2 the guide says nothing",
+        "docs.aws.amazon.com/nova/latest/userguide/invoke.html",
+        "2026-11-27",
+    ),
     # --- Titan Text ---
     Rule(
         ("bedrock:amazon.titan-text-*", "bedrock:amazon.titan-tg1-*"),

@@ -6,6 +6,7 @@ from awsllm.models.rules import (
     ADAPTIVE,
     AUTO,
     BUDGET,
+    BURNDOWN,
     CACHING,
     CHAT,
     FEATURES,
@@ -23,6 +24,7 @@ from awsllm.models.rules import (
 _THINKING = GUIDE + "claude-messages-extended-thinking.html; " + GUIDE + "claude-messages-adaptive-thinking.html"
 _EFFORT = "platform.claude.com/docs/en/build-with-claude/effort; " + GUIDE + "model-card-anthropic-claude-opus-5-5.html"
 _EFFORTS = frozenset(("low", "medium", "high", "max"))
+_READ_PREFILL = "2026-11-27"
 
 RULES = (
     Rule(
@@ -101,6 +103,23 @@ RULES = (
         "a forced tool choice is a ValidationException, thinking or not",
         "github.com/vercel/ai/issues/21364",
         READ,
+    ),
+    Rule(
+        (
+            "bedrock:anthropic.claude-3-*",
+            "bedrock:anthropic.claude-haiku-4-5*",
+            "bedrock:anthropic.claude-sonnet-4-2025*",
+            "bedrock:anthropic.claude-sonnet-4-5*",
+            "bedrock:anthropic.claude-opus-4-2025*",
+            "bedrock:anthropic.claude-opus-4-1*",
+            "bedrock:anthropic.claude-opus-4-5*",
+        ),
+        {"continues": True},
+        "an assistant's last turn is continued (it must not end with white space, and not while the model thinks); "
+        "from Claude 4.6 on it is a ValidationException",
+        "docs.claude.com/en/docs/prefill-claudes-response; platform.claude.com/docs/en/about-claude/models/"
+        "migration-guide; github.com/strands-agents/sdk-python/issues/1694; github.com/anomalyco/opencode/issues/29760",
+        _READ_PREFILL,
     ),
     # --- thinking ---
     Rule(
@@ -234,6 +253,33 @@ RULES = (
         "listed with TTLs of five minutes and of one hour",
         CACHING,
         READ_LATER,
+    ),
+    # --- quotas ---
+    Rule(
+        ("bedrock:anthropic.*",),
+        {"burndown": 5},
+        "a token of the answer takes five of the quota, of versions to 4.7",
+        BURNDOWN,
+        "2026-11-27",
+    ),
+    Rule(
+        ("bedrock:anthropic.claude-opus-4-8*",),
+        {"burndown": 15},
+        "a token of the answer takes fifteen of the quota, of version 4.8",
+        BURNDOWN,
+        "2026-11-27",
+    ),
+    Rule(
+        (
+            *("bedrock:anthropic.claude-opus-5*", "bedrock:anthropic.claude-sonnet-5*"),
+            *("bedrock:anthropic.claude-haiku-5*", "bedrock:anthropic.claude-fable-5*"),
+            "bedrock:anthropic.claude-mythos-5*",
+        ),
+        {"burndown": 10},
+        "a token of the answer takes ten of the quota (the page names Opus 5 and 5.5, Sonnet 5 and Fable 5.1; of the "
+        "others of that generation it says nothing)",
+        BURNDOWN,
+        "2026-11-27",
     ),
     # --- routes ---
     Rule(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from awsllm.models.rules import (
+    BURNDOWN,
     CACHING,
     EFFORT,
     GUIDE,
@@ -42,6 +43,17 @@ RULES = (
         "their cards show Chat Completions on bedrock-runtime",
         GUIDE + "model-card-openai-gpt-56-luna.html",
         READ_LATER,
+    ),
+    Rule(
+        (
+            *("bedrock:openai.gpt-5.6-luna*", "bedrock:openai.gpt-5.6-sol*", "bedrock:openai.gpt-5.6-terra*"),
+            *("bedrock:openai.gpt-6*",),
+        ),
+        {"burndown": 10},
+        "a token of the answer takes ten of the quota on bedrock-runtime (the page names GPT-5.6; of GPT-6 it says "
+        "nothing)",
+        BURNDOWN,
+        "2026-11-27",
     ),
     Rule(
         ("bedrock:openai.gpt-6*",),

@@ -13,9 +13,11 @@ RULES = (
             "native_json_schema": True,
             "strict_subset": False,
             "cache_points": CACHE_ALL,
+            "continues": True,
         },
-        "answers and tool calls are decoded under a grammar, so any schema the grammar takes holds",
-        "awsllm/engine/grammar.py",
+        "answers and tool calls are decoded under a grammar, so any schema the grammar takes holds; a last turn of the "
+        "assistant's is left open",
+        "awsllm/engine/grammar.py; awsllm/backends/local/models.py",
         READ,
     ),
     Rule(

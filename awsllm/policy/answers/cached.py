@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from typing import Any, TypeAlias, TypeVar, cast
 
 from awsllm.backend import UNLIMITED, Attempt, Backend
 from awsllm.errors import AwsllmError, RequestError
+from awsllm.policy.answers.claims import ClaimTurn
 from awsllm.policy.answers.flights import Flight, Flights
 from awsllm.policy.answers.kept import FoundAnswer
 from awsllm.policy.answers.lookup import AnswerLookup, Answers, shared_event, shared_response
@@ -36,10 +39,13 @@ class CachedBackend:
         if lookup.key is None:
             return cast("R", self._ask_near(lookup, attempt))
         while True:
+            landed = self._flights.landed
             if found := self._answers.find(lookup):
                 return cast("R", self._given(found, lookup))
             flight, is_mine = self._flights.board(lookup.key)
             if is_mine:
+                if self._answers.is_private and landed == self._flights.landed:
+                    return cast("R", self._make_alone(lookup, lookup.key, flight, attempt))
                 return cast("R", self._make(lookup, lookup.key, flight, attempt))
             response = flight.wait(attempt)
             if response is not None:
@@ -48,9 +54,28 @@ class CachedBackend:
                 return cast("R", response)
 
     def _make(self, lookup: AnswerLookup, key: bytes, flight: Flight, attempt: Attempt) -> Any:
+        turn = self._answers.turn(lookup, attempt)
         try:
-            if not self._answers.waits and (found := self._answers.find(lookup)):  # kept since the last look
+            self._waited(turn)
+            found = turn.found
+            if found is None and not self._answers.waits:
+                found = self._answers.find(lookup)  # kept since the last look
+            if found is not None:
                 return self._given(found, lookup)
+            response = self._ask_near(lookup, attempt)
+            self._answers.keep(lookup, response)
+            flight.response = response
+            return response
+        except RequestError as error:
+            flight.refusal = error
+            raise
+        finally:
+            turn.end()
+            self._flights.land(key, flight)
+
+    def _make_alone(self, lookup: AnswerLookup, key: bytes, flight: Flight, attempt: Attempt) -> Any:
+        """``_make``, where no other process shares the answers, and none has come since the last look."""
+        try:
             response = self._ask_near(lookup, attempt)
             self._answers.keep(lookup, response)
             flight.response = response
@@ -61,8 +86,14 @@ class CachedBackend:
         finally:
             self._flights.land(key, flight)
 
+    def _waited(self, turn: ClaimTurn) -> None:
+        while (pause := turn.look()) is not None:
+            time.sleep(pause)
+
     def _ask_near(self, lookup: AnswerLookup, attempt: Attempt) -> Any:
         """The answer to a question that means the same, else one that is made."""
+        if lookup.group is None:
+            return self._backend.ask(lookup.request, attempt)
         vector = self._vector(lookup, attempt)
         if vector is None:
             return self._backend.ask(lookup.request, attempt)
@@ -103,10 +134,7 @@ class CachedBackend:
             yield from self._stream_shared(lookup, lookup.key, attempt)
 
     def _stream_shared(self, lookup: AnswerLookup, key: bytes, attempt: Attempt) -> Iterator[StreamEvent]:
-        def end(events: list[StreamEvent]) -> None:
-            self._answers.keep_events(lookup, events)
-
-        stream = self._flights.join(key, lambda: self._stream_near(lookup, attempt), end)
+        stream = self._flights.join(key, lambda: self._stream_made(lookup, attempt))
         try:
             for event, is_mine in stream.read(attempt):
                 if is_mine:
@@ -116,7 +144,25 @@ class CachedBackend:
         finally:
             self._flights.leave(key, stream)
 
-    def _stream_near(self, lookup: AnswerLookup, attempt: Attempt) -> Iterator[StreamEvent]:
+    def _stream_made(self, lookup: AnswerLookup, attempt: Attempt) -> Iterator[StreamEvent]:
+        """The events that another process got meanwhile, or those of a call, which are kept."""
+        turn = self._answers.turn(lookup, attempt, is_stream=True)
+        try:
+            self._waited(turn)
+            events = None if turn.found is None else turn.found.events(lookup.request, self._meter.cost)
+            if events is not None:
+                yield from self._told(events)
+                return
+            kept: list[StreamEvent] = []
+            with closing(self._stream_near(lookup, attempt)) as made:
+                for event in made:
+                    kept.append(event)
+                    yield event
+            self._answers.keep_events(lookup, kept)
+        finally:
+            turn.end()
+
+    def _stream_near(self, lookup: AnswerLookup, attempt: Attempt) -> Generator[StreamEvent, None, None]:
         vector = self._vector(lookup, attempt)
         found = None if vector is None else self._answers.find_near(lookup, vector)
         events = None if found is None else found.events(lookup.request, self._meter.cost)

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias, TypeVar, cast
 
 from awsllm.backend import UNLIMITED, AsyncBackend, Attempt
 from awsllm.errors import AwsllmError, RequestError
+from awsllm.policy.answers.claims import ClaimTurn
 from awsllm.policy.answers.flights_async import AsyncFlight, AsyncFlights
 from awsllm.policy.answers.kept import FoundAnswer
 from awsllm.policy.answers.lookup import AnswerLookup, Answers, shared_event, shared_response
@@ -53,8 +54,13 @@ class AsyncCachedBackend:
                 return cast("R", response)
 
     async def _make(self, lookup: AnswerLookup, key: bytes, flight: AsyncFlight, attempt: Attempt) -> Any:
+        turn = self._answers.turn(lookup, attempt)
         try:
-            if not self._answers.waits and (found := self._answers.find(lookup)):  # kept since the last look
+            await self._waited(turn)
+            found = turn.found
+            if found is None and not self._answers.waits:
+                found = self._answers.find(lookup)  # kept since the last look
+            if found is not None:
                 return self._given(found, lookup)
             response = await self._ask_near(lookup, attempt)
             await self._kept(self._answers.keep, lookup, response)
@@ -64,17 +70,31 @@ class AsyncCachedBackend:
             flight.refusal = error
             raise
         finally:
+            await self._ended(turn)
             self._flights.land(key, flight)
+
+    async def _waited(self, turn: ClaimTurn) -> None:
+        while True:
+            pause = await asyncio.to_thread(turn.look) if self._answers.waits else turn.look()
+            if pause is None:
+                return
+            await asyncio.sleep(pause)
+
+    async def _ended(self, turn: ClaimTurn) -> None:
+        if self._answers.waits and turn.is_mine:
+            await asyncio.shield(asyncio.to_thread(turn.end))
+        else:
+            turn.end()
 
     async def _ask_near(self, lookup: AnswerLookup, attempt: Attempt) -> Any:
         """The answer to a question that means the same, else one that is made."""
         vector = await self._vector(lookup, attempt)
         if vector is None:
             return await self._backend.ask(lookup.request, attempt)
-        if found := self._answers.find_near(lookup, vector):
+        if found := await self._near(lookup, vector):
             return self._given(found, lookup)
         response = await self._backend.ask(lookup.request, attempt)
-        self._answers.keep_near(lookup, vector, response)
+        await self._keep_near(lookup, vector, response)
         return response
 
     async def _vector(self, lookup: AnswerLookup, attempt: Attempt) -> Sequence[float] | None:
@@ -117,10 +137,7 @@ class AsyncCachedBackend:
     async def _stream_shared(
         self, lookup: AnswerLookup, key: bytes, attempt: Attempt
     ) -> AsyncGenerator[StreamEvent, None]:
-        async def end(events: list[StreamEvent]) -> None:
-            await self._kept(self._answers.keep_events, lookup, events)
-
-        stream = self._flights.join(key, lambda: self._stream_near(lookup, attempt), end)
+        stream = self._flights.join(key, lambda: self._stream_made(lookup, attempt))
         try:
             async with closed_after(stream.read(attempt)) as events:
                 async for event, is_mine in events:
@@ -132,9 +149,28 @@ class AsyncCachedBackend:
         finally:
             await self._flights.leave(key, stream)
 
+    async def _stream_made(self, lookup: AnswerLookup, attempt: Attempt) -> AsyncGenerator[StreamEvent, None]:
+        """The events that another process got meanwhile, or those of a call, which are kept."""
+        turn = self._answers.turn(lookup, attempt, is_stream=True)
+        try:
+            await self._waited(turn)
+            events = None if turn.found is None else turn.found.events(lookup.request, self._meter.cost)
+            if events is not None:
+                for event in self._told(events):
+                    yield event
+                return
+            kept: list[StreamEvent] = []
+            async with closed_after(self._stream_near(lookup, attempt)) as made:
+                async for event in made:
+                    kept.append(event)
+                    yield event
+            await self._kept(self._answers.keep_events, lookup, kept)
+        finally:
+            await self._ended(turn)
+
     async def _stream_near(self, lookup: AnswerLookup, attempt: Attempt) -> AsyncGenerator[StreamEvent, None]:
         vector = await self._vector(lookup, attempt)
-        found = None if vector is None else self._answers.find_near(lookup, vector)
+        found = None if vector is None else await self._near(lookup, vector)
         events = None if found is None else found.events(lookup.request, self._meter.cost)
         if events is not None:
             for event in self._told(events):
@@ -147,7 +183,7 @@ class AsyncCachedBackend:
                 kept.append(event)
                 yield event
         if vector is not None:
-            self._answers.keep_near(lookup, vector, kept)
+            await self._keep_near(lookup, vector, kept)
 
     def _told(self, events: Any) -> Iterator[StreamEvent]:
         """The events, and the ledger told of what they save."""
@@ -166,6 +202,17 @@ class AsyncCachedBackend:
         if self._answers.waits:
             return await asyncio.to_thread(self._answers.find, lookup)
         return self._answers.find(lookup)
+
+    async def _near(self, lookup: AnswerLookup, vector: Sequence[float]) -> FoundAnswer | None:
+        if self._answers.compares_slowly:
+            return await asyncio.to_thread(self._answers.find_near, lookup, vector)
+        return self._answers.find_near(lookup, vector)
+
+    async def _keep_near(self, lookup: AnswerLookup, vector: Sequence[float], answer: Any) -> None:
+        if self._answers.compares_slowly:
+            await asyncio.to_thread(self._answers.keep_near, lookup, vector, answer)
+        else:
+            self._answers.keep_near(lookup, vector, answer)
 
     async def _kept(self, keep: Callable[[AnswerLookup, Any], None], lookup: AnswerLookup, answer: Any) -> None:
         if self._answers.waits:

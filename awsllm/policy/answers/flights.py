@@ -20,18 +20,30 @@ from awsllm.stream import interrupted_by
 
 E = TypeVar("E")
 
+_forks = [0]
+"""How often this process is a fork of one that had loaded this."""
+
+
+def _in_child() -> None:
+    _forks[0] += 1
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_child)
+
 
 class Flight:
     """One call that others wait for."""
 
-    def __init__(self) -> None:
-        self.over = threading.Event()
-        self.response: Any = None
-        self.refusal: RequestError | None = None
+    # For most nobody waits: what is not set costs a call nothing.
+    over: threading.Event | None = None
+    """For those who wait; made for the first of them."""
+    response: Any = None
+    refusal: RequestError | None = None
 
     def wait(self, attempt: Attempt) -> Any:
         """What the maker got; None: nothing, and the next is to make it. Raises the refusal."""
-        if not self.over.wait(attempt.remaining()):
+        if self.over is not None and not self.over.wait(attempt.remaining()):
             raise late()
         if self.refusal is not None:
             raise told_again(self.refusal)
@@ -46,18 +58,22 @@ class Flights:
         self._begin()
 
     def _begin(self) -> None:
-        self._process = os.getpid()
+        self._forks = _forks[0]
+        self.landed = 0
+        """How many calls are over: while that stays, no answer has come that another one made."""
         self._lock = threading.Lock()
         self._calls: dict[bytes, Flight] = {}
         self._streams: dict[bytes, SharedStream[Any]] = {}
 
     def board(self, key: bytes) -> tuple[Flight, bool]:
         """The flight of a key, and whether it is the caller's to make."""
-        if self._process != os.getpid():
+        if self._forks != _forks[0]:
             self._begin()
         with self._lock:
             flight = self._calls.get(key)
             if flight is not None:
+                if flight.over is None:
+                    flight.over = threading.Event()
                 return flight, False
             flight = self._calls[key] = Flight()
             return flight, True
@@ -65,16 +81,18 @@ class Flights:
     def land(self, key: bytes, flight: Flight) -> None:
         with self._lock:
             self._calls.pop(key, None)
-        flight.over.set()
+            self.landed += 1
+        if flight.over is not None:
+            flight.over.set()
 
-    def join(self, key: bytes, begin: Callable[[], Iterator[E]], end: Callable[[list[E]], None]) -> SharedStream[E]:
-        """The open stream of a key, or a new one that ``begin`` gives; ``end`` is told all its events."""
-        if self._process != os.getpid():
+    def join(self, key: bytes, begin: Callable[[], Iterator[E]]) -> SharedStream[E]:
+        """The open stream of a key, or a new one that ``begin`` gives."""
+        if self._forks != _forks[0]:
             self._begin()
         with self._lock:
             stream = self._streams.get(key)
             if stream is None or stream.is_over:
-                stream = self._streams[key] = SharedStream(begin, end)
+                stream = self._streams[key] = SharedStream(begin)
             stream.readers += 1
             return stream
 
@@ -91,9 +109,9 @@ class Flights:
 class SharedStream(Generic[E]):
     """A stream that several read, each at its own pace."""
 
-    def __init__(self, begin: Callable[[], Iterator[E]], end: Callable[[list[E]], None]) -> None:
+    def __init__(self, begin: Callable[[], Iterator[E]]) -> None:
         self.readers = 0
-        self._begin, self._finish = begin, end
+        self._begin = begin
         self._source: Iterator[E] | None = None
         self._lock = threading.Lock()
         self._events: list[E] = []
@@ -138,7 +156,6 @@ class SharedStream(Generic[E]):
                 self._source = self._begin()
             self._events.append(next(self._source))
         except StopIteration:
-            self._finish(self._events)
             self._ended = True
         except Exception as error:
             self._error = error

@@ -4,7 +4,7 @@ takes nothing from the others."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Any, Generic, TypeVar
 
 from awsllm.backend import Attempt
@@ -52,12 +52,10 @@ class AsyncFlights:
         del self._calls[key]
         flight.over.set()
 
-    def join(
-        self, key: bytes, begin: Callable[[], AsyncIterator[E]], end: Callable[[list[E]], Awaitable[None]]
-    ) -> AsyncSharedStream[E]:
+    def join(self, key: bytes, begin: Callable[[], AsyncIterator[E]]) -> AsyncSharedStream[E]:
         stream = self._streams.get(key)
         if stream is None or stream.is_over:
-            stream = self._streams[key] = AsyncSharedStream(begin, end)
+            stream = self._streams[key] = AsyncSharedStream(begin)
         stream.readers += 1
         return stream
 
@@ -73,9 +71,9 @@ class AsyncFlights:
 class AsyncSharedStream(Generic[E]):
     """``SharedStream``, awaited."""
 
-    def __init__(self, begin: Callable[[], AsyncIterator[E]], end: Callable[[list[E]], Awaitable[None]]) -> None:
+    def __init__(self, begin: Callable[[], AsyncIterator[E]]) -> None:
         self.readers = 0
-        self._begin, self._finish = begin, end
+        self._begin = begin
         self._source: AsyncIterator[E] | None = None
         self._pull: asyncio.Task[None] | None = None
         self._events: list[E] = []
@@ -117,7 +115,6 @@ class AsyncSharedStream(Generic[E]):
                 self._source = self._begin()
             self._events.append(await anext(self._source))
         except StopAsyncIteration:
-            await self._finish(self._events)
             self._ended = True
         except Exception as error:
             self._error = error

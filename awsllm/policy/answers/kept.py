@@ -45,6 +45,9 @@ class KeptAnswer(Value, frozen=True):
         return max(0.0, time.time() - self.at)
 
 
+_encode = msgspec.msgpack.Encoder().encode
+
+
 @cache
 def _decoder(operation: str, is_stream: bool) -> msgspec.msgpack.Decoder[Any]:
     if is_stream:
@@ -70,8 +73,7 @@ def pack_events(request: Request[Any], events: Sequence[StreamEvent]) -> bytes |
 
 def _pack(request: Request[Any], payload: Any, *, is_stream: bool) -> bytes | None:
     try:
-        raw = msgspec.Raw(msgspec.msgpack.encode(payload))
-        return msgspec.msgpack.encode(KeptAnswer(request.operation, is_stream, time.time(), raw))
+        return _encode(KeptAnswer(request.operation, is_stream, time.time(), payload))  # as if it were raw already
     except (TypeError, ValueError, OverflowError, RecursionError):  # an object of Python's somewhere in it
         return None
 
@@ -120,10 +122,13 @@ def saving(hit: CacheHit, whole: Any, request: Request[Any], costs: Costs) -> Ca
 def marked_response(response: Any, hit: CacheHit) -> Any:
     changes: dict[str, Any] = {"usage": NOTHING, "from_cache": hit}
     if isinstance(response, ConverseResponse):
-        changes["latency_ms"] = 0
+        changes |= {"latency_ms": 0, "attempts": ()}
     return replace(response, **changes)
 
 
 def marked_events(events: Iterable[StreamEvent], hit: CacheHit) -> Iterator[StreamEvent]:
     for event in events:
-        yield replace(event, usage=NOTHING, latency_ms=0, from_cache=hit) if isinstance(event, Metadata) else event
+        if isinstance(event, Metadata):
+            yield replace(event, usage=NOTHING, latency_ms=0, from_cache=hit, attempts=())
+        else:
+            yield event

@@ -22,8 +22,36 @@ _KINDS = frozenset(("converse", "embed", "rerank"))
 
 def request_key(request: Request[Any], scope: str) -> bytes:
     """32 bytes that equal requests have in common."""
+    if type(request) is ConverseRequest and _has_one_way(request):
+        if request.request_metadata or request.performance_config or request.service_tier:
+            request = replace(request, request_metadata=None, performance_config=None, service_tier=None)
+        return hashlib.sha256(_encode((_FORMAT, scope, "ConverseRequest", request))).digest()
     parts = (_FORMAT, scope, type(request).__name__, _Canonical().of(_plain(request)))
-    return hashlib.sha256(msgspec.msgpack.encode(parts, order="deterministic")).digest()
+    return hashlib.sha256(_encode(parts)).digest()
+
+
+_encode = msgspec.msgpack.Encoder(order="sorted").encode
+
+
+def _has_one_way(request: ConverseRequest) -> bool:
+    """Whether a conversation can be written in one way alone, as most can: it is text, and its numbers have a fraction
+    or none. Then its bytes are those of its canonical form."""
+    if request.tools or request.extra or request.output_config or request.endpoint or request.guardrail_config:
+        return False
+    for turn in request.messages:
+        for block in turn.content:
+            if type(block) is not Text:
+                return False
+    for part in request.system:
+        if type(part) is not Text:
+            return False
+    config = request.inference_config
+    return not (_is_whole(config.temperature) or _is_whole(config.top_p))
+
+
+def _is_whole(value: float | None) -> bool:
+    """Whether it is a fraction without one."""
+    return type(value) is float and value.is_integer()
 
 
 def is_cacheable(request: Request[Any]) -> bool:
@@ -70,10 +98,12 @@ def _plain(request: Request[Any]) -> Any:
             messages=turns,
             system=_without_points(request.system),
             tools=_without_points(request.tools),
-            request_metadata=None,
             performance_config=None,
             service_tier=None,
         )
+    known: Any = request
+    if getattr(known, "request_metadata", None) is not None:
+        request = replace(known, request_metadata=None)
     return msgspec.to_builtins(request, builtin_types=(bytes,))
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from awsllm.backend import Attempt
 from awsllm.errors import AwsllmError
+from awsllm.policy.answers.claims import ClaimTurn
 from awsllm.policy.answers.kept import (
     Costs,
     FoundAnswer,
@@ -39,6 +41,8 @@ class Answers:
 
     def __init__(self, exact: ResponseCache | None, semantic: SemanticCache | None) -> None:
         self.exact, self.semantic = exact, semantic
+        self.is_private = exact is not None and exact.claims is None
+        """Whether no other process is asked whether it makes an equal call."""
         self._is_told = False
 
     @property
@@ -46,14 +50,19 @@ class Answers:
         """Whether an event loop must not wait for the store."""
         return self.exact is not None and self.exact.store.waits
 
+    @property
+    def compares_slowly(self) -> bool:
+        """The same of the questions' store."""
+        return self.semantic is not None and self.semantic.store.waits
+
     def lookup(self, request: Request[Any], wanted: bool | None, caller: Callable[[], str]) -> AnswerLookup | None:
         """None: the call is made as if there were no caches. ``caller`` says whose answers are looked for."""
         if wanted is False or not is_cacheable(request):
             return None
         exact, semantic = self.exact, self.semantic
-        same = wanted or is_deterministic(request)
         key = group = None
         question = ""
+        same = wanted or (semantic is None and exact is not None and exact.random) or is_deterministic(request)
         if exact is not None and (same or exact.random):
             key = request_key(request, _scope(exact.scope, caller))
         if semantic is not None and (same or semantic.random) and (split := split_question(request)):
@@ -63,13 +72,20 @@ class Answers:
             return None
         return AnswerLookup(request, key, group, question)
 
-    def find(self, lookup: AnswerLookup) -> FoundAnswer | None:
+    def turn(self, lookup: AnswerLookup, attempt: Attempt, *, is_stream: bool = False) -> ClaimTurn:
+        """The wait for another process that makes an equal call."""
+        due = attempt.event_deadline(first=True) if is_stream else attempt.deadline
+        claims = None if self.exact is None or lookup.key is None else self.exact.claims
+        left = Attempt(deadline=due).remaining
+        return ClaimTurn(claims, lookup.key or b"", lambda: self.find(lookup, how="shared"), left)
+
+    def find(self, lookup: AnswerLookup, how: str = "exact") -> FoundAnswer | None:
         """What was answered to an equal request."""
         if self.exact is None or lookup.key is None:
             return None
         data = self.exact.get(lookup.key)
         found = None if data is None else unpack(data, lookup.request)
-        return None if found is None else FoundAnswer(*found, CacheHit(kind="exact", age=found[0].age))
+        return None if found is None else FoundAnswer(*found, CacheHit(kind=how, age=found[0].age))
 
     def find_near(self, lookup: AnswerLookup, vector: Sequence[float]) -> FoundAnswer | None:
         """What was answered to a question that means the same."""

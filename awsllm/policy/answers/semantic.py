@@ -1,98 +1,83 @@
 """Answers to questions that mean the same: the question's vector is near that of one that was answered.
 
 All the rest of the conversation must be equal (``keys.split_question``); of the last question, which is words alone,
-the vectors are compared. That can be wrong: "is it allowed" and "is it not allowed" lie near each other. So this is off
-until it is asked for, and what it answers is marked with how near it was.
+the vectors are compared, and only with those of the same embedding model. That can be wrong: "is it allowed" and "is it
+not allowed" lie near each other. So this is off until it is asked for, and what it answers is marked with how near it
+was.
 """
 
 from __future__ import annotations
 
-import math
-import threading
-import time
-from collections import OrderedDict
+import hashlib
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from awsllm.errors import ConfigurationError
-from awsllm.policy.answers.stores import DAY
-from awsllm.types import Value
-
-_MOST_ENTRIES = 1000
-
-
-class _Question(Value, frozen=True):
-    group: bytes
-    vector: tuple[float, ...]
-    data: bytes
-    expires: float
+from awsllm.models.references import parse_reference
+from awsllm.policy.answers.questions import MOST_QUESTIONS, QuestionStore, question_store
+from awsllm.policy.answers.stores import DAY, MOST_BYTES, Fallible, check_bounds
+from awsllm.policy.answers.vectors import unit
 
 
-class SemanticCache:
-    """Answers to questions of the same meaning, for ``Client(semantic_cache=…)``; in memory.
+class SemanticCache(Fallible):
+    """Answers to questions of the same meaning, for ``Client(semantic_cache=…)``.
 
     ``embed`` is the reference of an embedding model, which the client calls, or a function from a text to a vector.
     ``threshold`` is the least cosine that counts as the same meaning; which one is right depends on the model.
-    ``max_entries`` bounds how many are kept, the last used ones; ``ttl``, ``random`` and ``scope`` are as in
-    ``ResponseCache``.
+    ``place`` is a file's path, ``redis://…``, a store of one's own (a ``QuestionStore``), or None: memory, which holds
+    the ``max_entries`` last used ones. ``max_bytes`` bounds a file, and each group of questions in Redis. ``name`` says
+    whose vectors a function makes, so that those of another never meet them in a file or Redis; a reference says it
+    itself. ``ttl``, ``random`` and ``scope`` are as in ``ResponseCache``.
     """
 
     def __init__(
         self,
         embed: str | Callable[[str], Any],
         threshold: float = 0.95,
+        place: str | Path | QuestionStore | None = None,
         *,
-        max_entries: int = _MOST_ENTRIES,
+        max_entries: int = MOST_QUESTIONS,
+        max_bytes: int = MOST_BYTES,
+        name: str | None = None,
         ttl: float = DAY,
         random: bool = False,
         scope: str | None = None,
     ) -> None:
-        if not 0 < threshold <= 1:
+        super().__init__()
+        if isinstance(embed, str):
+            if ":" in embed:  # else a name of awsllm.toml
+                parse_reference(embed)
+        elif not callable(embed):
+            raise ConfigurationError(f"embed is {embed!r:.40}; give an embedding model's reference, or a function")
+        check_bounds(max_entries=max_entries, max_bytes=max_bytes, ttl=ttl)
+        given: Any = threshold
+        if isinstance(given, bool) or not isinstance(given, int | float) or not 0 < given <= 1:
             raise ConfigurationError(f"threshold is {threshold!r:.40}; it is a cosine above 0, at most 1")
+        if name is None and not isinstance(embed, str) and place is not None:
+            raise ConfigurationError("give name=…: what is kept must say which model's vectors a function makes")
         self.embed, self.threshold = embed, threshold
         self.random, self.scope = random, scope
-        self._most, self._ttl = max_entries, ttl
-        self._lock = threading.Lock()
-        self._kept: OrderedDict[int, _Question] = OrderedDict()
-        self._groups: dict[bytes, set[int]] = {}
-        self._next = 0
+        self._model = name or (embed if isinstance(embed, str) else "")
+        self._ttl = ttl
+        self.store = question_store(place, (max_entries, max_bytes), ttl)
 
     def find(self, group: bytes, vector: Sequence[float]) -> tuple[bytes, float] | None:
         """The answer to the nearest question, and how near that is; None where it is not near enough."""
-        wanted, now = _unit(vector), time.time()
-        with self._lock:
-            near = [(self._similarity(at, wanted), at) for at in self._groups.get(group, ())]
-            for similarity, at in sorted(near, reverse=True):
-                if similarity < self.threshold:
-                    return None
-                if self._kept[at].expires > now:
-                    self._kept.move_to_end(at)
-                    return self._kept[at].data, similarity
-                self._drop(at)
-        return None
+        found: tuple[bytes, float] | None = self.attempted(
+            self.store.find, self._group(group), unit(vector), self.threshold
+        )
+        return found
 
     def put(self, group: bytes, vector: Sequence[float], data: bytes) -> None:
-        question = _Question(group, _unit(vector), data, time.time() + self._ttl)
-        with self._lock:
-            self._next += 1
-            self._kept[self._next] = question
-            self._groups.setdefault(group, set()).add(self._next)
-            while len(self._kept) > self._most:
-                self._drop(next(iter(self._kept)))
+        self.attempted(self.store.put, self._group(group), unit(vector), data, self._ttl)
 
-    def _similarity(self, at: int, wanted: tuple[float, ...]) -> float:
-        vector = self._kept[at].vector
-        if len(vector) != len(wanted):  # another model's
-            return -1.0
-        return min(1.0, math.fsum(a * b for a, b in zip(vector, wanted, strict=True)))
+    def _group(self, group: bytes) -> bytes:
+        return hashlib.sha256(self._model.encode() + b"\0" + group).digest()
 
-    def _drop(self, at: int) -> None:
-        group = self._kept.pop(at).group
-        self._groups[group].discard(at)
-        if not self._groups[group]:
-            del self._groups[group]
+    def clear(self) -> None:
+        """Forget all answers, whosesoever they are."""
+        self.store.clear()
 
-
-def _unit(vector: Sequence[float]) -> tuple[float, ...]:
-    length = math.hypot(*vector)
-    return tuple(part / length for part in vector) if length else tuple(vector)
+    def close(self) -> None:
+        self.store.close()

@@ -12,15 +12,18 @@ from __future__ import annotations
 
 import logging
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, MutableSequence, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TypeAlias
 
 from awsllm.aws.iam import partition
 from awsllm.backend import Backend
 from awsllm.errors import ConfigurationError, RequestError
+from awsllm.log import without_words
 from awsllm.server.account.clock import MovableClock, system_clock
 from awsllm.server.account.documents import load
 from awsllm.server.account.neighbours import Neighbours, ObjectStore
@@ -105,6 +108,8 @@ class Account:
         self._refusals: dict[str, list[RequestError]] = {}
         self.states: dict[str, State] = {}
         self.ended: Callable[[], None] = lambda: None  # called when what ran in the background has ended
+        self.kept_in: Path | None = None  # where files are that outlive it; None: they go with it
+        self._folder: TemporaryDirectory[str] | None = None
 
     def region(self, name: str) -> Region:
         return Region(self, name)
@@ -114,6 +119,16 @@ class Account:
         if region not in self.states and len(self.states) >= _REGIONS:
             raise refused("ValidationException", f"The account has no more than {_REGIONS} regions.")
         return self.states.setdefault(region, State())
+
+    def folder(self) -> Path:
+        """Where models lie that were made here."""
+        with self.lock:
+            if self.kept_in is not None:
+                return self.kept_in / "models"
+            if self._folder is None:
+                self._folder = TemporaryDirectory(prefix="awsllm-account-", ignore_cleanup_errors=True)
+                weakref.finalize(self, self._folder.cleanup)  # without the warning that it was not said
+            return Path(self._folder.name)
 
     def performed(self, operation: str, request: JsonObject) -> None:
         """Note it in ``calls``."""
@@ -153,8 +168,8 @@ class Account:
                 name, work = self._waiting.popleft()
             try:
                 self._perform(name, work)
-            except Exception:  # on a thread that nobody waits for
-                _log.exception("what ran in the background failed")
+            except Exception as error:  # on a thread that nobody waits for
+                _log.error("what ran in the background failed\n%s", without_words(error))
 
     def _perform(self, name: str, work: Callable[[], None]) -> None:
         try:

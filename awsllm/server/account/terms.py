@@ -15,6 +15,7 @@ TRANSITIONS = frozenset(
         *("training", "transform", "async-invoke", "guardrail"),
         *("knowledge-base", "knowledge-base-delete", "data-source-delete", "ingestion"),
         *("model-invocation", "model-customization", "model-import", "model-copy", "custom-model"),
+        "evaluation",
         *("custom-model-deployment", "custom-model-deployment-update"),
         *("provisioned-throughput", "provisioned-throughput-update"),
     }
@@ -22,7 +23,7 @@ TRANSITIONS = frozenset(
 QUOTAS = frozenset(
     {
         *("endpoints", "inference-profiles", "custom-models", "custom-model-deployments", "imported-models"),
-        *("prompt-routers", "model-units", "customization-records-min"),
+        *("prompt-routers", "model-units", "customization-records-min", "customization-steps"),
         *("batch-records-min", "batch-records-per-file", "batch-records-per-job"),
     }
 )

@@ -30,6 +30,7 @@ import msgspec
 
 from awsllm.backend import AsyncBackend
 from awsllm.errors import AwsllmError, ServerError, ValidationError
+from awsllm.log import without_words
 from awsllm.policy.keys import Key
 from awsllm.policy.limits import Grant
 from awsllm.server.exchanges import Exchange, Watcher, tell
@@ -52,6 +53,7 @@ from awsllm.server.surfaces.routes import (
     request_id,
     without_model,
 )
+from awsllm.server.urls import UrlInputs
 from awsllm.server.work import Ask, Incoming, Models, Reply, Stream, Work
 from awsllm.types import ConverseRequest, ConverseResponse, Request
 from awsllm.wire.eventstream import EVENT_STREAM
@@ -105,7 +107,7 @@ class Shared:
     """What all requests to one server have in common. ``aws`` answers what needs an account, and moto; None: nobody
     does. ``gate`` is what knows callers by their own keys. ``watchers`` are told of every exchange that is over,
     ``recorders`` of each that is no extension's as soon as it is known what it asks for. ``faults`` happen to
-    those."""
+    those. ``urls`` fetches what callers name by URL; None: nobody does."""
 
     backend: AsyncBackend
     models: Models = _ANY
@@ -119,6 +121,7 @@ class Shared:
     watchers: Sequence[Watcher] = ()
     recorders: Sequence[Watcher] = ()
     faults: Faults | None = None
+    urls: UrlInputs | None = None
     load: Load = field(default_factory=Load)
     threads: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(_THREADS, "awsllm-account"))
 
@@ -362,13 +365,23 @@ class _HttpExchange:
         if shared.aws is not None:
             region = region_of(incoming) or region
         at_once = is_ours(incoming) if shared.aws is None else is_inline(incoming)
+        if shared.urls is not None and shared.urls.concerns(incoming):
+            await asyncio.to_thread(self._check_signed, incoming)
+            incoming = await shared.urls.inlined(incoming)
+            return await asyncio.to_thread(self._planned, incoming, region)
         if len(incoming.body) > _OFFLOAD or not at_once:
             loop = asyncio.get_running_loop()
             return await loop.run_in_executor(shared.threads, self._admit, incoming, region)
         return self._admit(incoming, region)
 
     def _admit(self, incoming: Incoming, region: str) -> tuple[Incoming, Work, str]:
+        self._check_signed(incoming)
+        return self._planned(incoming, region)
+
+    def _check_signed(self, incoming: Incoming) -> None:
         check_body(self.shared.api_key if self.caller is None else self.caller.secret, incoming)
+
+    def _planned(self, incoming: Incoming, region: str) -> tuple[Incoming, Work, str]:
         aws = self.shared.aws
         if aws is None:
             return incoming, plan(incoming), region
@@ -419,7 +432,7 @@ class _HttpExchange:
                 last = work.encoder.end()
             except Exception as error:
                 if not isinstance(error, AwsllmError):
-                    _log.exception("a stream failed")
+                    _log.error("a stream failed\n%s", without_words(error))
                 if self.seen is not None:
                     self.seen.error = error
                 last = work.encoder.failure(error)
@@ -471,7 +484,7 @@ class _HttpExchange:
         if self.seen is not None:
             self.seen.error = error
         if not isinstance(error, AwsllmError):
-            _log.error("%s %s failed", incoming.method, incoming.path, exc_info=error)
+            _log.error("%s %s failed\n%s", incoming.method, incoming.path, without_words(error))
         if self.extension is not None:
             return self.extension.failure(error if isinstance(error, AwsllmError) else ServerError("internal failure"))
         return failure(incoming, error)

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from urllib.parse import unquote
 
 from awsllm.errors import AwsllmError, ServerError
+from awsllm.log import without_words
 from awsllm.server.http.bodies import Receive
 from awsllm.server.surfaces.catalog import check_speech_model
 from awsllm.server.surfaces.speech import (
@@ -45,7 +46,7 @@ class SpeechExchange:
             return False  # the client has left
         except Exception as error:
             if not isinstance(error, AwsllmError):
-                _log.exception("a session failed")
+                _log.error("a session failed\n%s", without_words(error))
             await send(failure_frame(error if isinstance(error, AwsllmError) else ServerError("internal failure")))
         return True
 

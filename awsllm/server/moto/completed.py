@@ -1,7 +1,8 @@
 """What moto lacks and is given for as long as somebody needs it: scaling of inference components (``scaling``); the
 instance types that endpoints have today, where moto's list ends before them; variants without a model, which
 components have; that a template's names of SageMaker's models, configurations and endpoints are theirs
-(docs.aws.amazon.com/AWSCloudFormation, AWS::SageMaker::Endpoint); and a CloudFormation nearer to AWS's (``formation``).
+(docs.aws.amazon.com/AWSCloudFormation, AWS::SageMaker::Endpoint); a CloudFormation nearer to AWS's (``formation``);
+and the quotas of Bedrock (``quotas``).
 
 moto's CloudFormation is a third of a second to import, so its part is done when the first template comes.
 """
@@ -13,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from functools import partial, partialmethod
 from typing import Any
 
-from awsllm.server.moto import formation, scaling
+from awsllm.server.moto import formation, quotas, scaling
 from awsllm.server.shapes import service_model
 
 _lock = threading.Lock()
@@ -30,7 +31,7 @@ def complete() -> None:
         _users += 1
         if _users == 1:
             scaling.complete()
-            _replace(_additions())
+            _replace([*_additions(), *quotas.additions()])
 
 
 def before_template() -> None:

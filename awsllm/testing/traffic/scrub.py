@@ -9,9 +9,10 @@ from typing import Any
 
 import msgspec
 
+from awsllm.policy.redaction import SCRUBBED
 from awsllm.testing.traffic.exchange import RecordedExchange, RecordedRequest, RecordedResponse
 from awsllm.testing.traffic.scrub_streams import scrub_chunks
-from awsllm.testing.traffic.scrubber import SCRUBBED, Scrubber
+from awsllm.testing.traffic.scrubber import Scrubber
 from awsllm.testing.traffic.secret_names import is_secret, is_secret_parameter
 
 

@@ -25,49 +25,15 @@ from collections.abc import Iterable, Iterator
 from itertools import accumulate
 from typing import Any
 
+from awsllm.policy.redaction import CREDENTIAL_SHAPES, KEY_ID, SCRUBBED
 from awsllm.testing.traffic.bodies import write_json
 from awsllm.testing.traffic.secret_names import is_secret, is_secret_parameter, plain
 from awsllm.types import JsonObject
 
 ACCOUNT = "123456789012"
 """What stands for every account: the one of AWS's documentation."""
-SCRUBBED = "scrubbed"
-"""What stands for every secret."""
-KEY_ID = "AKIAIOSFODNN7EXAMPLE"
-"""What stands for every access key id: the one of AWS's documentation."""
 
 _LITERAL = 16  # characters from which on a secret of the environment is no word of its own ("testing")
-_SHAPES: tuple[tuple[re.Pattern[str], str], ...] = (
-    (re.compile(r"\b(?:AKIA|ASIA|ABIA|ACCA)[A-Z0-9]{12,124}\b"), KEY_ID),
-    (re.compile(r"\b(?:AROA|AIDA|AGPA|AIPA|ANPA|ANVA|APKA|ASCA)[A-Z0-9]{16,124}\b"), "AROAIOSFODNN7EXAMPLE"),
-    (
-        re.compile(r"AWS4-(?:HMAC|ECDSA-P256)-SHA256[ +](?:(?!AWS4-)[^\n\"'<>]){0,2000}?Signature=[0-9a-f]+"),
-        f"AWS4-HMAC-SHA256 {SCRUBBED}",
-    ),
-    (  # with a digit: "basic understanding" is none
-        re.compile(r"(?i)\b(Bearer|Basic)(?:\s+|%20|\+)(?=[A-Za-z._~+/%=-]{0,60}\d)[A-Za-z0-9._~+/%=-]{8,}"),
-        rf"\1 {SCRUBBED}",
-    ),
-    (re.compile(r"\b(?:ABSK|bedrock-api-key-)[A-Za-z0-9+/=_-]{20,}"), SCRUBBED),
-    (re.compile(r"\b(?:IQoJb3JpZ2lu|FwoGZXIvYXdz|FQoGZXIvYXdz|AQoDYXdz)[A-Za-z0-9+/=_%-]{16,}"), SCRUBBED),
-    (re.compile(r"\beyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*"), SCRUBBED),
-    (re.compile(r"\bk8s-aws-v1\.[A-Za-z0-9_-]{16,}"), SCRUBBED),
-    (re.compile(r"\bhf_[A-Za-z0-9]{20,}"), SCRUBBED),
-    (re.compile(r"\b(?:gh[pousr]_|github_pat_|xox[abprs]-|glpat-)[A-Za-z0-9_-]{16,}"), SCRUBBED),
-    (re.compile(r"\bsk-[A-Za-z0-9_-]{20,}"), SCRUBBED),
-    (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL), SCRUBBED),
-    (  # a secret key, after what announces one
-        re.compile(
-            rf"((?:(?i:secret)|{KEY_ID})[\s\S]{{0,30}}?)(?<![A-Za-z0-9/+=])[A-Za-z0-9/+]{{40}}(?![A-Za-z0-9/+=])"
-        ),
-        rf"\1{SCRUBBED}",
-    ),
-    (  # the lines of a request that somebody quotes
-        re.compile(r"(?im)^((?:set-)?cookie|(?:proxy-)?authorization|x-amz-security-token)(\s*:\s*)[^\r\n]+"),
-        rf"\1\2{SCRUBBED}",
-    ),
-    (re.compile(r"(?<=://)[^/\s:@\"']+:[^/\s@\"']+(?=@)"), SCRUBBED),
-)
 # Twelve digits alone, or at the end of a name; not the end of a UUID or a hash, nor of a fraction.
 _ACCOUNT = re.compile(
     r"(?<![0-9A-Fa-f])(?<!-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-)(?<!\d\.)\d{12}(?![0-9A-Za-z])(?!\.\d)"
@@ -120,7 +86,7 @@ class Scrubber:
         text = data.decode("latin-1")
         for secret in self._secrets:
             text = text.replace(secret, "*" * len(secret))
-        for shape, _ in _SHAPES:
+        for shape, _ in CREDENTIAL_SHAPES:
             text = shape.sub(lambda found: "*" * len(found[0]), text)
         return _ACCOUNT.sub(ACCOUNT, text).encode("latin-1")
 
@@ -149,7 +115,7 @@ class Scrubber:
     def _plain(self, text: str) -> str:
         for secret in self._secrets:
             text = text.replace(secret, SCRUBBED)
-        for shape, stand_in in _SHAPES:
+        for shape, stand_in in CREDENTIAL_SHAPES:
             text = shape.sub(stand_in, text)
         if "<" in text:
             text = _XML.sub(_tagged, text)
@@ -172,7 +138,7 @@ def _is_secret_member(name: str, siblings: JsonObject) -> bool:
 
 def _has_shape(secret: str) -> bool:
     """Whether a secret is told by its shape, also where nobody knows its value any more."""
-    return any(shape.fullmatch(secret) for shape, _ in _SHAPES)
+    return any(shape.fullmatch(secret) for shape, _ in CREDENTIAL_SHAPES)
 
 
 def _without_named(text: str) -> str:

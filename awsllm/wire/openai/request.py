@@ -468,11 +468,14 @@ def _decode_part(wire: JsonObject) -> ContentBlock:
 
 
 def _decode_image(wire: JsonObject) -> ContentBlock:
-    """Only data URLs: nothing is fetched on a caller's behalf."""
+    """Only data URLs: nothing is fetched here on a caller's behalf."""
     url = required(required(wire, "image_url", dict), "url", str)
     head, comma, data = url.partition(",")
     if not (comma and head.startswith("data:image/") and head.endswith(";base64")):
-        raise UnsupportedError("an image must be given as a base64 data URL: data:image/png;base64,…")
+        raise UnsupportedError(
+            "an image must be given as a base64 data URL (data:image/png;base64,…); "
+            "`awsllm serve --fetch-urls HOST` fetches those of a user's turn from that host"
+        )
     kind = head.removeprefix("data:image/").removesuffix(";base64")
     return Image(format=_MIME_FORMATS.get(kind, kind), source=Bytes(_decode_base64(data, "image_url.url")))
 

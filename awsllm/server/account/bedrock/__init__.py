@@ -9,6 +9,7 @@
     routers         prompt routers
     customization   customisation jobs: they read their data and make a custom model; nothing is trained
     batch           batch inference jobs: they read S3 and infer; ``batch_run`` does
+    evaluation      evaluation jobs: they read S3, ask, score and write; ``evaluation_run`` does
     invocation_logs the configuration of logging, and the logs
     tags
 

@@ -9,6 +9,7 @@ from awsllm.server.account.bedrock import custom
 from awsllm.server.account.bedrock.job_operations import all_jobs, begin_job, find_job, new_job, times
 from awsllm.server.account.bedrock.pages import page
 from awsllm.server.account.bedrock.records import BedrockRecord, bedrock_arn, find, once, refuse_taken
+from awsllm.server.account.bedrock.tuning import TRAINED
 from awsllm.server.account.jobs import JobFailure, JobRecord, Kind
 from awsllm.server.account.refusals import invalid
 from awsllm.types import JsonObject
@@ -45,7 +46,7 @@ def _copy(region: Region, job: JobRecord) -> None:
             raise JobFailure("The source model was deleted before it was copied.")
         base = source.shown["baseModelArn"].replace(f":{there.name}:", f":{region.name}:")
         shown = {**source.shown, "baseModelArn": base, "modelArn": job.shown["targetModelArn"]}
-        request = {"modelKmsKeyArn": job.request.get("modelKmsKeyId")}
+        request = {"modelKmsKeyArn": job.request.get("modelKmsKeyId"), TRAINED: source.request.get(TRAINED)}
         custom.make_model(region, job.request["targetModelName"], request, shown, job.request.get("targetModelTags"))
 
 

@@ -1,13 +1,15 @@
-"""Customisation jobs: they read their data, check its format, write their metrics' files and make a custom model.
+"""Customisation jobs: they read and check their data, train, write their metrics' files and make a custom model.
 
-Nothing is trained here, and no metric is made up: the files have their columns and no rows. Forms of data and files:
+Where a local model stands for the base, that is trained (``tuning``), and the custom model answers as it learned. Else
+nothing is, and no metric is made up: the files have their columns and no rows. Forms of data and files:
 docs.aws.amazon.com/bedrock/latest/userguide, model-customization-prepare and model-customization-analyze, read
 2026-11-26.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,7 +18,7 @@ import msgspec
 from awsllm.models.customizable import customizations
 from awsllm.models.references import is_bedrock_id
 from awsllm.server.account.account import Operation, Region
-from awsllm.server.account.bedrock import custom
+from awsllm.server.account.bedrock import custom, tuning
 from awsllm.server.account.bedrock.foundation import foundation, foundation_arn
 from awsllm.server.account.bedrock.job_operations import (
     all_jobs,
@@ -28,7 +30,7 @@ from awsllm.server.account.bedrock.job_operations import (
     times,
 )
 from awsllm.server.account.bedrock.pages import page
-from awsllm.server.account.bedrock.records import bedrock_arn, find, id_of, once, refuse_full, refuse_taken
+from awsllm.server.account.bedrock.records import bedrock_arn, find, id_of, named, once, refuse_full, refuse_taken
 from awsllm.server.account.jobs import JobFailure, JobRecord, Kind, check_stopped, read_under, write
 from awsllm.server.account.refusals import invalid
 from awsllm.types import JsonObject
@@ -83,20 +85,47 @@ def _base(region: Region, identifier: str) -> str:
 def _customize(region: Region, job: JobRecord) -> None:
     data = job.request["trainingDataConfig"]
     source = data.get("s3Uri") or data["invocationLogsConfig"]["invocationLogSource"]["s3Uri"]
-    _check_data(region, source, "training", is_log="s3Uri" not in data)
+    files = {"training": _check_data(region, source, "training", is_log="s3Uri" not in data), "validation": {}}
     validators = (job.request.get("validationDataConfig") or {}).get("validators", ())
     for validator in validators:
         check_stopped(region, job)
-        _check_data(region, validator["s3Uri"], "validation", is_log=False)
+        files["validation"] |= _check_data(region, validator["s3Uri"], "validation", is_log=False)
+    tuned = _tuned(region, job, files)
     place = f"{job.request['outputDataConfig']['s3Uri'].rstrip('/')}/{CUSTOMIZATION.path}-{id_of(job.arn)}"
-    write(region, f"{place}/{_TRAINING}", _COLUMNS.format("training").encode())
+    write(region, f"{place}/{_TRAINING}", _metrics("training", _training_rows(tuned)))
     if validators:
-        write(region, f"{place}/{_VALIDATION}", _COLUMNS.format("validation").encode())
+        write(region, f"{place}/{_VALIDATION}", _metrics("validation", _validation_rows(tuned)))
     with region.account.lock:
-        _make(region, job)
+        _make(region, job, tuned)
 
 
-def _make(region: Region, job: JobRecord) -> None:
+def _tuned(region: Region, job: JobRecord, files: Mapping[str, Mapping[str, bytes]]) -> tuning.Tuned | None:
+    """What was trained; None where nothing is."""
+    wanted = job.request.get("customizationType", _FINE_TUNING)
+    if wanted == "REINFORCEMENT_FINE_TUNING" or "s3Uri" not in job.request["trainingDataConfig"]:
+        return None
+    further = named(region, custom.MODELS, job.request["baseModelIdentifier"])
+    base = tuning.base_path(region, job.shown["baseModelArn"], further)
+    return None if base is None else tuning.tune(region, job, base, files)
+
+
+def _training_rows(tuned: tuning.Tuned | None) -> Iterator[tuple[int, int, float]]:
+    for step in tuned.steps if tuned else ():
+        yield step["number"] - 1, step["epoch"], step["loss"]
+
+
+def _validation_rows(tuned: tuning.Tuned | None) -> Iterator[tuple[int, int, float]]:
+    epochs = {step["number"]: step["epoch"] for step in tuned.steps} if tuned else {}
+    for number, loss in tuned.losses if tuned else ():
+        yield number - 1, epochs[number], loss
+
+
+def _metrics(noun: str, rows: Iterable[tuple[int, int, float]]) -> bytes:
+    lines = [f"{number},{epoch},{loss:.6f},{math.exp(min(loss, 700)):.6f}\n" for number, epoch, loss in rows]
+    return (_COLUMNS.format(noun) + "".join(lines)).encode()
+
+
+def _make(region: Region, job: JobRecord, tuned: tuning.Tuned | None) -> None:
     members = (
         "hyperParameters",
         "trainingDataConfig",
@@ -110,18 +139,21 @@ def _make(region: Region, job: JobRecord) -> None:
         "jobArn": job.arn,
         **{name: job.request[name] for name in members if name in job.request},
     }
-    kept = {"modelKmsKeyArn": job.request.get("customModelKmsKeyId")}
+    kept = {
+        "modelKmsKeyArn": job.request.get("customModelKmsKeyId"),
+        **({tuning.TRAINED: tuned.model} if tuned else {}),
+    }
     name, tags = job.request["customModelName"], job.request.get("customModelTags")
     job.shown["outputModelArn"] = custom.make_model(region, name, kept, shown, tags)
 
 
-def _check_data(region: Region, uri: str, noun: str, *, is_log: bool) -> None:
-    """Raise ``JobFailure`` saying what is wrong with the data, without a word of it."""
+def _check_data(region: Region, uri: str, noun: str, *, is_log: bool) -> dict[str, bytes]:
+    """The objects of the data, by their URIs. Raises ``JobFailure`` saying what is wrong, without a word of them."""
     found = read_under(region, uri)
     if not found:
         raise JobFailure(f"The {noun} data at {uri} was not found. Check the S3 URI and the role's access to it.")
     if is_log:
-        return
+        return {}
     records = 0
     for name, data in found.items():
         for number, line in _lines(data):
@@ -134,6 +166,7 @@ def _check_data(region: Region, uri: str, noun: str, *, is_log: bool) -> None:
     least = region.account.quotas.get("customization-records-min", 1)
     if records < least:
         raise JobFailure(f"The {noun} data at {uri} has {records} records: at least {least} are required.")
+    return found
 
 
 def _lines(data: bytes) -> Iterator[tuple[int, bytes]]:

@@ -10,6 +10,7 @@ from awsllm.models import opaque
 from awsllm.server.account.account import Operation, Region
 from awsllm.server.account.bedrock import custom, imported, profiles, provisioned, routers
 from awsllm.server.account.bedrock.records import BedrockRecord, settle
+from awsllm.server.account.bedrock.tuning import TRAINED
 
 _TABLES = (profiles.PROFILES, custom.MODELS, custom.DEPLOYMENTS, imported.MODELS, provisioned.PROVISIONED)
 _OPERATIONS: Mapping[str, Operation] = {
@@ -32,12 +33,15 @@ def family_of(region: Region, model: str) -> str | None:
     with region.account.lock:
         arn: str | None = model
         family = None
+        region.account.models.trained.pop(model, None)
         while arn is not None:
             record = _record(region, arn)
             if record is None:
                 return None
             settle(region, record, look=True)
             _check_ready(record)
+            if path := record.request.get(TRAINED):
+                region.account.models.trained[model] = path
             question = opaque.question(arn)
             reply = _OPERATIONS[question.operation](region, dict(question.parameters)) or {}
             family, arn = opaque.read(arn, reply)

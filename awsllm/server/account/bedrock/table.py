@@ -10,6 +10,7 @@ from awsllm.server.account.bedrock import (
     copies,
     custom,
     customization,
+    evaluation,
     foundation,
     imported,
     invocation_logs,
@@ -29,6 +30,7 @@ OPERATIONS: Mapping[str, Operation] = {
     **routers.OPERATIONS,
     **customization.OPERATIONS,
     **batch.OPERATIONS,
+    **evaluation.OPERATIONS,
     **invocation_logs.OPERATIONS,
     **tags.OPERATIONS,
 }

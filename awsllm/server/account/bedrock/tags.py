@@ -18,7 +18,14 @@ _OURS = (
         "provisioned-model",
         "application-inference-profile",
     ),
-    *("model-invocation-job", "model-customization-job", "model-import-job", "model-copy-job", "prompt-router"),
+    *(
+        "model-invocation-job",
+        "model-customization-job",
+        "model-import-job",
+        "model-copy-job",
+        "prompt-router",
+        "evaluation-job",
+    ),
 )
 
 

@@ -17,6 +17,11 @@ MAX_UNPACKED = 50_000_000
 
 _PACKINGS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _BROKEN = "is broken, or not of the format that its name says"
+_UNREADABLE = (
+    *(zipfile.BadZipFile, KeyError, NotImplementedError, zlib.error, EOFError, OSError),
+    RuntimeError,  # it is encrypted
+    ValueError,  # a part lies before the file's beginning
+)
 
 
 class OfficeError(Exception):
@@ -64,8 +69,7 @@ class Office:
                 raise OfficeError("is packed in a way that the program does not use")
             with self._archive.open(name) as part:
                 unpacked = part.read(self._left + 1)
-        except (zipfile.BadZipFile, KeyError, NotImplementedError, RuntimeError, zlib.error, EOFError, OSError):
-            # RuntimeError: it is encrypted
+        except _UNREADABLE:
             raise OfficeError(_BROKEN) from None
         self._left -= len(unpacked)
         if self._left < 0:

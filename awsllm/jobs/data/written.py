@@ -1,0 +1,116 @@
+"""The forms in which data are handed on: to this machine's own trainer, to Bedrock, to JumpStart's scripts.
+
+Bedrock takes what the base model was made for (docs.aws.amazon.com/bedrock/latest/userguide, preparing-text-data;
+Anthropic's form after platform.claude.com/cookbook, finetuning-on-bedrock; read 2026-11-27).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal, TypeAlias
+
+import msgspec
+
+from awsllm.errors import UnsupportedError
+from awsllm.jobs.data.examples import TrainingExample, spoken, system_of
+from awsllm.jobs.data.training import TrainingData
+from awsllm.types import JsonObject
+
+BedrockForm: TypeAlias = Literal["conversation", "pairs", "anthropic"]
+
+
+def bedrock_lines(data: TrainingData, form: BedrockForm) -> bytes:
+    """JSON Lines for CreateModelCustomizationJob. Raises ``UnsupportedError`` for what the form cannot say."""
+    write = _texts if data.form == "text" else _WRITERS[form]
+    return _joined(_each(data, write))
+
+
+def _each(data: TrainingData, write: Callable[[TrainingExample], Any]) -> Iterable[Any]:
+    for example in data.examples:
+        try:
+            yield write(example)
+        except UnsupportedError as error:
+            raise UnsupportedError(f"{data.source}, line {example.line}: {error.message}") from error
+
+
+def _joined(records: Iterable[Any]) -> bytes:
+    return b"".join(msgspec.json.encode(record) + b"\n" for record in records)
+
+
+def _conversation(example: TrainingExample) -> JsonObject:
+    _check_plain(example)
+    system = system_of(example)
+    return {
+        "schemaVersion": "bedrock-conversation-2024",
+        **({"system": [{"text": system}]} if system else {}),
+        "messages": [{"role": turn["role"], "content": [{"text": turn["content"]}]} for turn in spoken(example)],
+        **example.extra,
+    }
+
+
+def _anthropic(example: TrainingExample) -> JsonObject:
+    _check_plain(example)
+    system = system_of(example)
+    messages = [{"role": turn["role"], "content": turn["content"]} for turn in spoken(example)]
+    return {**({"system": system} if system else {}), "messages": messages}
+
+
+def _pairs(example: TrainingExample) -> JsonObject:
+    """One question and its answer; what has more turns is a conversation."""
+    turns = spoken(example)
+    if len(turns) > 2 or system_of(example):
+        return _conversation(example)
+    _check_plain(example)
+    answered = {"completion": turns[1]["content"]} if len(turns) > 1 else {}
+    return {"prompt": turns[0]["content"], **answered}
+
+
+def _texts(example: TrainingExample) -> JsonObject:
+    return {"input": example.text or ""}
+
+
+def _check_plain(example: TrainingExample) -> None:
+    if example.form == "preference":
+        raise UnsupportedError("pairs of answers are not trained on in Bedrock's fine-tuning")
+    if example.tools or any("tool_calls" in turn or turn["role"] == "tool" for turn in example.turns):
+        raise UnsupportedError("calls of tools are not trained on in Bedrock's fine-tuning")
+
+
+_WRITERS: Mapping[BedrockForm, Callable[[TrainingExample], JsonObject]] = {
+    "conversation": _conversation,
+    "pairs": _pairs,
+    "anthropic": _anthropic,
+}
+
+
+# --- JumpStart -------------------------------------------------------------------------------------------------------
+
+JUMPSTART_TEMPLATE: JsonObject = {"prompt": "{prompt}", "completion": "{completion}"}
+"""``template.json`` beside the data: how its members make a prompt and what is to be written."""
+
+
+def jumpstart_lines(data: TrainingData) -> bytes:
+    """Prompts and completions. Raises ``UnsupportedError`` for what has more than a question and its answer."""
+    return _joined(_each(data, _question))
+
+
+def _question(example: TrainingExample) -> JsonObject:
+    turns = spoken(example)
+    if example.form != "chat" or len(turns) != 2 or example.tools:
+        raise UnsupportedError("JumpStart's training scripts take one question and its answer a line")
+    prompt = "\n\n".join(filter(None, (system_of(example), str(turns[0]["content"]))))
+    return {"prompt": prompt, "completion": turns[1]["content"]}
+
+
+# --- this machine ----------------------------------------------------------------------------------------------------
+
+
+def local_lines(data: TrainingData) -> bytes:
+    """Examples as they are, for ``read_local``."""
+    return _joined(data.examples)
+
+
+def read_local(lines: bytes) -> tuple[TrainingExample, ...]:
+    """What ``local_lines`` wrote."""
+    decoder = msgspec.json.Decoder(TrainingExample)
+    return tuple(decoder.decode(line) for line in lines.splitlines() if line.strip())
