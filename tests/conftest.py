@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import ipaddress
 import os
 import signal
@@ -30,15 +29,6 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 if hasattr(signal, "SIGHUP"):  # not on Windows
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
-
-
-@pytest.hookimpl(trylast=True)
-def pytest_collection_finish() -> None:
-    """Twenty thousand tests are millions of objects, which live to the end: the collector need not look at them again.
-    Tests that collect on purpose take milliseconds then, not seconds."""
-    gc.collect()
-    gc.freeze()
-    gc.collect()  # of few objects: how many those are decides when the next full collection comes
 
 
 @pytest.fixture(autouse=True)
