@@ -349,9 +349,13 @@ def test_a_forked_process_is_not_held_up_by_its_parents_calls() -> None:
     assert limiter_of(client).state()[1]["in_flight"] > 900
     child = os.fork()
     if not child:
-        state = limiter_of(client).state()[1]["in_flight"]
-        text = client.converse(MODEL, "hi", max_tokens=900).text
-        os._exit(0 if (state, text) == (0, "one two three") else 1)
+        status = 1
+        try:
+            state = limiter_of(client).state()[1]["in_flight"]
+            text = client.converse(MODEL, "hi", max_tokens=900).text
+            status = 0 if (state, text) == (0, "one two three") else 1
+        finally:
+            os._exit(status)  # whatever happened: the child is no test run
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert limiter_of(client).state()[1]["in_flight"] > 900
     list(stream)
