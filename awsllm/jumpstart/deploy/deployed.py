@@ -170,7 +170,7 @@ class _Signals:
         """Call the handler that was there before with the signal that came, if it is one of the program's own. Without
         one, a signal that was held back is raised now, unless an exception ends the block anyway."""
         before = self._before.get(self._received) if self._received is not None else None
-        if callable(before) and before is not signal.default_int_handler:
+        if callable(before) and before is not signal.default_int_handler and not _is_own(before):
             before(self._received, None)
         elif raising and self._held is not None:
             raise _ending(self._held)
@@ -185,6 +185,12 @@ class _Signals:
             return
         _logger.warning("%s: deleting endpoint %s", name, self._endpoint)
         raise _ending(number)
+
+
+def _is_own(handler: Any) -> bool:
+    """Whether it is one of awsllm's, which write what was gathered and then do as if there were none: an exit does the
+    same."""
+    return str(getattr(handler, "__module__", "")).startswith("awsllm.policy.")
 
 
 def _ending(number: int) -> BaseException:

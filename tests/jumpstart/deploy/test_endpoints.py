@@ -20,6 +20,7 @@ from awsllm.jumpstart.deploy.teardown import remove_all, remove_superfluous, sup
 from awsllm.jumpstart.plan.options import Schedule
 from awsllm.jumpstart.plan.plan import Plan
 from awsllm.jumpstart.plan.scaling import ScalableTarget
+from awsllm.policy import write_behind
 from tests.support.pace import NOW, at
 from tests.support.plans import ROLE, plan
 from tests.support.watched_aws import WatchedAws, error, nothing, watched_aws
@@ -534,6 +535,16 @@ def test_a_signal_ends_the_block_and_a_second_one_does_not_stop_the_deletion(
     assert aws.made() == {}
     assert "is being deleted" in caplog.text
     assert {each: signal.getsignal(each) for each in before} == before
+
+
+def test_a_ledger_does_not_end_the_program_before_the_block_does(aws: WatchedAws, pace: Pace) -> None:
+    before = signal.signal(signal.SIGTERM, write_behind._on_sigterm)  # as it is once a ledger counts
+    try:
+        with pytest.raises(SystemExit), deployed(plan(), aws.clients, pace=pace):
+            signal.raise_signal(signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert aws.made() == {}
 
 
 def test_a_handler_of_the_program_is_called_once_the_endpoint_is_gone(aws: WatchedAws, pace: Pace) -> None:
