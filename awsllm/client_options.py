@@ -208,7 +208,7 @@ class ClientOptions(TypedDict, total=False):
     session_tags: what AWS's bill tells the role's calls apart by: tags of its sessions, or the names of those of a
         call's tags that its session has; a session is opened for each set of their values.
     profiles: application inference profiles by tag and model, as `awsllm profiles` lists them: calls with the tag
-        "team=search" of a model go through the ARN at profiles["team=search"][model].
+        "team=search" of a model go through the ARN that stands there for both.
     telemetry: who is told what happens to calls: "otel" (OpenTelemetry), "log" (a line of JSON a call), "emf"
         (CloudWatch's metrics, in Lambda), an Observer, or a list of these; False or "off": nobody. Without it, that is
         what AWSLLM_TELEMETRY says, with commas between several, and then the configuration's [telemetry].
