@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 import weakref
+from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
 from typing import Protocol
@@ -100,9 +101,21 @@ def soon(gathered: Gathered) -> None:
     _writer.add(gathered)
 
 
+def at_the_end(flush: Callable[[], object]) -> None:
+    """What has a thread of its own that writes behind is asked to come to its end when this process does."""
+    _others.append(flush)
+    _heed_sigterm()
+
+
 def now() -> None:
     """Have all of it written that this process has gathered."""
     _writer.write()
+    for flush in _others:
+        with suppress(Exception):
+            flush()
+
+
+_others: list[Callable[[], object]] = []
 
 
 class WritingLock:
@@ -150,7 +163,7 @@ def _end(number: int) -> None:
 
     _ended_by.clear()
     signal.signal(number, signal.SIG_DFL)
-    _writer.write()
+    now()
     os.kill(os.getpid(), number)
 
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from awsllm import AsyncClient, CallLog, CallQuery, CallStore, Client, KeptCall, ResponseCache, image
+from awsllm import AsyncClient, CallLog, CallQuery, CallStore, Client, KeptCall, ResponseCache, UsageLedger, image
 from awsllm.errors import ConfigurationError, ServerError, ThrottlingError, ValidationError
 from awsllm.policy.call_log import store as store_module
 from awsllm.policy.call_log import writer
@@ -626,3 +626,20 @@ def test_a_call_that_swells_is_not_read(path: Path, monkeypatch: pytest.MonkeyPa
         with pytest.raises(ConfigurationError, match="damaged"):
             store.get(row.id)
     store.close()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="no SIGTERM")
+@pytest.mark.parametrize("options", ['ledger="u.db", log="c.db"', 'log="c.db", ledger="u.db"'])
+def test_sigterm_ends_a_log_and_a_ledger_alike(options: str, tmp_path: Path) -> None:
+    program = f"""
+import os, signal, awsllm
+from awsllm.testing import ScriptedBackend
+client = awsllm.Client(backends={{"bedrock": ScriptedBackend("hi")}}, region="us-east-1", {options})
+for _ in range(5):
+    client.converse("bedrock:amazon.nova-lite-v1:0", "Hi", max_tokens=5)
+os.kill(os.getpid(), signal.SIGTERM)
+"""
+    ended = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=False)
+    assert ended.returncode == -signal.SIGTERM
+    assert len(list(CallStore(tmp_path / "c.db").calls(CallQuery()))) == 5
+    assert sum(row.counts.calls for row in UsageLedger(tmp_path / "u.db").rows()) == 5

@@ -8,10 +8,8 @@ the log says once.
 
 from __future__ import annotations
 
-import atexit
 import os
 import queue
-import signal
 import sys
 import threading
 import time
@@ -19,6 +17,8 @@ import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
+
+from awsllm.policy import write_behind
 
 _MOST_WAITING = 10_000  # calls that may wait to be written
 _AT_ONCE = 256  # calls of one transaction
@@ -143,19 +143,9 @@ def flush_all() -> None:
 def _heed_the_end() -> None:
     if "exit" not in _heeded:
         _heeded.add("exit")
-        atexit.register(flush_all)
+        write_behind.at_the_end(flush_all)  # one handler of SIGTERM for all: of two, the second would not be asked
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=_after_fork)
-    is_main = threading.current_thread() is threading.main_thread()
-    if is_main and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-        signal.signal(signal.SIGTERM, _on_sigterm)
-
-
-def _on_sigterm(number: int, frame: object) -> None:
-    """Whoever would have died by it dies by it, when all is written."""
-    flush_all()
-    signal.signal(number, signal.SIG_DFL)
-    os.kill(os.getpid(), number)
 
 
 def _after_fork() -> None:
