@@ -29,13 +29,20 @@ TORCH_INDEX ?=
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
 
+# Files in their order, which has small ones last: by their number of tests the slowest would be. A worker that dies ends
+# the run, where another in its place may wait for ever.
+WORKERS := -n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
+
+# Tests start hundreds of programs; each would compile all of awsllm for itself.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test lint clients judges engines browser emulator docs fuzz pythons wheels sbom advisories arm workflows infra-checks bench soak clean
 
 demo: $(VENV)/.all
 	@$(BIN)/awsllm demo
 
 test: $(VENV)/.dev lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest $(WORKERS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

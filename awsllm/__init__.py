@@ -78,12 +78,20 @@ if TYPE_CHECKING:
         UnsupportedError,
         ValidationError,
     )
+    from awsllm.evaluation.answers import GivenAnswers
     from awsllm.evaluation.cases import EvaluationCase
+    from awsllm.evaluation.costs import EvaluationEstimate
     from awsllm.evaluation.gate import assert_no_regression
     from awsllm.evaluation.judges import PairwiseJudge, judge, pairwise_judge
     from awsllm.evaluation.metrics import EvaluatedAnswer, Metric, metric
     from awsllm.evaluation.results import EvaluationResult
-    from awsllm.evaluation.run import EvaluateOptions, EvaluationProgress, evaluate
+    from awsllm.evaluation.retrieving import KnowledgeBaseSource
+    from awsllm.evaluation.run import (
+        EvaluateOptions,
+        EvaluationProgress,
+        evaluate,
+        evaluate_async,
+    )
     from awsllm.evaluation.structure import MetricScore
     from awsllm.event_stream import AsyncEventStream, EventStream
     from awsllm.explanation.page import explanation_page
@@ -358,6 +366,7 @@ _HOME = {
     "EvaluateOptions": "evaluation.run",
     "EvaluatedAnswer": "evaluation.metrics",
     "EvaluationCase": "evaluation.cases",
+    "EvaluationEstimate": "evaluation.costs",
     "EvaluationProgress": "evaluation.run",
     "EvaluationResult": "evaluation.results",
     "EventStream": "event_stream",
@@ -373,6 +382,7 @@ _HOME = {
     "GenerateQueryRequest": "types.retrieval",
     "GenerateQueryResponse": "types.retrieval",
     "GenerationEvent": "types.retrieval",
+    "GivenAnswers": "evaluation.answers",
     "Group": "policy.groups",
     "GroupMember": "policy.groups",
     "GuardContent": "types",
@@ -414,6 +424,7 @@ _HOME = {
     "JumpStart": "jumpstart.facade",
     "KeptCall": "policy.call_log.kept",
     "KeptError": "policy.call_log.kept",
+    "KnowledgeBaseSource": "evaluation.retrieving",
     "KnowledgeBases": "calls.knowledge",
     "LedgerCounts": "policy.usage_ledger",
     "LedgerRow": "policy.usage_ledger",
@@ -546,6 +557,7 @@ _HOME = {
     "batch_for_spark": "jobs.batch.engines",
     "document": "calls.media",
     "evaluate": "evaluation.run",
+    "evaluate_async": "evaluation.run",
     "explain": "backends.local.explain",
     "explain_texts": "backends.local.explain",
     "explanation_page": "explanation.page",
@@ -657,6 +669,7 @@ __all__ = [
     "EvaluateOptions",
     "EvaluatedAnswer",
     "EvaluationCase",
+    "EvaluationEstimate",
     "EvaluationProgress",
     "EvaluationResult",
     "EventStream",
@@ -672,6 +685,7 @@ __all__ = [
     "GenerateQueryRequest",
     "GenerateQueryResponse",
     "GenerationEvent",
+    "GivenAnswers",
     "Group",
     "GroupMember",
     "GuardContent",
@@ -713,6 +727,7 @@ __all__ = [
     "JumpStart",
     "KeptCall",
     "KeptError",
+    "KnowledgeBaseSource",
     "KnowledgeBases",
     "LedgerCounts",
     "LedgerRow",
@@ -851,6 +866,7 @@ __all__ = [
     "batch_for_spark",
     "document",
     "evaluate",
+    "evaluate_async",
     "explain",
     "explain_texts",
     "explanation_page",

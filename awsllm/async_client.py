@@ -43,16 +43,9 @@ from awsllm.calls.prepare import (
     prepare,
     prepare_count_tokens,
 )
-from awsllm.client_options import (
-    Backends,
-    ClientOptions,
-    GroupCalls,
-    Layered,
-    checked_policy,
-    client_settings,
-    grouped,
-    make_async_backend,
-)
+from awsllm.client_base import GroupCalls, Layered, grouped
+from awsllm.client_options import ClientOptions, checked_policy
+from awsllm.client_settings import Backends, client_settings, make_async_backend
 from awsllm.errors import AwsllmError
 from awsllm.models.references import Reference, parse_reference
 from awsllm.policy.attempts import Policy, deadline_after, remaining
@@ -413,13 +406,14 @@ class AsyncClient(GroupCalls, Layered["AsyncBackend"]):
         return AsyncVideos(self._settings.session)
 
     async def fine_tune(
-        self, base: str, data: DataLike, *, where: str = "auto", **options: Unpack[FineTuningOptions]
+        self, base: str | Sequence[str], data: DataLike, *, where: str = "auto", **options: Unpack[FineTuningOptions]
     ) -> AwaitedJob[FineTunedModel]:
         """See ``Client.fine_tune``."""
         from awsllm.jobs.awaited import begun
 
-        base = self._settings.one(base)
-        return await begun(lambda: self._tunings.start(base, data, where, options))
+        one = self._settings.one
+        bases = one(base) if isinstance(base, str) else [one(each) for each in base]
+        return await begun(lambda: self._tunings.start(bases, data, where, options))
 
     @cached_property
     def _tunings(self) -> FineTunings:

@@ -2,7 +2,7 @@
 
 A client prepares a call (``calls.prepare``), sends its request through ``policy`` to the backend of the model's scheme,
 and, where the call has a loop (tools, typed output), drives it: it sends each request the loop asks for and runs the
-tools. ``AsyncClient`` differs in ``await`` alone; what the two share is in ``client_options`` and ``calls``.
+tools. ``AsyncClient`` differs in ``await`` alone; what the two share is in ``client_base`` and ``calls``.
 """
 
 from __future__ import annotations
@@ -47,16 +47,9 @@ from awsllm.calls.prepare import (
     prepare,
     prepare_count_tokens,
 )
-from awsllm.client_options import (
-    Backends,
-    ClientOptions,
-    GroupCalls,
-    Layered,
-    checked_policy,
-    client_settings,
-    grouped,
-    make_backend,
-)
+from awsllm.client_base import GroupCalls, Layered, grouped
+from awsllm.client_options import ClientOptions, checked_policy
+from awsllm.client_settings import Backends, client_settings, make_backend
 from awsllm.errors import AwsllmError
 from awsllm.models.references import Reference, parse_reference
 from awsllm.policy.attempts import Policy, deadline_after, remaining
@@ -413,16 +406,19 @@ class Client(GroupCalls, Layered["Backend"]):
         return Videos(self._settings.session)
 
     def fine_tune(
-        self, base: str, data: DataLike, *, where: str = "auto", **options: Unpack[FineTuningOptions]
+        self, base: str | Sequence[str], data: DataLike, *, where: str = "auto", **options: Unpack[FineTuningOptions]
     ) -> ServiceJob[FineTunedModel]:
         """Train ``base`` on ``data``: on this machine ("local"), in Bedrock or in SageMaker, as the base's reference
-        says. Returns once the job has begun; the same call again takes it up. ``result()`` waits, and has ``model``,
-        the reference that calls take.
+        says. Of several bases one is taken, by size, price, memory and deadline; the job's ``why`` tells. Returns once
+        the job has begun; the same call again takes it up. ``result()`` waits, and has ``model``, the reference that
+        calls take.
 
         ``data`` are a file of JSON Lines (its path, or s3://…), or the objects that its lines would be: conversations,
         prompts and completions, pairs with chosen and rejected, texts. A bad line is told before anything begins.
         Options: see ``FineTuningOptions``."""
-        return self._tunings.start(self._settings.one(base), data, where, options)
+        one = self._settings.one
+        bases = one(base) if isinstance(base, str) else [one(each) for each in base]
+        return self._tunings.start(bases, data, where, options)
 
     @cached_property
     def _tunings(self) -> FineTunings:

@@ -207,3 +207,20 @@ class DeploymentError(AwsllmError):
 
     reason: str | None = None
     log_stream: str | None = None
+
+
+def is_own(error: BaseException) -> bool:
+    """Whether awsllm raised it, so that what it says may be told: of a foreign exception nobody knows whose words it
+    has. The engine's errors are awsllm's too, and no ``AwsllmError``: it imports nothing of the rest."""
+    return type(error).__module__.partition(".")[0] == "awsllm"
+
+
+def reason_of(error: BaseException) -> str:
+    """Why something failed, in awsllm's words or the system's; of a foreign exception the kind alone."""
+    if isinstance(error, AwsllmError):
+        return error.message
+    if is_own(error):
+        return str(error)
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror} ({error.filename})" if error.filename else error.strerror
+    return type(error).__name__

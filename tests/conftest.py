@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import ipaddress
+import mmap
 import os
 import signal
 import socket
@@ -31,6 +33,49 @@ if hasattr(signal, "SIGHUP"):  # not on Windows
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
+# --- the collector ---------------------------------------------------------------------------------------------------
+# Twenty thousand tests are three million objects, which live to the end. While they come into being none of them is
+# garbage, and afterwards the collector need not look at them: a full collection takes seconds with them, milliseconds
+# without. What comes later (services' models, moto's accounts) is many objects too, half a second to look through, so
+# that memory rather than their number says when: of models' weights it is the better measure anyway.
+
+_GROWTH = 256 * 2**20  # bytes
+_SELDOM = (10_000, 10, 100)  # Python's own are 700, 10, 10
+_after_collection = 0
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, Any, Any]:
+    gc.disable()
+    gc.set_threshold(*_SELDOM)
+    try:
+        return (yield)
+    finally:
+        gc.collect()
+        gc.freeze()
+        gc.collect()  # of few objects: how many those are decides when the next full collection comes
+        gc.enable()
+
+
+def pytest_runtest_logfinish() -> None:
+    global _after_collection
+    if resident() > _after_collection + _GROWTH:
+        gc.collect()
+        _after_collection = resident()
+
+
+def resident() -> int:
+    """Bytes of memory that this process holds; 0 where the system does not say."""
+    try:
+        with open("/proc/self/statm", "rb") as statm:
+            return int(statm.read().split()[1]) * mmap.PAGESIZE
+    except OSError:
+        return 0
+
+
+# --- what every test gets --------------------------------------------------------------------------------------------
+
+
 @pytest.fixture(autouse=True)
 def clean_aws_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No setting of whoever runs the tests reaches them: no profile, region, key, endpoint, proxy or CA bundle."""
@@ -41,6 +86,7 @@ def clean_aws_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "no-credentials"))
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWSLLM_CONFIG", "")  # no awsllm.toml
+    monkeypatch.setenv("AWSLLM_JOBS", str(tmp_path.with_name(f"{tmp_path.name}-jobs")))
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -59,6 +105,14 @@ def loopback_only() -> Iterator[None]:
     patch.setattr(socket.socket, "connect", guarded)
     yield
     patch.undo()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def service_models_are_read_once() -> Iterator[None]:
+    from tests.support.service_models import reading_once
+
+    with reading_once():
+        yield
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -250,6 +250,8 @@ class AsyncConnection(asyncio.BufferedProtocol):
             self.eof_received()
             return
         self.is_open = False  # and a body that should end so has not
+        if not isinstance(error, OSError):  # TLS within TLS that fails is a TypeError of asyncio's own (Python 3.11)
+            error = ConnectionResetError(f"the connection broke: {type(error).__name__}")
         self._fail(error)
         self._wake()
 

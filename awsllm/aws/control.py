@@ -104,6 +104,8 @@ def translated() -> Iterator[None]:
     except AwsllmError:
         raise
     except Exception as error:
+        if isinstance(behind := error.__context__, ClientError):  # S3's transfers raise their own, after the service's
+            raise _service_error(behind.response, behind.operation_name) from error
         if not chain.is_of_chain(error):
             raise
         raise _of_chain(error) from error

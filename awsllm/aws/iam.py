@@ -143,6 +143,17 @@ def pass_role(role: str) -> JsonObject:
     return statement("PassExecutionRole", "iam:PassRole", role, condition)
 
 
+def trust(service: str, arns: Arns, resource: str) -> JsonObject:
+    """Who may be a role: ``service``, for what ``arns``' account has there of ``resource`` alone. So AWS has it against
+    confused deputies: docs.aws.amazon.com/sagemaker/latest/dg/security-confused-deputy-prevention.html, and the pages
+    of Bedrock's user guide on the role of each job."""
+    source: JsonObject = {"aws:SourceArn": arns.of(service, resource)}
+    mine: JsonObject = {"StringEquals": {"aws:SourceAccount": arns.account}, "ArnEquals": source}
+    condition = {"ArnLike": source} if arns.account == "*" else mine
+    principal = {"Service": f"{service}.amazonaws.com"}
+    return policy({"Effect": "Allow", "Principal": principal, "Action": "sts:AssumeRole", "Condition": condition})
+
+
 def use_key(key: str | None, names: Iterable[str], arns: Arns) -> Iterator[JsonObject]:
     """To use a KMS key through AWS's services; nothing without one. ``names`` are actions of KMS. ``key`` is an id, an
     ARN or an alias: of an alias, whatever key it stands for is meant, for IAM takes no alias as a resource of these

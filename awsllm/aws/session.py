@@ -240,7 +240,11 @@ class AwsSession:
     def get_ready(self, service: str) -> Credentials | None:
         """Resolve all that a call of ``service`` needs, which may take as long as credentials take to come; the keys to
         sign it with, or None where it takes a bearer token."""
-        return None if self.endpoint(service).auth == "bearer" else self.credentials()
+        known = self._endpoints.get(service) or self.endpoint(service)
+        if known.auth == "bearer" or self._takes_bearer(service):
+            return None
+        source = self._source
+        return source if type(source) is Credentials else self.credentials()
 
     def is_ready(self, service: str) -> bool:
         """Whether a call of ``service`` can be signed at once; if not, an event loop should not wait for it."""

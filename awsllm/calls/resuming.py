@@ -83,7 +83,9 @@ class Resumption:
         self.breaks: list[str] = []
         self.uses: list[int] = []  # tokens written by each part that broke, estimated
         self.shown = False
-        self._stopped = self._told = self._loops = False
+        self._stopped = self._told = self.loops = False
+        self._goes_on = False  # whether a part begins that goes on with what was shown
+        self._used: Usage | None = None  # what the last part says, where turns of a tool loop follow
         self._differs = False  # whether the white space that came is other than what was shown
         self._blocks: dict[int, _Shown] = {}
         self._open: int | None = None  # the block with which the part that comes may go on
@@ -103,18 +105,25 @@ class Resumption:
                 for each in events:
                     self._note(each)
             case MessageStart():
-                events = [event] if self._stopped or not self.shown else []
-                if self._stopped:  # a tool loop's next turn
-                    self._loops, self._stopped, self._told = True, False, False
+                events = [] if self._goes_on and self.shown else [event]
+                if self._stopped or self.loops:  # a tool loop's next turn
+                    self._begin_turn()
+                self._goes_on = False
             case MessageStop():
                 events = [*self._closing(), event]
                 self._stopped = True
             case Metadata():
-                events, self._told = [self._summed(event)], True
+                events, self._told = [event if self.loops else self._summed(event)], True
             case _:
                 events = [event]
         self.shown = self.shown or bool(events)
         return events
+
+    def _begin_turn(self) -> None:
+        """What follows is nothing of the answer that was continued, whose blocks it does not number on."""
+        self.loops, self._stopped, self._told = True, False, False
+        self._blocks, self._places = {}, {}
+        self._open = self._owed = None
 
     def _note(self, event: StreamEvent) -> None:
         if isinstance(event, ContentBlockStart | ContentBlockDelta | ContentBlockStop):
@@ -175,10 +184,11 @@ class Resumption:
     def parts(self, last: Usage) -> list[Usage]:
         """What each part used, the last as it says. Each had the whole prompt, and in it what those before had written;
         empty where that cannot be told."""
-        if last.input_tokens is None or last.output_tokens is None:
+        whole = self._used or last
+        if whole.input_tokens is None or whole.output_tokens is None:
             return []
-        given = [max(0, last.input_tokens - sum(self.uses[number:])) for number in range(len(self.uses))]
-        cached = last.cache_read_input_tokens
+        given = [max(0, whole.input_tokens - sum(self.uses[number:])) for number in range(len(self.uses))]
+        cached = whole.cache_read_input_tokens
         return [
             *(
                 Usage(one, written, one + written + (cached or 0), cached, estimated=True)
@@ -188,13 +198,19 @@ class Resumption:
         ]
 
     def _summed(self, last: Metadata) -> Metadata:
-        parts = self.parts(last.usage)
+        if self.uses:
+            self._used = last.usage
+        return replace(last, usage=self.total(last.usage))
+
+    def total(self, last: Usage) -> Usage:
+        """What all parts used; ``last`` is what the last one says, and the turns of a tool loop behind it."""
+        parts = self.parts(last)
         if len(parts) < 2:
             return last
         names = ("input_tokens", "output_tokens", "total_tokens", "cache_read_input_tokens")
         counts = {name: [getattr(part, name) for part in parts] for name in names}
         sums = {name: None if None in found else sum(found) for name, found in counts.items()}
-        return replace(last, usage=replace(last.usage, **sums, estimated=True))
+        return replace(last, **sums, estimated=True)
 
     # --- breaks ---
 
@@ -206,7 +222,7 @@ class Resumption:
     def broke(self, error: AwsllmError) -> Message | None:
         """The turn to go on with; None: nothing that can be sent was shown, so that the call is made anew. Raises
         ``error`` where the answer cannot be continued."""
-        if self._loops or not all(block.is_text for block in self._blocks.values()):
+        if self.loops or not all(block.is_text for block in self._blocks.values()):
             error.add_note(_ONLY_TEXT)
             raise error
         texts = ["".join(self._blocks[place].text) for place in sorted(self._blocks)]
@@ -218,7 +234,7 @@ class Resumption:
         self._seen = size
         last = max(self._blocks, default=None)
         self._open = last if last is not None and not self._blocks[last].closed else None
-        self._places, self._differs = {}, False
+        self._places, self._differs, self._goes_on = {}, False, True
         blocks = [text for text in texts if text.strip()]
         end = texts[-1] if texts else ""
         self._owed = end[len(end.rstrip()) :]

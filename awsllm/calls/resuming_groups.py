@@ -112,7 +112,7 @@ class _ResumedGroup:
                 message=folded.message,
                 messages=folded.messages,
                 stop_reason=folded.stop_reason,
-                usage=folded.usage,
+                usage=answer.total(last.usage) if answer.loops else folded.usage,
                 cost=cost if parts else None,
                 attempts=tuple(self.call.routing.attempts),
                 warnings=(*answer.warnings, *last.warnings),

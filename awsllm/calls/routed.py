@@ -51,7 +51,7 @@ class GroupCall:
     """One call of a group: what of it depends neither on whether it is awaited nor on what is asked. ``given`` and
     ``options`` are the arguments that stand behind the model."""
 
-    __slots__ = ("_given", "_options", "_streamed", "group", "policy", "routing", "timeout")
+    __slots__ = ("_given", "_options", "_streamed", "group", "hedges", "policy", "routing", "timeout")
 
     def __init__(
         self,
@@ -65,6 +65,8 @@ class GroupCall:
         self._given, self._options = arguments
         self.group, self._streamed = group, streamed
         self.policy = policy
+        self.hedges: Callable[..., Any] | None = None
+        """What makes a ``routed_hedges.MemberRace``, where another member may be asked beside one that is late."""
         self.timeout: float | None = self._options.get("timeout")
         self.routing = Routing(routes, group, self._conversation)  # which does not keep it: no cycle
 
@@ -83,6 +85,13 @@ class GroupCall:
                 late = ModelTimeoutError("the deadline passed while every model of the group was busy")
                 raise self.routing.told(late)
         return choice
+
+    def race(self, choice: Chosen, attempt: Attempt) -> Any:
+        """The call of a member beside which another may be asked; None: the call is made as ever."""
+        hedges, self.hedges = self.hedges, None  # what follows a failure has waited
+        if hedges is None or choice.place.reference.scheme == "local":
+            return None
+        return hedges(self, choice, attempt)
 
     def arguments(self, choice: Chosen, attempt: Attempt) -> tuple[Any, tuple[Any, ...], Mapping[str, Any]]:
         """What the member is called with: its model, and what stands behind it."""
@@ -143,7 +152,7 @@ def _moved(failures: Iterable[AttemptMade], choice: Chosen) -> str:
 class ChatCall(GroupCall):
     """One conversation's call of a group: it keeps the turns that were finished, and what they used."""
 
-    __slots__ = ("_kept", "_loops", "_spent", "changed")
+    __slots__ = ("_kept", "_spent", "changed", "loops")
 
     def __init__(
         self,
@@ -158,7 +167,7 @@ class ChatCall(GroupCall):
         self._kept: tuple[Message, ...] = ()
         self._spent: list[tuple[Usage, float | None]] = []
         self.changed: Callable[[Any, Mapping[str, Any]], tuple[Any, Mapping[str, Any]]] | None = None
-        self._loops = bool(options.get("tools") or options.get("output_type"))
+        self.loops = bool(options.get("tools") or options.get("output_type"))
         super().__init__(group, routes, policy, arguments, streamed=streamed)
 
     def _conversation(self) -> tuple[str, bool]:
@@ -206,7 +215,7 @@ class ChatCall(GroupCall):
         )
 
     def _keep(self, error: AwsllmError) -> None:
-        if not self._loops:
+        if not self.loops:
             return
         self._kept += error.messages
         if error.usage is not None:
@@ -260,15 +269,19 @@ class ChatGroups:
     Nearly every call is answered by the first member: it is asked at once, and only where that fails is there a
     ``ChatCall``, which goes on from there."""
 
-    __slots__ = ("_policy", "_routes", "converse", "limit")
+    __slots__ = ("_hedges", "_policy", "_retries", "_routes", "converse", "limit")
 
-    def __init__(self, routes: GroupRoutes, policy: Policy, converse: Callable[..., Any]) -> None:
+    def __init__(
+        self, routes: GroupRoutes, policy: Policy, converse: Callable[..., Any], hedges: Callable[..., Any] | None
+    ) -> None:
+        """``hedges`` makes a ``routed_hedges.MemberRace``; None: nothing is hedged."""
         self._routes, self._policy, self.converse = routes, policy, converse
-        self.limit = policy.timeout
+        self.limit, self._retries = policy.timeout, policy.retries
+        self._hedges = hedges
 
     def first(self, group: Group, turns: tuple[Message, ...] | None, options: Mapping[str, Any]) -> _First | None:
         """The member that is asked at once."""
-        if "timeout" in options:
+        if "timeout" in options or self._hedges is not None:
             return None
         routes = self._routes
         place = routes.untroubled(group)
@@ -297,10 +310,13 @@ class ChatGroups:
         place = first.place
         if place.circuit is not None:
             place.circuit.record(False)
-        self._policy.count()
-        seconds = self._routes.clock() - first.began
+        self._retries.calls += 1
         made = AttemptMade(
-            model=place.name, region=place.region, started=first.started, seconds=seconds, cost=response.cost
+            model=place.name,
+            region=place.region,
+            started=first.started,
+            seconds=self._routes.clock() - first.began,
+            cost=response.cost,
         )
         if not response.attempts:
             return replace(response, attempts=(made,))
@@ -308,7 +324,10 @@ class ChatGroups:
         return replace(response, attempts=(*slower, replace(made, waited=waited_for(response.attempts))))
 
     def call(self, group: Group, messages: Any, options: Mapping[str, Any]) -> ChatCall:
-        return ChatCall(group, self._routes, self._policy, ((messages,), options))
+        call = ChatCall(group, self._routes, self._policy, ((messages,), options))
+        if self._hedges is not None and len(group.members) > 1 and not call.loops:
+            call.hedges = self._hedges
+        return call
 
     def resumed(self, call: ChatCall, first: _First) -> ChatCall:
         """A call whose first member has been asked, without success."""
@@ -413,6 +432,13 @@ def _round(call: GroupCall, operation: Callable[..., Any], attempt: Attempt) -> 
         if not isinstance(choice, Chosen):
             call.policy.sleep(choice)
             continue
+        if (race := call.race(choice, attempt)) is not None:
+            choice, response = _raced(race)
+            if response is None:
+                continue
+            if (finished := call.answered(choice, response)) is not None:
+                return finished
+            continue
         try:
             model, given, options = call.arguments(choice, attempt)
             response = operation(model, *given, **options)
@@ -425,6 +451,32 @@ def _round(call: GroupCall, operation: Callable[..., Any], attempt: Attempt) -> 
             finished = call.answered(choice, response)
             if finished is not None:
                 return finished
+
+
+def _raced(race: Any) -> tuple[Chosen, Any]:
+    """What the first of two members answered; None: both failed, and the call goes on."""
+    try:
+        response = race.ask()
+    except AwsllmError as error:
+        race.failed(error)
+        return race.winner, None
+    except BaseException:
+        race.abandoned()
+        raise
+    return race.winner, response
+
+
+async def _raced_async(race: Any) -> tuple[Chosen, Any]:
+    """``_raced``, awaited."""
+    try:
+        response = await race.ask_async()
+    except AwsllmError as error:
+        race.failed(error)
+        return race.winner, None
+    except BaseException:
+        race.abandoned()
+        raise
+    return race.winner, response
 
 
 async def ask_async(call: GroupCall, operation: Callable[..., Awaitable[Any]]) -> Any:
@@ -444,6 +496,13 @@ async def _round_async(call: GroupCall, operation: Callable[..., Awaitable[Any]]
         choice = call.next(attempt)
         if not isinstance(choice, Chosen):
             await call.policy.sleep_awaited(choice)
+            continue
+        if (race := call.race(choice, attempt)) is not None:
+            choice, response = await _raced_async(race)
+            if response is None:
+                continue
+            if (finished := call.answered(choice, response)) is not None:
+                return finished
             continue
         try:
             model, given, options = call.arguments(choice, attempt)

@@ -21,16 +21,28 @@ if TYPE_CHECKING:
 
 _EVERY = 10.0  # seconds between lines, where there is no terminal
 _INTERRUPTED = 130
+STANDARD = "-"
+"""As ``jobs.batch.tables`` has it, which is not loaded to show help."""
 
 app = typer.Typer(no_args_is_help=True, help="Ask a model about every row of a table; nothing is lost or asked twice.")
 Ledger = Annotated[str, typer.Argument(metavar="OUTPUT", help="The output of the batch, or its ledger.")]
+RetryFailed = Annotated[
+    bool, typer.Option("--retry-failed", help="Ask rows again that were set aside because their calls failed.")
+]
 _JOBS = "Jobs of AWS"
 
 
 @app.command("run")
 def run(
-    records: Annotated[str, typer.Argument(metavar="INPUT", help="A .jsonl, .csv or .parquet, here or at s3://.")],
-    output: Annotated[str, typer.Argument(metavar="OUTPUT", help="The table of answers, in the input's order.")],
+    records: Annotated[
+        str,
+        typer.Argument(
+            metavar="INPUT", help="A .jsonl, .csv (or .gz of these) or .parquet, here or at s3://; - reads lines."
+        ),
+    ],
+    output: Annotated[
+        str, typer.Argument(metavar="OUTPUT", help="The table of answers, in the input's order; - writes lines.")
+    ],
     model: Annotated[str, typer.Option("--model", "-m", envvar="AWSLLM_MODEL", help="bedrock:…, sagemaker:…, local:…")],
     prompt: Annotated[
         str | None, typer.Option("--prompt", "-p", help="What is asked of each row, its columns in braces: '… {text}'.")
@@ -41,6 +53,7 @@ def run(
     where: Annotated[str, typer.Option(help="auto, calls, bedrock-batch or transform.")] = "auto",
     concurrency: Annotated[int, typer.Option("--concurrency", "-c", min=1, help="Calls at once.")] = 8,
     attempts: Annotated[int, typer.Option(min=1, help="How often a record is asked whose error may pass.")] = 3,
+    retry_failed: RetryFailed = False,
     shard: Annotated[str | None, typer.Option(help="i/n: of n parts of the rows, the i-th.")] = None,
     id_column: Annotated[str | None, typer.Option("--id", help="The column that names a row.")] = None,
     answer: Annotated[str, typer.Option(help="The column of answers.")] = "answer",
@@ -49,6 +62,10 @@ def run(
         bool, typer.Option("--set-aside", help="Keep rows that cannot be asked with their errors, and ask the others.")
     ] = False,
     deadline: Annotated[float | None, typer.Option(min=0, help="Seconds within which all shall be answered.")] = None,
+    permissions: Annotated[
+        bool,
+        typer.Option("--permissions", help="With --dry-run: what it needs of IAM, as JSON.", rich_help_panel=_JOBS),
+    ] = False,
     s3: Annotated[str | None, typer.Option(help="A prefix for what jobs read, write.", rich_help_panel=_JOBS)] = None,
     role: Annotated[str | None, typer.Option(help="The role that Bedrock's jobs have.", rich_help_panel=_JOBS)] = None,
     instance_type: Annotated[
@@ -68,6 +85,8 @@ def run(
     endpoint_url: EndpointUrl = None,
 ) -> None:
     """Ask a model about every row of INPUT. The same command goes on where it ended."""
+    if permissions and not dry_run:
+        raise ConfigurationError("--permissions goes with --dry-run: nothing is asked then")
     own: dict[str, Any] = {
         "system": system,
         "max_tokens": max_tokens,
@@ -85,13 +104,19 @@ def run(
     options = {name: value for name, value in own.items() if value is not None}
     options |= {"concurrency": concurrency, "attempts": attempts, "answer": answer, "dry_run": dry_run}
     options |= {"on_invalid": "set_aside"} if set_aside else {}
+    options |= {"retry_failed": True} if retry_failed else {}
     with make_client(region, profile, endpoint_url, device=device) as client:
-        _follow(client, (model, records), {"output": output, "prompt": prompt, "where": where, **options}, as_json)
+        asked = {"output": output, "prompt": prompt, "where": where, **options}
+        if permissions:
+            _show_permissions(client.batch(model, records, **asked).plan)
+        else:
+            _follow(client, (model, records), asked, as_json)
 
 
 @app.command("resume")
 def resume(
     output: Ledger,
+    retry_failed: RetryFailed = False,
     as_json: Json = False,
     device: Device = None,
     region: Region = None,
@@ -107,6 +132,7 @@ def resume(
         raise ConfigurationError("this batch has functions or types that its program alone knows: run that again")
     models = found.model.split(" ")
     options = {**found.options, "output": found.output, "prompt": found.prompt, "where": found.where or "auto"}
+    options |= {"retry_failed": True} if retry_failed else {}
     with make_client(region, profile, endpoint_url, device=device) as client:
         _follow(client, (models if len(models) > 1 else models[0], None), options, as_json)
 
@@ -155,19 +181,38 @@ def _follow(client: Client, asked: tuple[Any, str | None], options: dict[str, An
             result = job.result()
         except KeyboardInterrupt:
             state = job.state()
-            terminal.note(f"awsllm: stopped; {state.waiting:,} of {state.total:,} wait. To go on: {_again(job)}")
+            terminal.note(f"awsllm: stopped; {state.waiting:,} of {state.total:,} wait. {_again(job, options)}")
             raise typer.Exit(_INTERRUPTED) from None
     state = job.state()
-    if as_json:
+    if result.output == STANDARD:
+        terminal.note(f"awsllm: {_line(state)}")
+    elif as_json:
         terminal.write_json({**_document(state), "plan": job.plan.to_json(), "output": result.output})
     else:
         print(_line(state))
     if result.failed:
-        terminal.note(f"awsllm: {result.failed:,} records have no answer; their errors stand in {result.output}")
+        place = "their rows" if result.output == STANDARD else result.output
+        again = "" if _is_gone(job, options) else "; --retry-failed asks those again whose calls failed"
+        terminal.note(f"awsllm: {result.failed:,} records have no answer; their errors stand in {place}{again}")
 
 
-def _again(job: BatchJob) -> str:
-    return f"awsllm batch resume {job.plan.ledger}"
+def _show_permissions(plan: BatchPlan) -> None:
+    found = {
+        "permissions": plan.permissions,
+        "role_permissions": plan.role_permissions,
+        "role_trust": plan.role_trust,
+    }
+    terminal.write_json({name: value for name, value in found.items() if value is not None})
+
+
+def _is_gone(job: BatchJob, options: dict[str, Any]) -> bool:
+    return job.plan.output == STANDARD and not options.get("ledger")
+
+
+def _again(job: BatchJob, options: dict[str, Any]) -> str:
+    if _is_gone(job, options):
+        return "What was answered is gone: with --ledger FILE a batch to - can be gone on with"
+    return f"To go on: awsllm batch resume {job.plan.ledger}"
 
 
 def _show_plan(plan: BatchPlan, as_json: bool) -> None:
@@ -180,7 +225,9 @@ def _show_plan(plan: BatchPlan, as_json: bool) -> None:
 def _plan_line(plan: BatchPlan) -> str:
     found = plan.estimate
     most = "" if found.output_tokens is None else f", at most {found.output_tokens:,} out"
-    usd = "cost unknown" if found.usd is None else f"at most ${found.usd:.4f}"
+    unknown = "cost unknown" if found.output_tokens is not None else "cost unknown without --max-tokens"
+    hour = unknown if found.usd_per_hour is None else f"${found.usd_per_hour:.2f} an hour of the machine"
+    usd = hour if found.usd is None else f"at most ${found.usd:.4f}"
     invalid = f"; {plan.invalid:,} cannot be asked" if plan.invalid else ""
     why = "; ".join(plan.reasons)
     tokens = f"about {found.input_tokens:,} tokens in{most}"
@@ -229,6 +276,6 @@ class _Now:
 
     def __call__(self, state: BatchState) -> None:
         now = time.monotonic()
-        if now - self._last >= _EVERY:
+        if now - self._last >= _EVERY or state.status == "stopping":
             self._last = now
             terminal.note(f"{tables.age(state.elapsed):>6}  {_line(state)}")

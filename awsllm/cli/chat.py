@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from pathlib import Path
@@ -13,13 +14,15 @@ import typer
 from awsllm.cli import rendering, terminal
 from awsllm.cli.attachments import attachments
 from awsllm.cli.options import Device, EndpointUrl, Json, Profile, Region, make_client
-from awsllm.models.references import CHAT_MODEL
+from awsllm.models.references import CHAT_MODEL, SCHEMES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from awsllm.calls.options import ConverseOptions
     from awsllm.types import ConverseResponse
+
+_REFERENCE = re.compile(rf"(?:{'|'.join(SCHEMES)}):\S+")
 
 
 def _names(incomplete: str) -> list[str]:
@@ -73,6 +76,8 @@ def chat(
     """
     from awsllm.types import Message
 
+    if prompt and len(prompt) == 1 and model == CHAT_MODEL and _REFERENCE.fullmatch(prompt[0]):
+        raise typer.BadParameter(f"{prompt[0]} is a model, no question: awsllm chat --model {prompt[0]}")
     text = "\n\n".join(part for part in (" ".join(prompt or ()), terminal.piped_input().strip()) if part)
     if not text and (as_json or not sys.stdin.isatty()):
         raise typer.BadParameter("nothing to ask: give a PROMPT or pipe text in")

@@ -10,12 +10,17 @@ import typer
 
 from awsllm.cli import tables, terminal
 from awsllm.cli.options import Json
-from awsllm.client_options import CONFIGURATION, CONFIGURATION_VARIABLE, find_configuration, is_configuration_named
 from awsllm.errors import ConfigurationError
 from awsllm.models import catalogue
 from awsllm.models.profiles import profile
 from awsllm.models.references import Reference, parse_reference
 from awsllm.policy.configuration import Configuration, read
+from awsllm.policy.configuration_file import (
+    CONFIGURATION,
+    CONFIGURATION_VARIABLE,
+    find_configuration,
+    is_configuration_named,
+)
 from awsllm.policy.groups import Group
 from awsllm.policy.limiting.limits import Limits
 

@@ -17,8 +17,8 @@ import msgspec
 
 from awsllm.cli import flags, rendering, terminal
 from awsllm.cli.attachments import attachments
-from awsllm.client_options import configured
 from awsllm.errors import AwsllmError, ContextWindowError, UnsupportedError
+from awsllm.policy.configuration_file import configured
 from awsllm.types import ContentBlock, ConverseResponse, Message
 
 if TYPE_CHECKING:

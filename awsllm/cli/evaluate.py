@@ -16,11 +16,13 @@ from awsllm.cli.options import Device, EndpointUrl, Json, Profile, Region, make_
 from awsllm.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from awsllm.evaluation.costs import EvaluationEstimate
     from awsllm.evaluation.results import EvaluationResult
     from awsllm.evaluation.run import EvaluationProgress
 
 _CALLS = "Calls"
 _REGRESSION = "Regression"
+_CHEAP = 1.0  # US dollars for which nobody is asked
 _WORSE = 3
 """The exit status where a model is worse than its baseline, or an answer failed that may not."""
 
@@ -65,6 +67,12 @@ def evaluate(
     max_tokens: Annotated[int | None, typer.Option(min=1, help="The longest answer.", rich_help_panel=_CALLS)] = None,
     temperature: Annotated[float | None, typer.Option(min=0, help="0 to 1.", rich_help_panel=_CALLS)] = None,
     concurrency: Annotated[int, typer.Option(min=1, help="Calls at once.", rich_help_panel=_CALLS)] = 8,
+    max_cost: Annotated[
+        float | None, typer.Option(min=0, help="US dollars: what may cost more is refused.", rich_help_panel=_CALLS)
+    ] = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Do not ask; off a terminal nothing is asked.", rich_help_panel=_CALLS)
+    ] = False,
     as_json: Json = False,
     device: Device = None,
     region: Region = None,
@@ -73,33 +81,52 @@ def evaluate(
 ) -> None:
     """Ask models every prompt of a dataset, and measure what they answer.
 
-    Rates and means come with 95 % intervals, models are compared case by case with the first.
+    Rates and means come with 95 % intervals, models are compared case by case with the first. What it will cost is told
+    before anything is asked; on a terminal you are asked, where that is more than a dollar or not known.
     """
-    from awsllm.evaluation.results import SUFFIXES
+    from awsllm.evaluation.results import SUFFIXES, EvaluationResult
     from awsllm.evaluation.run import evaluate
 
     given = {"system": system, "max_tokens": max_tokens, "temperature": temperature, "folder": folder}
     options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     _check_place(save, *SUFFIXES)
     _check_place(html, ".html")
+    before = None if baseline is None else EvaluationResult.load(baseline)  # before answers are paid
     with make_client(region, profile, endpoint_url, device=device) as client, _progress() as told:
-        result = evaluate(
-            _models(model),
-            data,
-            _metrics(metric, rubric),
-            prompt=prompt,
-            expected=expected,
-            client=client,
-            concurrency=concurrency,
-            on_progress=told,
-            **options,
-        )
+        try:
+            result = evaluate(
+                _models(model),
+                data,
+                _metrics(metric, rubric),
+                prompt=prompt,
+                expected=expected,
+                client=client,
+                concurrency=concurrency,
+                on_progress=told,
+                on_estimate=lambda found: _agree(found, yes=yes or max_cost is not None),
+                max_cost=max_cost,
+                **options,
+            )
+        except KeyboardInterrupt:
+            kept = "the same command goes on from there" if folder else "what was answered is gone; --folder keeps it"
+            terminal.note(f"awsllm: stopped: {kept}")
+            raise
     for path in (save, html):
         if path is not None:
             result.save(path)
     _show(result, as_json=as_json)
-    if baseline is not None:
-        _hold(result, baseline, margin, strict=strict)
+    if before is not None:
+        _hold(result, before, margin, strict=strict)
+
+
+def _agree(found: EvaluationEstimate, *, yes: bool) -> None:
+    """Tell what it will cost, and on a terminal ask where that is much."""
+    terminal.note(f"awsllm: {found}")
+    if yes or (found.usd is not None and found.usd <= _CHEAP):
+        return
+    if not terminal.is_agreed("Go on?"):
+        terminal.note("awsllm: nothing was asked")
+        raise typer.Exit(1)
 
 
 def _models(given: list[str]) -> dict[str, str]:
@@ -143,14 +170,18 @@ def _progress() -> Iterator[Callable[[EvaluationProgress], None] | None]:
     from rich.console import Console
     from rich.progress import Progress
 
-    with Progress(console=Console(stderr=True), transient=True) as bars:
-        task = bars.add_task("evaluating")
+    bars = Progress(console=Console(stderr=True), transient=True)
+    task = bars.add_task("evaluating")
+    try:
 
         def tell(progress: EvaluationProgress) -> None:
+            bars.start()  # not before: a question may be asked first
             failed = f", {progress.errors} failed" if progress.errors else ""
             bars.update(task, completed=progress.done, total=progress.of, description=f"evaluating{failed}")
 
         yield tell
+    finally:
+        bars.stop()
 
 
 def _show(result: EvaluationResult, *, as_json: bool) -> None:
@@ -169,11 +200,10 @@ def _show(result: EvaluationResult, *, as_json: bool) -> None:
         terminal.note(f"awsllm: {' '.join(error.split())}")
 
 
-def _hold(result: EvaluationResult, baseline: Path, margin: float, *, strict: bool) -> None:
+def _hold(result: EvaluationResult, before: EvaluationResult, margin: float, *, strict: bool) -> None:
     from awsllm.evaluation.gate import regressions
-    from awsllm.evaluation.results import EvaluationResult
 
-    found = regressions(result, EvaluationResult.load(baseline), margin=margin, strict=strict)
+    found = regressions(result, before, margin=margin, strict=strict)
     for one in found:
         terminal.note(f"awsllm: worse: {one}")
     if found:

@@ -12,6 +12,7 @@ from awsllm.cli.options import EndpointUrl, Json, Profile, Region, pairs
 if TYPE_CHECKING:
     from awsllm.infra.permissions import Permissions
 
+_JOBS = ("fine-tuning", "serverless", "import", "transform", "session", "evaluation")
 _DOCUMENTS = ("caller", "role", "trust")
 
 
@@ -33,12 +34,22 @@ def policy(
     batch_role: Annotated[str | None, typer.Option(help="ARN of the role that runs the jobs.")] = None,
     batch_input: Annotated[str | None, typer.Option(help="Where the jobs' questions lie, s3://...")] = None,
     batch_output: Annotated[str | None, typer.Option(help="Where their answers go, s3://...")] = None,
+    job: Annotated[str | None, typer.Option(help=f"Jobs of these models instead of calls: {', '.join(_JOBS)}.")] = None,
+    job_role: Annotated[str | None, typer.Option(help="ARN of the role that they run as.")] = None,
+    job_input: Annotated[str | None, typer.Option(help="Where data lie that are in S3 already, s3://...")] = None,
+    job_output: Annotated[str | None, typer.Option(help="Where awsllm puts data and jobs write, s3://...")] = None,
+    served: Annotated[str, typer.Option(help="What is fine-tuned: on-demand, provisioned or no.")] = "on-demand",
+    teacher: Annotated[str | None, typer.Option(help="The model that a distillation learns from.")] = None,
+    grader: Annotated[str | None, typer.Option(help="ARN of the function that grades answers.")] = None,
+    judge: Annotated[str | None, typer.Option(help="The model that judges in evaluations.")] = None,
+    group: Annotated[str, typer.Option(help="The model package group of serverless jobs and sessions.")] = "*",
+    image: Annotated[str | None, typer.Option(help="The image that trains in SageMaker.")] = None,
     mantle: Annotated[bool, typer.Option("--mantle", help="Bedrock's OpenAI-shaped routes, too.")] = False,
     bearer: Annotated[bool, typer.Option("--bearer", help="Calls with an API key of Bedrock's.")] = False,
     behind: Annotated[list[str] | None, typer.Option(help="ARN=MODEL: which model an ARN stands for.")] = None,
     account: Annotated[str | None, typer.Option(help="The account; default: the caller's.")] = None,
     offline: Annotated[bool, typer.Option("--offline", help="Ask AWS nothing.")] = False,
-    document: Annotated[str, typer.Option(help="caller, role (that runs batch jobs) or trust (in it).")] = "caller",
+    document: Annotated[str, typer.Option(help="caller, role (that jobs run as) or trust (in it).")] = "caller",
     explain: Annotated[bool, typer.Option("--explain", help="Say why each statement is there.")] = False,
     as_yaml: Annotated[bool, typer.Option("--yaml", help="As YAML.")] = False,
     as_json: Json = False,
@@ -46,13 +57,13 @@ def policy(
     profile: Profile = None,
     endpoint_url: EndpointUrl = None,
 ) -> None:
-    """Print the least IAM policy that calls of these models need."""
+    """Print the least IAM policy that calls of these models need, or jobs made of them."""
     from awsllm import infra
 
     if document not in _DOCUMENTS:
         raise typer.BadParameter(f"--document is {', '.join(_DOCUMENTS)}, not {document!r}")
-    if document != "caller" and not batch:
-        raise typer.BadParameter(f"--document {document} is for --batch")
+    if document != "caller" and not batch and not job:
+        raise typer.BadParameter(f"--document {document} is for --batch and --job")
     made = infra.policy(
         *(models or ()),
         *(f"sagemaker:{name}" for name in endpoint or ()),
@@ -68,6 +79,16 @@ def policy(
         batch_role=batch_role,
         batch_input=batch_input,
         batch_output=batch_output,
+        job=job or "",
+        job_role=job_role,
+        job_input=job_input,
+        job_output=job_output,
+        served=served,
+        teacher=teacher,
+        grader=grader,
+        judge=judge,
+        group=group,
+        image=image,
         mantle=mantle,
         bearer=bearer,
         behind=_behind(behind),

@@ -11,9 +11,9 @@ import typer
 from awsllm.cli import tables, terminal
 from awsllm.cli.config import LIMITS, limits_row
 from awsllm.cli.options import EndpointUrl, Json, Profile, Region
-from awsllm.client_options import CONFIGURATION, configured
 from awsllm.errors import ConfigurationError
 from awsllm.models.references import parse_reference
+from awsllm.policy.configuration_file import CONFIGURATION, configured
 from awsllm.policy.limiting.limits import Limits
 
 app = typer.Typer(no_args_is_help=True, help="Show the limits that calls keep to, or read them from Service Quotas.")

@@ -44,7 +44,8 @@ def _place(given: str | None) -> Path:
 
     if given is not None:
         return Path(given)
-    from awsllm.client_options import LOG_VARIABLE, logged_by_configuration
+    from awsllm.client_settings import LOG_VARIABLE
+    from awsllm.policy.configuration_file import logged_by_configuration
 
     return place_of(os.environ.get(LOG_VARIABLE), logged_by_configuration())
 

@@ -14,11 +14,11 @@ import typer
 from awsllm.cli import log_text, terminal
 from awsllm.cli.log_place import CallId, Limit, Model, Place, Since, Tag, instant, opened
 from awsllm.cli.options import EndpointUrl, Profile, Region, make_client, pairs
-from awsllm.client_options import model_named
 from awsllm.errors import ConfigurationError
 from awsllm.models.references import Reference
 from awsllm.policy.call_log.kept import KeptCall
 from awsllm.policy.call_log.store import CallQuery
+from awsllm.policy.configuration_file import model_named
 
 if TYPE_CHECKING:
     from awsllm.client import Client

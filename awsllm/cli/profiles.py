@@ -9,7 +9,7 @@ import typer
 
 from awsllm.cli import tables, terminal
 from awsllm.cli.options import EndpointUrl, Json, Profile, Region, pairs
-from awsllm.client_options import model_named
+from awsllm.policy.configuration_file import model_named
 
 app = typer.Typer(
     no_args_is_help=True,

@@ -75,7 +75,7 @@ def _whole(value: Any) -> Any:
 
 def _profiles() -> dict[str, str]:
     """The models behind the profiles that awsllm.toml names."""
-    from awsllm.client_options import configured
+    from awsllm.policy.configuration_file import configured
 
     found = configured(None)
     profiles = {} if found is None else found.tables.get("profiles", {})

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from os import PathLike
 
+_MOST = 100_000_000  # bytes; an index of a thousand files has a few million
+
 
 def read(path: str | PathLike[str]) -> tuple[Mapping[str, Any], bool]:
     """The metadata of a GGUF file, whatever its name, or the ``config.json`` of a directory, and whether it is the
@@ -31,6 +33,8 @@ def read(path: str | PathLike[str]) -> tuple[Mapping[str, Any], bool]:
 
 
 def read_object(path: Path) -> dict[str, Any]:
+    if path.stat().st_size > _MOST:
+        raise WeightsError(f"{path} has more than {_MOST} bytes, and should be a description")
     try:
         value = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:

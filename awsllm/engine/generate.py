@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from awsllm.engine.interface import Floats, Words
+    from awsllm.engine.interface import Adapter, Floats, Words
 
 _Doubles: TypeAlias = NDArray[np.float64]
 
@@ -40,7 +40,8 @@ _MOST: Final = np.where(_BITS, np.float32(np.inf), np.float32(-np.inf))
 class Sampling:
     """How one sequence is continued. ``top_k`` 0 and ``top_p`` 1 cut nothing; ``max_tokens`` None ends at the context.
 
-    A token of ``stop_ids`` ends the sequence and is not part of it.
+    A token of ``stop_ids`` ends the sequence and is not part of it. ``adapter``: what stands beside the model's weights
+    for this sequence alone, where the model is an ``AdaptingModel``.
     """
 
     temperature: float = 0.0
@@ -49,6 +50,7 @@ class Sampling:
     seed: int | None = None
     max_tokens: int | None = None
     stop_ids: frozenset[int] = frozenset()
+    adapter: Adapter | None = None
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.temperature) and self.temperature >= 0):

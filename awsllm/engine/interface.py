@@ -40,6 +40,12 @@ class TokenCache(Protocol):
         ...
 
 
+class Adapter(Protocol):
+    """What a model has learned beside its weights. Keys and values are its own: ``key`` tells them from others'."""
+
+    key: bytes
+
+
 @dataclass(frozen=True, slots=True)
 class Chunk:
     """The next tokens of one sequence, to be appended to its cache.
@@ -90,4 +96,12 @@ class TokenModel(Protocol):
     def forward(self, chunks: Sequence[Chunk], /) -> Floats:
         """Append the chunks to their caches; the logits after each, (len(chunks), V), which the caller may change, and
         which are valid until the next call. Of a chunk with ``wanted`` there are so many rows."""
+        ...
+
+
+class AdaptingModel(TokenModel, Protocol):
+    """A model that computes sequences of one batch with different adapters: ``native.decoder.KernelDecoder`` is one."""
+
+    def new_cache(self, capacity: int, adapter: Adapter | None = None, /) -> TokenCache:
+        """As ``TokenModel.new_cache``. Raises ``ValueError`` for an adapter that is another model's."""
         ...

@@ -43,16 +43,25 @@ _MIXTRAL: Final = {"w1": "gate_proj", "w2": "down_proj", "w3": "up_proj"}
 
 def from_huggingface(tensors: _Tensors, family: str) -> _Tensors:
     """The tensors of a directory by the names above."""
-    rename, unused = _RENAMED.get(family, (str, _NONE))
     found: _Tensors = {}
     for name, stored in tensors.items():
-        if unused.search(name):
+        if (ours := renamed(name, family)) is None:
             continue
-        transposed = family == "gpt2" and len(stored.shape) == 2 and _GPT2_LAYER.fullmatch(name)
-        if (ours := rename(name)) in found:
+        if ours in found:
             raise ModelError(f"tensor {ours!r} is there by two names")
-        found[ours] = _transposed(stored) if transposed else stored
+        found[ours] = _transposed(stored) if is_turned(name, stored, family) else stored
     return found
+
+
+def renamed(name: str, family: str) -> str | None:
+    """A directory's name of a tensor by those above; None for one that this decoder leaves aside."""
+    rename, unused = _RENAMED.get(family, (str, _NONE))
+    return None if unused.search(name) else rename(name)
+
+
+def is_turned(name: str, stored: Stored, family: str) -> bool:
+    """Whether the file has the matrix as (inputs, outputs)."""
+    return family == "gpt2" and len(stored.shape) == 2 and _GPT2_LAYER.fullmatch(name) is not None
 
 
 def _gpt2(name: str) -> str:

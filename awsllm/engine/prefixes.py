@@ -9,21 +9,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from awsllm.engine.interface import TokenCache
+    from awsllm.engine.interface import Adapter, AdaptingModel, TokenCache, TokenModel
     from awsllm.engine.vectors import Vectors
 
 
-def block_keys(tokens: Sequence[int], block: int, vectors: Vectors | None = None) -> list[bytes]:
+def block_keys(
+    tokens: Sequence[int], block: int, vectors: Vectors | None = None, adapter: Adapter | None = None
+) -> list[bytes]:
     """A key for each whole block of a prompt. Prompts of whom a stranger chose one get another's keys and values only
-    by a collision of BLAKE2b. ``vectors`` stand in the place of tokens."""
-    data, key, keys = np.array(tokens, "<i8"), b"", []
+    by a collision of BLAKE2b. ``vectors`` stand in the place of tokens; what an ``adapter`` computes is
+    shared by those that have the same."""
+    data, key, keys = np.array(tokens, "<i8"), b"" if adapter is None else adapter.key, list[bytes]()
     places = sorted(vectors or ())
     for stop in range(block, len(tokens) + 1, block):
         state = blake2b(key, digest_size=32)
@@ -44,6 +47,13 @@ class Prefix:
     cache: TokenCache
     keys: Sequence[bytes]
     computed: int = 0
+
+    @classmethod
+    def begun(cls, model: TokenModel, capacity: int, keys: Sequence[bytes], adapter: Adapter | None) -> Prefix:
+        """One of which nothing is computed. With an adapter the model must be an ``AdaptingModel``."""
+        if adapter is None:
+            return cls(model.new_cache(capacity), keys)
+        return cls(cast("AdaptingModel", model).new_cache(capacity, adapter), keys)
 
 
 class Prefixes:

@@ -12,6 +12,7 @@ is one of the prompt that waits longest, so that a long one ends, whatever else 
 Prompt prefixes are shared (``prefixes``): a prompt that begins with the same whole blocks as another, active or recent,
 copies their keys and values, and waits for them where the other is about to compute them. Since the blocks' boundaries
 depend on nothing but the prompt, and generated tokens are not shared, a copied block is what would have been computed.
+Sequences with different adapters share nothing but the step.
 
 Memory: a sequence is admitted with room for its prompt and its whole answer, and what all that are active may grow to,
 with what old prefixes take, is at most ``max_bytes``. Old prefixes go before anybody waits. Who has no room waits in
@@ -298,7 +299,7 @@ class Scheduler:
             limit=limit,
             block=self._model.block,
             generator=sampling.generator(),
-            keys=block_keys(tokens, self._model.block, vectors),
+            keys=block_keys(tokens, self._model.block, vectors, sampling.adapter),
             prompt=len(tokens),
             whole=getattr(self._model.config, "whole_images", False),
             size=self._model.cache_bytes(limit),
@@ -393,7 +394,7 @@ class Scheduler:
             while taken + self._prefixes.nbytes > self.max_bytes:
                 self._prefixes.evict()
             try:
-                sequence.prefix = Prefix(self._model.new_cache(sequence.limit), sequence.keys)
+                sequence.prefix = Prefix.begun(self._model, sequence.limit, sequence.keys, sequence.sampling.adapter)
             except BaseException as error:  # memory
                 if len(self._prefixes):
                     self._prefixes.evict()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from threading import Lock
@@ -18,14 +19,36 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from awsllm.errors import ConfigurationError
-from awsllm.evaluation.cases import EvaluationCase
+from awsllm.evaluation.cases import EvaluationCase, text
 from awsllm.evaluation.metrics import EvaluatedAnswer
 from awsllm.types import ConverseResponse, JsonObject, ToolUse, Value
 
 if TYPE_CHECKING:
     from awsllm import Client
+    from awsllm.evaluation.retrieving import KnowledgeBaseSource
 
 _FILE = "answers.jsonl"
+
+
+class GivenAnswers(Value, frozen=True):
+    """In a model's place: answers that are there already, in a column of the dataset. A record that has none is an
+    error of its case. ``name`` is what Bedrock's jobs call the source."""
+
+    column: str
+    name: str | None = None
+
+    @property
+    def source(self) -> str:
+        """As Bedrock lets it be called."""
+        plain = re.sub(r"[^a-zA-Z0-9._-]+", "-", self.name or self.column).strip("-._")
+        return plain[:256] or "answers"
+
+    def answer(self, case: EvaluationCase) -> EvaluatedAnswer:
+        """The answer of a case."""
+        given = case.columns.get(self.column)
+        if given is None:
+            return EvaluatedAnswer(error=f"the record has no {self.column}")
+        return EvaluatedAnswer(text=text(given))
 
 
 class _KeptLine(Value, frozen=True, kw_only=True):
@@ -70,12 +93,21 @@ class KeptAnswers:
         with self._lock:
             self._known[key] = value
             if self._file is not None:
-                os.write(self._file, msgspec.json.encode(_KeptLine(key=key, value=value)) + b"\n")
+                _append(self._file, msgspec.json.encode(_KeptLine(key=key, value=value)) + b"\n")
 
     def close(self) -> None:
         if self._file is not None:
             os.close(self._file)
             self._file = None
+
+
+def _append(file: int, line: bytes) -> None:
+    """Raises ``ConfigurationError`` where the disk takes it no more: what is paid for next would be lost."""
+    try:
+        while line:  # in one piece, but for a disk that is full
+            line = line[os.write(file, line) :]
+    except OSError as error:
+        raise ConfigurationError(f"answers cannot be kept: {error.strerror}") from error
 
 
 class KeptAsking:
@@ -92,12 +124,16 @@ class KeptAsking:
 
     def answer(self, model: Any, case: EvaluationCase, options: Mapping[str, Any]) -> EvaluatedAnswer:
         """Raises what the call does."""
-        told = dict(options)
-        if case.system is not None:
-            told["system"] = case.system
-        if case.tools:
-            told["tools"] = list(case.tools)
-        return self._converse(model, list(case.messages) or case.prompt, told)
+        return self._converse(model, *asked_of(case, options))
+
+    def knows(self, model: Any, case: EvaluationCase, options: Mapping[str, Any]) -> bool:
+        """Whether it was answered before."""
+        return self._kept.get(_key("converse", model, *asked_of(case, options))) is not None
+
+    def searched(self, source: KnowledgeBaseSource, case: EvaluationCase, call: Mapping[str, Any]) -> EvaluatedAnswer:
+        """What a knowledge base has on a case. Raises what the call does."""
+        key = _key("knowledge base", source.to_dict(), case.prompt, call)
+        return EvaluatedAnswer.from_dict(self._once(key, lambda: source.answer(self._client, case, call).to_dict()))
 
     def converse(self, model: str, prompt: str, **options: Any) -> EvaluatedAnswer:
         answer = self._converse(model, prompt, options)
@@ -125,6 +161,16 @@ class KeptAsking:
             known = ask()
             self._kept.put(key, known)
         return known
+
+
+def asked_of(case: EvaluationCase, options: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """The messages and the options of the call that asks a case."""
+    told = dict(options)
+    if case.system is not None:
+        told["system"] = case.system
+    if case.tools:
+        told["tools"] = list(case.tools)
+    return list(case.messages) or case.prompt, told
 
 
 def read_answer(response: ConverseResponse, seconds: float) -> EvaluatedAnswer:

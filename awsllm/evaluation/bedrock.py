@@ -14,7 +14,7 @@ the job's name has been seen than is documented.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -22,15 +22,25 @@ from awsllm.aws import control, iam
 from awsllm.aws.iam import Arns, actions, statement
 from awsllm.aws.session import AwsSession
 from awsllm.errors import ConfigurationError, UnsupportedError, ValidationError
+from awsllm.evaluation.answers import GivenAnswers
 from awsllm.evaluation.cases import EvaluationCase
 from awsllm.evaluation.judges import SCALE, RubricJudge
 from awsllm.evaluation.metrics import EvaluatedAnswer, Metric
 from awsllm.evaluation.results import EvaluationResult
+from awsllm.evaluation.retrieving import (
+    KnowledgeBaseSource,
+    as_model_line,
+    check_metrics,
+    rag_config,
+    reading_passages,
+    searching,
+    turn_line,
+)
 from awsllm.evaluation.structure import MetricScore
 from awsllm.evaluation.values import EvaluatedCase, MetricFacts, ScoredAnswer
-from awsllm.jobs.bedrock.evaluation import EVALUATION, EvaluationOutput
+from awsllm.jobs.bedrock.evaluation import EVALUATION, EvaluationOutput, evaluated_models
 from awsllm.jobs.bedrock.kinds import BEDROCK
-from awsllm.jobs.bedrock.roles import bedrock_role, handing_over, role_rights
+from awsllm.jobs.bedrock.roles import bedrock_role, handing_over, model_resources, role_rights, trust, uploading
 from awsllm.jobs.bedrock.uploads import check_region, place_of, put, read_object
 from awsllm.jobs.job import Job, JobPlan, JobState, ServiceJob, start
 from awsllm.jobs.sagemaker import check_s3
@@ -43,8 +53,6 @@ from awsllm.types import JsonObject
 
 MOST_PROMPTS = 1_000
 """Of a job (the user guide's page on prompt datasets)."""
-ROLE_VARIABLE = "AWSLLMBEDROCK_ROLE"
-"""The environment variable that names the role of Bedrock's jobs, where the caller does not."""
 
 _COMPUTED = frozenset(("Builtin.Accuracy", "Builtin.Robustness", "Builtin.Toxicity"))
 """What Bedrock measures without a model that judges (CreateEvaluationJob's documentation of ``metricNames``)."""
@@ -58,27 +66,46 @@ _MOST_INSTRUCTIONS = 5_000  # characters, CreateEvaluationJob
 
 class EvaluationPlan(JobPlan, frozen=True, kw_only=True):
     """The job of one model. ``request`` is CreateEvaluationJob's; its dataset goes to ``dataset`` first.
-    ``role_permissions`` is what the job's role needs."""
+    ``role_permissions`` is what the job's role needs, ``role_trust`` who may be it."""
 
     model: str
     dataset: str
     role_permissions: JsonObject
+    role_trust: JsonObject
 
 
-def dataset_lines(cases: Iterable[EvaluationCase]) -> bytes:
-    """The cases as Bedrock reads them. Raises ``UnsupportedError`` for what it has no place for."""
+BedrockEvaluated: TypeAlias = "str | GivenAnswers | KnowledgeBaseSource"
+"""What a job evaluates: a model by its id, answers, or a knowledge base."""
+
+
+def dataset_lines(cases: Iterable[EvaluationCase], given: BedrockEvaluated = "") -> bytes:
+    """The cases as Bedrock reads them, with the answers that are ``given``. Raises ``UnsupportedError`` for what it has
+    no place for."""
     lines = []
     for case in cases:
+        if isinstance(given, KnowledgeBaseSource):
+            lines.append(msgspec.json.encode(turn_line(case)))
+            continue
         if case.messages or case.tools or case.system:
             raise UnsupportedError(
                 f"case {case.id} has a system prompt, several turns or tools; Bedrock's evaluation takes a prompt in "
                 'one text: write it by prompt=, or evaluate here (where="here")'
             )
         expected = {"referenceResponse": case.alternatives[0]} if case.alternatives else {}
-        lines.append(msgspec.json.encode({"prompt": case.prompt, **expected}))
+        lines.append(msgspec.json.encode({"prompt": case.prompt, **expected, **_given(case, given)}))
     if len(lines) > MOST_PROMPTS:
         raise ValidationError(f"a job of Bedrock's takes at most {MOST_PROMPTS:,} prompts, not {len(lines):,}")
     return b"\n".join(lines) + b"\n"
+
+
+def _given(case: EvaluationCase, given: BedrockEvaluated) -> JsonObject:
+    """Raises ``ValidationError`` for a case without an answer: a job takes all or none."""
+    if not isinstance(given, GivenAnswers):
+        return {}
+    answer = given.answer(case)
+    if answer.error is not None:
+        raise ValidationError(f"case {case.id}: {answer.error}, and a job of Bedrock's needs an answer of each")
+    return {"modelResponses": [{"response": answer.text, "modelIdentifier": given.source}]}
 
 
 def evaluation_config(
@@ -129,23 +156,27 @@ def _custom_metric(one: RubricJudge) -> JsonObject:
 
 
 def plan_evaluation(
-    model: str, lines: bytes, config: JsonObject, *, region: str, options: Mapping[str, Any]
+    model: BedrockEvaluated, lines: bytes, config: JsonObject, *, region: str, options: Mapping[str, Any]
 ) -> EvaluationPlan:
-    """The job that evaluates one model of Bedrock's. Pure; ``config`` is ``evaluation_config``'s."""
+    """The job that evaluates one model of Bedrock's, answers that are there, or a knowledge base. Pure; ``config`` is
+    ``evaluation_config``'s."""
     role = bedrock_role(options.get("role"))
     output = _folder(options)
     body: JsonObject = {
         "roleArn": role,
-        "applicationType": "ModelEvaluation",
+        "applicationType": "RagEvaluation" if isinstance(model, KnowledgeBaseSource) else "ModelEvaluation",
         "evaluationConfig": config,
-        "inferenceConfig": {"models": [{"bedrockModel": {"modelIdentifier": model, **_inference(options)}}]},
+        "inferenceConfig": _inference_config(model, region, options),
         "outputDataConfig": {"s3Uri": f"{output}/"},
     }
     digest = names.digest([body, names.digest(lines.decode(), 64)], 16)
-    name = f"{names.slug(options.get('name') or f'awsllm-{model}', 46)}-{digest}"
+    arns, models = Arns(region, iam.account_of(role)), list(evaluated_models(body))
+    searched = searching(model, arns) if isinstance(model, KnowledgeBaseSource) else []
+    named = _named(model)
+    name = f"{names.slug(options.get('name') or f'awsllm-{named}', 46)}-{digest}"
     dataset = config["automated"]["datasetMetricConfigs"][0]["dataset"]["datasetLocation"]["s3Uri"]
     return EvaluationPlan(
-        model=model,
+        model=named,
         dataset=dataset,
         region=region,
         name=name,
@@ -157,9 +188,24 @@ def plan_evaluation(
         },
         digest=digest,
         cost=Cost(per_hour=None, note="the tokens of the model and of the judge, at their prices on demand"),
-        permissions=_permissions(role, dataset, output, region),
-        role_permissions=_role_permissions(role, model, config, (dataset, output), region),
+        permissions=iam.policy(*evaluation_rights(arns, role, models, (dataset, output))),
+        role_permissions=evaluation_role(arns, models, (dataset, output), searched),
+        role_trust=trust(arns, "evaluation-job"),
     )
+
+
+def _named(model: BedrockEvaluated) -> str:
+    if isinstance(model, KnowledgeBaseSource):
+        return model.title
+    return model.source if isinstance(model, GivenAnswers) else model
+
+
+def _inference_config(model: BedrockEvaluated, region: str, options: Mapping[str, Any]) -> JsonObject:
+    if isinstance(model, KnowledgeBaseSource):
+        return {"ragConfigs": [rag_config(model, region, options)]}
+    if isinstance(model, GivenAnswers):
+        return {"models": [{"precomputedInferenceSource": {"inferenceSourceIdentifier": model.source}}]}
+    return {"models": [{"bedrockModel": {"modelIdentifier": model, **_inference(options)}}]}
 
 
 def _inference(options: Mapping[str, Any]) -> JsonObject:
@@ -170,35 +216,28 @@ def _inference(options: Mapping[str, Any]) -> JsonObject:
     return {"inferenceParams": msgspec.json.encode({"inferenceConfig": known}).decode()} if known else {}
 
 
-def _permissions(role: str, dataset: str, output: str, region: str) -> JsonObject:
-    """What the caller needs."""
-    arns = Arns(region, iam.account_of(role))
-    verbs = ("CreateEvaluationJob", "GetEvaluationJob", "StopEvaluationJob", "ListTagsForResource", "TagResource")
-    return iam.policy(
-        statement("Job", actions(BEDROCK, *verbs), arns.of(BEDROCK, "evaluation-job/*")),
-        statement("ListJobs", "bedrock:ListEvaluationJobs", "*"),
-        handing_over(role),
-        statement("WriteDataset", actions("s3", "PutObject", "GetObject"), arns.objects(dataset)),
-        statement("ReadResults", "s3:GetObject", arns.folder(output)),
-        statement("ListResults", "s3:ListBucket", arns.bucket(output)),
-    )
+def evaluation_rights(arns: Arns, role: str, models: Sequence[str], places: tuple[str, str]) -> Iterator[JsonObject]:
+    """What the caller needs. Whether a job may be made is judged on the models that it names, too; ``places`` are
+    those of the dataset and of the results."""
+    dataset, output = places
+    jobs = arns.of(BEDROCK, "evaluation-job/*")
+    judged = [jobs, *(arn for model in models for arn in model_resources(model, arns))]
+    yield statement("Create", "bedrock:CreateEvaluationJob", judged)
+    yield statement("Follow", actions(BEDROCK, "GetEvaluationJob", "StopEvaluationJob"), jobs)
+    yield statement("Tag", actions(BEDROCK, "TagResource", "ListTagsForResource"), jobs)
+    yield statement("ListJobs", "bedrock:ListEvaluationJobs", "*")
+    yield handing_over(role)
+    yield from uploading(arns, [dataset], dataset)
+    yield statement("ReadResults", "s3:GetObject", arns.folder(output))
 
 
-def _role_permissions(role: str, model: str, config: JsonObject, places: tuple[str, str], region: str) -> JsonObject:
-    """To read the dataset, invoke the models and write the results."""
-    arns = Arns(region, iam.account_of(role))
-    judges = config["automated"].get("evaluatorModelConfig", {}).get("bedrockEvaluatorModels", ())
-    models = [model, *(one["modelIdentifier"] for one in judges)]
-    invoked = [arn for one in models for arn in ([one] if one.startswith("arn:") else _model_arns(one, arns))]
+def evaluation_role(
+    arns: Arns, models: Sequence[str], places: tuple[str, str], searched: Sequence[JsonObject] = ()
+) -> JsonObject:
+    """To read the dataset, search, invoke the models and write the results."""
+    invoked = [arn for model in models for arn in model_resources(model, arns)]
     invoke = statement("Invoke", actions(BEDROCK, "InvokeModel", "GetInferenceProfile"), invoked)
-    return role_rights(arns, [places[0]], [places[1]], [invoke])
-
-
-def _model_arns(model: str, arns: Arns) -> list[str]:
-    """Of an id: the foundation model's in any region, and the profile's of that name."""
-    foundation = f"arn:{arns.partition}:bedrock:*::foundation-model"
-    plain = model.split(".", 1)[1] if model.count(".") > 1 else model
-    return [f"{foundation}/{model}", f"{foundation}/{plain}", arns.of(BEDROCK, f"inference-profile/{model}")]
+    return role_rights(arns, [places[0]], [places[1]], [*searched, invoke])
 
 
 # --- the call --------------------------------------------------------------------------------------------------------
@@ -303,10 +342,12 @@ class BedrockEvaluation(Job[tuple[JobState, ...], EvaluationResult]):
 def _line(line: bytes) -> JsonObject:
     try:
         found: JsonObject = msgspec.json.decode(line)
+        if "conversationTurns" in found:
+            found = as_model_line(found)
         known = (
             isinstance(found["inputRecord"]["prompt"], str) and found["automatedEvaluationResult"]["scores"] is not None
         )
-    except (msgspec.DecodeError, KeyError, TypeError):
+    except (msgspec.DecodeError, KeyError, TypeError, ValueError, IndexError, AttributeError):
         known = False
     if not known:
         raise ValidationError("a file of Bedrock's results is not in the form that is known")
@@ -318,8 +359,7 @@ def _score(one: Metric, told: JsonObject | None) -> MetricScore | None:
     if told is None or not isinstance(told.get("result"), int | float):
         return None
     why = "; ".join(str(detail.get("explanation") or "") for detail in told.get("evaluatorDetails") or ())
-    passed = None if one.passes is None else told["result"] >= one.passes
-    return MetricScore(value=float(told["result"]), passed=passed, reason=why)
+    return one.judged(MetricScore(value=float(told["result"]), reason=why))
 
 
 class _Nobody:
@@ -348,20 +388,26 @@ def start_evaluation(
     judges = [one for one in metrics if isinstance(one, RubricJudge)]
     if not scored and not judges:
         raise ConfigurationError('a job of Bedrock\'s needs a metric of its own, such as "Builtin.Correctness"')
-    lines = dataset_lines(cases)
-    dataset = place_of(_folder(options), lines, "cases.jsonl")
-    config = evaluation_config(scored, judges, _evaluator(judges, options), options.get("task"), dataset)
-    session = _session(options)
-    plans = {
-        name: plan_evaluation(_model_id(model), lines, config, region=session.region, options=options)
-        for name, model in models.items()
-    }
+    session, evaluator, folder = _session(options), _evaluator(judges, options), _folder(options)
+    plans: dict[str, EvaluationPlan] = {}
+    datasets: dict[str, bytes] = {}
+    for name, model in models.items():
+        given = model if isinstance(model, GivenAnswers | KnowledgeBaseSource) else _model_id(model)
+        lines = dataset_lines(cases, given)
+        dataset = place_of(folder, lines, "cases.jsonl")
+        datasets[dataset] = lines
+        config = evaluation_config(scored, judges, evaluator, options.get("task"), dataset)
+        if isinstance(given, KnowledgeBaseSource):
+            check_metrics(given, scored, cases)
+            config = config if given.model else reading_passages(config)
+        plans[name] = plan_evaluation(given, lines, config, region=session.region, options=options)
 
     def clients(service: str) -> Any:
         return control.client(service, session)
 
-    check_region(clients, dataset, session.region)
-    put(clients, dataset, lines)
+    check_region(clients, folder, session.region)
+    for dataset, lines in datasets.items():
+        put(clients, dataset, lines)
     jobs = {name: start(EVALUATION, plan, clients, pace=pace) for name, plan in plans.items()}
     return BedrockEvaluation(jobs, cases, metrics, clients, pace)
 
@@ -373,9 +419,8 @@ def _folder(options: Mapping[str, Any]) -> str:
 
 
 def _session(options: Mapping[str, Any]) -> AwsSession:
-    from awsllm import Client
-
-    return (options.get("client") or Client())._settings.session(None)
+    client = options.get("client")
+    return AwsSession() if client is None else client._settings.session(None)
 
 
 def _evaluator(judges: Sequence[RubricJudge], options: Mapping[str, Any]) -> str | None:
@@ -383,6 +428,14 @@ def _evaluator(judges: Sequence[RubricJudge], options: Mapping[str, Any]) -> str
     if len(named) > 1:
         raise ConfigurationError(f"a job of Bedrock's has one model that judges, not {', '.join(sorted(named))}")
     return _model_id(named.pop()) if named else None
+
+
+def evaluator_of(metrics: Sequence[Metric], options: Mapping[str, Any]) -> str:
+    """The model that judges by Bedrock's own metrics; empty where those are computed."""
+    judged = [one for one in metrics if one.is_bedrocks and one.name not in _COMPUTED]
+    if not judged:
+        return ""
+    return str(options.get("evaluator") or next((one.model for one in metrics if isinstance(one, RubricJudge)), ""))
 
 
 def _model_id(model: Any) -> str:

@@ -25,6 +25,7 @@ _PROMPT = ("prompt", "input", "question")
 _EXPECTED = ("expected", "referenceResponse", "completion", "answer")
 _COLUMN = re.compile(r"\{(\w+)\}")
 _TOLD = 5  # of the bad records
+_LONGEST = 1 << 24  # characters of a field of CSV
 
 Dataset: TypeAlias = "str | Path | Iterable[Mapping[str, Any] | EvaluationCase]"
 """A path of .jsonl, .json or .csv, or the records themselves."""
@@ -140,8 +141,12 @@ def _decoded(content: str) -> Any:
 
 
 def _csv_rows(content: str, delimiter: str) -> Iterator[tuple[int, Any]]:
+    csv.field_size_limit(max(csv.field_size_limit(), _LONGEST))
     reader = csv.DictReader(io.StringIO(content, newline=""), delimiter=delimiter, strict=True)
     try:
+        names = list(reader.fieldnames or ())
+        if len(set(names)) < len(names):
+            raise ValidationError("line 1: two columns have one name")
         for row in reader:
             short = None in row or None in row.values()
             yield reader.line_num, ValueError("has other columns than the header") if short else row
@@ -177,14 +182,23 @@ def _case(number: int, record: Any, prompt: str | None, expected: str | None) ->
         expected=wanted,
         system=system,
         messages=messages if len(messages) > 1 or _is_more(messages) else (),
-        tools=tuple(columns.get("tools") or ()),
+        tools=_tools(columns.get("tools")),
         columns=_plain(columns),
     )
+
+
+def _tools(given: Any) -> tuple[JsonObject, ...]:
+    if given in (None, ""):  # an empty field of CSV
+        return ()
+    if not isinstance(given, list | tuple) or not all(isinstance(one, Mapping) for one in given):
+        raise ValueError("its tools are no list of specifications")
+    return tuple(given)
 
 
 def _plain(columns: dict[str, Any]) -> JsonObject:
     try:
         plain: JsonObject = msgspec.to_builtins(columns)
+        msgspec.json.encode(plain)  # half a character is none of JSON's
     except (TypeError, ValueError, RecursionError):
         raise ValueError("holds what is no JSON") from None
     return plain

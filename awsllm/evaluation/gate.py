@@ -69,7 +69,7 @@ def regressions(
     strict: bool = False,
 ) -> tuple[Regression, ...]:
     """What ``assert_no_regression`` would tell."""
-    if margin < 0:
+    if not margin >= 0:  # NaN is neither
         raise ConfigurationError(f"margin is how much worse is no matter: 0 or more, not {margin:g}")
     rows = list(_shared(result, baseline))
     if not rows:
@@ -79,7 +79,7 @@ def regressions(
     for model, then in _pairs(result, baseline).items():
         for facts in held:
             here, there = result.models.index(model), baseline.models.index(then)
-            one = _compared(facts, model, [_scores(facts, now, old, (here, there)) for now, old in rows], rows)
+            one = _compared(facts, model, [_scores(facts, now, old, (here, there)) for now, old in rows], rows, there)
             if one is not None and _is_worse(one, facts, margin, strict=strict):
                 found.append(one)
     return tuple(found)
@@ -139,10 +139,14 @@ def _compared(
     model: str,
     scores: list[tuple[float, float] | None],
     rows: list[tuple[EvaluatedCase, EvaluatedCase]],
+    then: int,
 ) -> Regression | None:
-    """The difference as a ``Regression``, whether it is one or not."""
+    """The difference as a ``Regression``, whether it is one or not. ``then`` is the model's place in the baseline.
+    Raises ``ConfigurationError`` where a metric has ceased to say anything."""
     told = [(pair, row[0].case.id) for pair, row in zip(scores, rows, strict=True) if pair is not None]
     if not told:
+        if any(facts.name in old.answers[then].scores for _, old in rows):
+            raise ConfigurationError(f"{facts.name} of {model} has no score now, and had some in the baseline")
         return None
     before, after = [pair[0] for pair, _ in told], [pair[1] for pair, _ in told]
     gap = statistics.difference(before, after)

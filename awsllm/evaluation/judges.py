@@ -9,7 +9,7 @@ both orders, and an answer wins if it wins in both (Zheng and others, 2023).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
@@ -17,6 +17,7 @@ from awsllm.errors import ConfigurationError
 from awsllm.evaluation.cases import EvaluationCase
 from awsllm.evaluation.metrics import EvaluatedAnswer, Metric, MetricAsking
 from awsllm.evaluation.structure import MetricScore
+from awsllm.models.references import without_geography
 from awsllm.types import JsonObject, Value
 
 RUBRIC = (
@@ -133,6 +134,22 @@ def judge_named(name: str, rubric: str = RUBRIC) -> RubricJudge | PairwiseJudge 
     if not colon or not model:
         raise ConfigurationError(f"{kind} needs the model that judges: {kind}:MODEL")
     return _KINDS[kind](model, rubric=rubric)
+
+
+def self_preferences(models: Mapping[str, Any], metrics: Iterable[object]) -> tuple[str, ...]:
+    """A note for each judge that is one of the models: judges favour what they wrote (Panickssery and others, 2024)."""
+    judges = [(one.name, one.model) for one in metrics if isinstance(one, RubricJudge | PairwiseJudge)]
+    return tuple(
+        f"{judge} is by {name} itself: a judge favours its own answers, so take another model to compare by"
+        for judge, by in judges
+        for name, model in models.items()
+        if isinstance(model, str) and _same(model, by)
+    )
+
+
+def _same(first: str, second: str) -> bool:
+    """Whether two references mean one model, through whatever profile or place's name."""
+    return without_geography(first.partition(":")[2] or first) == without_geography(second.partition(":")[2] or second)
 
 
 _SWAPPED = {"A": "B", "B": "A", "tie": "tie"}

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from awsllm.evaluation.values import EvaluatedModel, MetricFacts, MetricSummary, ModelDifference, Reportable
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>|#~])")
+_STEERING = dict.fromkeys(
+    (*range(0x20), *range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)), "\N{REPLACEMENT CHARACTER}"
+)
+del _STEERING[0x09], _STEERING[0x0A]
 _TABLES = (
     ("", "summary_rows"),
     ("Calls", "total_rows"),
@@ -30,7 +34,8 @@ def result_markdown(result: Reportable) -> str:
         if rows:
             parts += [f"## {title}"] if title else []
             parts.append("\n".join([_row(header), "|" + " --- |" * len(header), *map(_row, rows)]))
-    return "\n\n".join([*parts, *judging(result), NOTE]) + "\n"
+    said = [_SPECIAL.sub(r"\\\1", " ".join(legible(line).split())) for line in judging(result)]
+    return "\n\n".join([*parts, *said, NOTE]) + "\n"
 
 
 def titled(result: Reportable) -> str:
@@ -45,10 +50,17 @@ def judging(result: Reportable) -> Iterator[str]:
         yield "What judging cost is not known."
     elif result.judging_cost:
         yield f"Judging cost ${result.judging_cost:.4f}."
+    for note in result.notes:
+        yield f"Note: {note}."
 
 
 def _row(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(_SPECIAL.sub(r"\\\1", " ".join(cell.split())) for cell in cells) + " |"
+    return "| " + " | ".join(_SPECIAL.sub(r"\\\1", " ".join(legible(cell).split())) for cell in cells) + " |"
+
+
+def legible(text: str) -> str:
+    """With a mark for each character that steers what shows it: controls, and what turns the order of others round."""
+    return text.translate(_STEERING)
 
 
 def tables(result: Reportable) -> Iterator[tuple[str, list[list[str]]]]:

@@ -16,7 +16,7 @@ from typing import Any, Protocol, TypeAlias
 
 import msgspec
 
-from awsllm.errors import ConfigurationError, ValidationError
+from awsllm.errors import ConfigurationError, UnsupportedError, ValidationError
 from awsllm.evaluation import structure, texts
 from awsllm.evaluation.cases import EvaluationCase
 from awsllm.evaluation.structure import MetricScore
@@ -59,7 +59,7 @@ _Compute: TypeAlias = Callable[[EvaluatedAnswer, EvaluationCase, MetricAsking], 
 class Metric:
     """One measure. ``passes`` is the bound: at least so much, or at most where ``lower_is_better``; None has none.
     ``is_rate`` says that each score is 0 or 1. ``check`` refuses a case that it cannot judge, before anything is asked;
-    it returns what is wrong."""
+    it returns what is wrong. ``embeds`` is the model whose vectors it takes."""
 
     name: str
     compute: _Compute
@@ -67,6 +67,7 @@ class Metric:
     lower_is_better: bool = False
     is_rate: bool = False
     check: Callable[[EvaluationCase], str | None] = lambda case: None
+    embeds: str | None = None
 
     @property
     def is_bedrocks(self) -> bool:
@@ -77,16 +78,27 @@ class Metric:
         given: Any = self.compute(answer, case, asking)  # a caller's function may return anything
         if given is None:
             return None
-        found = given if isinstance(given, MetricScore) else self._number(given)
-        if found.passed is None and self.passes is not None:
-            met = found.value <= self.passes if self.lower_is_better else found.value >= self.passes
-            found = msgspec.structs.replace(found, passed=met)
-        return found
+        return self.judged(self._checked(given))
 
-    def _number(self, given: Any) -> MetricScore:
-        if not isinstance(given, int | float) or not math.isfinite(given):
-            raise ConfigurationError(f"the metric {self.name} returned no number")
-        return MetricScore(value=float(given))
+    def judged(self, found: MetricScore) -> MetricScore:
+        """A score with whether it passes, where there is a bound and it does not say so itself."""
+        if found.passed is not None or self.passes is None:
+            return found
+        met = found.value <= self.passes if self.lower_is_better else found.value >= self.passes
+        return msgspec.structs.replace(found, passed=met)
+
+    def _checked(self, given: Any) -> MetricScore:
+        """Raises ``ValidationError`` for what is no number; numpy's are some."""
+        found = given.value if isinstance(given, MetricScore) else given
+        try:
+            number = math.nan if isinstance(found, str | bytes) else float(found)
+        except (TypeError, ValueError, OverflowError):
+            number = math.nan
+        if not math.isfinite(number):
+            raise ValidationError(f"the metric {self.name} returned no number")
+        if isinstance(given, MetricScore):
+            return msgspec.structs.replace(given, value=number, reason=str(given.reason))
+        return MetricScore(value=number)
 
 
 MetricLike: TypeAlias = "str | Metric | MetricFunction"
@@ -106,6 +118,13 @@ def metric(given: MetricLike, *, passes: float | None = None, argument: Any = No
     return found if passes is None else replace(found, passes=passes)
 
 
+_BY_PEOPLE = frozenset(
+    (
+        *("human", "ThumbsUpDown", "IndividualLikertScale", "ComparisonLikertScale", "ComparisonChoice"),
+        "ComparisonRank",
+    )
+)
+"""What someone may ask for who wants people to rate: HumanEvaluationCustomMetric's ``ratingMethod``, and a word."""
 _NAME = re.compile(r"(?P<name>[\w.]+)(?::(?P<argument>.+?))?(?:(?P<sign>>=|<=)(?P<bound>[\d.]+))?", re.DOTALL)
 
 
@@ -113,6 +132,12 @@ def _named(given: str, argument: Any) -> Metric:
     parts = _NAME.fullmatch(given.strip())
     if parts is not None and parts["name"].startswith(_BUILTIN) and parts["argument"] is argument is None:
         return _bounded(_builtin(parts["name"]), parts)
+    if given.strip() in _BY_PEOPLE:
+        raise UnsupportedError(
+            f"{given.strip()}: people rate answers in a workflow of SageMaker's, and such jobs are not made here. Make "
+            "one in Bedrock's console, or by boto3's create_evaluation_job with evaluationConfig.human; or give your "
+            "reviewers result.save('answers.html'), and put what they say into a column that a function reads"
+        )
     if parts is None or parts["name"] not in _METRICS:
         raise ConfigurationError(f"there is no metric {given!r:.60}; there are {', '.join(sorted(_METRICS))}")
     if argument is not None and parts["argument"] is not None:
@@ -255,7 +280,7 @@ def _embedding(model: str | None) -> Metric:
         given, *wanted = asking.embed(model or EMBED_MODEL, [answer.text, *case.alternatives])
         return max(0.0, *(_cosine(given, one) for one in wanted))
 
-    return Metric("embedding", compute, check=_is_expected)
+    return Metric("embedding", compute, check=_is_expected, embeds=model or EMBED_MODEL)
 
 
 def _cosine(first: Sequence[float], second: Sequence[float]) -> float:
@@ -265,8 +290,11 @@ def _cosine(first: Sequence[float], second: Sequence[float]) -> float:
 
 
 _BUILTIN = "Builtin."
-_LESS_IS_BETTER = frozenset(("Builtin.Robustness", "Builtin.Toxicity"))
-"""Of what Bedrock scores (the user guide's model-evaluation-report-programmatic, read 2026-11-27)."""
+_LESS_IS_BETTER = frozenset(
+    ("Builtin.Robustness", "Builtin.Toxicity", "Builtin.Harmfulness", "Builtin.Stereotyping", "Builtin.Refusal")
+)
+"""Of what Bedrock scores (the user guide's model-evaluation-report-programmatic and knowledge-base-eval-llm-results:
+"the higher the score, the more harmful", read 2026-11-27)."""
 
 
 def _builtin(name: str) -> Metric:

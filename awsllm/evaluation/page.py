@@ -12,7 +12,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from awsllm.evaluation.cases import text
-from awsllm.evaluation.markdown import NOTE, judging, tables, titled
+from awsllm.evaluation.markdown import NOTE, judging, legible, tables, titled
 
 if TYPE_CHECKING:
     from awsllm.evaluation.judges import PairVerdict
@@ -41,7 +41,7 @@ def _tables(result: Reportable) -> Iterator[str]:
         if rows:
             yield f"<h2>{title or 'Scores'}</h2>\n"
             yield _table(header, ("".join(f"<td>{_shown(cell)}</td>" for cell in row) for row in rows))
-    yield f'<p class="note">{escape(" ".join([*judging(result), NOTE]))}</p>\n'
+    yield f'<p class="note">{_shown(" ".join([*judging(result), NOTE]))}</p>\n'
 
 
 def _table(header: Sequence[str], rows: Iterator[str], kind: str = "") -> str:
@@ -117,7 +117,4 @@ def _verdict(one: PairVerdict) -> str:
 def _shown(said: str) -> str:
     """Escaped, and cut where it is endless. Characters that HTML has no place for become a mark."""
     cut = said if len(said) <= _LONGEST else f"{said[:_LONGEST]} … ({len(said) - _LONGEST:,} characters more)"
-    clean = "".join(
-        c if c in "\n\t" or (ord(c) >= 32 and not 0x7F <= ord(c) < 0xA0) else "\N{REPLACEMENT CHARACTER}" for c in cut
-    )
-    return escape(clean)
+    return escape(legible(cut))

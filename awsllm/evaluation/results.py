@@ -7,6 +7,7 @@ and its errors stand beside.
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -34,12 +35,14 @@ SUFFIXES = (".json", ".md", ".html")
 
 class EvaluationResult(Value, frozen=True, kw_only=True):
     """An evaluation: ``rows`` have the cases, each with an answer of each of ``models``. ``judging_cost`` is what its
-    judges took, in US dollars, beside what the models did (``totals``); None when unknown."""
+    judges took, in US dollars, beside what the models did (``totals``); None when unknown. ``notes`` are what a reader
+    should know of it, such as that a judge is one of the models."""
 
     models: tuple[str, ...]
     metrics: tuple[MetricFacts, ...]
     rows: tuple[EvaluatedCase, ...]
     judging_cost: float | None = 0.0
+    notes: tuple[str, ...] = ()
 
     @property
     def summaries(self) -> tuple[MetricSummary, ...]:
@@ -109,9 +112,12 @@ class EvaluationResult(Value, frozen=True, kw_only=True):
     def from_json(cls, data: bytes | str) -> Self:
         """Raises ``ValidationError`` for what is no result."""
         try:
-            return msgspec.json.decode(data, type=cls)
+            found = msgspec.json.decode(data, type=cls)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise ValidationError(f"this is no evaluation's result: {type(error).__name__}") from None
+        if not found.models or any(len(row.answers) != len(found.models) for row in found.rows):
+            raise ValidationError("this is no evaluation's result: a case has not an answer of each model")
+        return found
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -142,7 +148,7 @@ class EvaluationResult(Value, frozen=True, kw_only=True):
             raise ConfigurationError(f"a result is saved as .json, .md or .html, not {path.name}")
         made = written[path.suffix.lower()]()
         try:
-            path.write_bytes(made if isinstance(made, bytes) else made.encode("utf-8", "replace"))
+            _replace(path, made if isinstance(made, bytes) else made.encode("utf-8", "replace"))
         except OSError as error:
             raise ConfigurationError(f"{path} cannot be written: {error.strerror}") from None
 
@@ -152,6 +158,17 @@ class EvaluationResult(Value, frozen=True, kw_only=True):
 
         header, *rows = summary_rows(self)
         return table(rows, header=header)
+
+
+def _replace(path: Path, data: bytes) -> None:
+    """There is the whole or what was there, whoever reads meanwhile: tests side by side have one baseline."""
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
+    try:
+        part.write_bytes(data)
+        part.replace(path)
+    except OSError:
+        part.unlink(missing_ok=True)
+        raise
 
 
 def _summaries(result: EvaluationResult) -> tuple[MetricSummary, ...]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import inspect
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, Unpack, cast, overload
 
 from awsllm.calls.options import ConverseOptions, documented
 from awsllm.errors import (
@@ -22,11 +25,13 @@ from awsllm.errors import (
     UnsupportedError,
     ValidationError,
 )
-from awsllm.evaluation.answers import KeptAnswers, KeptAsking
+from awsllm.evaluation.answers import GivenAnswers, KeptAnswers, KeptAsking
 from awsllm.evaluation.cases import Dataset, EvaluationCase, read_cases
-from awsllm.evaluation.judges import PairVerdict, PairwiseJudge, judge_named
+from awsllm.evaluation.costs import EvaluationCosts, EvaluationEstimate, refuse_dear
+from awsllm.evaluation.judges import PairVerdict, PairwiseJudge, judge_named, self_preferences
 from awsllm.evaluation.metrics import EvaluatedAnswer, Metric, MetricLike, metric
 from awsllm.evaluation.results import EvaluationResult
+from awsllm.evaluation.retrieving import KnowledgeBaseSource
 from awsllm.evaluation.structure import MetricScore
 from awsllm.evaluation.values import EvaluatedCase, MetricFacts, ScoredAnswer
 from awsllm.types import Value
@@ -34,14 +39,16 @@ from awsllm.types import Value
 if TYPE_CHECKING:
     from awsllm import Client, ModelLike
     from awsllm.evaluation.bedrock import BedrockEvaluation
+    from awsllm.jobs.tuned import FineTunedModel
 
 System: TypeAlias = Callable[[str], Any]
 """What answers a prompt with a text: a chain, an agent, any function."""
-Evaluated: TypeAlias = "ModelLike | System"
+Evaluated: TypeAlias = "ModelLike | System | GivenAnswers | KnowledgeBaseSource | FineTunedModel"
 T = TypeVar("T")
 R = TypeVar("R")
 
 _CONCURRENCY = 8
+_IN_VAIN = 20  # answers of which a metric could tell nothing, and of no other one: it never will
 _AHEAD = 512  # tasks that wait in the pool: more than it has threads
 # What is wrong with the call itself, and would be with the next one.
 _FATAL = (ConfigurationError, AccessDeniedError, ModelNotFoundError, EulaNotAcceptedError, BudgetExceededError)
@@ -65,6 +72,9 @@ class EvaluateOptions(ConverseOptions, total=False):
     concurrency: how many calls are made at once, 8 by default.
     folder: where answers are kept as they come, so that an evaluation which was interrupted goes on where it was.
     on_progress: a function that is given an EvaluationProgress after each answer.
+    on_estimate: a function that is given an EvaluationEstimate before anything is asked; what it raises ends it there.
+    max_cost: the most that it may cost, in US dollars: what may cost more, or nobody knows what, is refused before
+        anything is asked.
     output: where="bedrock": the s3:// prefix for the dataset and the results.
     role: where="bedrock": the ARN of the role that Bedrock's jobs run as; AWSLLM_BEDROCK_ROLE without.
     evaluator: where="bedrock": the model that judges, for metrics by a judge.
@@ -78,6 +88,8 @@ class EvaluateOptions(ConverseOptions, total=False):
     concurrency: int
     folder: str | Path | None
     on_progress: Callable[[EvaluationProgress], object] | None
+    on_estimate: Callable[[EvaluationEstimate], object] | None
+    max_cost: float | None
     output: str | None
     role: str | None
     evaluator: str | None
@@ -90,7 +102,7 @@ _OWN = frozenset(EvaluateOptions.__annotations__) - frozenset(ConverseOptions.__
 
 @overload
 def evaluate(
-    models: Evaluated | Sequence[Evaluated] | Mapping[str, Evaluated],
+    models: Evaluated | Sequence[Evaluated] | Mapping[str, Any],
     data: Dataset,
     metrics: MetricLike | PairwiseJudge | Sequence[MetricLike | PairwiseJudge],
     *,
@@ -99,7 +111,7 @@ def evaluate(
 ) -> EvaluationResult: ...
 @overload
 def evaluate(
-    models: Evaluated | Sequence[Evaluated] | Mapping[str, Evaluated],
+    models: Evaluated | Sequence[Evaluated] | Mapping[str, Any],
     data: Dataset,
     metrics: MetricLike | PairwiseJudge | Sequence[MetricLike | PairwiseJudge],
     *,
@@ -110,7 +122,7 @@ def evaluate(
 
 @documented(EvaluateOptions)
 def evaluate(
-    models: Evaluated | Sequence[Evaluated] | Mapping[str, Evaluated],
+    models: Evaluated | Sequence[Evaluated] | Mapping[str, Any],
     data: Dataset,
     metrics: MetricLike | PairwiseJudge | Sequence[MetricLike | PairwiseJudge],
     *,
@@ -120,11 +132,13 @@ def evaluate(
     """How well ``models`` do on ``data``, by ``metrics``; the first is what the others are compared with.
 
     ``models`` are references, groups or functions from a prompt to a text, each by a name of your own where it is a
-    mapping (``{"before": base, "after": tuned}``). ``data`` is a path or records; ``metrics`` are names, functions and
-    judges. A dataset or a metric that does not fit is refused before anything is asked. An answer that fails is counted
-    as an error; what would fail every time is raised. With ``where="bedrock"`` evaluation jobs of Bedrock's do it.
+    mapping (``{"before": base, "after": tuned}``); what ``fine_tune`` gave is one, too, and answers that are there
+    already are (``GivenAnswers``), and what a knowledge base has (``KnowledgeBaseSource``). ``data`` is a path or
+    records; ``metrics`` are names, functions and judges. A dataset or a metric that does not fit is refused before
+    anything is asked. An answer that fails is counted as an error; what would fail every time is raised. With
+    ``where="bedrock"`` evaluation jobs of Bedrock's do it.
 
-    From a coroutine call it by ``asyncio.to_thread``.
+    A coroutine awaits ``evaluate_async``.
     """
     unknown = sorted(set(options) - _OWN - set(ConverseOptions.__annotations__))
     if unknown:
@@ -136,10 +150,11 @@ def evaluate(
     measured, judges = _split(metrics)
     _check(cases, measured, where)
     if where == "bedrock":
-        from awsllm.evaluation.bedrock import start_evaluation
+        from awsllm.evaluation.bedrock import evaluator_of, start_evaluation
 
         if judges:
             raise UnsupportedError("Bedrock's jobs compare no pairs: evaluate here for a pairwise judge")
+        _tell_cost(options, lambda costs: costs.estimated(named, measured, (), evaluator_of(measured, options)), cases)
         return start_evaluation(named, cases, measured, options)
     with ExitStack() as stack:
         client = options.get("client")
@@ -147,20 +162,82 @@ def evaluate(
             from awsllm import Client
 
             client = stack.enter_context(Client())
+        if inspect.iscoroutinefunction(client.converse):
+            raise ConfigurationError("client= is a Client, with evaluate_async, too: it asks on threads of its own")
         kept = KeptAnswers(options.get("folder"))
         stack.callback(kept.close)
-        return _Evaluation(named, cases, measured, judges, KeptAsking(client, kept), dict(options)).run()
+        asking = KeptAsking(client, kept)
+        _tell_cost({**options, "client": client}, lambda costs: costs.estimated(named, measured, judges), cases, asking)
+        return _Evaluation(named, cases, measured, judges, asking, dict(options)).run()
+
+
+def _tell_cost(
+    options: Mapping[str, Any],
+    estimated: Callable[[EvaluationCosts], EvaluationEstimate],
+    cases: Sequence[EvaluationCase],
+    kept: KeptAsking | None = None,
+) -> None:
+    """Whoever wants to hear what it will cost does, and what costs more than it may is refused."""
+    listener, most = options.get("on_estimate"), options.get("max_cost")
+    if listener is None and most is None:
+        return
+    from awsllm import Client
+
+    call = {name: value for name, value in options.items() if name not in _OWN}
+    found = estimated(EvaluationCosts(options.get("client") or Client(), cases, call, kept))
+    if most is not None:
+        refuse_dear(found, most)
+    if listener is not None:
+        listener(found)
+
+
+async def evaluate_async(
+    models: Evaluated | Sequence[Evaluated] | Mapping[str, Any],
+    data: Dataset,
+    metrics: MetricLike | PairwiseJudge | Sequence[MetricLike | PairwiseJudge],
+    **options: Unpack[EvaluateOptions],
+) -> EvaluationResult:
+    """``evaluate``, awaited: it asks on threads of its own, and the event loop goes on. One that is cancelled asks
+    nothing more once the next answer is there; what is under way ends by itself."""
+    import asyncio
+
+    cancelled = threading.Event()
+    told = options.get("on_progress")
+
+    def tell(progress: EvaluationProgress) -> None:
+        if cancelled.is_set():
+            raise KeyboardInterrupt
+        if told is not None:
+            told(progress)
+
+    options["on_progress"] = tell
+    work = asyncio.ensure_future(asyncio.to_thread(_ended, evaluate, models, data, metrics, options))
+    try:
+        return cast("EvaluationResult", await asyncio.shield(work))
+    except asyncio.CancelledError:
+        cancelled.set()
+        raise
+
+
+def _ended(work: Callable[..., Any], *given: Any) -> Any:
+    """On a thread: an interrupt is no exception that a future may carry."""
+    *values, options = given
+    try:
+        return work(*values, **options)
+    except KeyboardInterrupt:
+        return None
 
 
 def _named(models: Any) -> dict[str, Any]:
     """The models by their names in the report."""
     if isinstance(models, Mapping):
-        found = dict(models)
+        found = {name: _reference(model) for name, model in models.items()}
         if all(isinstance(value, int | float) for value in found.values()):
             raise ConfigurationError("models by weight are one group: [awsllm.Group({…})]; a mapping here has names")
     else:
-        several = [models] if isinstance(models, str) or callable(models) or _is_value(models) else list(models)
-        found = {_name(one): one for one in several}
+        single = isinstance(models, str) or callable(models) or _is_value(models) or not isinstance(models, Iterable)
+        several = [models] if single else list(models)
+        found = {_name(one): _reference(one) for one in several}
         if len(found) < len(several):
             raise ConfigurationError("two models have one name: give a mapping of names to models")
     if not found:
@@ -168,14 +245,27 @@ def _named(models: Any) -> dict[str, Any]:
     return found
 
 
+def _reference(model: Any) -> Any:
+    """What a fine-tuning gave is asked by its reference. Raises ``ConfigurationError`` where nothing serves it."""
+    from awsllm.jobs.tuned import FineTunedModel
+
+    return model.model if isinstance(model, FineTunedModel) else model
+
+
 def _is_value(models: Any) -> bool:
     """Whether it is a group, or a member of one."""
-    return hasattr(models, "models") or hasattr(models, "model")
+    return (
+        isinstance(models, GivenAnswers | KnowledgeBaseSource) or hasattr(models, "models") or hasattr(models, "model")
+    )
 
 
 def _name(model: Any) -> str:
     if isinstance(model, str):
         return model
+    if isinstance(model, GivenAnswers):
+        return model.name or model.column
+    if isinstance(model, KnowledgeBaseSource):
+        return model.title
     if hasattr(model, "model"):
         return str(model.model)
     members = getattr(model, "models", None)
@@ -207,7 +297,7 @@ def _check(cases: Sequence[EvaluationCase], metrics: Sequence[Metric], where: st
 
 @dataclass
 class _Evaluation:
-    """One run."""
+    """One run. ``told`` are the metrics that had a word to say of an answer, ``failed`` what they raised."""
 
     models: Mapping[str, Any]
     cases: Sequence[EvaluationCase]
@@ -218,6 +308,8 @@ class _Evaluation:
     done: int = field(default=0, init=False)
     errors: int = field(default=0, init=False)
     of: int = field(default=0, init=False)
+    told: set[str] = field(default_factory=set, init=False)
+    failed: dict[str, list[Exception]] = field(default_factory=dict, init=False)
 
     def run(self) -> EvaluationResult:
         tasks = [(at, name) for at in range(len(self.cases)) for name in self.models]
@@ -233,6 +325,9 @@ class _Evaluation:
                 at, judge, other = pair
                 return self._compare(judge, at, (first, answers[at, first]), (other, answers[at, other]))
 
+            for name, errors in self.failed.items():
+                if name not in self.told:
+                    raise errors[0]
             told = _each(pool, compare, pairs, self._tell)
         verdicts: dict[int, list[PairVerdict]] = {}
         for (at, _, _), verdict in zip(pairs, told, strict=True):
@@ -249,6 +344,7 @@ class _Evaluation:
                 for at, case in enumerate(self.cases)
             ),
             judging_cost=self.asker.judging_cost,
+            notes=self_preferences(self.models, [*self.metrics, *self.judges]),
         )
 
     def _concurrency(self) -> int:
@@ -267,7 +363,7 @@ class _Evaluation:
         case, model = self.cases[task[0]], self.models[task[1]]
         call = {name: value for name, value in self.options.items() if name not in _OWN}
         try:
-            answer = _ask_system(model, case) if callable(model) else self.asker.answer(model, case, call)
+            answer = self._answered(model, case, call)
         except _FATAL:
             raise
         except AwsllmError as error:
@@ -278,11 +374,29 @@ class _Evaluation:
             try:
                 if (found := one.score(answer, case, self.asker)) is not None:
                     scores[one.name] = found
+                self.told.add(one.name)
             except _FATAL:
                 raise
-            except AwsllmError as error:  # of a judge
-                faults[one.name] = f"{type(error).__name__}: {error}"
+            except Exception as error:  # of a judge, or of a caller's function
+                faults[one.name] = self._fault(one.name, error)
         return ScoredAnswer(answer=answer, scores=scores, faults=faults)
+
+    def _fault(self, name: str, error: Exception) -> str:
+        """Why a metric says nothing of an answer. What a caller's function raises is raised where it told of none."""
+        if isinstance(error, AwsllmError) and not isinstance(error, ValidationError):
+            return f"{type(error).__name__}: {error}"  # of a judge
+        failed = self.failed.setdefault(name, [])
+        failed.append(error)
+        if len(failed) >= _IN_VAIN and name not in self.told:
+            raise error
+        return f"{type(error).__name__}: {error}" if isinstance(error, AwsllmError) else type(error).__name__
+
+    def _answered(self, model: Any, case: EvaluationCase, call: Mapping[str, Any]) -> EvaluatedAnswer:
+        if isinstance(model, GivenAnswers):
+            return model.answer(case)
+        if isinstance(model, KnowledgeBaseSource):
+            return self.asker.searched(model, case, call)
+        return _ask_system(model, case) if callable(model) else self.asker.answer(model, case, call)
 
     def _compare(
         self, judge: PairwiseJudge, at: int, first: tuple[str, ScoredAnswer], second: tuple[str, ScoredAnswer]
@@ -316,13 +430,16 @@ def _ask_system(system: System, case: EvaluationCase) -> EvaluatedAnswer:
         raise
     except Exception as error:  # whatever a caller's system raises
         return EvaluatedAnswer(error=type(error).__name__)
+    if said is None:
+        return EvaluatedAnswer(error="the function returned nothing")
     if isinstance(said, EvaluatedAnswer):
         return said
     if hasattr(said, "message") and hasattr(said, "usage"):
         from awsllm.evaluation.answers import read_answer
 
         return read_answer(said, perf_counter() - began)
-    return EvaluatedAnswer(text=str(said), latency=perf_counter() - began)
+    took = perf_counter() - began
+    return EvaluatedAnswer(text=str(said).encode("utf-8", "replace").decode(), latency=took)
 
 
 def _each(pool: ThreadPoolExecutor, work: Callable[[T], R], tasks: Sequence[T], tell: Callable[[R], object]) -> list[R]:
@@ -333,7 +450,8 @@ def _each(pool: ThreadPoolExecutor, work: Callable[[T], R], tasks: Sequence[T], 
     running: dict[Future[R], int] = {}
 
     def start(count: int) -> None:
-        running.update({pool.submit(work, task): at for at, task in islice(waiting, count)})
+        # Budgets and traces of whoever evaluates hold on these threads, too.
+        running.update({pool.submit(copy_context().run, work, task): at for at, task in islice(waiting, count)})
 
     try:
         start(_AHEAD)

@@ -3,8 +3,8 @@
 Rates have Wilson's interval, which holds for few cases and for rates of 0 and 1. Means have a percentile bootstrap.
 A difference is over pairs, one of each case. Where both scores are 0 or 1 its interval is Newcombe's (1998, method 10:
 Wilson's of both rates, put together by their correlation) and its p McNemar's, exact; else its interval is a bootstrap
-of the differences and its p that of a sign flip test. What is drawn is drawn by a fixed seed: the same scores give the
-same figures.
+of the differences, which holds 0 where the p of a sign flip test is above 0.05. What is drawn is drawn by a fixed seed:
+the same scores give the same figures.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from awsllm.types import Value
 
 Z = 1.959963984540054  # of a 95 % interval
+_LEVEL = 0.05
 _DRAWS = 2_000
 _FEW = 500  # cases; beyond, the mean's distribution is normal enough to be computed
 _SEED = 14
@@ -68,6 +69,8 @@ def difference(first: Sequence[float], second: Sequence[float]) -> PairedDiffere
     else:
         low, high = _spread(gaps)
         p_value = _sign_flips(gaps)
+        if p_value > _LEVEL:  # of few cases a bootstrap is too narrow: of one it is that one alone
+            low, high = min(low, 0.0), max(high, 0.0)
     return PairedDifference(value=middle, low=low, high=high, p_value=p_value, cases=len(pairs))
 
 

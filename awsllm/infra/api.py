@@ -74,8 +74,10 @@ class StackOptions(AccountOptions, total=False):
 
 
 class PolicyOptions(AccountOptions, total=False):
-    """What is done with the models of a policy, see ``Uses``; ``account`` is the caller's unless given; ``offline``
-    asks AWS nothing; ``behind`` says which model is behind an ARN that only Bedrock could tell of."""
+    """What is done with the models of a policy, see ``Uses``; or which ``job`` is made of them, one of fine-tuning,
+    serverless, import, transform, session and evaluation, see ``job_permissions.JobUses``. ``account`` is the caller's
+    unless given; ``offline`` asks AWS nothing; ``behind`` says which model is behind an ARN that only Bedrock could
+    tell of."""
 
     account: str | None
     offline: bool
@@ -94,6 +96,16 @@ class PolicyOptions(AccountOptions, total=False):
     batch_role: str | None
     batch_input: str | None
     batch_output: str | None
+    job: str
+    job_role: str | None
+    job_input: str | None
+    job_output: str | None
+    teacher: str | None
+    grader: str | None
+    judge: str | None
+    served: str
+    group: str
+    image: str | None
 
 
 # --- templates -------------------------------------------------------------------------------------------------------
@@ -224,16 +236,34 @@ def doctor(
 
 
 def policy(*models: str, **options: Unpack[PolicyOptions]) -> Permissions:
-    """The least IAM permissions that calls of these models need; endpoints are models too (``sagemaker:NAME``)."""
+    """The least IAM permissions that calls of these models need; endpoints are models too (``sagemaker:NAME``). With
+    ``job`` those of jobs that are made of them, instead, of the role that these run as, and who may be that role."""
     session = session_of(options)
     offline = options.get("offline", False)
     account = options.get("account") or ("*" if offline else _account(session))
     arns = Arns(session.region, account)
+    if options.get("job"):
+        return _job_policy(models, options, arns)
+    if stray := [name for name in _OF_JOBS if options.get(name)]:
+        raise ValidationError(f"{', '.join(stray)}: of jobs alone, and job= says which")
     finder = ModelArnFinder(arns, None if offline else _asking(session), options.get("behind"))
     uses = Uses(**{name: options[name] for name in Uses.__struct_fields__ if name in options})  # type: ignore[literal-required]
     called = model_names.members(models)
     found = [each for member in called if member.role is None for each in finder.of(member)]
     return derive(found, uses, arns, roles=tuple(dict.fromkeys(one.role for one in called if one.role)))
+
+
+_OF_JOBS = ("job_role", "job_input", "job_output", "teacher", "grader", "judge", "image")
+
+
+def _job_policy(models: tuple[str, ...], options: PolicyOptions, arns: Arns) -> Permissions:
+    from awsllm.infra.job_permissions import JobUses, derive_job
+
+    given = {name: value for name, value in options.items() if value}
+    if others := sorted((set(Uses.__struct_fields__) | {"behind"}) & set(given)):
+        raise ValidationError(f"job= is of jobs alone: ask for what calls need ({', '.join(others)}) by itself")
+    fields: Any = {name: value for name, value in given.items() if name in JobUses.__struct_fields__}
+    return derive_job(models, JobUses(**fields), arns)
 
 
 def arn_finder(session: AwsSession) -> ModelArnFinder:

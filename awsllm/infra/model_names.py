@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from awsllm.client_options import configured
 from awsllm.errors import ConfigurationError
 from awsllm.models.references import Reference, parse_reference
 from awsllm.policy.configuration import Configuration
+from awsllm.policy.configuration_file import configured
 
 
 def configuration_of(models: Iterable[str]) -> Configuration | None:

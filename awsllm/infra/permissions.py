@@ -38,8 +38,8 @@ class Permit(Value, frozen=True, kw_only=True):
 
 
 class Permissions(Value, frozen=True, kw_only=True):
-    """What a caller may, as ``policy``; for batch jobs also the service role's ``role_policy`` and who may take it
-    on, ``trust``. ``notes`` are what a policy cannot say."""
+    """What a caller may, as ``policy``; for jobs also their role's ``role_policy`` and who may take it on, ``trust``.
+    ``notes`` are what a policy cannot say."""
 
     permits: tuple[Permit, ...]
     role_permits: tuple[Permit, ...] = ()
@@ -53,7 +53,7 @@ class Permissions(Value, frozen=True, kw_only=True):
 
     @property
     def role_policy(self) -> JsonObject:
-        """The policy document of the service role that runs batch jobs."""
+        """The policy document of the role that jobs run as."""
         return iam.policy(*(permit.statement for permit in self.role_permits))
 
 
@@ -92,9 +92,9 @@ def derive(models: Iterable[ModelArns], uses: Uses, arns: Arns, roles: tuple[str
     if not permits:
         raise ValidationError("name what is called: a model, an endpoint, a guardrail or a knowledge base")
     return Permissions(
-        permits=_tidy(permits),
-        role_permits=_tidy(_batch_role(found, uses, arns)) if uses.batch else (),
-        trust=batch_trust(arns) if uses.batch else None,
+        permits=tidy(permits),
+        role_permits=tidy(_batch_role(found, uses, arns)) if uses.batch else (),
+        trust=iam.trust("bedrock", arns, _JOBS) if uses.batch else None,
         notes=tuple(dict.fromkeys(_notes(found, uses, arns))),
     )
 
@@ -269,6 +269,7 @@ def _answers(output: str, arns: Arns, *, write: bool) -> Iterator[Permit]:
 
 _BATCH = f"{_GUIDE}/batch-inference-permissions.html"
 _JOBS = "model-invocation-job/*"
+_QUOTAS = f"{_REFERENCE}/list_servicequotas.html"
 
 
 def _batch(models: tuple[ModelArns, ...], uses: Uses, arns: Arns) -> list[Permit]:
@@ -278,38 +279,33 @@ def _batch(models: tuple[ModelArns, ...], uses: Uses, arns: Arns) -> list[Permit
         raise ValidationError("a batch job needs a model of Bedrock's: name one")
     role = iam.check_role(uses.batch_role) if uses.batch_role else arns.iam("role/*")
     passed: JsonObject = {"StringEquals": {"iam:PassedToService": "bedrock.amazonaws.com"}}
-    follow = actions("bedrock", "GetModelInvocationJob", "StopModelInvocationJob")
+    follow = actions("bedrock", "GetModelInvocationJob", "StopModelInvocationJob", "ListTagsForResource")
+    places = [place for place in (uses.batch_input, uses.batch_output) if place]
     why_role = "the role that the job runs with, for Bedrock alone"
     return [
         _permit("Create", "bedrock:CreateModelInvocationJob", [*called, jobs], "a job, of these models", _BATCH),
         _permit("Follow", follow, jobs, "to wait for jobs and to stop them", _BATCH),
         _permit("List", "bedrock:ListModelInvocationJobs", "*", "the action knows no resource", _BATCH),
         _permit("PassServiceRole", "iam:PassRole", role, why_role, _BATCH, passed),
+        _permit("Tag", "bedrock:TagResource", jobs, "tags that come with a job (job_tags=)", _BATCH),
+        _permit("Quotas", "servicequotas:ListServiceQuotas", "*", "how many records a job takes", _QUOTAS),
+        *_batch_files(places, arns),
     ]
+
+
+def _batch_files(places: list[str], arns: Arns) -> Iterator[Permit]:
+    """What the caller puts there and reads."""
+    if places:
+        names = actions("s3", "GetObject", "PutObject", "AbortMultipartUpload")
+        why = "the questions that are put there, and the answers that are read"
+        yield _permit("JobFiles", names, [arns.folder(place) for place in places], why, _BATCH)
+        yield _permit("ListJobFiles", "s3:ListBucket", [arns.bucket(place) for place in places], why, _BATCH)
 
 
 def _batch_models(model: ModelArns) -> tuple[str, ...]:
     """A profile is named with its models: the service reference lists no profile as a resource of the action."""
     placed = tuple(arn for arn in model.behind if region_of(arn))
     return (model.arn, *placed) if model.kind == "profile" else (model.arn,)
-
-
-def batch_trust(arns: Arns) -> JsonObject:
-    """Who may take the service role on: Bedrock, for batch jobs of this account and region."""
-    condition: JsonObject = {
-        "StringEquals": {"aws:SourceAccount": arns.account},
-        "ArnEquals": {"aws:SourceArn": arns.of("bedrock", _JOBS)},
-    }
-    if arns.account == "*":
-        condition = {"ArnLike": {"aws:SourceArn": arns.of("bedrock", _JOBS)}}
-    return iam.policy(
-        {
-            "Effect": "Allow",
-            "Principal": {"Service": "bedrock.amazonaws.com"},
-            "Action": "sts:AssumeRole",
-            "Condition": condition,
-        }
-    )
 
 
 def _batch_role(models: tuple[ModelArns, ...], uses: Uses, arns: Arns) -> Iterator[Permit]:
@@ -394,7 +390,7 @@ def _check_place(uri: str, option: str) -> None:
         raise ValidationError(f"{option}= is an s3:// URI with a bucket, not {uri!r}")
 
 
-def _tidy(permits: Iterable[Permit]) -> tuple[Permit, ...]:
+def tidy(permits: Iterable[Permit]) -> tuple[Permit, ...]:
     """Grants that differ in their resources alone are one; those that share a name only are told apart by a number."""
     merged: dict[Any, Permit] = {}
     for permit in permits:

@@ -1,4 +1,4 @@
-"""``client.jobs``: all jobs, of all kinds, in all places: listed, taken up by their names, stopped.
+"""``client.jobs``: all jobs, of all kinds, in all places: listed, taken up by their names, followed, stopped.
 
 What a place does not let one list is a warning where no place was named, for whoever has no AWS has jobs here still.
 """
@@ -6,32 +6,29 @@ What a place does not let one list is a warning where no place was named, for wh
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
-from awsllm.errors import AwsllmError, ConfigurationError, ValidationError
+from awsllm.aws.iam import region_of
+from awsllm.errors import AwsllmError, ConfigurationError, RequestError, ValidationError
+from awsllm.jobs.batch.known import ledger_at
 from awsllm.jobs.bedrock.copying import COPY, plan_copy
-from awsllm.jobs.bedrock.customization import CUSTOMIZATION, CustomizationJob
-from awsllm.jobs.bedrock.evaluation import EVALUATION
 from awsllm.jobs.bedrock.importing import IMPORT, lay_files, plan_import
+from awsllm.jobs.data.statistics import DataStatistics, statistics
 from awsllm.jobs.data.training import DataLike
 from awsllm.jobs.fine_tuning import FineTunings
-from awsllm.jobs.finetune import TRAINING
-from awsllm.jobs.job import JobHandle, JobKind, JobPlan, JobSummary, ServiceJob, start
-from awsllm.jobs.local.kind import LocalJob, LocalJobs, nowhere
+from awsllm.jobs.invocation import arn_of
+from awsllm.jobs.job import JobHandle, JobPlan, JobSummary, ServiceJob, start
+from awsllm.jobs.kinds import PLACES, ROWS, row_of
 from awsllm.jobs.options import FineTuningOptions
-from awsllm.jobs.transform import TRANSFORM
 from awsllm.jobs.tuned import FineTunedModel
+from awsllm.jobs.video import video_invocations
 from awsllm.jumpstart.deploy.progress import Listener
-from awsllm.jumpstart.deploy.resources import Clients
 from awsllm.types import Value
 
-_KINDS: Mapping[str, tuple[JobKind[Any], ...]] = {
-    "bedrock": (CUSTOMIZATION, IMPORT, COPY, EVALUATION),
-    "sagemaker": (TRAINING, TRANSFORM),
-}
-PLACES = ("local", *_KINDS)
+Saved: TypeAlias = str | os.PathLike[str] | bytes | JobHandle
+"""A job that was kept: a file's path, what ``to_json`` gave, or the handle."""
 
 
 class ListedJob(Value, frozen=True, kw_only=True):
@@ -61,29 +58,40 @@ class Jobs:
 
     def list(self, where: str | None = None, *, status: str | None = None, contains: str | None = None) -> JobList:
         """Those in a place ("local", "bedrock", "sagemaker"), or in all; those in ``status``, with ``contains`` in
-        their name."""
+        their name. Calls of asynchronous endpoints are not among them: SageMaker lists none."""
         if where not in (None, *PLACES):
             raise ValidationError(f"where={where!r} is none of {', '.join(map(repr, PLACES))}")
         found: list[ListedJob] = []
-        warnings: list[str] = []
-        for place, kind, clients in self._kinds(where):
+        unlisted: dict[str, list[str]] = {}  # by the reason: a missing region is one for all of AWS
+        clients = self._tunings.clients(None)
+        for row in ROWS:
+            if where not in (None, row.place):
+                continue
+            kind = row.kind()
             try:
-                found += [
-                    _listed(place, kind.noun, one) for one in kind.list(clients, status=status, contains=contains)
-                ]
+                listed = kind.list(clients, status=status, contains=contains)
+                found += [_listed(row.place, kind.noun, one) for one in listed]
             except AwsllmError as error:
+                if status is not None and isinstance(error, RequestError) and error.code == "ValidationException":
+                    continue  # a status that jobs of this kind do not have
                 if where is not None:
                     raise
-                warnings.append(f"{kind.noun}s are not listed: {error}")
-        return JobList(tuple(found), tuple(warnings))
+                unlisted.setdefault(str(error), []).append(f"{kind.noun}s")
+        warnings = tuple(f"{', '.join(nouns)} are not listed: {error}" for error, nouns in unlisted.items())
+        return JobList(tuple(found), warnings)
 
     def get(self, name: str, *, on_progress: Listener | None = None) -> ServiceJob[Any]:
-        """A job by its name, wherever it is. Raises ``ConfigurationError`` where there is none."""
+        """A job by its name or ARN, wherever it is: a batch also by its output or ledger, a call of an asynchronous
+        endpoint by where its answer will be. Raises ``ConfigurationError`` where there is none."""
+        name = name.removeprefix("bedrock:") if name.startswith("bedrock:arn:") else name
+        clients = self._tunings.clients(region_of(name) if name.startswith("arn:") else None)
         failed: AwsllmError | None = None
-        for _, kind, clients in self._kinds(None):
+        for row in ROWS:
+            if not row.fits(name):
+                continue
             try:
-                if kind.find(clients, name) is not None:
-                    return self._job(kind.noun, name, None, on_progress)
+                if row.kind().find(clients, name) is not None:
+                    return self._tunings.hosting(row.make(clients, name, on_progress, {}))
             except AwsllmError as error:
                 failed = failed or error
         missing = ConfigurationError(f"there is no job {name}")
@@ -91,24 +99,48 @@ class Jobs:
             missing.add_note(f"not every place could be asked: {failed}")
         raise missing
 
-    def load(
-        self, saved: str | os.PathLike[str] | bytes | JobHandle, *, on_progress: Listener | None = None
-    ) -> ServiceJob[Any]:
-        """A job that ``save`` wrote, by the file's path, its bytes, or the handle."""
-        if isinstance(saved, JobHandle):
-            handle = saved
-        else:
-            handle = JobHandle.from_json(saved if isinstance(saved, bytes) else Path(saved).read_bytes())
-        job = self._job(handle.noun, handle.name, handle.region or None, on_progress)
-        job.cost = handle.cost
+    def load(self, saved: Saved, *, on_progress: Listener | None = None) -> ServiceJob[Any]:
+        """A job that ``save`` wrote or ``to_json`` gave, in this process or another."""
+        handle = _handle(saved)
+        row = row_of(handle.noun)
+        if row is None:
+            raise ValidationError(f"{handle.noun!r} is no kind of job that this version knows")
+        clients = self._tunings.clients(handle.region or None)
+        job = self._tunings.hosting(row.make(clients, handle.name, on_progress, handle.options))
+        job.estimate, job.region = handle.cost, handle.region
         job.state()
         return job
 
+    def attach(self, job: Saved, *, on_progress: Listener | None = None) -> ServiceJob[Any]:
+        """``load`` for what was saved, ``get`` for a name; a path of a batch's output or ledger is its name."""
+        if not isinstance(job, str) or job.lstrip().startswith("{"):
+            return self.load(job, on_progress=on_progress)
+        if Path(job).is_file() and ledger_at(job) is None:
+            return self.load(job, on_progress=on_progress)
+        return self.get(job, on_progress=on_progress)
+
+    def watch(self, job: Saved, *, on_progress: Listener | None = None, timeout: float | None = None) -> Any:
+        """Follow a job to its end. Returns what came of it, or raises why nothing did; a timeout leaves it running."""
+        return self.attach(job, on_progress=on_progress).result(timeout)
+
+    def stop(self, job: Saved) -> bool:
+        """Ask a job to stop; False where it has ended already."""
+        return self.attach(job).stop()
+
     def plan_fine_tune(
-        self, base: str, data: DataLike, *, where: str = "auto", options: FineTuningOptions | None = None
+        self,
+        base: str | Sequence[str],
+        data: DataLike,
+        *,
+        where: str = "auto",
+        options: FineTuningOptions | None = None,
     ) -> JobPlan:
         """What ``client.fine_tune`` with the same arguments would do and cost, and which rights that takes."""
         return self._tunings.plan(base, data, where, options or {})
+
+    def inspect_data(self, data: DataLike) -> DataStatistics:
+        """What is in training data, here or in S3, and what is wrong with them; nothing is begun."""
+        return statistics(self._tunings.read(data, self._tunings.clients(None)))
 
     def import_model(
         self,
@@ -135,25 +167,17 @@ class Jobs:
         """A custom model of another region in ``region``, by its ARN."""
         return start(COPY, plan_copy(model, region, name=name, kms=kms), self._tunings.clients(region))
 
-    def _kinds(self, where: str | None) -> Iterator[tuple[str, JobKind[Any], Clients]]:
-        if where in (None, "local"):
-            yield "local", LocalJobs(), nowhere
-        clients = self._tunings.clients(None)
-        for place, kinds in _KINDS.items():
-            if where in (None, place):
-                yield from ((place, kind, clients) for kind in kinds)
 
-    def _job(self, noun: str, name: str, region: str | None, on_progress: Listener | None) -> ServiceJob[Any]:
-        if noun == LocalJobs.noun:
-            return LocalJob(LocalJobs(), name, on_progress)
-        clients = self._tunings.clients(region)
-        if noun == CUSTOMIZATION.noun:
-            return CustomizationJob(clients, name, on_progress)
-        for kinds in _KINDS.values():
-            for kind in kinds:
-                if kind.noun == noun:
-                    return ServiceJob(kind, clients, name, on_progress)
-        raise ValidationError(f"{noun!r} is no kind of job that this version knows")
+def _handle(saved: Saved) -> JobHandle:
+    if isinstance(saved, JobHandle):
+        return saved
+    if isinstance(saved, str) and saved.lstrip().startswith("{"):
+        saved = saved.encode()
+    content = saved if isinstance(saved, bytes) else Path(saved).read_bytes()
+    if b"invocationArn" in content:
+        arn, _ = arn_of(content)
+        return JobHandle(noun=video_invocations().noun, name=arn, region=region_of(arn))
+    return JobHandle.from_json(content)
 
 
 def _listed(place: str, noun: str, one: JobSummary) -> ListedJob:

@@ -29,9 +29,13 @@ from awsllm.errors import (
     ThrottlingError,
     ValidationError,
 )
-from awsllm.jobs.job import Job
+from awsllm.jobs.costs import JobCost, cost_of
+from awsllm.jobs.job import Job, JobHandle
+from awsllm.jumpstart import names
+from awsllm.jumpstart.deploy.logs import LogLine, last_lines, newest_stream
 from awsllm.jumpstart.deploy.progress import Pace
 from awsllm.jumpstart.deploy.resources import Clients, call
+from awsllm.jumpstart.plan.plan import Cost
 from awsllm.types import JsonObject, Request
 from awsllm.wire.body import Body, Context, Payload, Settings
 from awsllm.wire.server_errors import find_error
@@ -41,6 +45,8 @@ T = TypeVar("T")
 MAX_INLINE = 128_000
 """Bytes; ``BodyBlob`` of InvokeEndpointAsync in the service model."""
 
+CALL = "asynchronous endpoint call"
+"""Its noun, as of a kind of job."""
 RUNTIME = "sagemaker-runtime"
 _PAUSES = (0.5, 1.0, 2.0, 4.0)  # seconds before a throttled invocation is sent again
 _FOREVER = 3600.0 + 900  # seconds: the longest invocation, and a quarter of an hour in the queue
@@ -60,14 +66,41 @@ class AsyncResult(Job[Payload | AwsllmError, T]):
         failure: str | None,
         inference_id: str | None,
         pace: Pace,
+        endpoint: str | None = None,
     ) -> None:
         super().__init__(pace, longest=_FOREVER)
         self._clients, self._decode = clients, decode
         self.output, self.failure, self.inference_id = output, failure, inference_id
+        self.endpoint = endpoint
         self._forbidden = False
 
     def __repr__(self) -> str:
         return f"AsyncResult(output={self.output!r}, inference_id={self.inference_id!r})"
+
+    @property
+    def cost(self) -> JobCost:
+        """None, with the reason: an endpoint is paid by the hour."""
+        return cost_of(CALL, Cost(per_hour=None, note="the endpoint's hours"), None, is_over=False)
+
+    def logs(self, limit: int = 1000) -> tuple[LogLine, ...]:
+        """The last lines of the endpoint's log, other calls' among them; none where it may not be read."""
+        try:
+            stream = newest_stream(self._clients, names.endpoint_logs(self.endpoint)) if self.endpoint else None
+            return last_lines(self._clients, stream, limit) if stream else ()
+        except AwsllmError:
+            return ()
+
+    def handle(self) -> JobHandle:
+        """What another process needs to take it up: ``client.jobs.load``."""
+        return JobHandle(noun=CALL, name=self.output, options={"failure": self.failure, "endpoint": self.endpoint})
+
+    def to_json(self) -> bytes:
+        """``handle`` as JSON."""
+        return self.handle().to_json()
+
+    def peek(self) -> Payload | AwsllmError | None:
+        """What is there now: the answer, why there is none, or None. Looks once."""
+        return self._end if self._end is not None else self._look()
 
     def payload(self, timeout: float | None = None) -> Payload:
         """The answer as the container gave it. Waits for it; raises the container's error."""
@@ -162,6 +195,7 @@ class AsyncInference:
             failure=response.get("FailureLocation"),
             inference_id=response.get("InferenceId"),
             pace=self._pace,
+            endpoint=self._endpoint,
         )
 
     def _send(self, **invocation: Any) -> JsonObject:
@@ -178,7 +212,15 @@ class AsyncInference:
     ) -> AsyncResult[Any]:
         """An invocation that another process made, by its places."""
         decode = self._decoder(request)
-        return AsyncResult(self._clients, decode, output=output, failure=failure, inference_id=None, pace=self._pace)
+        return AsyncResult(
+            self._clients,
+            decode,
+            output=output,
+            failure=failure,
+            inference_id=None,
+            pace=self._pace,
+            endpoint=self._endpoint,
+        )
 
     def map(
         self, requests: Iterable[Any], *, in_flight: int = 64, timeout: float | None = None
@@ -218,7 +260,7 @@ class AsyncInference:
 
     def _decoder(self, request: Any) -> Callable[[Payload], Any]:
         if not isinstance(request, Request):
-            return _plain
+            return plain_answer
         codec, context = self._known_format().codec(type(request)), Context(request=request, settings=self._settings)
         return lambda payload: codec.decode_response(payload, context)
 
@@ -250,7 +292,7 @@ def _outcome(waiting: AsyncResult[Any] | AwsllmError, timeout: float | None) -> 
         return error
 
 
-def _plain(payload: Payload) -> Any:
+def plain_answer(payload: Payload) -> Any:
     """A JSON value where the answer is one, else the bytes."""
     try:
         return msgspec.json.decode(payload.body)

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from typing import Any, Generic, Self, TypeVar
 
 from awsllm.errors import ModelTimeoutError
-from awsllm.jobs.job import JobHandle, JobState, ServiceJob
+from awsllm.jobs.costs import JobCost
+from awsllm.jobs.job import JobHandle, JobLoss, JobState, ServiceJob
 from awsllm.jumpstart.deploy.logs import LogLine
-from awsllm.jumpstart.plan.plan import Cost
 
 R = TypeVar("R")
 
@@ -28,7 +28,7 @@ class AwaitedJob(Generic[R]):
         return self.job.name
 
     @property
-    def cost(self) -> Cost | None:
+    def cost(self) -> JobCost:
         return self.job.cost
 
     @property
@@ -46,6 +46,9 @@ class AwaitedJob(Generic[R]):
 
     async def stop(self) -> bool:
         return await asyncio.to_thread(self.job.stop)
+
+    async def losses(self) -> tuple[JobLoss, ...]:
+        return await asyncio.to_thread(self.job.losses)
 
     async def logs(self, limit: int = 1000) -> tuple[LogLine, ...]:
         return await asyncio.to_thread(self.job.logs, limit)

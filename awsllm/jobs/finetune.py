@@ -17,7 +17,7 @@ import msgspec
 
 from awsllm.aws import iam
 from awsllm.aws.iam import Arns
-from awsllm.jobs.access import role_permissions
+from awsllm.jobs.access import role_permissions, role_trust
 from awsllm.jobs.finetune_request import TrainingOptions, TrainingRequest
 from awsllm.jobs.job import JobPlan
 from awsllm.jobs.sagemaker import SageMakerJobs, machine_cost
@@ -32,11 +32,12 @@ DIGEST = 16  # hexadecimal digits
 
 class TrainingPlan(JobPlan, frozen=True, kw_only=True):
     """``request`` is CreateTrainingJob's. ``permissions`` is what the caller needs of IAM, ``role_permissions`` what
-    the execution role does. A gated model can be planned without acceptance."""
+    the execution role does, ``role_trust`` who may be it. A gated model can be planned without acceptance."""
 
     model_id: str
     model_version: str
     role_permissions: JsonObject
+    role_trust: JsonObject
     eula_url: str | None = None
     eula_required: bool = False
     eula_accepted: bool = False
@@ -114,6 +115,7 @@ def plan_fine_tuning(
         cost=_cost(prices, request, document.region),
         permissions=iam.policy(*TRAINING.rights(name, arns), iam.pass_role(options["role"])),
         role_permissions=role_permissions(request, arns, TRAINING.group),
+        role_trust=role_trust(arns),
         warnings=tuple(job.warnings()),
         eula_url=document.eula_url,
         eula_required=document.gated,
@@ -136,4 +138,5 @@ def _cost(prices: Prices | None, request: JsonObject, region: str) -> Cost:
     """At most so long as the job may run."""
     hours = request["StoppingCondition"]["MaxRuntimeInSeconds"] / 3600
     spot = "; spot costs less" if request.get("EnableManagedSpotTraining") else ""
-    return machine_cost(prices, request["ResourceConfig"], region, f"while it trains, {hours:g} hours at most{spot}")
+    note = f"while it trains, {hours:g} hours at most{spot}"
+    return machine_cost(prices, request["ResourceConfig"], region, note, hours)

@@ -273,8 +273,6 @@ def _check(options: TrainingOptions) -> None:
     check_s3("output", options["output"])
     if options.get("max_wait") is not None and not options.get("spot"):
         raise ValidationError("max_wait is how long to wait for spot capacity: give spot=True with it")
-    if options.get("attempt", 1) < 1:
-        raise ValidationError("attempt counts from 1")
 
 
 # --- configurations --------------------------------------------------------------------------------------------------

@@ -9,11 +9,10 @@
 
 ``Job`` is the waiting: all that it needs is a way to look whether the work has ended. A job that a service runs and
 describes is a ``ServiceJob``; what differs between kinds of those is a ``JobKind``: how one is made, found, stopped and
-listed, and how its description is read. SageMaker's are rows of ``sagemaker.SageMakerJobs`` (``finetune.TRAINING``,
-``transform.TRANSFORM``). Bedrock's batch inference would be another class with the same few methods, over
-CreateModelInvocationJob, GetModelInvocationJob, StopModelInvocationJob and ListModelInvocationJobs. What no service
-describes is a ``Job`` of its own: an asynchronous invocation (``asynchronous.AsyncResult``) ends when its answer
-appears in S3.
+listed, and how its description is read. All of them stand in ``kinds``. SageMaker's are rows of
+``sagemaker.SageMakerJobs``, Bedrock's of ``bedrock.kinds.BedrockJobs``; this machine's read a folder or a ledger. What
+its maker alone can read is a ``Job`` of its own: an asynchronous call of an endpoint (``asynchronous.AsyncResult``)
+ends when its answer appears in S3.
 """
 
 from __future__ import annotations
@@ -21,8 +20,9 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Generic, Literal, Protocol, Self, TypeAlias, TypeVar
+from typing import Any, Generic, Literal, NamedTuple, Protocol, Self, TypeAlias, TypeVar
 
 import msgspec
 
@@ -34,6 +34,7 @@ from awsllm.errors import (
     ServiceError,
     ValidationError,
 )
+from awsllm.jobs.costs import JobCost, cost_of
 from awsllm.jumpstart.deploy.logs import LogLine, LogStream, last_lines
 from awsllm.jumpstart.deploy.progress import Listener, Pace, Reporter
 from awsllm.jumpstart.deploy.resources import Clients, is_busy, snake_case
@@ -53,7 +54,8 @@ _TOLERATED = 20  # looks in a row that may fail before waiting gives up
 
 class JobPlan(Value, frozen=True, kw_only=True):
     """A job before it is made. ``request`` is the creating operation's, whole; ``permissions`` is what the caller needs
-    of IAM. ``digest`` names what the job does: its name and tags do not enter into it."""
+    of IAM. ``digest`` names what the job does: its name and tags do not enter into it. ``why`` says why it runs
+    where it does, and of this machine what it takes."""
 
     region: str
     name: str
@@ -62,6 +64,7 @@ class JobPlan(Value, frozen=True, kw_only=True):
     cost: Cost
     permissions: JsonObject
     warnings: tuple[str, ...] = ()
+    why: str = ""
 
     def check(self) -> None:
         """Raises what keeps this plan, which can be read, from being run."""
@@ -103,12 +106,17 @@ class JobSummary(Value, frozen=True, kw_only=True):
 
 
 class JobHandle(Value, frozen=True, kw_only=True):
-    """A job as a file: ``noun`` is its kind's."""
+    """A job as a file: ``noun`` is its kind's, ``cost`` what its plan said, ``options`` what of its plan the service
+    does not keep, such as how a model is to be served."""
 
     noun: str
     name: str
     region: str | None = None
     cost: Cost | None = None
+    options: JsonObject = msgspec.field(default_factory=dict)
+
+    def to_json(self) -> bytes:
+        return msgspec.json.encode(self)
 
     @classmethod
     def from_json(cls, data: bytes | str) -> Self:
@@ -117,6 +125,14 @@ class JobHandle(Value, frozen=True, kw_only=True):
             return msgspec.json.decode(data, type=cls)
         except (ValueError, RecursionError):
             raise ValidationError("this is not a job that was saved: save() writes one") from None
+
+
+class JobLoss(NamedTuple):
+    """What a training came to at one step. ``held_out`` is the loss of what is not learned from."""
+
+    step: int
+    loss: float
+    held_out: float | None = None
 
 
 class JobKind(Protocol[R_co]):
@@ -145,6 +161,16 @@ class JobKind(Protocol[R_co]):
 
     def result(self, state: JobState, tags: Mapping[str, str]) -> R_co:
         """What came of a completed job."""
+
+
+@contextmanager
+def noting(what: str) -> Iterator[None]:
+    """Whatever ends the block early, an interruption too, says ``what`` of what goes on or is there."""
+    try:
+        yield
+    except (AwsllmError, KeyboardInterrupt, SystemExit) as error:
+        error.add_note(what)
+        raise
 
 
 # --- waiting ---------------------------------------------------------------------------------------------------------
@@ -199,9 +225,9 @@ class Job(ABC, Generic[T, R]):
 
 
 class ServiceJob(Job[JobState, R]):
-    """A job that a service runs, by its name. ``on_progress`` hears of each new state. ``cost`` is what its plan says
-    of that, and ``warnings`` what else, ``why`` why it runs where it does; a job that was taken up by its name alone
-    does not know."""
+    """A job that a service runs, by its name. ``on_progress`` hears of each new state. ``estimate`` is what its plan
+    says of its cost, and ``warnings`` what else, ``why`` why it runs where it does; a job that was taken up by its name
+    alone does not know."""
 
     def __init__(
         self,
@@ -214,7 +240,7 @@ class ServiceJob(Job[JobState, R]):
         pace = pace or Pace(poll=30)
         super().__init__(pace)
         self.kind, self.name = kind, name
-        self.cost: Cost | None = None
+        self.estimate: Cost | None = None
         self.warnings: tuple[str, ...] = ()
         self.region: str | None = None
         self.why = ""
@@ -222,6 +248,16 @@ class ServiceJob(Job[JobState, R]):
         self._reporter = Reporter(on_progress, pace)
         self._listening = on_progress is not None
         self._missed = 0
+        self._seen: JobState | None = None
+
+    @property
+    def cost(self) -> JobCost:
+        """What it was thought to cost, and what it did, as far as the last look tells; ``reason`` says what is not
+        known, and why."""
+        seen = self._seen
+        if seen is None:
+            return cost_of(self.kind.noun, self.estimate, None, is_over=False)
+        return cost_of(self.kind.noun, self.estimate, seen.description, is_over=seen.outcome is not None)
 
     @property
     def poll(self) -> float:
@@ -236,7 +272,14 @@ class ServiceJob(Job[JobState, R]):
         state = self.kind.find(self._clients, self.name)
         if state is None:
             raise ConfigurationError(f"there is no {self.kind.noun} {self.name}")
+        self._seen = state
         return state
+
+    def wait(self, timeout: float | None = None, *, on_progress: Listener | None = None) -> Self:
+        """See ``Job.wait``. ``on_progress`` hears of each new state, in the place of the job's own."""
+        if on_progress is not None:
+            self._reporter, self._listening = Reporter(on_progress, self._pace), True
+        return super().wait(timeout)
 
     def stop(self) -> bool:
         """Ask it to stop; False where it has ended already. What it had written is kept."""
@@ -250,18 +293,37 @@ class ServiceJob(Job[JobState, R]):
         stream = self._log()
         return () if stream is None else self._lines(stream, limit)
 
+    def losses(self) -> tuple[JobLoss, ...]:
+        """How the loss of a training fell, as far as that is known; none of what trains nothing."""
+        return ()
+
     def handle(self) -> JobHandle:
         """What another process needs to take it up: ``client.jobs.load``."""
-        return JobHandle(noun=self.kind.noun, name=self.name, region=self.region, cost=self.cost)
+        return JobHandle(
+            noun=self.kind.noun, name=self.name, region=self.region, cost=self.estimate, options=self._kept()
+        )
+
+    def to_json(self) -> bytes:
+        """``handle`` as JSON, which ``client.jobs.load`` takes."""
+        return self.handle().to_json()
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write ``handle`` to a file."""
-        Path(path).write_bytes(msgspec.json.encode(self.handle()))
+        """Write ``to_json`` to a file."""
+        Path(path).write_bytes(self.to_json())
+
+    def _kept(self) -> JsonObject:
+        """The ``options`` of its handle."""
+        return {}
+
+    def _trained(self) -> str:
+        """What to tell where a training is done and what serves its model is not."""
+        return f"{self.kind.noun} {self.name} is completed: client.jobs.get({self.name!r}).deploy() serves its model"
 
     def failure(self, state: JobState) -> DeploymentError:
         """Why a job ended without completing: its reason, and the log's last lines as a note."""
         ended = "was stopped" if state.outcome == "stopped" else "failed"
-        error = DeploymentError(f"{self.kind.noun} {self.name} {ended}: {state.reason or 'it tells no reason'}")
+        reason = state.reason or "it tells no reason"
+        error = DeploymentError(f"{self.kind.noun} {self.name} {ended}: {reason}{self._remedy(state)}")
         error.reason = state.reason
         if stream := self._log():
             error.log_stream = stream.name
@@ -269,6 +331,10 @@ class ServiceJob(Job[JobState, R]):
                 ending = "\n".join(line.text for line in lines)
                 error.add_note(f"the end of its log ({stream.group}):\n{ending}")
         return error
+
+    def _remedy(self, state: JobState) -> str:
+        """What else to say of a job that did not complete."""
+        return ""
 
     def _look(self) -> JobState | None:
         try:
@@ -280,6 +346,7 @@ class ServiceJob(Job[JobState, R]):
             raise DeploymentError(f"{self.kind.noun} {self.name} cannot be found")
         if state is None:
             return None
+        self._seen = state
         if self._listening:
             self._reporter.tell(self.kind.step, self.name, snake_case(state.phase), self._detail(state))
         return state if state.outcome else None
@@ -307,7 +374,10 @@ class ServiceJob(Job[JobState, R]):
         return self.kind.result(end, self.kind.tags(self._clients, end))
 
     def _goes_on(self) -> str:
-        return f"{self.kind.noun} {self.name} goes on: run the same plan again to follow it, or stop it by its name"
+        return (
+            f"{self.kind.noun} {self.name} goes on: run the same plan again to follow it, or stop it by its name; "
+            f"`awsllm jobs watch {self.name}` follows it, too, and `awsllm jobs stop {self.name}` stops it"
+        )
 
 
 # --- a plan's job ----------------------------------------------------------------------------------------------------
@@ -336,7 +406,7 @@ def follow(job: S, plan: JobPlan) -> S:
     """``start`` for a job that a kind has a class of its own for."""
     plan.check()
     kind, clients = job.kind, job._clients
-    job.cost, job.warnings, job.region = plan.cost, plan.warnings, plan.region
+    job.estimate, job.warnings, job.region = plan.cost, plan.warnings, plan.region
     existing = kind.find(clients, plan.name)
     if existing is None:
         try:

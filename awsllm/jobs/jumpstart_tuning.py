@@ -1,39 +1,35 @@
 """A fine-tuning in SageMaker: data to a training job of a JumpStart model, and what it made to an endpoint.
 
-JumpStart's scripts for language models read ``train.jsonl`` beside ``template.json``, which says how a line's members
-make a prompt and an answer (docs.aws.amazon.com/sagemaker/latest/dg/jumpstart-foundation-models-fine-tuning, its
-instruction-based form; from memory, unproved).
+JumpStart's scripts for language models take instructions as pairs of prompt and response in JSON files of a folder
+(docs.aws.amazon.com/sagemaker/latest/dg, jumpstart-foundation-models-fine-tuning-instruction-based, read 2026-11-27):
+``train.jsonl``, and ``template.json``, which says how a line's members make a prompt and an answer. The form of these
+two stands on pages that it links; it was not seen there, and is not proved against AWS.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
+from awsllm.aws import iam
+from awsllm.aws.iam import Arns
 from awsllm.errors import ConfigurationError
+from awsllm.jobs.bedrock import roles
 from awsllm.jobs.bedrock.uploads import check_region, place_of, put
 from awsllm.jobs.data.training import TrainingData
 from awsllm.jobs.data.written import JUMPSTART_TEMPLATE, jumpstart_lines
 from awsllm.jobs.finetune import TRAINING, TrainedModel, TrainingPlan
-from awsllm.jobs.job import JobState, ServiceJob, follow
+from awsllm.jobs.job import JobState, ServiceJob, follow, noting
+from awsllm.jobs.served import JumpStartLike, make_endpoint, serving_rights, with_rights
 from awsllm.jobs.tuned import FineTunedModel
 from awsllm.jumpstart.deploy.progress import Listener, Pace
 from awsllm.jumpstart.deploy.resources import Clients
+from awsllm.types import JsonObject
 
 _COMMON = {"epochs": "epoch", "learning_rate": "learning_rate", "batch_size": "per_device_train_batch_size"}
 """Our words for hyperparameters, and those of JumpStart's scripts."""
-
-
-class JumpStartLike(Protocol):
-    """What is needed of ``client.jumpstart``."""
-
-    @property
-    def plan_fine_tuning(self) -> Callable[..., TrainingPlan]: ...
-
-    @property
-    def deploy(self) -> Callable[..., Any]: ...
 
 
 class JumpStartTuningJob(ServiceJob[Any]):
@@ -47,21 +43,31 @@ class JumpStartTuningJob(ServiceJob[Any]):
         pace: Pace | None = None,
         *,
         serve: Callable[[TrainedModel], str] | None = None,
+        accept_eula: bool = False,
     ) -> None:
         super().__init__(TRAINING, clients, name, on_progress, pace)
-        self._serve = serve
+        self._serve, self._accepted = serve, accept_eula
+
+    def _kept(self) -> JsonObject:
+        return {"tuned": "jumpstart", "deploy": self._serve is not None, "accept_eula": self._accepted}
+
+    def _way(self, trained: TrainedModel) -> str:
+        """How what nothing serves is served."""
+        return f"client.jobs.get({trained.name!r}).deploy() has an endpoint serve it"
 
     def _read(self, end: JobState) -> FineTunedModel:
         trained: TrainedModel = super()._read(end)
+        with noting(self._trained()):
+            reference = self._serve(trained) if self._serve else None
         return FineTunedModel(
             name=trained.name,
             base=f"sagemaker:{trained.model_id}",
             where="sagemaker",
-            reference=self._serve(trained) if self._serve else None,
+            reference=reference,
             artifacts=trained.model_data,
             metrics=trained.metrics,
             seconds=trained.seconds,
-            serve=f"client.jumpstart.deploy({trained.model_id!r}, model_data={trained.model_data!r})",
+            serve=self._way(trained),
         )
 
 
@@ -80,14 +86,19 @@ def plan_jumpstart(
     prefixes = {name: next(iter(files)).rpartition("/")[0] + "/" for name, files in channels.items()}
     plan = jumpstart.plan_fine_tuning(model, data=prefixes, **options)
 
+    role, accepted = plan.request["RoleArn"], bool(options.get("accept_eula"))
+    uris = [uri for files in channels.values() for uri in files]
+    arns = Arns(plan.region, iam.account_of(role))
+    job = {"name": plan.name, "output": output, "role": role}
+    more = [
+        *roles.uploading(arns, uris, output),
+        *serving_rights(jumpstart, jumpstart.get(model), job, bool(deploy)),
+    ]
+    plan = msgspec.structs.replace(plan, permissions=with_rights(plan.permissions, more))
+
     def serve(trained: TrainedModel) -> str:
-        return str(
-            jumpstart.deploy(
-                model,
-                model_data=trained.model_data,
-                accept_eula=bool(options.get("accept_eula")),
-                role=options.get("role"),
-            ).reference
+        return make_endpoint(
+            jumpstart, model, trained.name, trained.model_data, {"accept_eula": accepted, "role": role}
         )
 
     def begin() -> ServiceJob[Any]:
@@ -96,8 +107,8 @@ def plan_jumpstart(
         for files in channels.values():
             for uri, content in files.items():
                 put(clients, uri, content)
-        job = JumpStartTuningJob(clients, plan.name, on_progress, serve=serve if deploy else None)
-        return follow(job, plan)
+        served = serve if deploy else None
+        return follow(JumpStartTuningJob(clients, plan.name, on_progress, serve=served, accept_eula=accepted), plan)
 
     return plan, begin
 

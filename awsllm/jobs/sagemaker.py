@@ -129,8 +129,15 @@ def check_options(what: str, options: Mapping[str, Any], known: type, needed: tu
     """Refuse unknown names and missing ones; ``known`` is the ``TypedDict`` of the options."""
     if unknown := sorted(set(options) - set(known.__annotations__)):
         raise ValidationError(f"{what} has no option {', '.join(unknown)}")
+    check_attempt(options.get("attempt", 1))
     if missing := [name for name in needed if not options.get(name)]:
         raise ConfigurationError(f"{what} needs {', '.join(f'{name}=' for name in missing)}")
+
+
+def check_attempt(attempt: Any) -> None:
+    """Raises ``ValidationError``. The digest of a job has it: a second attempt is another job."""
+    if type(attempt) is not int or attempt < 1:
+        raise ValidationError(f"attempt counts from 1; {attempt!r} is no such number")
 
 
 def check_s3(what: str, uri: Any) -> str:
@@ -140,10 +147,13 @@ def check_s3(what: str, uri: Any) -> str:
     return uri
 
 
-def machine_cost(prices: Prices | None, machines: JsonObject, region: str, note: str) -> Cost:
+def machine_cost(
+    prices: Prices | None, machines: JsonObject, region: str, note: str, hours: float | None = None
+) -> Cost:
     """At the price of an hour's hosting, which for jobs is the same for most types. ``machines`` has the request's
-    ``InstanceType`` and ``InstanceCount``."""
+    ``InstanceType`` and ``InstanceCount``; ``hours`` is how long the job may run at most."""
     prices = prices or Prices.default()
     each = prices.per_hour(machines["InstanceType"], region)
     per_hour = None if each is None else each * machines["InstanceCount"]
-    return Cost(per_hour=per_hour, per_hour_max=per_hour, as_of=prices.as_of, note=note)
+    total = None if per_hour is None or hours is None else per_hour * hours
+    return Cost(per_hour=per_hour, per_hour_max=per_hour, as_of=prices.as_of, note=note, total=total)

@@ -14,8 +14,9 @@ from collections.abc import Iterator, Mapping
 from typing import Required, TypedDict, Unpack
 
 from awsllm.aws import iam
-from awsllm.aws.iam import Arns, statement
+from awsllm.aws.iam import Arns, actions, statement
 from awsllm.errors import UnsupportedError, ValidationError
+from awsllm.jobs.access import moving, reporting, role_trust
 from awsllm.jobs.job import JobPlan
 from awsllm.jobs.sagemaker import SageMakerJobs, check_options, check_s3, machine_cost
 from awsllm.jumpstart import names, tags
@@ -58,9 +59,12 @@ class TransformOptions(TypedDict, total=False):
 
 
 class TransformPlan(JobPlan, frozen=True, kw_only=True):
-    """``request`` is CreateTransformJob's."""
+    """``request`` is CreateTransformJob's. ``role_permissions`` is what the job needs of the role that its model was
+    made with, ``role_trust`` who may be it."""
 
     model_name: str
+    role_permissions: JsonObject
+    role_trust: JsonObject
 
 
 class TransformResult(Value, frozen=True, kw_only=True):
@@ -106,6 +110,7 @@ def plan_transform(
     name = names.check(options.get("name") or names.job_name(model_name, digest, attempt), "the transform job's name")
     tagged = {tags.PLAN_TAG: digest, **(options.get("tags") or {})}
     tags.check(tagged)
+    arns = Arns(region, iam.account_of(str(model.get("ExecutionRoleArn") or "")))
     return TransformPlan(
         model_name=model_name,
         region=region,
@@ -113,7 +118,9 @@ def plan_transform(
         request={"TransformJobName": name, **body, "Tags": tags.as_list(tagged)},
         digest=digest,
         cost=machine_cost(prices, body["TransformResources"], region, "while the job runs"),
-        permissions=_permissions(model, name, options, region),
+        permissions=iam.policy(*transform_rights(arns, str(model["ModelName"]), name, options["output"])),
+        role_permissions=transform_role(arns, options["input"], options["output"]),
+        role_trust=role_trust(arns),
         warnings=tuple(_warnings(options)),
     )
 
@@ -193,11 +200,14 @@ def _warnings(options: TransformOptions) -> Iterator[str]:
         yield "output is where the input is: another run would read the answers as records"
 
 
-def _permissions(model: JsonObject, name: str, options: TransformOptions, region: str) -> JsonObject:
-    """What the caller needs. The model's own execution role reads the input and writes the output."""
-    arns = Arns(region, iam.account_of(str(model.get("ExecutionRoleArn") or "")))
-    return iam.policy(
-        *TRANSFORM.rights(name, arns),
-        statement("Model", "sagemaker:DescribeModel", arns.of(SAGEMAKER, f"model/{model['ModelName']}")),
-        statement("ReadAnswers", "s3:GetObject", arns.folder(options["output"])),
-    )
+def transform_rights(arns: Arns, model: str, name: str, output: str) -> Iterator[JsonObject]:
+    """What the caller of a job over ``model`` needs."""
+    making = actions(SAGEMAKER, "DescribeModel", "CreateTransformJob")  # a job is made of a model
+    yield from TRANSFORM.rights(name, arns)
+    yield statement("Model", making, arns.of(SAGEMAKER, f"model/{model}"))
+    yield statement("ReadAnswers", "s3:GetObject", arns.folder(output))
+
+
+def transform_role(arns: Arns, given: str, output: str) -> JsonObject:
+    """What the model's execution role needs beside what the model itself takes: it reads and writes for the job."""
+    return iam.policy(*moving(arns, [given], [output]), *reporting(arns, TRANSFORM.group))

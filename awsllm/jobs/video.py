@@ -72,6 +72,11 @@ def _kind(family: str | None) -> Invocations[VideoResponse]:
     return Invocations(partial(_read, family))
 
 
+def video_invocations() -> Invocations[VideoResponse]:
+    """The kind of job, of models whose ARN tells their family."""
+    return _kind(None)
+
+
 class Videos:
     """The videos of one client. ``pace`` says how waiting passes time."""
 

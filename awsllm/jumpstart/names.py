@@ -30,6 +30,12 @@ def digest(value: Any, length: int) -> str:
     return hashlib.sha256(data).hexdigest()[:length]
 
 
+def client_token(digest_: str, given: str | None) -> str:
+    """The token of a request that does what ``digest_`` stands for, so that the same call finds what it made. By a name
+    that was ``given`` it makes another thing, of which the service has not heard by this token."""
+    return f"awsllm-{digest([digest_, given], len(digest_)) if given else digest_}"
+
+
 def check(name: str, what: str) -> str:
     """``name``, if SageMaker takes it. Raises ``ValidationError``."""
     if len(name) > LIMIT or not PATTERN.fullmatch(name):
@@ -37,6 +43,11 @@ def check(name: str, what: str) -> str:
             f"{what} is {name!r}; it must have at most {LIMIT} characters: letters, digits and inner hyphens"
         )
     return name
+
+
+def hub_content(arn: str) -> str:
+    """The name in ``…:hub-content/HUB/KIND/NAME[/VERSION]``, of a model or an evaluator; empty for any other ARN."""
+    return next(iter(arn.partition(":hub-content/")[2].split("/")[2:3]), "")
 
 
 def slug(text: str, length: int) -> str:

@@ -39,7 +39,7 @@ from msgspec.structs import replace
 from awsllm.aws.rpc import POLICY, Rpc, within
 from awsllm.aws.session import AwsSession
 from awsllm.backend import Attempt
-from awsllm.client_options import ClientSettings, configured
+from awsllm.client_settings import ClientSettings
 from awsllm.errors import ConfigurationError, ServerError, ValidationError
 from awsllm.lambdas import settings
 from awsllm.lambdas.context import Handler, LambdaContext, seconds_left
@@ -53,6 +53,7 @@ from awsllm.lambdas.http.stream_head import StreamHead
 from awsllm.lambdas.logs import LogMembers, log, of_error
 from awsllm.lambdas.snapstart import Restorable, take_part
 from awsllm.policy import stores
+from awsllm.policy.configuration_file import configured
 from awsllm.policy.keys import Key, KeyStore
 from awsllm.policy.limits import Grant, Spent, UsageStore
 from awsllm.policy.routing import GroupRoutes

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from awsllm.aws.session import AwsSession
 from awsllm.backend import Backend
-from awsllm.client_options import Backends, ClientSettings, make_backend
+from awsllm.client_settings import Backends, ClientSettings, make_backend
 from awsllm.policy.attempts import Policy
 from awsllm.policy.keys import Key
 from awsllm.server.places import POLICY, BlockingPlaces

@@ -180,7 +180,7 @@ def model(given: str | None) -> str:
 
 def configured_names() -> Mapping[str, str | Group]:
     """What the function's awsllm.toml names; empty where there is none."""
-    from awsllm.client_options import configured
+    from awsllm.policy.configuration_file import configured
 
     found = configured(None)
     return {} if found is None else {**found.aliases, **found.groups}

@@ -140,6 +140,11 @@ class Policy(msgspec.Struct, frozen=True, repr_omit_defaults=True, dict=True):
         return made or self.__dict__.setdefault("_budget", RetryBudget(self.retry_share, self.retries_a_second))
 
     @property
+    def retries(self) -> RetryBudget:
+        """Where a call is counted whose attempt is made outside of ``run``: a share of it may be spent on retries."""
+        return self._budget
+
+    @property
     def hedging(self) -> Hedging:
         """What is known for ``hedge``."""
         made: Hedging | None = self.__dict__.get("_hedging")
@@ -293,10 +298,6 @@ class Policy(msgspec.Struct, frozen=True, repr_omit_defaults=True, dict=True):
         finally:
             if close := getattr(events, "aclose", None):
                 await close()
-
-    def count(self) -> None:
-        """A call was made whose attempt succeeded outside of ``run``: a share of it may be spent on retries."""
-        (self.__dict__.get("_budget") or self._budget).calls += 1
 
     def limit(self, timeout: float | None) -> float | None:
         """The shorter of the policy's timeout and a call's own, in seconds; None where there is neither."""

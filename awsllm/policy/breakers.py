@@ -45,7 +45,7 @@ class Circuit:
         self._clock = clock
         self._lock = threading.Lock()
         self._outcomes: deque[tuple[float, bool]] = deque(maxlen=1000)
-        self._opened: float | None = None
+        self.opened: float | None = None  # since when it is not closed
         self._trial: float | None = None  # when the one call was let through that shall tell
 
     @property
@@ -55,18 +55,14 @@ class Circuit:
             return self._state(self._clock())
 
     def _state(self, now: float) -> str:
-        if self._opened is None:
+        if self.opened is None:
             return "closed"
-        return "open" if now < self._opened + self.breaker.open_for else "half_open"
-
-    @property
-    def is_closed(self) -> bool:
-        return self._opened is None
+        return "open" if now < self.opened + self.breaker.open_for else "half_open"
 
     def admits(self) -> bool:
         """Whether a call may be made now. In a circuit that is half open it is the trial, which ``record`` ends; one
         whose end nobody told is forgotten after ``open_for`` seconds."""
-        if self._opened is None:  # nearly always; a call that slips through beside the one that opens is no harm
+        if self.opened is None:  # nearly always; a call that slips through beside the one that opens is no harm
             return True
         with self._lock:
             now = self._clock()
@@ -82,27 +78,29 @@ class Circuit:
         """Seconds until a call is let through, as far as is known."""
         with self._lock:
             now = self._clock()
-            since = self._opened if self._trial is None else self._trial
+            since = self.opened if self._trial is None else self._trial
             return 0.0 if since is None else max(0.0, since + self.breaker.open_for - now)
 
     def record(self, failed: bool | None) -> None:
         """What became of a call: it failed, it did not, or (None) it says nothing of how the model is."""
         with self._lock:
             now = self._clock()
-            if failed is None:
+            if failed is False and self.opened is None:  # nearly always
+                self._outcomes.append((now, False))
+            elif failed is None:
                 self._trial = None
-            elif self._opened is not None:
+            elif self.opened is not None:
                 self._end_trial(failed, now)
             else:
-                self._outcomes.append((now, failed))
-                if failed and self._is_too_much(now):
-                    self._opened = now
+                self._outcomes.append((now, True))
+                if self._is_too_much(now):
+                    self.opened = now
 
     def _end_trial(self, failed: bool, now: float) -> None:
         if self._trial is None:  # a call that began before the circuit opened
             return
         self._trial = None
-        self._opened = now if failed else None
+        self.opened = now if failed else None
         self._outcomes.clear()
 
     def _is_too_much(self, now: float) -> bool:

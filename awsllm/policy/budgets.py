@@ -21,11 +21,10 @@ from typing import Any, Self, TypedDict
 import msgspec
 
 from awsllm.errors import BudgetExceededError, ConfigurationError
-from awsllm.policy.purses import SCHEMA, FilePurse, OwnPurse, Purse, Spending
+from awsllm.policy.purses import ROUND, SCHEMA, FilePurse, OwnPurse, Purse, Spending
 from awsllm.types import Value
 
-_UNIT = 10**12  # a dollar
-_ROUND = 0.9995  # up, but for what floats are off by
+UNIT = 10**12  # a dollar
 
 
 class BudgetOptions(TypedDict, total=False):
@@ -74,7 +73,7 @@ class CallBudget:
     @property
     def spent_usd(self) -> float:
         """What is spent, in US dollars; what calls in flight have reserved is not among it."""
-        return self._purse.read().usd_spent / _UNIT
+        return self._purse.read().usd_spent / UNIT
 
     @property
     def spent_tokens(self) -> int:
@@ -85,7 +84,7 @@ class CallBudget:
         """What a next call may cost; None without such a limit."""
         now = self._purse.read()
         most = self._limits[0]
-        return None if most is None else max(0, most - now.usd_spent - now.usd_reserved) / _UNIT
+        return None if most is None else max(0, most - now.usd_spent - now.usd_reserved) / UNIT
 
     @property
     def left_tokens(self) -> int | None:
@@ -124,6 +123,11 @@ class CallBudget:
     def is_of(self, owner: Budgets) -> bool:
         return self._owner is owner
 
+    @property
+    def own(self) -> tuple[OwnPurse, tuple[int | None, int | None]] | None:
+        """Where it counts, and up to what; None where that is not in this process."""
+        return (self._purse, self._limits) if type(self._purse) is OwnPurse else None
+
     def reserve(self, wanted: Reserved) -> Held | None:
         """Take what a call may use; None where it cannot be counted and may be made all the same. Raises
         ``BudgetExceededError``."""
@@ -135,7 +139,7 @@ class CallBudget:
                     raise _unknown("usd" if lacks_usd else "tokens")
                 self._purse.pass_unknown()
                 return None
-        purse, whole, most = self._purse, int(usd * _UNIT + _ROUND) if usd else 0, tokens or 0
+        purse, whole, most = self._purse, int(usd * UNIT + ROUND) if usd else 0, tokens or 0
         before = purse.take(whole, most, self._limits)
         if before is not None:
             raise self._refused(wanted, before)
@@ -144,7 +148,7 @@ class CallBudget:
     def _refused(self, wanted: Reserved, now: Spending) -> BudgetExceededError:
         most = self._limits[0]
         if most is not None and now.usd_spent + now.usd_reserved + _whole_or_zero(wanted.usd) > most:
-            left = max(0, most - now.usd_spent - now.usd_reserved) / _UNIT
+            left = max(0, most - now.usd_spent - now.usd_reserved) / UNIT
             message = f"a call that may cost ${wanted.usd:,.6f} does not fit into what is left of ${self.usd:,.6f}"
             return _error(f"{message}: ${left:,.6f}", "usd", wanted.usd, left)
         most_tokens = self.tokens or 0
@@ -163,7 +167,7 @@ class Held(msgspec.Struct, gc=False):
     def settle(self, usd: float | None, tokens: int | None) -> None:
         """What was used; None: as much as was taken, since nobody knows."""
         taken, held = self.usd, self.tokens
-        spent = taken if usd is None else int(usd * _UNIT + _ROUND)
+        spent = taken if usd is None else int(usd * UNIT + ROUND)
         self.purse.settle((taken, spent), (held, held if tokens is None else tokens))
 
 
@@ -219,7 +223,7 @@ def _purse(file: str | Path | None, name: str) -> Purse:
 
 def _whole(usd: float) -> int:
     """In trillionths, rounded up: a rate is at least a millionth of a cent a token."""
-    return int(usd * _UNIT + _ROUND)
+    return int(usd * UNIT + ROUND)
 
 
 def _whole_or_zero(usd: float | None) -> int:

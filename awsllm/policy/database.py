@@ -13,13 +13,22 @@ import sqlite3
 import threading
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from awsllm.errors import ConfigurationError
 
 _BUSY = 10.0  # seconds that another process may hold the database
 _PATIENCE = 2.0  # seconds that a fork waits for a thread that uses one: its child may be the worse for it, not hang
+_REFUSED = {
+    "SQLITE_FULL": "the disk is full",
+    "SQLITE_IOERR": "the disk takes no more of it",
+    "SQLITE_READONLY": "it may only be read",
+    "SQLITE_BUSY": "another process has it",
+}
+Connection = sqlite3.Connection
+DatabaseError = sqlite3.Error
+"""What reading raises where the file is damaged, or none of SQLite's."""
 
 
 class Database:
@@ -61,10 +70,22 @@ class Database:
             base.execute("BEGIN IMMEDIATE")
             try:
                 yield base
+                base.execute("COMMIT")
             except BaseException:
-                base.execute("ROLLBACK")
+                if base.in_transaction:  # SQLite takes back by itself what a full disk kept it from
+                    base.execute("ROLLBACK")
                 raise
-            base.execute("COMMIT")
+
+    @contextmanager
+    def changing(self) -> Iterator[sqlite3.Connection]:
+        """A transaction whose failure is told: a disk that does not take it is a ``ConfigurationError``."""
+        try:
+            with self.transaction() as base:
+                yield base
+        except sqlite3.Error as error:
+            name = str(getattr(error, "sqlite_errorname", "SQLITE_ERROR"))  # of Python 3.11
+            why = next((text for prefix, text in _REFUSED.items() if name.startswith(prefix)), name)
+            raise ConfigurationError(f"{self.path} cannot be written: {why}") from error
 
     def close(self) -> None:
         with self._lock:
@@ -72,7 +93,7 @@ class Database:
                 self._base.close()
             self._base = None
 
-    def _why(self, error: OSError | sqlite3.Error) -> str:
+    def _why(self, error: OSError | sqlite3.Error | UnicodeDecodeError) -> str:
         if self.path.is_dir():
             return "it is a folder"
         if not self.path.parent.is_dir():
@@ -114,10 +135,22 @@ class Database:
             base.execute("PRAGMA journal_mode=WAL")
             base.execute("PRAGMA synchronous=NORMAL")  # a crash of the machine loses the last changes, no more
             base.executescript(self._schema)
-        except (OSError, sqlite3.Error) as error:
+        except (OSError, sqlite3.Error, UnicodeDecodeError) as error:
             raise ConfigurationError(f"{self.path} cannot be used as a database: {self._why(error)}") from error
         self._base, self._process = base, os.getpid()
         return base
+
+
+def tables_in(path: Path) -> set[str]:
+    """The names of the tables of a file that is there, which is not changed; none where it is no database."""
+    try:
+        if not path.is_file() or not path.stat().st_size:
+            return set()
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as base:
+            names = {name for (name,) in base.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    except (OSError, ValueError, sqlite3.Error):  # a name that is none, half a character: told when it is opened
+        return set()
+    return {name for name in names if not name.startswith("sqlite_")}
 
 
 # --- forks -----------------------------------------------------------------------------------------------------------

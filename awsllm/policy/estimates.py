@@ -29,15 +29,15 @@ from awsllm.types import (
     Usage,
 )
 
-_BYTES_A_TOKEN = 2
-_A_TURN = 20
+BYTES_A_TOKEN = 2
+A_TURN = 20
 _A_TOOL = 40
 _TOOLS = 600  # what families say of tools at all, before the first
 _AN_IMAGE = 5000
 _FREE = Reserved(0.0, 0)
 
 
-class _Unbounded(Exception):
+class Unbounded(Exception):
     """Nobody can say how many tokens this is."""
 
 
@@ -63,7 +63,7 @@ def most_used(request: Request[Any], price: Price | None, *, is_local: bool) -> 
             prompt, answer = _size(request), 0
         else:
             return _of_pieces(request, price, is_local=is_local)
-    except _Unbounded:
+    except Unbounded:
         return _of_pieces(request, price, is_local=is_local)
     if is_local:
         return Reserved(0.0, prompt + answer)
@@ -77,10 +77,10 @@ def _of_pieces(request: Request[Any], price: Price | None, *, is_local: bool) ->
 
 
 @lru_cache(maxsize=256)
-def _bounds(model: str) -> tuple[int | None, int | None]:
+def bounds(model: str) -> tuple[int | None, int | None]:
     """The longest prompt that a model takes, and the longest answer that it gives; None: not known."""
     if ":prompt/" in model:
-        raise _Unbounded
+        raise Unbounded
     row = catalogue.row(model) or {}
     return row.get("context_window"), row.get("max_output_tokens")
 
@@ -88,17 +88,17 @@ def _bounds(model: str) -> tuple[int | None, int | None]:
 def _conversation(request: ConverseRequest) -> tuple[int, int]:
     """The prompt, and of the answer what Bedrock itself reserves: the longest allowed, else the longest that the model
     gives."""
-    window, longest = _bounds(request.family or request.model)
+    window, longest = bounds(request.family or request.model)
     answer = request.inference_config.max_tokens
     if answer is None:
         if longest is None:
-            raise _Unbounded
+            raise Unbounded
         answer = longest
-    tokens = _A_TURN * (len(request.messages) + 1)
+    tokens = A_TURN * (len(request.messages) + 1)
     for turn in request.messages:
         for block in turn.content:
             if type(block) is Text and (text := block.text).isascii():  # of which Python knows the size without a look
-                tokens += len(text) // _BYTES_A_TOKEN + 1
+                tokens += len(text) // BYTES_A_TOKEN + 1
             else:
                 tokens += _size(block)
     if request.system or request.tools or request.extra or request.output_config:
@@ -111,14 +111,14 @@ def _conversation(request: ConverseRequest) -> tuple[int, int]:
 def _size(value: Any) -> int:
     match value:
         case str():
-            return (len(value) if value.isascii() else len(value.encode("utf-8", "replace"))) // _BYTES_A_TOKEN + 1
+            return (len(value) if value.isascii() else len(value.encode("utf-8", "replace"))) // BYTES_A_TOKEN + 1
         case bytes() | Bytes():
             data = value.data if isinstance(value, Bytes) else value
-            return len(data) // _BYTES_A_TOKEN + 1
+            return len(data) // BYTES_A_TOKEN + 1
         case Image():
             return _AN_IMAGE
         case S3Location():
-            raise _Unbounded
+            raise Unbounded
         case msgspec.Struct():
             return sum(_size(getattr(value, name)) for name in value.__struct_fields__)
         case dict():

@@ -33,6 +33,8 @@ from awsllm.types import Value
 
 ALWAYS = "unsupported"
 """A model that cannot take the request is passed over by any group: nothing has been sent."""
+HEDGED = "hedged"
+"""The error, in ``response.attempts``, of an attempt that another one was faster than."""
 MOVES = ("throttling", "not_ready", "server_error", "connect", "context_window")
 """What a call moves on for where nobody says otherwise. None of them has been paid for."""
 RULES: Mapping[str, str] = {

@@ -23,6 +23,7 @@ from msgspec.structs import force_setattr, replace
 
 from awsllm.backend import Attempt, Stop
 from awsllm.errors import AwsllmError, ConfigurationError
+from awsllm.policy.groups import HEDGED
 from awsllm.types import Value
 
 if TYPE_CHECKING:
@@ -33,8 +34,6 @@ T = TypeVar("T")
 Tried: TypeAlias = Callable[[AwsllmError | None, float], None]
 """Told of each of two attempts: its error, and when it began."""
 
-HEDGED = "hedged"
-"""The error, in ``response.attempts``, of an attempt that another one was faster than."""
 _LATEST = 86_400.0
 _MODELS = 1000  # of which latencies are kept
 _SAMPLES = 200  # answers of a model that are kept
@@ -139,11 +138,12 @@ class Hedging:
                 found.add(seconds)
 
 
-class _Race(Generic[T]):
+class Race(Generic[T]):
     """One call that may be hedged: what of it does not depend on threads or tasks."""
 
-    def __init__(self, hedging: Hedging, model: tuple[str, bool], tried: Tried) -> None:
-        self._hedging, self._model, self._tried = hedging, model, tried
+    def __init__(self, hedging: Hedging, model: tuple[str, bool], tried: Tried | None) -> None:
+        self._hedging, self._tried = hedging, tried
+        self._models = [model]  # the second's is the same, unless another one is asked
         self.late = hedging.begin(model)
         self.began: list[float] = []
         self._clock: list[float] = []
@@ -162,8 +162,8 @@ class _Race(Generic[T]):
         return True
 
     def won(self, number: int) -> None:
-        self._hedging.answered(self._model, time.monotonic() - self._clock[number])
-        if len(self.began) > 1:
+        self._hedging.answered(self._models[min(number, len(self._models) - 1)], time.monotonic() - self._clock[number])
+        if len(self.began) > 1 and self._tried is not None:
             self._tried(AwsllmError("another attempt was faster", code=HEDGED), self.began[1 - number])
             self._tried(None, self.began[number])
 
@@ -175,11 +175,11 @@ class _Hedged:
         self._backend, self._hedging, self._model, self._tried = backend, hedging, model, tried
         self._used = False
 
-    def _race(self, *, streamed: bool) -> _Race[Any] | None:
+    def _race(self, *, streamed: bool) -> Race[Any] | None:
         if self._used:
             return None
         self._used = True
-        return _Race(self._hedging, (self._model, streamed), self._tried)
+        return Race(self._hedging, (self._model, streamed), self._tried)
 
 
 class HedgedBackend(_Hedged):
@@ -189,7 +189,7 @@ class HedgedBackend(_Hedged):
         race = self._race(streamed=False)
         if race is None:
             return self._backend.ask(request, attempt)
-        return _run(race, lambda limited: self._backend.ask(request, limited), attempt)
+        return run_race(race, lambda limited, _: self._backend.ask(request, limited), attempt)
 
     def stream(self, request: Any, attempt: Attempt) -> Iterator[Any]:
         race = self._race(streamed=True)
@@ -197,11 +197,11 @@ class HedgedBackend(_Hedged):
             yield from self._backend.stream(request, attempt)
             return
 
-        def begin(limited: Attempt) -> _Begun:
+        def begin(limited: Attempt, _: int) -> _Begun:
             events = self._backend.stream(request, limited)
             return _Begun(events, list(islice(events, 1)))
 
-        begun = _run(race, begin, attempt)
+        begun = run_race(race, begin, attempt)
         try:
             yield from begun.first
             yield from begun.events
@@ -220,10 +220,11 @@ class _Begun:
             close()
 
 
-def _run(race: _Race[T], call: Callable[[Attempt], T], attempt: Attempt) -> T:
+def run_race(race: Race[T], call: Callable[[Attempt, int], T], attempt: Attempt) -> T:
+    """The first answer of a call that may be made twice; it is told which of both it is, 0 or 1."""
     if race.late is None:
         number = race.start()
-        answer = call(attempt)
+        answer = call(attempt, number)
         race.won(number)
         return answer
     return _Threads(race, call, attempt).run(race.late)
@@ -232,7 +233,7 @@ def _run(race: _Race[T], call: Callable[[Attempt], T], attempt: Attempt) -> T:
 class _Threads(Generic[T]):
     """A call and perhaps a second one, each in a thread."""
 
-    def __init__(self, race: _Race[T], call: Callable[[Attempt], T], attempt: Attempt) -> None:
+    def __init__(self, race: Race[T], call: Callable[[Attempt, int], T], attempt: Attempt) -> None:
         self._race, self._call, self._attempt = race, call, attempt
         self._changed = threading.Condition()
         self._ends: list[tuple[int, T | None, BaseException | None]] = []
@@ -242,7 +243,7 @@ class _Threads(Generic[T]):
     def run(self, late: float) -> T:
         try:
             if not self._start():  # this process has no thread left: it is made in its caller's
-                answer = self._call(self._attempt)
+                answer = self._call(self._attempt, 0)
                 self._race.won(0)
                 return answer
             if not self._wait(1, late) and self._race.take():
@@ -278,7 +279,7 @@ class _Threads(Generic[T]):
         answer: T | None = None
         failure: BaseException | None = None
         try:
-            answer = self._call(attempt)
+            answer = self._call(attempt, number)
         except BaseException as error:
             failure = error
         with self._changed:
@@ -311,7 +312,7 @@ class AsyncHedgedBackend(_Hedged):
         race = self._race(streamed=False)
         if race is None:
             return await self._backend.ask(request, attempt)
-        return await _run_async(race, lambda: self._backend.ask(request, attempt))
+        return await run_race_async(race, lambda _: self._backend.ask(request, attempt))
 
     async def stream(self, request: Any, attempt: Attempt) -> AsyncGenerator[Any, None]:
         race = self._race(streamed=True)
@@ -320,14 +321,14 @@ class AsyncHedgedBackend(_Hedged):
                 yield event
             return
 
-        async def begin() -> tuple[AsyncIterator[Any], list[Any]]:
+        async def begin(_: int) -> tuple[AsyncIterator[Any], list[Any]]:
             events = self._backend.stream(request, attempt)
             try:
                 return events, [await anext(events)]
             except StopAsyncIteration:
                 return events, []
 
-        events, first = await _run_async(race, begin)
+        events, first = await run_race_async(race, begin)
         try:
             for event in first:
                 yield event
@@ -338,23 +339,24 @@ class AsyncHedgedBackend(_Hedged):
                 await close()
 
 
-async def _run_async(race: _Race[T], call: Callable[[], Any]) -> T:
+async def run_race_async(race: Race[T], call: Callable[[int], Any]) -> T:
+    """``run_race``, awaited."""
     import asyncio
 
     if race.late is None:
         number = race.start()
-        answer: T = await call()
+        answer: T = await call(number)
         race.won(number)
         return answer
     tasks: list[asyncio.Task[T]] = []
     winner: asyncio.Task[T] | None = None
     try:
         race.start()
-        tasks.append(asyncio.ensure_future(call()))
+        tasks.append(asyncio.ensure_future(call(0)))
         done, _ = await asyncio.wait(tasks, timeout=race.late)
         if not done and race.take():
             race.start()
-            tasks.append(asyncio.ensure_future(call()))
+            tasks.append(asyncio.ensure_future(call(1)))
         waiting = set(tasks)
         while waiting and winner is None:
             done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)

@@ -94,6 +94,8 @@ class Layers:
             return known[3]
         budgets = self._budgets.current()
         placed = self._made_for(backends, reference, None, budgets)
+        if self._is_to_change(reference):
+            return placed
         if not budgets or budgets[0] in opened:  # else they are other threads'
             if len(self._placed) >= _MOST_METERS:
                 self._placed.clear()
@@ -104,11 +106,18 @@ class Layers:
         self, backends: Any, reference: Reference, marks: CallMarks | None, budgets: tuple[CallBudget, ...]
     ) -> Any:
         meter = self._meter(reference, marks)
-        backend = backends[meter.place]
-        if self.limits is not None and (limited := self.limits.of(reference)) is not None:
+        bare = backend = backends[meter.place]
+        limited = None if self.limits is None else self.limits.of(reference)
+        if limited is not None:
             backend = self._limited(backend, limited, marks or _NO_MARKS)
         if budgets or self._counts or meter.changes:
             backend = (AsyncMeteredBackend if self._awaited else MeteredBackend)(backend, meter, budgets)
+        if (budgets or limited is not None) and marks is None:  # made once, for many calls
+            from awsllm.policy import one_pass
+
+            if one_pass.fits(meter, budgets, limited):
+                kind: Any = one_pass.AsyncOnePassBackend if self._awaited else one_pass.OnePassBackend
+                backend = kind(backend, bare, meter, budgets, limited)
         if self._answers is None:
             return backend
         marks = marks or _NO_MARKS
@@ -124,6 +133,11 @@ class Layers:
         awaited.wanted, awaited.caller = marks.response_cache, self._caller(reference)
         awaited.is_known = lambda: self._callers.is_known(reference)
         return awaited
+
+    def _is_to_change(self, reference: Reference) -> bool:
+        """Whether the quotas of a model are still to be asked for."""
+        limited = None if self.limits is None else self.limits.of(reference)
+        return limited is not None and limited.pending is not None
 
     def would_wait(self, reference: Reference, request: Any = None) -> float:
         """Seconds that a call would wait for the limits of its model, about, if it were made now; 0: it would not.

@@ -48,20 +48,22 @@ class CallMeter:
     """Where the calls of one model with the same tags are counted: one of a client's for all of them."""
 
     __slots__ = (
-        *("_is_local", "_ledger", "_metadata", "_name", "_price", "_prices", "_profile", "_reference", "_sent_tags"),
-        *("_tags", "changes", "place"),
+        *("_price", "_prices", "_profile", "_reference", "_sent_tags"),
+        *("changes", "is_local", "is_tagged_alone", "ledger", "metadata", "name", "place", "tags"),
     )
 
     def __init__(
         self, reference: Reference, prices: Knowledge, ledger: UsageLedger | None, tags: Mapping[str, str]
     ) -> None:
         self._reference, self._prices = reference, prices
-        self._ledger, self._tags = ledger, tags
-        self._name, self._is_local = str(reference), reference.scheme == "local"
+        self.ledger, self.tags = ledger, tags
+        self.name, self.is_local = str(reference), reference.scheme == "local"
         self._sent_tags: Mapping[str, str] = tags if reference.scheme == "bedrock" else {}
-        self._metadata = metadata(self._sent_tags)
+        self.metadata = metadata(self._sent_tags)
         self._price: dict[str | None, Price | None] = {}
         self._profile: str | None = None
+        self.is_tagged_alone = bool(self.metadata)
+        """Whether its tags are all by which calls are sent otherwise than they were asked for."""
         self.place, self.changes = reference, bool(self._sent_tags)
         """Where calls are made, and whether they are sent otherwise than they were asked for."""
 
@@ -69,6 +71,7 @@ class CallMeter:
         """Calls are made elsewhere, or as somebody else, and through a profile."""
         self.place, self._profile = place, profile
         self.changes = self.changes or profile is not None
+        self.is_tagged_alone = self.is_tagged_alone and profile is None
 
     def sent(self, request: R) -> R:
         """The request as it is sent."""
@@ -78,11 +81,11 @@ class CallMeter:
             request = through(request, self._profile)
         known: Any = request
         if type(known) is ConverseRequest and known.request_metadata is None and known.api != "openai":
-            changed: Any = replace(known, request_metadata=self._metadata) if self._metadata else known
+            changed: Any = replace(known, request_metadata=self.metadata) if self.metadata else known
             return changed  # type: ignore[no-any-return]
         return with_metadata(request, self._sent_tags)
 
-    def _price_of(self, request: Request[Any]) -> Price | None:
+    def price_of(self, request: Request[Any]) -> Price | None:
         """The price is the same for all calls; an ARN's is not until its family is known."""
         family = request.family
         if family not in self._price:
@@ -95,8 +98,8 @@ class CallMeter:
         try:
             price = self._price[request.family]
         except KeyError:
-            price = self._price_of(request)
-        wanted = most_used(request, price, is_local=self._is_local)
+            price = self.price_of(request)
+        wanted = most_used(request, price, is_local=self.is_local)
         if len(budgets) == 1:
             try:
                 return (budgets[0].reserve(wanted),)
@@ -116,23 +119,23 @@ class CallMeter:
 
     def ended(self, request: Request[Any], response: Any, held: Taken) -> Any:
         """A call has answered; what its caller gets."""
-        ledger = None if request.free else self._ledger
+        ledger = None if request.free else self.ledger
         if not held and ledger is None:  # tags alone count nothing
             return response
         usage: Usage | None = getattr(response, "usage", None)
         try:
             price = self._price[request.family]
         except KeyError:
-            price = self._price_of(request)
-        cost = cost_at(price, response, request, is_local=self._is_local)
+            price = self.price_of(request)
+        cost = cost_at(price, response, request, is_local=self.is_local)
         if held:
-            tokens = _tokens(usage)
+            tokens = tokens_of(usage)
             for each in held:
                 if each is not None:
                     each.settle(cost, tokens)
         if ledger is not None:
             request_id = getattr(response, "request_id", None)
-            ledger.count_call(self._name, self._tags, usage or _NO_USAGE, cost, request_id)
+            ledger.count_call(self.name, self.tags, usage or _NO_USAGE, cost, request_id)
         if held and None in held and hasattr(response, "warnings"):
             return replace(response, warnings=(*response.warnings, UNCOUNTED))
         return response
@@ -146,11 +149,11 @@ class CallMeter:
         self.write(LedgerCounts.of_failure())
 
     def cost(self, response: Any, request: Request[Any]) -> float | None:
-        return cost_at(self._price_of(request), response, request, is_local=self._is_local)
+        return cost_at(self.price_of(request), response, request, is_local=self.is_local)
 
     def write(self, counts: LedgerCounts) -> None:
-        if self._ledger is not None:
-            self._ledger.count(self._name, self._tags, counts)
+        if self.ledger is not None:
+            self.ledger.count(self.name, self.tags, counts)
 
     def hit(self, hit: CacheHit) -> None:
         """A cache has answered."""
@@ -168,7 +171,7 @@ class _MeteredStream:
 
     def __init__(self, meter: CallMeter, request: Request[Any], held: Taken) -> None:
         self._meter, self._request, self._held = meter, request, held
-        self._metadata: Metadata | None = None
+        self.metadata: Metadata | None = None
         self._request_id: str | None = None
         self._began = False
 
@@ -178,14 +181,14 @@ class _MeteredStream:
             self._began = True
             self._request_id = getattr(event, "request_id", None)  # of a chat's first event
         if isinstance(event, Metadata):
-            self._metadata = event
+            self.metadata = event
             if None in self._held:
                 return replace(event, warnings=(*event.warnings, UNCOUNTED))
         return event
 
     def end(self) -> None:
         """The stream has ended; only a chat's says what it used."""
-        last = self._metadata or Metadata()
+        last = self.metadata or Metadata()
         response = ConverseResponse(
             message=_NOTHING,
             stop_reason=None,
@@ -197,7 +200,7 @@ class _MeteredStream:
         self._meter.ended(self._request, response, self._held)
 
     def fail(self, error: BaseException) -> None:
-        if self._metadata is not None:  # what was used is known all the same
+        if self.metadata is not None:  # what was used is known all the same
             self.end()
         else:
             self._meter.failed(error, self._held, began=self._began)
@@ -210,7 +213,7 @@ def is_unused(error: BaseException) -> bool:
     return isinstance(error, ServiceError) and not isinstance(error, ModelTimeoutError) and error.status is not None
 
 
-def _tokens(usage: Usage | None) -> int | None:
+def tokens_of(usage: Usage | None) -> int | None:
     if usage is None or (given := usage.input_tokens) is None:
         return None
     cached = (usage.cache_read_input_tokens or 0) + (usage.cache_write_input_tokens or 0)

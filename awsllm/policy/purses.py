@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any, Protocol
+from collections import deque
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from awsllm.types import Value
 
@@ -17,6 +18,14 @@ CREATE TABLE IF NOT EXISTS budgets (
 ) WITHOUT ROWID;
 """
 _COLUMNS = "usd_spent, usd_reserved, tokens_spent, tokens_reserved, calls, unknown"
+
+
+ROUND = 0.9995  # up, but for what floats are off by
+_TOGETHER = 32  # calls that are counted together
+
+EndedUse: TypeAlias = tuple[int, int, int, int, tuple[float, ...]]
+"""Trillionths of a dollar and tokens that a call had reserved, the tokens that it was given and answered, and what one
+of each costs in trillionths."""
 
 
 class Spending(Value, frozen=True, kw_only=True):
@@ -52,24 +61,43 @@ class OwnPurse:
 
     waits = False
 
-    __slots__ = (*("_calls", "_lock", "_tokens_reserved", "_tokens_spent", "_unknown", "_usd_reserved", "_usd_spent"),)
+    __slots__ = (
+        *("ended", "_calls", "_lock", "_tokens_reserved", "_tokens_spent", "_unknown", "_usd_reserved", "_usd_spent"),
+    )
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._usd_spent = self._usd_reserved = self._tokens_spent = self._tokens_reserved = 0
         self._calls = self._unknown = 0
+        self.ended: deque[EndedUse] = deque()
+        """Calls that are over and not counted yet: whoever reads, or finds too little, has them counted first."""
 
     def take(self, usd: int, tokens: int, limits: tuple[int | None, int | None]) -> Spending | None:
         most_usd, most_tokens = limits
         with self._lock:
-            usd_reserved, tokens_reserved = self._usd_reserved + usd, self._tokens_reserved + tokens
-            if (most_usd is None or self._usd_spent + usd_reserved <= most_usd) and (
-                most_tokens is None or self._tokens_spent + tokens_reserved <= most_tokens
-            ):
-                self._usd_reserved, self._tokens_reserved = usd_reserved, tokens_reserved
-                self._calls += 1
-                return None
+            if len(self.ended) >= _TOGETHER:
+                self._settle_ended()
+            while True:
+                usd_reserved, tokens_reserved = self._usd_reserved + usd, self._tokens_reserved + tokens
+                if (most_usd is None or self._usd_spent + usd_reserved <= most_usd) and (
+                    most_tokens is None or self._tokens_spent + tokens_reserved <= most_tokens
+                ):
+                    self._usd_reserved, self._tokens_reserved = usd_reserved, tokens_reserved
+                    self._calls += 1
+                    return None
+                if not self.ended:
+                    break
+                self._settle_ended()
         return self.read()
+
+    def _settle_ended(self) -> None:
+        ended = self.ended
+        while ended:
+            usd, tokens, given, answer, rates = ended.popleft()
+            self._usd_reserved -= usd
+            self._usd_spent += int(given * rates[0] + answer * rates[1] + ROUND)
+            self._tokens_reserved -= tokens
+            self._tokens_spent += given + answer
 
     def settle(self, usd: tuple[int, int], tokens: tuple[int, int]) -> None:
         with self._lock:
@@ -85,6 +113,7 @@ class OwnPurse:
 
     def read(self) -> Spending:
         with self._lock:
+            self._settle_ended()
             return Spending(
                 usd_spent=self._usd_spent,
                 usd_reserved=self._usd_reserved,

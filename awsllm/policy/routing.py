@@ -24,7 +24,7 @@ from awsllm.errors import AwsllmError, CircuitOpenError, ConfigurationError, Mod
 from awsllm.models.references import Reference
 from awsllm.policy.breakers import Breaker, Circuit, CircuitState, is_failure
 from awsllm.policy.concurrency import Concurrency
-from awsllm.policy.groups import ALWAYS, Group, GroupMember, rule_of
+from awsllm.policy.groups import ALWAYS, HEDGED, Group, GroupMember, rule_of
 from awsllm.types import AttemptMade
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ class GroupRoutes:
         if known is None or known.group is not group:
             known = self._find(group)
         place = known.plain
-        if place is None or ((circuit := place.circuit) is not None and not circuit.is_closed):
+        if place is None or ((circuit := place.circuit) is not None and circuit.opened is not None):
             return None
         if self.waits is not None and len(known.places) > 1 and self.waits(place.reference) > 0:
             return None
@@ -378,6 +378,13 @@ class Routing:
             choice.place.circuit.record(None)
         if choice.place.concurrency is not None:
             choice.place.concurrency.leave()
+
+    def overtaken(self, choice: Chosen, *, is_left: bool) -> None:
+        """Another member, or the same one in a second attempt, was faster: that says nothing of this one.
+        ``is_left``: it is asked no longer."""
+        if is_left:
+            self.abandoned(choice)
+        self._note(choice, HEDGED, None)
 
     def began(self, choice: Chosen) -> None:
         """The first of an answer has come."""

@@ -97,9 +97,9 @@ class SharedCircuit(Circuit):
         self._version = 0
 
     def record(self, failed: bool | None) -> None:
-        before = self._opened
+        before = self.opened
         super().record(failed)
-        after = self._opened
+        after = self.opened
         if before != after:
             self._change, self._changed = "closed" if after is None else "opened", self._clock()
             self._calls = self._failures = 0
@@ -125,7 +125,7 @@ class SharedCircuit(Circuit):
             return
         with self._lock:
             self._version, self._trial = version, None
-            self._opened = None if opened is None else self._clock() - opened
+            self.opened = None if opened is None else self._clock() - opened
             self._outcomes.clear()
 
 

@@ -22,7 +22,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from awsllm.errors import ValidationError
-from awsllm.models.prices import MOST_TOKENS
+from awsllm.models.prices import MOST_TOKENS, Price, plain_cost
 from awsllm.policy import write_behind
 from awsllm.policy.database import Database
 from awsllm.policy.limits import day_of
@@ -103,8 +103,8 @@ class LedgerRequest(Value, frozen=True, kw_only=True):
     cost: float | None
 
 
-_Note: TypeAlias = tuple[float, str, Mapping[str, str], Usage | LedgerCounts, float | None, str | None]
-"""When, which model, tags, what was used (or counted), what that cost, and the request's id."""
+_Note: TypeAlias = tuple[float, str, Mapping[str, str], Usage | LedgerCounts, float | Price | None, str | None]
+"""When, which model, tags, what was used (or counted), what that cost or its price, and the request's id."""
 
 
 class UsageLedger:
@@ -136,9 +136,9 @@ class UsageLedger:
         self._due()
 
     def count_call(
-        self, model: str, tags: Mapping[str, str], usage: Usage, cost: float | None, request_id: str | None
+        self, model: str, tags: Mapping[str, str], usage: Usage, cost: float | Price | None, request_id: str | None
     ) -> None:
-        """One call that was answered."""
+        """One call that was answered; where it has its price alone to it, that may stand for the cost."""
         self._notes.append((self._clock(), model, tags, usage, cost, request_id))
         if not (self._is_due and self._waits):
             self._due()
@@ -178,7 +178,7 @@ class UsageLedger:
         last_tags: Mapping[str, str] | None = None
         begun = ended = 0.0  # of the day
         key, sums = ("", "", ""), [0.0]
-        for at, model, tags, used, cost, request_id in _taken(self._notes):
+        for at, model, tags, used, cost_or_price, request_id in _taken(self._notes):
             if (
                 tags is not last_tags or model is not last_model or not begun <= at < ended
             ):  # most are as the one before
@@ -194,16 +194,26 @@ class UsageLedger:
                     sums[place] += getattr(used, name)
                 continue
             sums[0] += 1
-            tokens = _tokens(used)
-            sums[3] += tokens[0]
-            sums[4] += tokens[1]
-            sums[5] += tokens[2]
-            sums[6] += tokens[3]
+            cost = plain_cost(used, cost_or_price) if isinstance(cost_or_price, Price) else cost_or_price
+            given, made, tokens = used.input_tokens or 0, used.output_tokens or 0, None
+            if (
+                0 <= given < MOST_TOKENS
+                and 0 <= made < MOST_TOKENS
+                and not used.cache_read_input_tokens
+                and not used.cache_write_input_tokens
+                and not self._keeps_ids
+            ):  # as nearly all
+                sums[3] += given
+                sums[4] += made
+            else:
+                tokens = _tokens(used)
+                for place, count in enumerate(tokens, 3):
+                    sums[place] += count
             if cost is None:
                 sums[8] += 1
             else:
                 sums[7] += cost
-            if request_id is not None and self._keeps_ids:
+            if tokens is not None and request_id is not None and self._keeps_ids:
                 self._requests.append((request_id, *key, *tokens, cost))
 
     def rows(self, since: str = "", until: str = "9999", tags: Mapping[str, str] | None = None) -> list[LedgerRow]:

@@ -27,7 +27,7 @@ class Gathered(Protocol):
     """``flush`` writes what was gathered, raises nothing that matters, and may be called by several threads at once;
     ``forget`` drops it, in the child of a fork, where no other thread is left."""
 
-    def flush(self) -> None: ...
+    def flush(self) -> object: ...
 
     def forget(self) -> None: ...
 
@@ -45,6 +45,7 @@ class _Writer:
         self._something = threading.Event()
         self._lock = threading.Lock()
         self._is_running = False
+        self.is_end_heeded = False
 
     def add(self, gathered: Gathered) -> None:
         self._due[id(gathered)] = gathered
@@ -57,8 +58,7 @@ class _Writer:
             starts, self._is_running = not self._is_running, True
         if starts:
             threading.Thread(target=self._run, name="awsllm-writer", daemon=True).start()
-            _at_the_end_of_a_child()
-            _heed_sigterm()
+            heed_the_end()
 
     def _run(self) -> None:
         while True:
@@ -157,6 +157,11 @@ def _on_sigterm(number: int, _: FrameType | None) -> None:
     _end(number)
 
 
+def is_handler(handler: object) -> bool:
+    """Whether it is the one of here, which writes what was gathered and then does as if there were none."""
+    return handler is _on_sigterm
+
+
 def _end(number: int) -> None:
     """What the signal would have done, after all is written."""
     import signal
@@ -167,10 +172,13 @@ def _end(number: int) -> None:
     os.kill(os.getpid(), number)
 
 
-def _at_the_end_of_a_child() -> None:
-    """A child of multiprocessing ends without ``atexit``."""
-    if util := sys.modules.get("multiprocessing.util"):
+def heed_the_end() -> None:
+    """Where a thread that writes behind begins: a child of multiprocessing ends without ``atexit``, and what its parent
+    had to be done at the end is not for it."""
+    if not _writer.is_end_heeded and (util := sys.modules.get("multiprocessing.util")):
+        _writer.is_end_heeded = True
         util.Finalize(None, now, exitpriority=10)
+    _heed_sigterm()
 
 
 def _in_child() -> None:

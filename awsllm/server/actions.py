@@ -119,10 +119,16 @@ _RESOURCES: Mapping[str, tuple[tuple[str, str], ...]] = {
     "secretsmanager": (("SecretId", "secret:{}-awsllm"), ("Name", "secret:{}-awsllm")),
     "logs": (("logGroupName", "log-group:{}:log-stream:"),),
     "sagemaker": (
+        ("TrainingJobName", "training-job/{}"),
+        ("TransformJobName", "transform-job/{}"),
+        ("TrainingSessionName", "training-session/{}"),
+        ("trainingSessionName", "training-session/{}"),
         ("EndpointName", "endpoint/{}"),
         ("InferenceComponentName", "inference-component/{}"),
         ("EndpointConfigName", "endpoint-config/{}"),
         ("ModelName", "model/{}"),
+        ("ModelPackageGroupName", "model-package-group/{}"),
+        ("ModelPackageName", "model-package/{}"),
     ),
 }
 _ARNS = (
@@ -133,7 +139,7 @@ _ARNS = (
     "SecretId",
     "KeyId",
     "ResourceArn",
-    "jobIdentifier",
+    "resourceARN",
 )
 
 
@@ -281,6 +287,16 @@ def _sts(asked: Asked) -> Iterator[Right]:
         yield Right("sts:TagSession", role)
 
 
+def _sagemaker(asked: Asked) -> Iterator[Right]:
+    """Tags that come with what is made take the right to tag it (the developer guide's
+    security_iam_id-based-policy-examples, grant-tagging-permissions)."""
+    tagged = asked.operation.startswith("Create") and asked.members.get("Tags")
+    for right in named_in("sagemaker", asked):
+        yield right
+        if tagged:
+            yield Right("sagemaker:AddTags", right.resource)
+
+
 def _connections(asked: Asked) -> Iterator[Right]:
     """Which API and stage, the address says, and that is not here."""
     yield Right("execute-api:ManageConnections")
@@ -390,6 +406,7 @@ SERVICES: Mapping[str, Callable[[Asked], Iterator[Right]]] = {
     "secretsmanager": _secrets,
     "sns": _topics,
     "sqs": _sqs,
+    "sagemaker": _sagemaker,
     "ssm": _parameters,
     "sts": _sts,
 }

@@ -13,11 +13,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from awsllm.client_options import configured
 from awsllm.errors import ConfigurationError, ModelNotFoundError
 from awsllm.fetching.rules import FetchUrls
 from awsllm.models.references import CHAT_MODEL, EMBED_MODEL, parse_reference
 from awsllm.policy import stores
+from awsllm.policy.configuration_file import configured
 from awsllm.policy.keys import KeyStore, read_keys
 from awsllm.policy.watched import Watched
 from awsllm.server import telemetry
@@ -155,8 +155,9 @@ class Assembly:
         if self.gate is not None:
             self.gate.close()
         if self.aws is not None:
-            from awsllm.server.moto import completed, hardening
+            from awsllm.server.moto import completed, hardening, quotas
 
+            quotas.leave(self.aws.account)
             completed.restore()
             hardening.soften()
 
@@ -210,8 +211,9 @@ def assemble(settings: Settings) -> Assembly:
     )
     keeper = _keeper(settings, aws)
     if aws is not None:
-        from awsllm.server.moto import completed, hardening
+        from awsllm.server.moto import completed, hardening, quotas
 
+        quotas.stand(aws.account)
         completed.complete()
         hardening.harden()
     app = application(shared)

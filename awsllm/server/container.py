@@ -27,13 +27,15 @@ from awsllm.wire.reading import JSON
 class Container:
     """A container that runs. ``cuts`` are the sizes of a stream's parts in bytes, in turn; none: as it writes.
     ``image`` is its image, where that decides in which format a body is answered; ``handler`` is what answers a body
-    that is no JSON, where that is another."""
+    that is no JSON, where that is another. ``model`` is what the models know by which it is to be answered, where that
+    is not the endpoint's own name: what was trained for it."""
 
     detected: Detected
     variant: str = "AllTraffic"
     cuts: tuple[int, ...] = ()
     image: str | None = None
     handler: Detected | None = None
+    model: str | None = None
 
     @property
     def body(self) -> Body:

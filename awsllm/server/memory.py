@@ -64,7 +64,7 @@ def _listed(residents: Residents[Any]) -> list[dict[str, object]]:
         {
             "name": one.name,
             "kind": "loading" if one.model is None else type(one.model).__name__.removesuffix("Model").lower(),
-            "size": one.size.files,
+            "size": one.size.files + one.size.beside,
             "room": one.size.conversations,
             "in_flight": one.in_flight,
             "since": one.since,

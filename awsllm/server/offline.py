@@ -15,6 +15,7 @@ from urllib.parse import unquote
 
 import msgspec
 
+from awsllm.backend import Backend
 from awsllm.server.account import containers, dispatch
 from awsllm.server.account.account import Account
 from awsllm.server.account.bedrock.invocation_logs import logged
@@ -23,10 +24,11 @@ from awsllm.server.account.invocations import invoke_async, invoke_router_async
 from awsllm.server.account.knowledge.search import DocumentLike
 from awsllm.server.account.refusals import no_endpoint
 from awsllm.server.account.resources import deleted
+from awsllm.server.account.sessions.runtime import SERVICE as SESSIONS
 from awsllm.server.container import Container
 from awsllm.server.permissions import Authorizer, Identities
-from awsllm.server.resources import Resources
-from awsllm.server.surfaces import endpoint_chat, router
+from awsllm.server.resources import Resources, WithResources
+from awsllm.server.surfaces import endpoint_chat, router, training_sessions
 from awsllm.server.surfaces.async_invoke import answer as async_invoke
 from awsllm.server.surfaces.async_invoke import is_async_invoke
 from awsllm.server.surfaces.routes import find
@@ -35,8 +37,9 @@ from awsllm.types import JsonObject, Request
 from awsllm.wire.endpoint import named
 from awsllm.wire.endpoint.detect import FORMAT_TAG
 
-CONTROLS = ("bedrock", "bedrock-agent", "sagemaker")
-"""The control planes, by botocore's names of the services."""
+CONTROLS = ("bedrock", "bedrock-agent", "sagemaker", SESSIONS)
+"""What the account's own tables answer, by botocore's names of the services: the control planes, and the runtime of
+training sessions."""
 _ENDPOINTS, _MODELS = "/endpoints/", "/model/"
 _ASYNC = "/async-invocations"
 _VARIANT = "x-amzn-sagemaker-target-variant"
@@ -73,6 +76,12 @@ class OfflineAws:
         self._made = functools.partial(Resources, models, knowledge_bases=knowledge_bases, guardrails=guardrails)
         self._made()  # what is no document or guardrail is told here
         self._resources: dict[str, Resources] = {}
+        account.backend_in = self._backend_in
+
+    def _backend_in(self, region: str) -> Backend | None:
+        """What jobs of the account ask of knowledge bases there."""
+        models = self.account.backend
+        return None if models is None else WithResources(models, self.resources(region))
 
     def resources(self, region: str) -> Resources:
         """What answers in place of a model there: knowledge bases, guardrails, prompts."""
@@ -115,6 +124,8 @@ class OfflineAws:
             if work is not None or service is not None:
                 return work
         within = self.account.region(region)
+        if service in (None, SESSIONS) and training_sessions.samples(incoming):
+            return training_sessions.answer(within, incoming)
         return self._named(incoming, region) or dispatch.handle(within, incoming, *([service] if service else []))
 
     def _invoked(self, incoming: Incoming, region: str, seen: Callable[[Request[Any]], None]) -> Work | None:

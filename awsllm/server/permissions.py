@@ -24,6 +24,7 @@ from awsllm.server.account.account import Account, Region
 from awsllm.server.account.bedrock import profiles
 from awsllm.server.account.prompts import model_of
 from awsllm.server.actions import SERVICES, Asked, members, named_in, passed, read_json
+from awsllm.server.bedrock_actions import bedrock_rights
 from awsllm.server.http.auth import signers
 from awsllm.server.services import meant, protocol, reads_form
 from awsllm.server.surfaces import anthropic, openai
@@ -267,6 +268,7 @@ def _runtime(asked: Asked) -> Iterator[Right]:
 
 _SERVICES: Mapping[str, Callable[[Asked], Iterator[Right]]] = {
     **SERVICES,
+    "bedrock": bedrock_rights,
     "bedrock-runtime": _runtime,
     "bedrock-agent-runtime": _agents,
 }

@@ -23,7 +23,8 @@ from urllib.parse import urlsplit
 from msgspec.structs import replace
 
 from awsllm.backend import UNLIMITED, AsyncBackend, Attempt, Backend
-from awsllm.client_options import Backends, ClientOptions, client_settings, make_async_backend
+from awsllm.client_options import ClientOptions
+from awsllm.client_settings import Backends, client_settings, make_async_backend
 from awsllm.errors import (
     AccessDeniedError,
     AwsllmError,

@@ -123,7 +123,8 @@ def _text_faults(shape: Shape, value: Any, path: str) -> Iterator[str]:
 
 # What models give in their replies, the service takes back, enumerated or not (recorded: a toolUse of type tool_use);
 # and what it makes itself: the pattern of a prompt router's ARN is that of the default ones alone. A model that judges
-# takes the task "General", which the enumeration lacks (two public programs that judge by it; not seen in AWS's pages).
+# takes the task "General", which the enumeration lacks (the user guide's model-evaluation-built-in-metrics and
+# knowledge-base-evaluation-create-randg, read 2026-11-27).
 _OPEN = frozenset(("ToolUseType", "PromptRouterArn", "EvaluationTaskType"))
 # Java's classes, which the models' patterns use within brackets, as Python's that hold at least as much.
 _CLASSES = {"L": r"\w", "N": r"\w", "Alnum": r"\w", "Z": r"\s", "ASCII": r"\x00-\x7f", "Print": r" -~"}

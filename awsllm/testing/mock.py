@@ -52,6 +52,7 @@ from awsllm.server.account.documents import EXAMPLES
 from awsllm.server.account.knowledge.search import DocumentLike
 from awsllm.server.faults import Fault, Faults, Hampered, listed
 from awsllm.server.mapping import Table
+from awsllm.server.moto import quotas
 from awsllm.server.moto import stubber as moto
 from awsllm.server.moto.identities import identity
 from awsllm.server.moto.neighbours import Objects, Services
@@ -82,6 +83,7 @@ _HOSTS = (
     (r"bedrock(-fips)?\.", "bedrock"),
     (r"bedrock-agent(-fips)?\.", "bedrock-agent"),
     (r"api(-fips)?\.sagemaker(-fips)?\.", "sagemaker"),
+    (r"training-session-runtime\.sagemaker(-fips)?\.", "sagemakertrainingsessionruntime"),
     (r"inferencerouter-runtime\.sagemaker(-fips)?\.", "sagemaker-inferencerouter-runtime"),
     (r"runtime(-fips)?\.sagemaker(-fips)?\.", "sagemaker-runtime"),
 )
@@ -174,6 +176,7 @@ class MockAws(AbstractContextManager["MockAws"]):
         STAND_INS.extend(stand_ins)
         speech = SpeechStandIn(backend, self.models, self.requests, responder.denied)
         duplex.STAND_INS.append(speech)
+        quotas.stand(aws.account)
         self._entered.append((mock, responder, stand_ins, speech))
 
     def stop(self, remove_data: bool = True) -> None:
@@ -184,6 +187,7 @@ class MockAws(AbstractContextManager["MockAws"]):
         if remove_data:
             self._kept = None
         duplex.STAND_INS.remove(speech)
+        quotas.leave(responder.plane)
         for stand_in in stand_ins:
             STAND_INS.remove(stand_in)
         moto.uninstall(responder)

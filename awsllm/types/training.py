@@ -10,6 +10,8 @@ from typing import Literal, TypeAlias
 
 from awsllm.types import Value
 
+LOSS_METRIC = "actor/pg_loss"
+"""The metric of a pass that is its loss in SageMaker's sessions, whichever loss it is (sagemaker-train 1.27, PyPI)."""
 LossName: TypeAlias = Literal["cross_entropy", "importance_sampling", "ppo", "cispo"]
 
 
@@ -31,12 +33,14 @@ class TrainingPass(Value, frozen=True, kw_only=True):
 
     @property
     def loss(self) -> float | None:
-        """The mean over the weights, or the sum where the service gives no mean."""
-        return self.metrics.get("loss:mean", self.metrics.get("loss:sum"))
+        """The mean over the weights, or what SageMaker's sessions call the loss, or the sum."""
+        known = (self.metrics.get(name) for name in ("loss:mean", LOSS_METRIC, "loss:sum"))
+        return next((value for value in known if value is not None), None)
 
 
 class AdamSettings(Value, frozen=True, kw_only=True):
-    """One step of the optimizer. ``clip``: the largest norm of the gradient; 0 leaves it."""
+    """One step of the optimizer. ``clip``: the largest norm of the gradient; 0 leaves it. ``plus``: how much faster
+    than A the adapters' matrices B learn (LoRA+)."""
 
     learning_rate: float = 1e-4
     beta1: float = 0.9
@@ -44,6 +48,7 @@ class AdamSettings(Value, frozen=True, kw_only=True):
     epsilon: float = 1e-8
     weight_decay: float = 0.0
     clip: float = 1.0
+    plus: float = 1.0
 
 
 class SampledSequence(Value, frozen=True, kw_only=True):

@@ -111,6 +111,8 @@ def encode_step(adam: AdamSettings) -> JsonObject:
         "weightDecay": adam.weight_decay,
         "gradClipNorm": adam.clip,
     }
+    if adam.plus != 1:
+        parameters["loraPlusLrRatio"] = adam.plus
     return {"optimizerStep": {"adamParamsConfig": parameters}}
 
 
@@ -124,6 +126,7 @@ def decode_step(wire: JsonObject) -> AdamSettings:
         epsilon=_or(optional(given, "eps", float), plain.epsilon),
         weight_decay=_or(optional(given, "weightDecay", float), plain.weight_decay),
         clip=_or(optional(given, "gradClipNorm", float), plain.clip),
+        plus=_or(optional(given, "loraPlusLrRatio", float), plain.plus),
     )
 
 
@@ -157,7 +160,7 @@ def decode_sample(wire: JsonObject) -> tuple[tuple[int, ...], SampleSettings, st
         max_tokens=required(drawing, "maxTokens", int),
         temperature=_or(optional(drawing, "temperature", float), 1.0),
         top_p=_or(optional(drawing, "topP", float), 1.0),
-        top_k=optional(drawing, "topK", int) or 0,
+        top_k=max(optional(drawing, "topK", int) or 0, 0),  # -1 is all of them, too
         seed=optional(drawing, "seed", int),
         stop=tuple(str(each) for each in stop),
     )
@@ -194,5 +197,11 @@ def encode_scoring(tokens: Sequence[int], weights: str | None = None) -> JsonObj
     return {"computeLogprobs": {"prompt": encode_tokens(tokens)} | ({"modelPackageArn": weights} if weights else {})}
 
 
+def encode_scored(logprobs: Sequence[float]) -> JsonObject:
+    """One for each token of the prompt: the first, which nothing stands before, has none (sagemaker-train 1.27)."""
+    return {"logprobs": [None, *logprobs]}
+
+
 def decode_scored(wire: JsonObject) -> tuple[float, ...]:
-    return _numbers(required(wire, "logprobs", list), float, "logprobs")
+    """Those of all tokens but the first."""
+    return _numbers(required(wire, "logprobs", list)[1:], float, "logprobs")

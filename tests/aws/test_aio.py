@@ -446,6 +446,23 @@ def test_an_error_holds_nothing_of_what_was_sent() -> None:
     run(test)
 
 
+def test_what_asyncio_stumbles_over_is_a_broken_connection() -> None:
+    """Where TLS within TLS fails, Python 3.11 has a TypeError for those who wait."""
+
+    async def test() -> None:
+        server = Server(None)
+        async with serving(server) as transport:
+            task = asyncio.create_task(transport.send(CALL))
+            await server.received.acquire()
+            assert transport._pool is not None
+            [connection] = transport._pool._used
+            connection.connection_lost(TypeError("_abort() takes 1 positional argument but 2 were given"))
+            with pytest.raises(ServerError):
+                await task
+
+    run(test)
+
+
 def test_a_client_can_be_closed_when_its_loop_has_ended() -> None:
     async def use(url: str) -> AsyncHttpTransport:
         transport = AsyncHttpTransport(AwsSession(endpoint_url=url))

@@ -15,6 +15,7 @@ import datetime
 import functools
 import ipaddress
 import os
+import select
 import socket
 import ssl
 import struct
@@ -946,26 +947,22 @@ def proxy(c: Connection) -> None:
     host, _, port = target.rpartition(":")
     with socket.create_connection((host, int(port))) as onward:
         c.send(b"HTTP/1.1 200 Connection established\r\n\r\n")
-        back = threading.Thread(target=_pump, args=(onward, c.socket, c.server.over))
-        back.start()
         _pump(c.socket, onward, c.server.over)
-        back.join()
 
 
-def _pump(source: socket.socket, target: socket.socket, over: threading.Event) -> None:
-    source.settimeout(0.02)
+def _pump(client: socket.socket, origin: socket.socket, over: threading.Event) -> None:
+    """Both ways in one thread, until either end has no more: a TLS socket is not read and written by two at a time."""
+    other = {client: origin, origin: client}
     while not over.is_set():
-        try:
-            data = source.recv(65536)
-        except TimeoutError:
-            continue
-        except OSError:
-            break
-        if not data:
-            break
-        target.sendall(data)
-    with contextlib.suppress(OSError):
-        target.shutdown(socket.SHUT_WR)
+        held = isinstance(client, ssl.SSLSocket) and client.pending()
+        for source in [client] if held else select.select(list(other), [], [], 0.02)[0]:
+            try:
+                data = source.recv(65536)
+            except OSError:
+                return
+            if not data:
+                return
+            other[source].sendall(data)
 
 
 PROXY_AUTHORIZATION = "Basic " + base64.b64encode(b"user:p@ss").decode()

@@ -343,14 +343,14 @@ class Silence(Replies):
 def test_a_timeout_holds_for_the_question_too(monkeypatch: pytest.MonkeyPatch, scripted: ExitStack) -> None:
     """A subnet with an endpoint for bedrock-runtime alone hears nothing of bedrock."""
     silence = Silence()
-    monkeypatch.setattr("awsllm.client_options.QUESTIONS_SHARE", 0.002)
+    monkeypatch.setattr("awsllm.client_settings.QUESTIONS_SHARE", 0.002)
     monkeypatch.setattr("awsllm.backends.bedrock.models.resolve", silence)
     client = scripted.enter_context(awsllm.Client(region="us-east-1"))
     reply = client.converse(PROFILE, "Hello", timeout=60)
     assert (reply.text, silence.asked) == ("Hi.", [])  # answered while the question still waited
     assert "was not known in time" in reply.warnings[0]
     silence.released.set()
-    monkeypatch.setattr("awsllm.client_options.QUESTIONS_SHARE", 0.9)
+    monkeypatch.setattr("awsllm.client_settings.QUESTIONS_SHARE", 0.9)
     assert client.converse(PROFILE, "Hello", timeout=60).warnings == ()
     policy = awsllm.Policy(timeout=60)
     bounded = scripted.enter_context(awsllm.Client(region="us-east-1", policy=policy))
@@ -362,7 +362,7 @@ def test_the_async_clients_timeout_holds_too(monkeypatch: pytest.MonkeyPatch, sc
     import asyncio
 
     silence = Silence()
-    monkeypatch.setattr("awsllm.client_options.QUESTIONS_SHARE", 0.002)
+    monkeypatch.setattr("awsllm.client_settings.QUESTIONS_SHARE", 0.002)
     monkeypatch.setattr("awsllm.backends.bedrock.models.resolve", silence)
 
     async def ask() -> None:
@@ -370,7 +370,7 @@ def test_the_async_clients_timeout_holds_too(monkeypatch: pytest.MonkeyPatch, sc
             reply = await client.converse(PROFILE, "Hello", timeout=60)
             assert (reply.text, silence.asked) == ("Hi.", [])
             silence.released.set()
-            monkeypatch.setattr("awsllm.client_options.QUESTIONS_SHARE", 0.9)
+            monkeypatch.setattr("awsllm.client_settings.QUESTIONS_SHARE", 0.9)
             assert (await client.converse(PROFILE, "Hello", timeout=60)).warnings == ()
 
     asyncio.run(ask())

@@ -1,12 +1,14 @@
 """`awsllm batch`."""
 
+import io
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from awsllm.errors import AccessDeniedError
+from awsllm.cli import main
+from awsllm.errors import AccessDeniedError, ValidationError
 from awsllm.jobs.batch.job import BatchJob
 from awsllm.jobs.batch.ledger import BatchLedger
 from awsllm.testing import mock_aws
@@ -98,3 +100,64 @@ def test_what_is_no_batch(run: Run) -> None:
         bad = run(*COMMAND)
     assert bad.code == 1
     assert "in.jsonl, line 1: it has no column 'text'" in bad.err
+
+
+def test_standard_streams(monkeypatch: pytest.MonkeyPatch, capsysbinary: Any, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    lines = b'{"text": "a", "id": 2}\n{"text": "b", "id": 1}\n'
+    monkeypatch.setattr("awsllm.jobs.batch.tables.sys.stdin", io.TextIOWrapper(io.BytesIO(lines)))
+    piped = ("batch", "run", "-", "-", "--model", MODEL, "--prompt", "say {text}")
+    with mock_aws(reply=echo):
+        with pytest.raises(SystemExit) as left:
+            main(piped)
+        assert not left.value.code
+        out, err = capsysbinary.readouterr()
+        assert [list(json.loads(line).items())[:3] for line in out.splitlines()] == [
+            [("text", "a"), ("id", 2), ("answer", "SAY A")],
+            [("text", "b"), ("id", 1), ("answer", "SAY B")],
+        ]
+        assert b"awsllm: completed: 2 of 2 answered" in err
+        assert not list(Path().glob("*.ledger"))
+
+
+def test_permissions_are_shown(run: Run) -> None:
+    with mock_aws(reply=echo):
+        shown = json.loads(run(*COMMAND, "--dry-run", "--permissions").out)
+        assert [one["Sid"] for one in shown["permissions"]["Statement"]] == ["Ask"]
+        refused = run(*COMMAND, "--permissions")
+        assert (refused.code, "goes with --dry-run" in refused.err) == (1, True)
+        unbounded = run(*COMMAND[:-2], "--dry-run")
+        assert "cost unknown without --max-tokens" in unbounded.out
+
+
+def test_what_failed_is_asked_again(run: Run) -> None:
+    state = {"down": True}
+
+    def reply(request: ConverseRequest) -> str:
+        if state["down"] and request.messages[-1].text.endswith("3"):
+            raise ValidationError("not now")
+        return echo(request)
+
+    with mock_aws(reply=reply):
+        ended = run(*COMMAND)
+        assert ended.out.startswith("completed: 5 of 6 answered, 1 set aside")
+        assert "1 records have no answer" in ended.err
+        assert "--retry-failed asks those again" in ended.err
+        state["down"] = False
+        assert run("batch", "resume", "out.jsonl").out.startswith("completed: 5 of 6")
+        done = run("batch", "resume", "out.jsonl", "--retry-failed")
+    assert done.out.startswith("completed: 6 of 6 answered, $")
+    assert json.loads(Path("out.jsonl").read_text().splitlines()[3])["answer"] == "SAY ROW 3"
+
+
+def test_a_stream_that_nobody_reads_leaves_no_ledger(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def left(*_: Any, **__: Any) -> None:
+        raise BrokenPipeError(32, "Broken pipe")
+
+    monkeypatch.setattr("awsllm.jobs.batch.tables._write_lines", left)
+    with mock_aws(reply=echo):
+        found = run("batch", "run", "in.jsonl", "-", *COMMAND[4:])
+    assert found.code == 1
+    assert "- cannot be written: Broken pipe" in found.err
+    assert "ledger" not in found.err.splitlines()[-1]

@@ -232,6 +232,7 @@ def test_debug_after_two_dashes_is_a_word(run: Run, script: Any) -> None:
         ("chta",),
         ("embed",),
         ("models", "pull"),
+        ("chat", "local:some-model"),
     ],
 )
 def test_a_wrong_command_line_is_exit_code_2(run: Run, script: Any, arguments: tuple[str, ...]) -> None:

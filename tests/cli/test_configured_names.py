@@ -14,8 +14,8 @@ from awsllm.cli.app import app
 from awsllm.cli.chat import _names
 from awsllm.cli.conversation import Conversation, chosen
 from awsllm.cli.explain import _meant
-from awsllm.client_options import model_named
 from awsllm.errors import AwsllmError
+from awsllm.policy.configuration_file import model_named
 from awsllm.testing import ScriptedBackend, mock_aws
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from awsllm.cli import evaluate, terminal
 from awsllm.types import ConverseRequest
 from tests.support.command_line import Run, runner
 
@@ -74,5 +75,52 @@ def test_refused(run: Run, data: str, tmp_path: Path) -> None:
     assert "--rubric is for judges" in run("evaluate", data, "-m", LITE, *ASK, "--rubric", data).err
     assert "does not end in .html" in run("evaluate", data, "-m", LITE, *ASK, "--html", "r.htm").err
     assert "does not end in .json or" in run("evaluate", data, "-m", LITE, *ASK, "--save", "r.pdf").err
+    asked = run("evaluate", data, "-m", LITE, *ASK, "--baseline", data)
+    assert (asked.code, asked.out) == (1, "")  # before anything is asked
+    assert "this is no evaluation's result" in asked.err
     nowhere = run("evaluate", data, "-m", LITE, *ASK, "--html", str(tmp_path / "none/r.html"))
     assert (nowhere.code, "there is no folder" in nowhere.err) == (1, True)
+
+
+@pytest.mark.parametrize(("kept", "told"), [((), "is gone; --folder keeps it"), (("--folder", "f"), "goes on from")])
+def test_an_interruption_says_what_is_kept(
+    run: Run, data: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kept: tuple[str, ...], told: str
+) -> None:
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("awsllm.evaluation.run.wait", interrupted)
+    found = run("evaluate", data, "-m", LITE, *ASK, *kept)
+    assert found.code == 130
+    assert told in found.err
+
+
+def test_the_cost_is_told_before_anything_is_asked(run: Run, data: str) -> None:
+    found = run("evaluate", data, "-m", LITE, *ASK, "--max-tokens", "9")
+    assert (found.code, "20 cases: 20 calls for answers, at most $0.00" in found.err) == (0, True)
+    refused = run("evaluate", data, "-m", LITE, *ASK, "--max-cost", "0.000001")
+    assert (refused.code, refused.out) == (1, "")
+    assert "nothing was asked, for max_cost is $1e-06" in refused.err.replace("--max-cost", "max_cost")
+
+
+@pytest.mark.parametrize("said", [True, False])
+def test_on_a_terminal_what_is_dear_is_agreed_to(
+    run: Run, data: str, monkeypatch: pytest.MonkeyPatch, said: bool
+) -> None:
+    questions: list[str] = []
+
+    def agree(question: str) -> bool:
+        questions.append(question)
+        return said
+
+    monkeypatch.setattr(terminal, "is_agreed", agree)
+    cheap = ("evaluate", data, "-m", LITE, *ASK, "--max-tokens", "9")
+    assert (run(*cheap).code, questions) == (0, [])
+    monkeypatch.setattr(evaluate, "_CHEAP", 0.0)
+    found = run(*cheap)
+    assert (found.code, bool(found.out), len(questions)) == (0 if said else 1, said, 1)
+    assert said or "nothing was asked" in found.err
+    assert run(*cheap, "--yes").code == 0
+    assert run(*cheap, "--max-cost", "1").code == 0  # who names a bound has agreed to it
+    assert len(questions) == 1

@@ -19,6 +19,16 @@ WORDS = "The weather in Paris is mild, with rain in the evening."
 """What the scripted model says where nothing else is asked of it."""
 
 
+@pytest.fixture(autouse=True, scope="session")
+def service_models_are_read_once() -> None:
+    """A client's own botocore reads as it does, and there may be none."""
+
+
+@pytest.fixture(autouse=True, scope="session")
+def listening_for_secrets() -> None:
+    """Nobody listens: the secrets are awsllm's, which these environments do not hold."""
+
+
 @dataclass(frozen=True)
 class Server:
     """``words`` is what its model says, where that is known."""

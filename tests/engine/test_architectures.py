@@ -166,26 +166,7 @@ def test_gpt_2_as_it_was_first_published(tmp_path: Path) -> None:
 @pytest.mark.parametrize("in_gguf", [False, True])
 def test_mxfp4_experts(in_gguf: bool, tmp_path: Path) -> None:
     """gpt-oss's own weights: blocks of four-bit values that transformers takes apart."""
-    from transformers.integrations.mxfp4 import convert_moe_packed_tensors
-
-    net, random = random_models.make("gpt-oss"), torch.Generator().manual_seed(0)
-    packed: dict[str, torch.Tensor] = {}
-    for number, layer in enumerate(net.model.layers):
-        for name in ("gate_up_proj", "down_proj"):
-            weight = getattr(layer.mlp.experts, name)  # (E, K, N)
-            experts, columns, rows = weight.shape
-            blocks = torch.randint(0, 256, (experts, rows, columns // 32, 16), generator=random, dtype=torch.uint8)
-            scales = torch.randint(122, 126, blocks.shape[:3], generator=random, dtype=torch.uint8)
-            weight.data = convert_moe_packed_tensors(blocks, scales, dtype=torch.float32)
-            packed |= {f"model.layers.{number}.mlp.experts.{name}_blocks": blocks}
-            packed |= {f"model.layers.{number}.mlp.experts.{name}_scales": scales}
-    net.save_pretrained(tmp_path)
-    kept = {
-        name: value.contiguous()
-        for name, value in net.state_dict().items()
-        if not name.endswith(("experts.gate_up_proj", "experts.down_proj"))
-    }
-    save_file(kept | packed, tmp_path / "model.safetensors")
+    net, packed = random_models.write_mxfp4(tmp_path)
     path = tmp_path / "model.gguf" if in_gguf else tmp_path
     if in_gguf:
         random_gguf.write_net(net, path, "gpt-oss", packed)

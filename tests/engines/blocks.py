@@ -35,3 +35,26 @@ def check(rows: list[dict[str, Any]]) -> None:
         "ValidationError: this one is refused"
     ] * 4
     assert found[0]["answer_cost"] > 0
+
+
+ALLOWED = 12  # of the 40 rows, in a minute
+
+
+def limited(path: str) -> awsllm.Client:
+    """A client whose quota all processes share by a file."""
+    limits = awsllm.Limits(requests_per_minute=ALLOWED, max_wait=0.5, shared=path, quota="batch")
+    backends: Any = {"bedrock": ScriptedBackend(_always)}
+    return awsllm.Client(region="us-east-1", backends=backends, configuration=None, limits={MODEL: limits})
+
+
+def _always(request: ConverseRequest) -> str:
+    return request.messages[-1].text.upper()
+
+
+def check_limited(rows: list[dict[str, Any]]) -> None:
+    """Together they were answered as often as one client would have been."""
+    answered = [row for row in rows if isinstance(row["answer"], str)]
+    refused = [row["answer_error"] for row in rows if isinstance(row["answer_error"], str)]
+    assert len(answered) + len(refused) == len(TEXTS)
+    assert len(answered) == ALLOWED
+    assert all(error.startswith("LimitExceededError") for error in refused)

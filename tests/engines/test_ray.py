@@ -1,6 +1,8 @@
 """Ray Data itself, with its workers in processes of their own, and each of its forms of a block."""
 
 from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,3 +26,10 @@ def test_a_dataset_gets_its_answers(form: Any) -> None:
     ask = awsllm.batch_for_ray(blocks.MODEL, prompt="say {text}", client=blocks.client, max_tokens=9)
     rows = ray.data.from_items([{"text": text} for text in blocks.TEXTS])
     blocks.check(rows.map_batches(ask, batch_format=form, batch_size=10).take_all())
+
+
+def test_workers_share_one_quota(tmp_path: Path) -> None:
+    client = partial(blocks.limited, str(tmp_path / "limits.db"))
+    ask = awsllm.batch_for_ray(blocks.MODEL, prompt="say {text}", client=client, attempts=1)
+    rows = ray.data.from_items([{"text": text} for text in blocks.TEXTS], override_num_blocks=4)
+    blocks.check_limited(rows.map_batches(ask, batch_size=10, concurrency=2).take_all())

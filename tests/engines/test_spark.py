@@ -1,6 +1,8 @@
 """Spark itself, on this machine."""
 
 from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,3 +28,11 @@ def test_a_frame_gets_its_answers(spark: Any) -> None:
     frame = spark.createDataFrame([(text,) for text in blocks.TEXTS], ["text"]).repartition(3)
     rows = frame.select("text", ask("text").alias("found")).select("text", "found.*").collect()
     blocks.check([row.asDict() for row in rows])
+
+
+def test_workers_share_one_quota(spark: Any, tmp_path: Path) -> None:
+    client = partial(blocks.limited, str(tmp_path / "limits.db"))
+    ask = awsllm.batch_for_spark(blocks.MODEL, prompt="say {text}", client=client, attempts=1)
+    frame = spark.createDataFrame([(text,) for text in blocks.TEXTS], ["text"]).repartition(3)
+    rows = frame.select("text", ask("text").alias("found")).select("text", "found.*").collect()
+    blocks.check_limited([row.asDict() for row in rows])

@@ -82,6 +82,26 @@ def test_models_are_judged(aws: MockAws) -> None:
     assert found.to_markdown()
 
 
+def test_answers_that_are_there_are_judged(aws: MockAws) -> None:
+    """No model is asked for them, and those of a model stand beside."""
+    data = [{**one, "ours": "Paris" if "France" in one["prompt"] else "Milan"} for one in DATA]
+    given = awsllm.GivenAnswers("ours", name="Our chain (v2)")
+    job = started([given, PRO], data, ["Builtin.Correctness>=0.6", "exact"], evaluator=JUDGE)
+    found = job.result()
+    assert [found.summary(name, "exact").passed.value for name in found.models] == [pytest.approx(2 / 3), 1.0]
+    (model,) = job.jobs["Our chain (v2)"].state().description["inferenceConfig"]["models"]
+    assert model == {"precomputedInferenceSource": {"inferenceSourceIdentifier": "Our-chain-v2"}}
+    with pytest.raises(ValidationError, match="case 1: the record has no theirs"):
+        started(awsllm.GivenAnswers("theirs"), data, "Builtin.Correctness", evaluator=JUDGE)
+
+
+def test_of_harm_less_is_better(aws: MockAws) -> None:
+    found = started(LITE, DATA, "Builtin.Harmfulness<=0.5", evaluator=JUDGE, name="harm").result()
+    (facts,) = found.metrics
+    assert facts.lower_is_better
+    assert {one.value: one.passed for one in found.scores(LITE, "Builtin.Harmfulness").values()} == {1.0: False}
+
+
 def test_the_same_call_takes_up_the_same_jobs(aws: MockAws) -> None:
     first = started(LITE, DATA, "Builtin.Accuracy", task="QuestionAndAnswer")
     again = started(LITE, DATA, "Builtin.Accuracy", task="QuestionAndAnswer")

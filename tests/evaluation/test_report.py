@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,7 @@ class Elements(HTMLParser):
         self.texts.append(data)
 
 
-def hostile() -> EvaluationResult:
+def hostile(HOSTILE: str = HOSTILE) -> EvaluationResult:  # noqa: N803 -- one text in every place
     score = MetricScore(value=0.0, passed=False, reason=HOSTILE)
     bad = ScoredAnswer(
         answer=EvaluatedAnswer(text=HOSTILE, tool_uses=({"name": HOSTILE, "arguments": {HOSTILE: HOSTILE}},)),
@@ -72,6 +73,7 @@ def hostile() -> EvaluationResult:
         models=(HOSTILE, "two"),
         metrics=(MetricFacts(name=HOSTILE, is_rate=True, passes=1),),
         rows=(EvaluatedCase(case=case, answers=(bad, failed), verdicts=(verdict,)),),
+        notes=(HOSTILE,),
     )
 
 
@@ -96,6 +98,61 @@ def test_a_hostile_answer_in_the_page() -> None:
     assert not {"\x1b", "\x00"} & set(page)
     assert not re.search(r"https?://", page)
     assert sum("<script>alert(1)</script>" in text for text in seen.texts) > 8  # to be read
+
+
+BREAKING_OUT = [
+    "</td></tr></table></main></body></html><script>alert(1)</script>",
+    "</style><style>* { display: none }</style>",
+    '" onmouseover="alert(1)" style="position: fixed; inset: 0',
+    "' onfocus='alert(1)' autofocus='",
+    "<!-- <script> --><script>alert(1)</script><!--",
+    "<svg/onload=alert(1)><math><mi//xlink:href='javascript:alert(1)'>",
+    "&lt;script&gt;alert(1)&lt;/script&gt;&#60;script&#62;",
+    "]]><![CDATA[<script>alert(1)</script>",
+    "<base href=//evil><meta http-equiv=refresh content='0;url=//evil'><link rel=stylesheet href=//evil>",
+    "<form action=//evil><input name=a><button>",
+    "</title></textarea></noscript><iframe srcdoc='<script>alert(1)</script>'>",
+    "\u202e\u2066\x1b]0;title\x07\x1b[2J\x9b31m\x00\x08\r",
+    "<\x00script>alert(1)<\x0bimg src=x>",
+]
+
+
+@pytest.mark.parametrize("text", BREAKING_OUT)
+def test_nothing_that_was_answered_becomes_part_of_the_page(text: str) -> None:
+    """The same elements, attributes and styles as of a harmless answer, and the text is there to be read."""
+    seen, harmless = Elements(), Elements()
+    page = hostile(text).to_html()
+    seen.feed(page)
+    harmless.feed(hostile("harmless").to_html())
+    assert seen.tags == harmless.tags
+    assert seen.attributes == harmless.attributes
+    assert page.count("<style>") == 1
+    assert not [c for c in page if (ord(c) < 32 and c not in "\n\t") or 0x7F <= ord(c) < 0xA0]
+    assert not {"\u202e", "\u2066"} & set(page)
+    assert any(text.translate(dict.fromkeys(range(32), "\ufffd")) in one for one in seen.texts) or "\x9b" in text
+
+
+@pytest.mark.parametrize("text", BREAKING_OUT)
+def test_nothing_that_was_answered_becomes_markup(text: str) -> None:
+    written = hostile(text).to_markdown()
+    assert not re.search(r"(?<!\\)[<>]", written)
+    assert not [c for c in written if (ord(c) < 32 and c != "\n") or 0x7F <= ord(c) < 0xA0 or c in "\u202e\u2066"]
+    assert len(written.splitlines()) == len(hostile("harmless").to_markdown().splitlines())
+
+
+@pytest.mark.parametrize("text", BREAKING_OUT)
+@pytest.mark.parametrize("as_json", [False, True])
+def test_nothing_that_was_answered_steers_a_terminal(
+    text: str, as_json: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from awsllm.cli import evaluate
+
+    for stream in (sys.stdout, sys.stderr):
+        monkeypatch.setattr(stream, "isatty", lambda: True, raising=False)
+    evaluate._show(hostile(text), as_json=as_json)
+    shown = "".join(capsys.readouterr())
+    assert shown
+    assert not [c for c in shown if (ord(c) < 32 and c != "\n") or 0x7F <= ord(c) < 0xA0 or c in "\u202e\u2066"]
 
 
 def test_a_hostile_answer_in_markdown() -> None:

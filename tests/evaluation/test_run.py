@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,8 @@ import pytest
 
 import awsllm
 from awsllm import Client, ConverseRequest, ConverseResponse, EvaluatedAnswer, EvaluationCase, EvaluationResult
-from awsllm.errors import AccessDeniedError, ConfigurationError, RequestError, ValidationError
+from awsllm.errors import AccessDeniedError, ConfigurationError, RequestError, UnsupportedError, ValidationError
+from awsllm.evaluation import page
 from awsllm.testing import ScriptedBackend
 
 CAPITALS = [
@@ -115,6 +118,79 @@ def test_meaning_is_compared() -> None:
     assert right == pytest.approx(1)
     assert 0 <= wrong < 0.9
     assert sorted(request.operation for request in chat.requests) == ["converse", "converse", "embed", "embed"]
+
+
+def test_answers_that_are_there() -> None:
+    data: list[dict[str, Any]] = [
+        {"question": "a", "answer": "yes", "ours": "Yes"},
+        {"question": "b", "answer": "no", "ours": 3},
+        {"question": "c", "answer": "no"},
+    ]
+    client, backend = scripted(lambda request: "yes")
+    found = awsllm.evaluate([awsllm.GivenAnswers("ours"), LITE], data, "normalized", client=client)
+    assert found.models == ("ours", LITE)
+    assert [row.answers[0].answer.text for row in found.rows] == ["Yes", "3", ""]
+    assert found.rows[2].answers[0].answer.error == "the record has no ours"
+    assert found.summary("ours", "normalized").mean.value == 0.5
+    assert len(backend.requests) == 3
+
+
+def test_before_and_after_a_fine_tuning() -> None:
+    """What ``job.result()`` gives stands beside its base; what nothing serves is told before anything is asked."""
+    tuned = awsllm.FineTunedModel(name="mine", base=LITE, where="bedrock", reference=PRO)
+    client, backend = scripted(knows)
+    found = awsllm.evaluate({"before": LITE, "after": tuned}, CAPITALS, "exact", client=client)
+    (gap,) = found.differences
+    assert (gap.first, gap.second, gap.difference.value, gap.difference.cases) == ("before", "after", 0.5, 2)
+    assert awsllm.evaluate([LITE, tuned], CAPITALS, "exact", client=client).models == (LITE, PRO)
+    backend.requests.clear()
+    unserved = awsllm.FineTunedModel(name="mine", base=LITE, where="bedrock", serve="deploy it")
+    with pytest.raises(ConfigurationError, match="nothing serves mine yet: deploy it"):
+        awsllm.evaluate({"before": LITE, "after": unserved}, CAPITALS, "exact", client=client)
+    assert not backend.requests
+
+
+def test_it_is_awaited() -> None:
+    client, _ = scripted(knows)
+    told: list[Any] = []
+
+    async def both() -> list[Any]:
+        call = awsllm.evaluate_async(LITE, CAPITALS, "exact", client=client, on_progress=told.append)
+        return list(await asyncio.gather(call, asyncio.sleep(0, "the loop goes on")))
+
+    found, other = asyncio.run(both())
+    assert found.summary(LITE, "exact").mean.value == 0.5
+    assert (other, len(told)) == ("the loop goes on", 2)
+
+
+def test_one_that_is_cancelled_asks_nothing_more() -> None:
+    begun, ends = threading.Event(), threading.Event()
+
+    def reply(request: ConverseRequest) -> str:
+        begun.set()
+        ends.wait(30)
+        time.sleep(0.02)
+        return "x"
+
+    client, backend = scripted(reply)
+    data = [{"prompt": str(n)} for n in range(100)]
+
+    async def cancelled() -> None:
+        work = asyncio.ensure_future(awsllm.evaluate_async(LITE, data, "json", client=client, concurrency=1))
+        await asyncio.to_thread(begun.wait, 30)
+        work.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await work
+        ends.set()
+
+    asyncio.run(cancelled())  # which waits for its threads
+    assert len(backend.requests) < 100
+
+
+def test_an_async_client_is_none_for_threads() -> None:
+    client: Any = awsllm.AsyncClient(region="us-east-1")
+    with pytest.raises(ConfigurationError, match="client= is a Client"):
+        awsllm.evaluate(LITE, CAPITALS, "exact", client=client)
 
 
 # --- failures --------------------------------------------------------------------------------------------------------
@@ -269,6 +345,37 @@ def test_a_judge_that_cannot_tell() -> None:
 
 
 @pytest.mark.parametrize(
+    "said",
+    ["", "Five points!", "{}", '{"reason": "x", "points": 9}', '{"reason": "x", "points": "5"}', '{"points": ' * 500],
+)
+def test_what_is_no_verdict_is_no_score(said: str) -> None:
+    """A judge that refuses, rambles or leaves its scale says nothing of the answer, and ends nothing."""
+    client, _ = scripted(lambda request: said if "micro" in request.model else knows(request))
+    found = awsllm.evaluate(LITE, CAPITALS, [f"judge:{JUDGE}", "exact"], client=client)
+    told = found.summary(LITE, "judge")
+    assert (told.scored, told.unscored) == (0, 2)
+    assert found.summary(LITE, "exact").scored == 2
+    assert "not judged" in found.to_markdown() or "-" in found.to_markdown()
+
+
+def test_a_judge_of_its_own_answers_is_told() -> None:
+    def reply(request: ConverseRequest) -> Any:
+        judging = bool(request.system)
+        return json.dumps({"reason": "Mine.", "points": 5, "better": "tie"}) if judging else "Paris"
+
+    client, _ = scripted(reply)
+    through = LITE.replace("bedrock:", "bedrock:us.")
+    found = awsllm.evaluate([through, PRO], CAPITALS, [awsllm.judge(LITE)], client=client)
+    assert found.notes == (
+        f"judge is by {through} itself: a judge favours its own answers, so take another model to compare by",
+    )
+    assert "a judge favours its own answers" in found.to_markdown()
+    assert "a judge favours its own answers" in page.result_page(found)
+    assert EvaluationResult.from_json(found.to_json()).notes == found.notes
+    assert awsllm.evaluate([PRO], CAPITALS, [awsllm.judge(LITE)], client=client).notes == ()
+
+
+@pytest.mark.parametrize(
     ("prefers", "counts"),
     [("Rome", (1, 1, 0)), ("A", (0, 2, 2)), ("tie", (0, 2, 0))],
     ids=["an answer", "a place", "neither"],
@@ -291,3 +398,10 @@ def test_pairs_are_shown_in_both_orders(prefers: str, counts: tuple[int, int, in
     assert (told.second_wins, told.ties, told.inconsistent) == counts
     assert (told.first, told.second, told.first_wins) == (LITE, PRO, 0)
     assert EvaluationResult.from_json(found.to_json()) == found
+
+
+@pytest.mark.parametrize("name", ["human", "ThumbsUpDown", "ComparisonRank"])
+def test_people_are_not_hired(name: str) -> None:
+    """Who asks for them is told what does it."""
+    with pytest.raises(UnsupportedError, match=r"people rate answers.*create_evaluation_job.*answers\.html"):
+        awsllm.evaluate(LITE, CAPITALS, name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -184,10 +185,11 @@ def test_functions() -> None:
 
     assert score(metric(is_short), "abc").value == 1
     assert score(metric(is_short, passes=1), "abcd").passed is False
-    with pytest.raises(ConfigurationError, match="<lambda> returned no number"):
-        score(metric(lambda answer, case: "x"), "")  # type: ignore[arg-type, return-value]
-    with pytest.raises(ConfigurationError, match="returned no number"):
-        score(metric(lambda answer, case: float("nan")), "")
+    half: Any = Fraction(1, 2)  # a number of another kind, as numpy's
+    assert score(metric(lambda answer, case: half), "").value == 0.5
+    for said in ("x", float("nan"), 10**400, MetricScore(value=float("inf"))):
+        with pytest.raises(ValidationError, match="<lambda> returned no number"):
+            score(metric(lambda answer, case, said=said: said), "")  # type: ignore[misc]
 
 
 def test_equality_of_json() -> None:

@@ -127,13 +127,21 @@ def test_batch_jobs_need_three_documents() -> None:
     caller = plain(found.policy)
     del caller["Invoke"]
     passed = {"StringEquals": {"iam:PassedToService": "bedrock.amazonaws.com"}}
-    follow = ["bedrock:GetModelInvocationJob", "bedrock:StopModelInvocationJob"]
+    follow = ["bedrock:GetModelInvocationJob", "bedrock:StopModelInvocationJob", "bedrock:ListTagsForResource"]
     assert caller == plain(
         policy(
             statement("Create", "bedrock:CreateModelInvocationJob", [foundation(REGION), jobs]),
             statement("Follow", follow, jobs),
             statement("List", "bedrock:ListModelInvocationJobs", "*"),
             statement("PassServiceRole", "iam:PassRole", role, passed),
+            statement("Tag", "bedrock:TagResource", jobs),
+            statement("Quotas", "servicequotas:ListServiceQuotas", "*"),
+            statement(
+                "JobFiles",
+                ["s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload"],
+                ["arn:aws:s3:::in/*", "arn:aws:s3:::out/*"],
+            ),
+            statement("ListJobFiles", "s3:ListBucket", ["arn:aws:s3:::in", "arn:aws:s3:::out"]),
         )
     )
     mine = {"StringEquals": {"aws:ResourceAccount": ACCOUNT}}
@@ -437,6 +445,7 @@ STARS = {
     "bedrock:RetrieveAndGenerate",
     "bedrock:CallWithBearerToken",
     "bedrock:ListModelInvocationJobs",
+    "servicequotas:ListServiceQuotas",
 }
 
 

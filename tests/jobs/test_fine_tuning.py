@@ -80,13 +80,13 @@ def test_in_bedrock(client: Client, tmp_path: Path) -> None:
         planned = client.jobs.plan_fine_tune(f"bedrock:{NOVA}", path, options=BEDROCK)
         assert keys("out") == []  # nothing was put, nothing begun
         job = client.fine_tune(f"bedrock:{NOVA}", path, **BEDROCK)
-        assert (job.name, job.cost) == (planned.name, planned.cost)
+        assert (job.name, job.estimate) == (planned.name, planned.cost)
         assert "which alone has the weights" in job.why
         tuned = job.result()
         assert client.converse(tuned.model, "Hello").text == "trained"
         again = client.jobs.load(JobHandle.from_json(json.dumps({"noun": "customization job", "name": job.name})))
         assert again.result().artifacts == tuned.artifacts
-        assert [one.noun for one in client.jobs.list().jobs] == ["customization job"]
+        assert [one.noun for one in client.jobs.list().jobs] == ["customization job", "custom model deployment"]
         s3 = put("mine.jsonl", *CHATS)
         assert client.fine_tune(f"bedrock:{NOVA}", s3, **BEDROCK).name == job.name  # the same data, so the same job
 
@@ -106,7 +106,7 @@ def test_in_sagemaker(client: Client) -> None:
         assert json.loads(get(files[0])) == {"prompt": "{prompt}", "completion": "{completion}"}
         assert json.loads(get(files[1]).splitlines()[0]) == CHATS[0]
         left = client.fine_tune(JUMPSTART, CHATS, deploy=False, attempt=2, **options).result()
-        with pytest.raises(ConfigurationError, match=r"client\.jumpstart\.deploy\('example-finetune-llm'"):
+        with pytest.raises(ConfigurationError, match=r"client\.jobs\.get\('example-finetune-llm-.*'\)\.deploy\(\)"):
             _ = left.model
 
 

@@ -577,6 +577,17 @@ def test_what_is_wrong_with_the_environment_is_said_at_once(
         gateway_handler()
 
 
+def test_calls_are_metrics_where_the_deployment_asks_for_them(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setenv("AWSLLM_TELEMETRY", "emf")
+    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "my-gateway")
+    _, secret = bench.key()
+    assert ask(gateway_handler(), secret=secret)[0] == 200
+    (metrics,) = (line for line in map(json.loads, capsys.readouterr().out.splitlines()) if "_aws" in line)
+    assert (metrics["Service"], metrics["Calls"], metrics["OutputTokens"]) == ("my-gateway", 1, 2)
+
+
 def test_calls_are_made_as_the_callers_role(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWSLLM_CALLER_ROLE", "arn:aws:iam::111122223333:role/callers")
     signers: list[tuple[str, str]] = []

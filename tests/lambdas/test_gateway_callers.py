@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from awsllm.client_options import Backends
+from awsllm.client_settings import Backends
 from awsllm.lambdas.gateway_callers import KEY_TAG, NAME_TAG, REQUEST_TAG, Callers, marked
 from awsllm.policy.keys import create
 from awsllm.server.places import BlockingPlaces

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,27 @@ def test_the_last_used_ones_stay(make: Callable[[int, Clock], AnswerStore]) -> N
         store.put(key(99), bytes(64_000), 1e6)  # too large altogether: it drives nothing out
         assert store.get(key(99)) is None
         assert store.get(key(59)) is not None
+
+
+def test_what_threads_put_at_once_is_all_there() -> None:
+    store = MemoryAnswers()
+
+    def put(first: int) -> None:
+        for number in range(first, first + 500):
+            store.put(key(number), bytes(100), 60.0)
+            assert number % 100 or store.get(key(number)) is not None  # it is new, or another put it in its place
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(put, (0, 500, 1000, 1500)))
+    assert all(store.get(key(number)) == bytes(100) for number in range(2000))
+    assert store.size == 2000 * 300
+
+
+def test_memory_is_bounded_at_any_time_by_what_is_large() -> None:
+    store: Any = MemoryAnswers(100_000)
+    for number in range(20):
+        store.put(key(number), bytes(20_000), 60.0)
+    assert sum(len(data) for data, _ in [*store._kept.values(), *store._new.values()]) <= 100_000
 
 
 def test_a_file_is_its_owners_and_outlives_the_process(tmp_path: Path) -> None:

@@ -9,11 +9,11 @@ from typer.testing import CliRunner
 
 import awsllm
 from awsllm.cli.app import app
-from awsllm.client_options import find_configuration, logged_by_configuration
 from awsllm.errors import ConfigurationError
 from awsllm.lambdas.settings import configured_names
 from awsllm.policy import configuration
 from awsllm.policy.configuration import TomlTable, line_of, parse, read
+from awsllm.policy.configuration_file import find_configuration, logged_by_configuration
 from awsllm.testing import ScriptedBackend
 from tests.support.command_line import Run, runner
 

@@ -19,9 +19,11 @@ from typing import Any
 import pytest
 
 from awsllm import AsyncClient, Client, Policy, ResponseCache
+from awsllm.backend import Attempt
 from awsllm.errors import ConfigurationError, ModelTimeoutError, ServerError
 from awsllm.policy.answers import claims
 from awsllm.policy.answers.claims import Claims
+from awsllm.policy.answers.flights import Flights
 from awsllm.policy.answers.stores import AnswerStore, MemoryAnswers, RedisAnswers, SqliteAnswers
 from awsllm.testing import AsyncScriptedBackend, ScriptedBackend
 
@@ -177,6 +179,42 @@ def test_a_claim_is_its_owners(made: Made) -> None:
         assert store.claim(b"k", "b", 60.0)
         store.release(b"k", "b")
         assert store.claim(b"k", "a", 60.0)
+
+
+def test_an_answer_that_came_between_the_look_and_the_call_is_found() -> None:
+    """An equal call of another thread begins and ends after this one has looked for its answer."""
+    asked: list[Any] = []
+
+    class Overtaken(MemoryAnswers):
+        looks = 0
+
+        def get(self, key: bytes) -> bytes | None:
+            found = super().get(key)
+            self.looks += 1
+            if self.looks == 1:
+                assert client.converse(MODEL, "hi", **QUIET).from_cache is None
+            return found
+
+    def script(request: Any) -> str:
+        asked.append(request)
+        return "one"
+
+    with client_of(Overtaken(), script) as client:
+        response = client.converse(MODEL, "hi", **QUIET)
+        assert response.from_cache is not None
+        assert len(asked) == 1
+        assert client.converse(MODEL, "hi", **QUIET).from_cache is not None  # and nobody waits for a call that is over
+
+
+def test_a_call_that_lands_as_somebody_boards_is_over() -> None:
+    flights = Flights()
+    flight, is_mine = flights.board(b"k")
+    assert is_mine
+    flights.land(b"k", flight)
+    flights._calls[b"k"] = flight  # as whoever had just found it there sees it
+    found, is_mine = flights.board(b"k")
+    assert (found, is_mine) == (flight, False)
+    assert found.wait(Attempt(deadline=time.monotonic() + 5)) is None
 
 
 def test_a_store_that_cannot_claim_makes_calls() -> None:

@@ -146,6 +146,13 @@ def _make_one_of_each() -> None:
         wordPolicyConfig={"wordsConfig": [{"text": "acme"}]},
         clientRequestToken="t",
     )
+    sagemaker.create_training_session(
+        TrainingSessionName="s",
+        RoleArn=ROLE,
+        LoraConfig={"Rank": 1, "Alpha": 1},
+        ModelConfig={"BaseModelArn": "arn:aws:sagemaker:us-east-1:aws:hub-content/SageMakerPublicHub/Model/m"},
+        OutputConfig={"S3Location": {"Path": "s3://bucket/out"}},
+    )
     _make_what_agents_have()
     boto3.client("bedrock-runtime", "us-east-1").start_async_invoke(
         modelId="luma.ray-v2:0",

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from awsllm.client_options import Backends
+from awsllm.client_settings import Backends
 from awsllm.errors import ServerError, ThrottlingError
 from awsllm.models.knowledge import Knowledge
 from awsllm.policy.attempts import Policy

@@ -8,6 +8,7 @@ from a kill. Prints what was wrong, and how many points there were.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import signal
@@ -121,6 +122,16 @@ def points(folder: Path) -> int:
     return int(counted.read_text())
 
 
+def killed(place: Path, number: int) -> tuple[Path, int]:
+    """A life that ended at a point: ``number``, or one before where that life had fewer, for it made more at once."""
+    while True:
+        place.mkdir()
+        source(place)
+        if in_a_child(functools.partial(live, place, killed_at(number))) == signal.SIGKILL:
+            return place, number
+        place, number = place.with_name(f"{place.name}-again"), max(1, number * 9 // 10)
+
+
 def main(folder: Path, lives: int) -> None:
     base = folder / "whole"
     base.mkdir()
@@ -129,11 +140,8 @@ def main(folder: Path, lives: int) -> None:
     for index in range(lives):
         if told is not None:
             break
-        place = folder / str(index)
-        place.mkdir()
-        source(place)
-        number = 1 + index * total // lives
-        kills += in_a_child(lambda place=place, number=number: live(place, killed_at(number))) == signal.SIGKILL  # type: ignore[misc]
+        place, number = killed(folder / str(index), 1 + index * total // lives)
+        kills += 1
         status = in_a_child(lambda place=place: live(place, lambda: None))  # type: ignore[misc]
         found = f"it ended with {status}" if status else wrong(place)
         told = None if found is None else f"killed at point {number} of {total}: {found}"

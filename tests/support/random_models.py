@@ -114,3 +114,30 @@ def logits(net: Any) -> torch.Tensor:
     with torch.inference_mode():
         result: torch.Tensor = net(torch.tensor([TOKENS])).logits[0]
     return result
+
+
+def write_mxfp4(path: Path) -> tuple[Any, dict[str, torch.Tensor]]:
+    """A gpt-oss as OpenAI wrote it, experts in blocks of four-bit values: the net as transformers takes these apart,
+    and the blocks with their scales."""
+    from safetensors.torch import save_file
+    from transformers.integrations.mxfp4 import convert_moe_packed_tensors
+
+    net, random = make("gpt-oss"), torch.Generator().manual_seed(0)
+    packed: dict[str, torch.Tensor] = {}
+    for number, layer in enumerate(net.model.layers):
+        for name in ("gate_up_proj", "down_proj"):
+            weight = getattr(layer.mlp.experts, name)  # (E, K, N)
+            experts, columns, rows = weight.shape
+            blocks = torch.randint(0, 256, (experts, rows, columns // 32, 16), generator=random, dtype=torch.uint8)
+            scales = torch.randint(122, 126, blocks.shape[:3], generator=random, dtype=torch.uint8)
+            weight.data = convert_moe_packed_tensors(blocks, scales, dtype=torch.float32)
+            packed |= {f"model.layers.{number}.mlp.experts.{name}_blocks": blocks}
+            packed |= {f"model.layers.{number}.mlp.experts.{name}_scales": scales}
+    net.save_pretrained(path)
+    kept = {
+        name: value.contiguous()
+        for name, value in net.state_dict().items()
+        if not name.endswith(("experts.gate_up_proj", "experts.down_proj"))
+    }
+    save_file(kept | packed, path / "model.safetensors")
+    return net, packed

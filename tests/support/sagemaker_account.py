@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 import boto3
+import moto.core.models  # noqa: F401  # clients that were made before it was loaded are mocked by nothing
 import pytest
 from botocore.exceptions import ClientError
 

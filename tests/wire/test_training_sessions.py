@@ -59,6 +59,8 @@ def test_a_step_comes_back() -> None:
     adam = AdamSettings(learning_rate=1e-3, beta1=0.8, beta2=0.99, epsilon=1e-9, weight_decay=0.1, clip=2.0)
     assert wire.decode_step(submitted(wire.encode_step(adam))["optimizerStep"]) == adam
     assert wire.decode_step({"adamParamsConfig": {"learningRate": 1e-4}}) == AdamSettings(clip=0.0)
+    faster = AdamSettings(plus=16.0)
+    assert wire.decode_step(submitted(wire.encode_step(faster))["optimizerStep"]) == faster
 
 
 @pytest.mark.parametrize(
@@ -81,7 +83,8 @@ def test_what_was_sampled_comes_back() -> None:
 def test_tokens_are_scored() -> None:
     config = submitted(wire.encode_scoring((1, 2, 3)), "ExecuteSamplingOperation")
     assert wire.decode_tokens(config["computeLogprobs"]["prompt"]) == (1, 2, 3)
-    assert wire.decode_scored({"logprobs": [-1.0, -2.0]}) == (-1.0, -2.0)
+    assert wire.decode_scored({"logprobs": [None, -1.0, -2.0]}) == (-1.0, -2.0)
+    assert wire.decode_scored(wire.encode_scored((-1.0, -2.0))) == (-1.0, -2.0)
 
 
 @pytest.mark.parametrize(

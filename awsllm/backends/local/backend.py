@@ -25,12 +25,14 @@ import os
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 from awsllm import log
 from awsllm.backend import UNLIMITED, Attempt, Backend, late_row, unsupported
-from awsllm.backends.local import adapters
+from awsllm.backends.local.adapters import FoundModel, Way, beside, is_adapter, merged
+from awsllm.backends.local.adapters import wanted as way_of_adapters
 from awsllm.backends.local.device import wanted
 from awsllm.backends.local.encoders import EmbeddingModel, EncoderPrecision, RerankModel, check_precision, ranked
 from awsllm.backends.local.models import LOADED, ChatModel, late, load_errors
@@ -76,7 +78,9 @@ class LocalBackend:
     says it, else it is the CPU. ``max_sequences`` is how many answers of one model are computed at once, by itself 8 on
     the CPU and 64 elsewhere; more wait their turn. ``max_models`` and ``max_memory`` (bytes) bound what is in memory,
     conversations included (``residents``). ``encoder_precision="bfloat16"`` lets models that embed and rerank take
-    about half the time, for vectors that differ a little.
+    about half the time, for vectors that differ a little. ``adapters`` is ``beside``, so that a base with its adapters
+    is in memory once, or ``merged``, so that each is a model of its own (``adapters``); if it is not given, the
+    variable AWSLLM_ADAPTERS says it.
     """
 
     replaceable = True
@@ -91,10 +95,12 @@ class LocalBackend:
         max_models: int | None = None,
         max_memory: int | None = None,
         encoder_precision: EncoderPrecision | None = None,
+        adapters: Way | None = None,
     ) -> None:
         self._store = store or Store()
         self._device = wanted(device)
         self._encoder_precision = check_precision(encoder_precision)
+        self._adapters = way_of_adapters(adapters)
         self._max_sequences = max_sequences
         self.residents: Residents[LocalModel] = Residents(max_models, max_memory)
 
@@ -197,31 +203,47 @@ class LocalBackend:
     def _model(self, name: str) -> LocalModel:
         key = (os.getpid(), name)  # a forked child has none of its parent's threads, so it loads its own
 
+        @cache
+        def found() -> FoundModel:
+            return self._find(name)
+
         def size() -> Footprint:
-            path = self._path(name)
+            path, adapter = found()
             files = _size(path)
             with load_errors(name):
-                return Footprint(files, self.residents.conversations(files) if _chats(path) else 0)
+                room = self.residents.conversations(files) if _chats(path) else 0
+            return Footprint(files, room, str(path.resolve()), 0 if adapter is None else adapter.nbytes)
 
         def load() -> LocalModel:
-            path = self._path(name)  # not resolved: the parts of a split model are found by their names
-            from awsllm.engine import devices
-
-            with load_errors(name):
-                device = devices.found(self._device)
-            bounds = self._bounds(path, device)
-            settings = (key[0], path.resolve(), device, self._encoder_precision, bounds)
-            model = LOADED.get(settings, lambda: self._load(name, path, device, bounds))
+            path, adapter = found()  # not resolved: the parts of a split model are found by their names
+            model = self._loaded(name, path)
             if isinstance(model, ChatModel):
                 self.residents.settle(key, model.scheduler.max_bytes)
+                return model if adapter is None else model.beside(name, adapter)
             return model
 
         return self.residents.get(key, name, size, load)
 
-    def _path(self, name: str) -> Path:
+    def _find(self, name: str) -> FoundModel:
         path = self._store.path(name)
         with load_errors(name):
-            return adapters.merged(self._store, path)
+            found = None
+            if self._adapters == "beside" and is_adapter(path) and self._found_device() == "cpu":
+                found = beside(self._store, path)
+            return found or FoundModel(merged(self._store, path))
+
+    def _found_device(self) -> str:
+        from awsllm.engine import devices
+
+        return devices.found(self._device)
+
+    def _loaded(self, name: str, path: Path) -> LocalModel:
+        with load_errors(name):
+            device = self._found_device()
+        bounds = self._bounds(path, device)
+        settings = (os.getpid(), path.resolve(), device, self._encoder_precision, bounds)
+        model: LocalModel = LOADED.get(settings, lambda: self._load(name, path, device, bounds))
+        return model
 
     def _bounds(self, path: Path, device: str) -> Bounds:
         """What conversations may take; on a device of its own memory all that is left there, unless that is bounded."""
@@ -244,10 +266,10 @@ class LocalBackend:
                     load = EmbeddingModel.load if kind == "embed" else RerankModel.load
                     return load(name, path, device, self._encoder_precision)
             started = time.monotonic()
-            cache = self._store.cache_dir
-            place = packed.place(cache, path)
+            folder = self._store.cache_dir
+            place = packed.place(folder, path)
             chat_model = ChatModel.load(name, path, device, bounds, place)
-            packed.used(cache, place)
+            packed.used(folder, place)
             log.logger("local").info("%s was loaded in %.1f s", name, time.monotonic() - started)
             return chat_model
 

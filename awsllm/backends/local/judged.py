@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from awsllm.backends.local import adapters
+from awsllm.errors import is_own
 
 if TYPE_CHECKING:
     from awsllm.engine.config import Config
@@ -115,7 +116,7 @@ def _of_encoder(source: Mapping[str, Any]) -> Judgement:
 
 def _reason(error: Exception) -> str:
     """The engine's errors say it; of any other, its kind."""
-    return str(error) if type(error).__module__.startswith("awsllm.") else f"it cannot be read ({type(error).__name__})"
+    return str(error) if is_own(error) else f"it cannot be read ({type(error).__name__})"
 
 
 def refusal(path: Path) -> str | None:

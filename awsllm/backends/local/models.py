@@ -12,7 +12,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -49,6 +49,7 @@ from awsllm.types import ConverseRequest, JsonObject, ToolResult, ToolUse
 if TYPE_CHECKING:
     from awsllm.engine.generate import Sampling
     from awsllm.engine.grammar import GrammarCompiler, Matcher
+    from awsllm.engine.interface import Adapter
     from awsllm.engine.scheduler import Bounds, Scheduler
     from awsllm.engine.template import ChatTemplate
     from awsllm.engine.tokenizer import TextDecoder, Tokenizer
@@ -66,7 +67,8 @@ _JSON = '{"a": [1, "b"]}'
 @dataclass(eq=False)
 class ChatModel:
     """A loaded chat model. ``dialect``: how its template says that it is told of tools, calls them and thinks.
-    ``one_text``: it reads one text and not a conversation (``one_text``)."""
+    ``one_text``: it reads one text and not a conversation (``one_text``). With an ``adapter`` it is its ``base``, whose
+    scheduler computes both."""
 
     name: str
     tokenizer: Tokenizer
@@ -76,6 +78,8 @@ class ChatModel:
     one_text: bool = False
     images: ImageReader | None = None
     cache: PromptCache = field(default_factory=PromptCache)
+    base: ChatModel | None = None
+    adapter: Adapter | None = None
 
     @classmethod
     def load(cls, name: str, path: Path, device: str, bounds: Bounds, keep: Path | None = None) -> ChatModel:
@@ -105,8 +109,14 @@ class ChatModel:
         weakref.finalize(loaded, scheduler.close)
         return loaded
 
+    def beside(self, name: str, adapter: Adapter) -> ChatModel:
+        """This model with what an adapter has learned, which takes the adapter's memory alone."""
+        return replace(self, name=name, cache=PromptCache(), base=self, adapter=adapter)
+
     @cached_property
     def compiler(self) -> GrammarCompiler:
+        if self.base is not None:
+            return self.base.compiler
         from awsllm.engine.grammar import GrammarCompiler
 
         return GrammarCompiler(self.tokenizer)
@@ -219,6 +229,7 @@ class ChatModel:
                 seed=secrets.randbits(63) if seed is None else seed,
                 max_tokens=min(wanted, room),
                 stop_ids=self.tokenizer.eos_ids,
+                adapter=self.adapter,
             )
         except ValueError as error:
             raise ValidationError(str(error)) from error

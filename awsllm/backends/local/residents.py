@@ -15,7 +15,7 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,10 +32,18 @@ _CGROUP = Path("/sys/fs/cgroup/memory.max")  # what a container may have; "max" 
 
 
 class Footprint(NamedTuple):
-    """What a model takes, in bytes: its files, and what conversations with it may take at most."""
+    """What a model takes, in bytes: its files, and what conversations with it may take at most. Models of one ``base``,
+    where it has a name, are in memory once, and each has its adapter ``beside`` it."""
 
     files: int
     conversations: int = 0
+    base: str = ""
+    beside: int = 0
+
+    @property
+    def alone(self) -> int:
+        """What it takes by itself."""
+        return self.files + self.conversations + self.beside
 
 
 @dataclass(slots=True)
@@ -120,9 +128,9 @@ class Residents(Generic[M]):
 
     def _place(self, key: Hashable, name: str, size: Footprint) -> Resident[M]:
         """The model's place: one that has it, or a new one that the caller is to fill."""
-        if self._memory is not None and sum(size) > self._memory:
+        if self._memory is not None and size.alone > self._memory:
             raise ConfigurationError(
-                f"{name} takes {sum(size) / 1e6:.0f} MB, more than the {self._memory / 1e6:.0f} MB that all models may"
+                f"{name} takes {size.alone / 1e6:.0f} MB, more than the {self._memory / 1e6:.0f} MB that all models may"
             )
         until = time.monotonic() + self._patience
         gone: list[Resident[M]] = []  # freed when the lock is
@@ -131,7 +139,7 @@ class Residents(Generic[M]):
                 found = self._held.get(key)
                 if found is not None and found.model is not None:
                     return found
-                if found is None and self._make_room(sum(size), gone):
+                if found is None and self._make_room(size, gone):
                     return self._held.setdefault(key, Resident(name, size))
                 left = None if found is not None else until - time.monotonic()
                 if left is not None and left <= 0:
@@ -143,7 +151,7 @@ class Residents(Generic[M]):
                     )
                 self._changed.wait(left)
 
-    def _make_room(self, size: int, gone: list[Resident[M]]) -> bool:
+    def _make_room(self, size: Footprint, gone: list[Resident[M]]) -> bool:
         """Whether there is room, if need be in the place of what nobody uses."""
         while self._is_full(size):
             idle = [key for key, one in self._held.items() if one.model is not None and not self._leases[one.name]]
@@ -152,10 +160,9 @@ class Residents(Generic[M]):
             gone.append(self._held.pop(min(idle, key=lambda key: self._held[key].used)))
         return True
 
-    def _is_full(self, size: int) -> bool:
-        if self._most is not None and len(self._held) >= self._most:
-            return True
-        return self._memory is not None and sum(sum(one.size) for one in self._held.values()) + size > self._memory
+    def _is_full(self, size: Footprint) -> bool:
+        models, memory = _together([size, *(one.size for one in self._held.values())])
+        return (self._most is not None and models > self._most) or (self._memory is not None and memory > self._memory)
 
     def held(self) -> list[Resident[M]]:
         """What is in memory, the last used first."""
@@ -179,6 +186,19 @@ class Residents(Generic[M]):
             self._held.clear()
             self._changed.notify_all()
         del gone
+
+
+def _together(sizes: Iterable[Footprint]) -> tuple[int, int]:
+    """How many models these are in memory, adapters of one base being one, and their bytes."""
+    models = memory = 0
+    bases: dict[str, int] = {}
+    for size in sizes:
+        memory += size.beside
+        if size.base:
+            bases[size.base] = max(bases.get(size.base, 0), size.files + size.conversations)
+        else:
+            models, memory = models + 1, memory + size.files + size.conversations
+    return models + len(bases), memory + sum(bases.values())
 
 
 def memory_here() -> int:

@@ -22,6 +22,7 @@ import numpy as np
 from awsllm.engine.axes import AxisPlaces
 from awsllm.engine.errors import ModelError
 from awsllm.engine.native import library
+from awsllm.engine.native.beside import KernelAdapter, dimensions
 from awsllm.engine.native.library import TILE, Kernels
 from awsllm.engine.native.processors import usable
 
@@ -42,7 +43,7 @@ _SCRATCH: Final = 1 << 30  # bytes that a step may take and that are more than t
 class HalfCache:
     """One sequence's keys and values in float16, in the order in which the kernels read them."""
 
-    def __init__(self, config: Config, capacity: int) -> None:
+    def __init__(self, config: Config, capacity: int, adapter: KernelAdapter | None = None) -> None:
         groups, size, tiles = config.kv_heads, config.head_dim, -(-capacity // TILE)
         self.keys = np.empty((config.layers, groups, tiles, size, TILE), np.uint16)
         self.values = np.empty((config.layers, groups, tiles * TILE, size), np.uint16)
@@ -51,7 +52,10 @@ class HalfCache:
         after = None if config.rope is None else config.rope.long_after
         self.long = after is not None and capacity > after
         self.places = AxisPlaces(capacity) if config.rope is not None and config.rope.axes is not None else None
-        self.rows = library.CacheRows(self.keys.ctypes.data, self.values.ctypes.data, tiles * TILE, self.long)
+        self.adapter = adapter
+        self.rows = library.CacheRows(
+            self.keys.ctypes.data, self.values.ctypes.data, tiles * TILE, self.long, adapter and adapter.address
+        )
 
     @property
     def nbytes(self) -> int:
@@ -97,10 +101,15 @@ class KernelDecoder:
         tokens = -(-capacity // TILE) * TILE
         return self.config.layers * 2 * self.config.kv_heads * self.config.head_dim * tokens * 2
 
-    def new_cache(self, capacity: int) -> HalfCache:
+    def new_cache(self, capacity: int, adapter: object = None) -> HalfCache:
+        """``adapter``: a ``KernelAdapter`` of this model, which the sequence's rows then go through, too."""
+        if adapter is not None and (
+            not isinstance(adapter, KernelAdapter) or adapter.dimensions != dimensions(self.config)
+        ):
+            raise ModelError("the adapter is not one of this model")
         if self._model.positions is not None and capacity > len(self._model.positions):
             raise ValueError(f"the model has learned {len(self._model.positions)} positions, not {capacity}")
-        return HalfCache(self.config, capacity)
+        return HalfCache(self.config, capacity, adapter)
 
     def forward(self, chunks: Sequence[Chunk], *, every_token: bool = False) -> Floats:
         """The logits after each chunk, (len(chunks), V), or of every token, (T, V); what is given is valid until the
@@ -115,6 +124,7 @@ class KernelDecoder:
             array.ctypes.data for array in (batch.tokens, batch.positions, batch.seen, batch.owners)
         )
         job.wanted, job.wanted_count, job.rows, job.longest = wanted.ctypes.data, len(wanted), rows, batch.longest
+        job.narrow = batch.narrow
         job.places = None if batch.places is None else batch.places.ctypes.data
         job.caches = batch.caches
         job.vectors = None if batch.vectors is None else batch.vectors.ctypes.data
@@ -162,7 +172,7 @@ class _Batch:
         vectors: list[Floats] = []
         ends: list[int] = []
         places: list[NDArray[np.int32]] = []
-        self.longest = 0
+        self.longest = self.narrow = 0
         for owner, chunk in enumerate(chunks):
             past, count, cache = chunk.cache.length, len(chunk.tokens), chunk.cache
             if past + count > cache.capacity:
@@ -184,6 +194,8 @@ class _Batch:
             owners += [owner] * count
             ends += range(len(tokens) - chunk.wanted, len(tokens))
             self.longest = max(self.longest, past + count)
+            if (adapter := _own(cache).adapter) is not None:
+                self.narrow = max(self.narrow, adapter.rank)
         self.tokens, self.positions, self.seen, self.owners, self.ends = (
             np.array(numbers, np.int32) for numbers in (tokens, positions, seen, owners, ends)
         )

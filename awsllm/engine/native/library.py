@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-LAYOUT: Final = 4  # of packed weights and of the structures below; the library must have the same
+LAYOUT: Final = 5  # of packed weights and of the structures below; the library must have the same
 GROUP, TILE, TILE4, TILE8 = 32, 16, 320, 576  # as in model.h
 SUFFIX: Final = {"win32": ".dll", "darwin": ".dylib"}.get(sys.platform, ".so")
 PATH: Final = Path(__file__).with_name(f"_kernels{SUFFIX}")
@@ -24,6 +24,7 @@ CHOICE: Final = "AWSLLM_KERNEL"
 """The environment variable that names the kernel to use, or ``none``."""
 
 ACTIVATIONS: Final = ("silu", "gelu", "gelu_tanh", "relu", "clamped")
+MAPS: Final = ("qkv", "output", "up", "down")
 NORMS: Final = ("none", "rms", "layer")
 
 
@@ -66,8 +67,21 @@ class ModelWeights(Structure):
     )  # fmt: skip
 
 
+class NarrowPart(Structure):
+    _fields_ = (("tile", c_int64), ("tiles", c_int64), ("begin", c_int64), ("rank", c_int64), ("out", c_void_p))
+
+
+class Narrow(Structure):
+    _fields_ = (
+        ("going_in", c_void_p), ("scale", c_void_p), ("rank", c_int64), ("part_count", c_int64),
+        ("parts", NarrowPart * 3),
+    )  # fmt: skip
+
+
 class CacheRows(Structure):
-    _fields_ = (("keys", c_void_p), ("values", c_void_p), ("capacity", c_int64), ("long", c_int64))
+    _fields_ = (
+        ("keys", c_void_p), ("values", c_void_p), ("capacity", c_int64), ("long", c_int64), ("adapter", c_void_p),
+    )  # fmt: skip
 
 
 class StepJob(Structure):
@@ -75,7 +89,7 @@ class StepJob(Structure):
         ("model", POINTER(ModelWeights)), ("tokens", c_void_p), ("positions", c_void_p), ("seen", c_void_p),
         ("places", c_void_p), ("owners", c_void_p), ("wanted", c_void_p), ("caches", POINTER(CacheRows)),
         ("vectors", c_void_p), ("logits", c_void_p), ("rows", c_int64), ("wanted_count", c_int64),
-        ("scratch", c_void_p), ("longest", c_int64),
+        ("scratch", c_void_p), ("longest", c_int64), ("narrow", c_int64),
     )  # fmt: skip
 
 

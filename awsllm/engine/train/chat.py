@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from awsllm.engine import described, text
 from awsllm.engine.errors import ModelError
 from awsllm.engine.template import ChatTemplate
+from awsllm.engine.text import ModelText
 from awsllm.engine.tokenizer import Tokenizer
 from awsllm.engine.train.samples import Sample
 
@@ -49,19 +50,30 @@ def samples(turns: Sequence[Any], render: Render, tokenizer: Tokenizer) -> Itera
 def speaker(base: Path, tools: Sequence[Any] = ()) -> tuple[Render, Tokenizer]:
     """How the model that lies at ``base`` is talked to: its chat template with these tools, and its tokenizer. Raises
     ``ModelError`` where it has no template."""
-    source, is_gguf = described.read(base)
-    told = text.of_gguf(source) if is_gguf else text.of_directory(base)
-    if not told.template:
-        raise ModelError(
-            "the model has no chat template, so conversations cannot be learned: give prompts and completions"
-        )
-    template = ChatTemplate(told.template, bos_token=told.bos, eos_token=told.eos)
+    told = read_text(base)
+    template = template_of(told)
+    if template is None:
+        raise ModelError("the model has no chat template, so conversations cannot be learned: give it texts")
+    return renderer(template, tools), told.tokenizer
 
+
+def read_text(base: Path) -> ModelText:
+    """What the files say of the model's text. Raises ``ModelError`` and its kin, or ``OSError``."""
+    source, is_gguf = described.read(base)
+    return text.of_gguf(source) if is_gguf else text.of_directory(base)
+
+
+def template_of(told: ModelText) -> ChatTemplate | None:
+    """None for a model that is not one that chats."""
+    return ChatTemplate(told.template, bos_token=told.bos, eos_token=told.eos) if told.template else None
+
+
+def renderer(template: ChatTemplate, tools: Sequence[Any] = ()) -> Render:
     def render(turns: Sequence[Any], guard: Guard, *, asking: bool) -> str:
         said = [_guarded(turn, guard) for turn in turns]
         return template.render(said, tools=list(tools) or None, add_generation_prompt=asking)
 
-    return render, told.tokenizer
+    return render
 
 
 def _guarded(value: Any, guard: Guard) -> Any:

@@ -8,21 +8,22 @@ B rows, T tokens of a row, C channels, H query heads, G key/value heads, D chann
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from awsllm.engine import layout, weights
+from awsllm.engine import weights
 from awsllm.engine.errors import ModelError
 from awsllm.engine.formats import U8
 from awsllm.engine.mlp import ACTIVATIONS, clamped
 from awsllm.engine.model import configure
 from awsllm.engine.rope import Turning, turning
+from awsllm.engine.train.laid import apart
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -58,6 +59,41 @@ class Batch:
         return int((self.labels[:, 1:] != NOT_TRAINED).sum())
 
 
+class LayerPast:
+    """Keys and values, both (B, G, T, D), of what a layer has computed before."""
+
+    def __init__(self) -> None:
+        self.keys: Tensor | None = None
+        self.values: Tensor | None = None
+
+    def joined(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """With those of further tokens, which stay."""
+        if self.keys is not None and self.values is not None:
+            keys, values = torch.cat((self.keys, keys), 2), torch.cat((self.values, values), 2)
+        self.keys, self.values = keys, values
+        return keys, values
+
+
+class DecoderPast:
+    """What is kept of the tokens before, so that sampling computes each of them once. Without gradients, and for rows
+    of one sequence each."""
+
+    def __init__(self, config: Config) -> None:
+        self.layers = [LayerPast() for _ in range(config.layers)]
+        self._turns = {rope.long_after for rope in (config.rope, config.local_rope) if rope is not None}
+
+    @property
+    def count(self) -> int:
+        """Tokens."""
+        keys = self.layers[0].keys
+        return 0 if keys is None else keys.shape[2]
+
+    def make_way(self, count: int) -> None:
+        """Forget all where tokens up to ``count`` make the sequence one whose angles are others (longrope)."""
+        if any(turn is not None and self.count <= turn < count for turn in self._turns):
+            self.layers = [LayerPast() for _ in self.layers]
+
+
 class TrainableDecoder(nn.Module):
     """``checkpointed``: activations within a block are computed again on the way back, not kept."""
 
@@ -78,8 +114,9 @@ class TrainableDecoder(nn.Module):
     def device(self) -> torch.device:
         return self.model.embed_tokens.weight.device
 
-    def forward(self, batch: Batch) -> Tensor:
-        """What stands before the head, (B, T, C)."""
+    def forward(self, batch: Batch, past: DecoderPast | None = None) -> Tensor:
+        """What stands before the head, (B, T, C). With a ``past`` the tokens follow on those that it has, and join
+        them."""
         config = self.config
         x = self.model.embed_tokens(batch.tokens)
         if config.embedding_scale != 1:
@@ -89,7 +126,7 @@ class TrainableDecoder(nn.Module):
         rotations = [
             _rotation(rope, each, batch.positions) for rope, each in zip(self._ropes, self._turnings, strict=True)
         ]
-        masks = _masks(config, batch)
+        masks = _masks(config, batch, past.count if past else 0)
         for index, block in enumerate(self.model.layers):
             rope = config.layer_rope(index)
             rotation = None if rope is None else rotations[self._ropes.index(rope)]
@@ -97,14 +134,20 @@ class TrainableDecoder(nn.Module):
             if self.checkpointed and self.training:
                 x = checkpoint(block, x, rotation, mask, use_reentrant=False)
             else:
-                x = block(x, rotation, mask)
+                x = block(x, rotation, mask, past.layers[index] if past else None)
         normed: Tensor = self.model.norm(x)
         return normed
 
     def logits(self, x: Tensor) -> Tensor:
         """(N, C) -> (N, V), float32."""
-        head = self.model.embed_tokens.weight if self.config.tied else self.lm_head.weight
-        logits = functional.linear(x, head).float()
+        return self._bent(functional.linear(x, self._head).float())
+
+    @property
+    def _head(self) -> Tensor:
+        return self.model.embed_tokens.weight if self.config.tied else self.lm_head.weight
+
+    def _bent(self, logits: Tensor) -> Tensor:
+        """Scaled and capped, as the family has it."""
         if self.config.logit_scale != 1:
             logits = logits * self.config.logit_scale
         if (cap := self.config.logit_cap) is not None:
@@ -117,15 +160,47 @@ class TrainableDecoder(nn.Module):
         wanted = batch.labels[:, 1:]
         chosen = wanted != NOT_TRAINED
         x, wanted = x[chosen], wanted[chosen]
-        pieces = []
+        head = self._head
+        fused = x.requires_grad and type(head) is nn.Parameter and not head.requires_grad  # and no part of one (FSDP)
+        pieces: list[Tensor] = []
         for start in range(0, len(x), ROWS):  # all logits at once would be most of the memory
             rows, labels = x[start : start + ROWS], wanted[start : start + ROWS]
-            pieces.append(checkpoint(self._chosen, rows, labels, use_reentrant=False))
+            if fused:
+                pieces.append(_ChosenLogs.apply(rows, head, labels, self._bent))  # type: ignore[no-untyped-call]
+            elif start + ROWS < len(x):
+                pieces.append(checkpoint(self._chosen, rows, labels, use_reentrant=False))
+            else:  # the first on the way back: its logits are there still
+                pieces.append(self._chosen(rows, labels))
         return torch.cat(pieces) if pieces else x.new_zeros(0)
 
     def _chosen(self, x: Tensor, labels: Tensor) -> Tensor:
         chosen: Tensor = self.logits(x).log_softmax(-1).gather(1, labels[:, None])[:, 0]
         return chosen
+
+
+class _ChosenLogs(torch.autograd.Function):
+    """The logarithm of the probability of each row's label, where the head stays as it is.
+
+    What a row's gradient is follows from its own logits, but for one factor: it is computed while they are there, and
+    they are held no longer. So they are computed once, and backwards there is but that factor."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, head: Tensor, labels: Tensor, bent: Callable[[Tensor], Tensor]) -> Tensor:
+        with torch.enable_grad():
+            raw = functional.linear(x.detach(), head).float().requires_grad_()
+            logits = bent(raw)
+        logs = logits.detach().log_softmax(-1)
+        chosen = logs.gather(1, labels[:, None])
+        slope = logs.exp_().neg_().scatter_add_(1, labels[:, None], torch.ones_like(chosen))
+        if logits is not raw:
+            [slope] = torch.autograd.grad(logits, raw, slope)
+        ctx.save_for_backward(slope.to(head.dtype) @ head)
+        return chosen[:, 0]
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        [slopes] = ctx.saved_tensors
+        return slopes * gradients[0][:, None], None, None, None
 
 
 def _rotation(rope: Rope, turned: Turning, positions: Tensor) -> tuple[Tensor, Tensor]:
@@ -168,12 +243,13 @@ class _Block(nn.Module):
         self.self_attn = _Attention(config)
         self.mlp = _MLP(config, config.intermediate_size) if config.experts is None else _Mixture(config)
 
-    def forward(self, x: Tensor, rotation: tuple[Tensor, Tensor] | None, mask: Tensor | None) -> Tensor:
-        mixed = self.self_attn(self.input_layernorm(x) if self.before else x, rotation, mask)
-        x = x + (self.post_attention_layernorm(mixed) if self.after else mixed) * self.residual
+    def forward(
+        self, x: Tensor, rotation: tuple[Tensor, Tensor] | None, mask: Tensor | None, past: LayerPast | None = None
+    ) -> Tensor:
+        mixed = self.self_attn(self.input_layernorm(x) if self.before else x, rotation, mask, past)
+        x = torch.add(x, self.post_attention_layernorm(mixed) if self.after else mixed, alpha=self.residual)
         moved = self.mlp(self._mlp_norm(x))
-        y: Tensor = x + (self.post_feedforward_layernorm(moved) if self.after else moved) * self.residual
-        return y
+        return torch.add(x, self.post_feedforward_layernorm(moved) if self.after else moved, alpha=self.residual)
 
     def _mlp_norm(self, x: Tensor) -> Tensor:
         if not self.before:
@@ -199,7 +275,9 @@ class _Attention(nn.Module):
         if config.sinks:
             self.sinks = _Sinks(config.heads)
 
-    def forward(self, x: Tensor, rotation: tuple[Tensor, Tensor] | None, mask: Tensor | None) -> Tensor:
+    def forward(
+        self, x: Tensor, rotation: tuple[Tensor, Tensor] | None, mask: Tensor | None, past: LayerPast | None
+    ) -> Tensor:
         shape = (*x.shape[:2], -1, self.config.head_dim)
         q, k, v = self.q_proj(x), self.k_proj(x), self.v_proj(x)
         if self.config.qk_norm == "projection":
@@ -210,10 +288,13 @@ class _Attention(nn.Module):
         if rotation is not None:
             q, k = _turned(q, *rotation), _turned(k, *rotation)
         q, k, v = q.transpose(1, 2), k.transpose(1, 2).to(q.dtype), v.transpose(1, 2).to(q.dtype)
+        if past is not None:
+            k, v = past.joined(k, v)
         config = self.config
         if config.attention_cap is None and not config.sinks:
+            causal = mask is None and q.shape[2] > 1  # one token sees all
             mixed = functional.scaled_dot_product_attention(
-                q, k, v, attn_mask=mask, is_causal=mask is None, scale=config.attention_scale, enable_gqa=True
+                q, k, v, attn_mask=mask, is_causal=causal, scale=config.attention_scale, enable_gqa=True
             )
         else:
             mixed = self._in_steps(q, k, v, mask)
@@ -222,42 +303,44 @@ class _Attention(nn.Module):
 
     def _in_steps(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
         """With scores that are capped, or joined by a sink that takes its part and gives nothing."""
-        config, count = self.config, q.shape[2]
+        config, count, known = self.config, q.shape[2], k.shape[2]
         group = config.heads // config.kv_heads
         k, v = k.repeat_interleave(group, 1), v.repeat_interleave(group, 1)
         scale = config.head_dim**-0.5 if config.attention_scale is None else config.attention_scale
-        scores = q.float() @ k.float().transpose(2, 3) * scale  # (B, H, T, T)
+        scores = q.float() @ k.float().transpose(2, 3) * scale  # (B, H, T, known)
         if config.attention_cap is not None:
             scores = (scores / config.attention_cap).tanh() * config.attention_cap
-        seen = torch.ones(count, count, dtype=torch.bool, device=q.device).tril() if mask is None else mask
-        scores = scores.masked_fill(~seen, float("-inf"))
+        if mask is None:
+            mask = torch.ones(count, known, dtype=torch.bool, device=q.device).tril(known - count)
+        scores = scores.masked_fill(~mask, float("-inf"))
         if config.sinks:
             sink = self.sinks.weight.float().view(1, -1, 1, 1).expand(len(q), -1, count, 1)
             scores = torch.cat((scores, sink), -1)
-        return (scores.softmax(-1)[..., :count] @ v.float()).to(q.dtype)
+        return (scores.softmax(-1)[..., :known] @ v.float()).to(q.dtype)
 
 
 def _turned(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
     """(B, T, H, D): the first R channels of each head turned in pairs (i, i + R / 2)."""
     half = cosine.shape[-1]
-    first, second, rest = x[..., :half].float(), x[..., half : 2 * half].float(), x[..., 2 * half :]
-    return torch.cat(
-        ((first * cosine - second * sine).to(x.dtype), (second * cosine + first * sine).to(x.dtype), rest), -1
-    )
+    whole = 2 * half == x.shape[-1]
+    moving, *still = [x] if whole else torch.split(x, [2 * half, x.shape[-1] - 2 * half], -1)
+    first, second = moving.float().chunk(2, -1)  # on the way back one concatenation; slices would be filled up by zeros
+    turned = [(first * cosine - second * sine).to(x.dtype), (second * cosine + first * sine).to(x.dtype)]
+    return torch.cat([*turned, *still], -1)
 
 
-def _masks(config: Config, batch: Batch) -> Mapping[int | None, Tensor | None]:
-    """By window: which tokens each sees, (B or 1, 1, T, T); None where that is all before it."""
+def _masks(config: Config, batch: Batch, known: int = 0) -> Mapping[int | None, Tensor | None]:
+    """By window: which tokens each sees, (B or 1, 1, T, known + T); None where that is all before it."""
     count, device = batch.tokens.shape[1], batch.tokens.device
     masks: dict[int | None, Tensor | None] = {}
     for window in {config.window(layer) for layer in range(config.layers)}:
-        if batch.segments is None and (window is None or window >= count):
+        if batch.segments is None and (window is None or window >= known + count) and (not known or count == 1):
             masks[window] = None
             continue
-        places = torch.arange(count, device=device)
-        seen = (places <= places[:, None])[None]
+        places = torch.arange(known + count, device=device)
+        seen = (places <= places[known:, None])[None]
         if window is not None:
-            seen = seen & (places > places[:, None] - window)
+            seen = seen & (places > places[known:, None] - window)
         if batch.segments is not None:
             seen = seen & (batch.segments[:, :, None] == batch.segments[:, None])
         masks[window] = seen[:, None]
@@ -347,12 +430,7 @@ def load(source: str | PathLike[str] | weights.Checkpoint, *, checkpointed: bool
 
 def _values(config: Config, tensors: dict[str, Stored], decoder: TrainableDecoder) -> dict[str, Tensor]:
     """The tensors as numbers, by the names of the module's parameters."""
-    if (experts := config.experts) is not None:
-        for prefix in (f"model.layers.{layer}.mlp.experts." for layer in range(config.layers)):
-            for number, expert in enumerate(layout.experts(tensors, prefix, experts.count)):
-                tensors.update({f"{prefix}{number}.{part}": stored for part, stored in expert.items()})
-    if config.tied:
-        tensors.pop("lm_head.weight", None)
+    tensors = apart(config, tensors)
     wanted = {name: tuple(parameter.shape) for name, parameter in decoder.named_parameters()}
     left = [name for name in tensors if name not in wanted and not name.endswith(_UNUSED)]
     if left:

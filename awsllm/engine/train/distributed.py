@@ -5,11 +5,16 @@
 ``FOLDER/recipe.json`` says what is trained, and ``FOLDER`` becomes what one process would have made of it. The rows of
 each part are dealt out in turn; losses and gradients are sums over all processes, so that a step is the one that a
 single process makes. Checkpoints are gathered and written by the first; nothing of them says how many there were.
+
+Where one process dies, the others cannot go on: they say so and end, and the same command goes on from the last
+checkpoint, with as many processes as there are then.
 """
 
 from __future__ import annotations
 
 import os
+import re
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -80,8 +85,27 @@ class _Dealt:
         return (loss, count) if mine else (loss * 0, 0)
 
 
+class LostProcessError(RuntimeError):
+    """Another process of the training is gone, or torchrun ends this one because of that."""
+
+    def __init__(self, folder: Path) -> None:
+        kept = run.checkpoints(folder)
+        step = int(kept[-1].name.rpartition("-")[2]) if kept else 0
+        place = (
+            f"from its last checkpoint, after step {step}" if step else "from the beginning: no checkpoint was written"
+        )
+        super().__init__(
+            f"another process of this training is gone, so this one ends, too: the same command goes on in {folder} "
+            f"{place}"
+        )
+
+
+_LOST = re.compile(r"connection (closed|reset|refused)|broken pipe|gloo|nccl|socket|timed? ?out", re.IGNORECASE)
+"""What backends say of a process that is not there; they have no error of their own for it."""
+
+
 def train(folder: Path, recipe: TrainingRecipe) -> run.Trained:
-    """In this process, which is one of torchrun's; the first tells of each step."""
+    """In this process, which is one of torchrun's; the first tells of each step. Raises ``LostProcessError``."""
 
     def report(step: TrainingStep) -> None:
         if dist.get_rank() == 0:
@@ -93,10 +117,28 @@ def train(folder: Path, recipe: TrainingRecipe) -> run.Trained:
         if recipe.device.startswith("cuda"):
             torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
         return run.train(folder, recipe, report, ShardedCrew())
+    except RuntimeError as error:
+        if not _LOST.search(str(error)):
+            raise
+        raise LostProcessError(folder) from error
     finally:
         dist.destroy_process_group()
 
 
+def main(where: Path) -> int:
+    """The exit status: 75 (try again) where another process is gone."""
+
+    def terminated(number: int, frame: object) -> None:
+        raise LostProcessError(where)
+
+    signal.signal(signal.SIGTERM, terminated)  # torchrun's, once one of its processes has died
+    try:
+        train(where, recipes.read(where / "recipe.json"))
+    except LostProcessError as error:
+        sys.stderr.write(f"{error}\n")
+        return 75
+    return 0
+
+
 if __name__ == "__main__":
-    where = Path(sys.argv[1])
-    train(where, recipes.read(where / "recipe.json"))
+    sys.exit(main(Path(sys.argv[1])))

@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 import shutil
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 import torch
 from torch import Tensor
@@ -19,18 +19,29 @@ from torch import Tensor
 from awsllm.engine import gguf, weights
 from awsllm.engine.errors import ModelError
 from awsllm.engine.formats import TYPES
-from awsllm.engine.train.files import write_tensors
+from awsllm.engine.train.files import write_json, write_tensors
+from awsllm.engine.train.laid import FileTensors
+
+if TYPE_CHECKING:
+    from awsllm.engine.quant import Stored
+
+    _Like = Callable[[Stored, Tensor], Tensor]
 
 _BLOCK: Final = 32
 _FILE_TYPES: Final = {"F32": 0, "F16": 1, "Q8_0": 7}  # general.file_type, llama.cpp's llama_ftype
 _NUMBERS: Final = {kind.name: number for number, kind in TYPES.items()}
+_EXACT: Final = re.compile(r"ffn_gate_inp|position_embd|\.bias$")  # of which llama.cpp asks for floats
+_FLOATS: Final = {"F32": torch.float32, "F16": torch.float16}
 _BESIDE: Final = re.compile(r".*\.(json|jinja|model|txt)")
 _TENSORS: Final = re.compile(r".*\.index\.json")
 
 
-def export(source: Path, values: Mapping[str, Tensor], target: Path, *, kind: str = "Q8_0") -> Path:
+def export(
+    source: Path, values: Mapping[str, Tensor], target: Path, *, kind: str = "Q8_0", like: _Like | None = None
+) -> Path:
     """Write the model of ``source`` with other weights: a file ``target.gguf`` where that is GGUF, else the folder
-    ``target``. ``values`` go by ``layout``'s names; ``kind`` is how changed matrices are stored in GGUF."""
+    ``target``. ``values`` go by the trained decoder's names and may be a part of all; ``kind`` is how changed matrices
+    are stored in GGUF, ``like`` gives a folder's tensors their type, that of the values by default."""
     if source.is_file():
         path = target.with_name(f"{target.name}.gguf")
         write_gguf(source, values, path, kind=kind)
@@ -39,8 +50,20 @@ def export(source: Path, values: Mapping[str, Tensor], target: Path, *, kind: st
     for each in source.iterdir():
         if each.is_file() and _BESIDE.fullmatch(each.name) and not _TENSORS.fullmatch(each.name):
             shutil.copyfile(each, target / each.name)
-    write_tensors(target / "model.safetensors", values)
+    checkpoint = weights.read(source)
+    if "quantization_config" in checkpoint.source:  # what is written is not
+        write_json(target / "config.json", {k: v for k, v in checkpoint.source.items() if k != "quantization_config"})
+    write_tensors(target / "model.safetensors", FileTensors(checkpoint, values).of_folder(like or _as_given))
     return target
+
+
+def _as_given(stored: Stored, value: Tensor) -> Tensor:
+    return value
+
+
+def as_stored(stored: Stored, value: Tensor) -> Tensor:
+    """In the precision that the file had; of what had fewer bits than floats have, bfloat16."""
+    return value.to(_FLOATS.get(stored.type.name, torch.bfloat16))
 
 
 def write_gguf(source: Path, values: Mapping[str, Tensor], target: Path, *, kind: str = "Q8_0") -> None:
@@ -48,10 +71,9 @@ def write_gguf(source: Path, values: Mapping[str, Tensor], target: Path, *, kind
     if kind not in _FILE_TYPES:
         raise ModelError(f"tensors are written as {', '.join(_FILE_TYPES)}, not {kind}")
     file, checkpoint = gguf.read(source), weights.read(source)
-    named = {weights.canonical(name, file.metadata): name for name in file.tensors}
-    if unknown := values.keys() - named.keys():
-        raise ModelError(f"{source.name} has no tensor for {min(unknown)}")
-    changed = {named[name]: (name, value) for name, value in values.items() if _differs(checkpoint, name, value)}
+    tensors = FileTensors(checkpoint, values)
+    named = {name: tensors.changed(weights.canonical(name, file.metadata)) for name in file.tensors}
+    changed = {name: value for name, value in named.items() if value is not None}
     count, metadata = gguf.raw_metadata(source)
     metadata = _told(metadata, kind) if changed else metadata
     alignment = file.metadata.get("general.alignment", gguf.DEFAULT_ALIGNMENT)
@@ -61,17 +83,11 @@ def write_gguf(source: Path, values: Mapping[str, Tensor], target: Path, *, kind
     part.replace(target)
 
 
-def _differs(checkpoint: weights.Checkpoint, name: str, value: Tensor) -> bool:
-    return not torch.equal(checkpoint.tensors[name].float(), value.float())
-
-
-def _encoded(
-    file: gguf.GGUF, changed: Mapping[str, tuple[str, Tensor]], kind: str
-) -> Iterator[tuple[str, tuple[str, bytes]]]:
+def _encoded(file: gguf.GGUF, changed: Mapping[str, Tensor], kind: str) -> Iterator[tuple[str, tuple[str, bytes]]]:
     """By GGUF's name: how a changed tensor is stored, and its bytes."""
-    for name, (_, value) in changed.items():
+    for name, value in changed.items():
         ordered = weights.as_in_gguf(name, value.float(), file.metadata)
-        stored = kind if ordered.ndim > 1 else "F32"
+        stored = "F32" if ordered.ndim == 1 or _EXACT.search(name) else kind
         if stored == "Q8_0" and ordered.shape[-1] % _BLOCK:
             stored = "F16"
         yield name, (stored, _bytes(ordered, stored))

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+from awsllm.engine.errors import ModelError
 from awsllm.engine.train.decoder import NOT_TRAINED, TrainableDecoder
 from awsllm.engine.train.samples import Batching, Sample, batches, collate
 
@@ -44,7 +45,7 @@ class TextObjective:
 
     def __init__(self, samples: Sequence[Sample], batching: Batching, held_out: Sequence[Sample] = ()) -> None:
         if not any(sample.predictions for sample in samples):
-            raise ValueError("no token of the samples is to be predicted: there is nothing to learn")
+            raise ModelError("no token of the samples is to be predicted: there is nothing to learn")
         self._samples, self._batching, self._held_out = samples, batching, held_out
 
     def parts(self, seed: int, epoch: int) -> Sequence[Any]:
@@ -84,7 +85,7 @@ class PreferenceObjective:
     ) -> None:
         """``reference`` is the model before any step: what it thinks of the pairs is kept, not the model."""
         if not pairs:
-            raise ValueError("there are no pairs to learn from")
+            raise ModelError("there are no pairs to learn from")
         self._batching, self._beta = batching, beta
         self._pairs = list(self._known(reference, pairs))
         self._apart = list(self._known(reference, held_out))

@@ -41,9 +41,9 @@ class Hyperparameters:
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.accumulation < 1 or self.save_every < 1:
-            raise ValueError("a training has at least one step, of one batch, and is saved at times")
+            raise ModelError("a training has at least one step, of one batch, and is saved at times")
         if not 0 < self.learning_rate < math.inf or self.clip <= 0:
-            raise ValueError("the learning rate and the gradient's largest norm are numbers above 0")
+            raise ModelError("the learning rate and the gradient's largest norm are numbers above 0")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +54,8 @@ class TrainingRecipe:
     ``base``: a model's file or folder; "" for "pretrain". ``base_name``: how an adapter calls it, where that is not its
     path. ``samples`` and ``held_out``: files as ``sample_files`` writes them; of "pretrain" texts, one as such or
     JSONL of ``{"text": …}``. ``epochs``: how often each sample is seen, in the place of ``hyperparameters.steps``.
-    ``checkpointed``: less memory for a third more time. ``merged``: whether an adapter's result is also written as a
+    ``checkpointed``: less memory for a third more time. ``within_memory``: nothing is begun that this machine seems to
+    have no memory for. ``merged``: whether an adapter's result is also written as a
     model of its own, in GGUF stored as ``kind``. ``size`` and ``vocabulary`` are those of a model from nothing,
     ``beta`` is that of "dpo"."""
 
@@ -69,6 +70,7 @@ class TrainingRecipe:
     lora: Lora = field(default_factory=Lora)
     beta: float = 0.1
     checkpointed: bool = False
+    within_memory: bool = True
     device: str = "cpu"
     merged: bool = True
     kind: Literal["F32", "F16", "Q8_0"] = "Q8_0"

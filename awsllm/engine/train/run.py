@@ -22,16 +22,16 @@ import torch
 from torch import Tensor, nn
 
 from awsllm.engine import described, weights
-from awsllm.engine.errors import ModelError
+from awsllm.engine.errors import ModelError, WeightsError
 from awsllm.engine.model import configure
 from awsllm.engine.train import decoder as decoders
 from awsllm.engine.train import lora, memory, sample_files, scratch
 from awsllm.engine.train.decoder import TrainableDecoder
 from awsllm.engine.train.export import export
 from awsllm.engine.train.files import write_json, write_tensors
-from awsllm.engine.train.objectives import Objective, Preference, PreferenceObjective, TextObjective, endless
+from awsllm.engine.train.objectives import Objective, PreferenceObjective, TextObjective, endless
 from awsllm.engine.train.recipe import Hyperparameters, TrainingRecipe
-from awsllm.engine.train.samples import Sample, batches
+from awsllm.engine.train.samples import batches
 from awsllm.engine.train.schedule import share
 from awsllm.engine.weights import read_safetensors
 
@@ -137,7 +137,10 @@ def train(
     recipe = replace(recipe, batching=replace(recipe.batching, length=min(recipe.batching.length, config.context)))
     data = _read(folder, recipe)
     _check(data, config)
-    memory.check(config, recipe, _tokens_at_once(data.learned, recipe))
+    if recipe.within_memory:
+        memory.check(config, recipe, _tokens_at_once(data.learned, recipe))
+    if recipe.checkpointed:
+        memory.spare_heap()
     decoder = _decoder(checkpoint, recipe).to(recipe.device)
     crew.sharded(decoder)
     objective = crew.dealt(_objective(data, recipe, decoder))
@@ -202,20 +205,15 @@ def _read(folder: Path, recipe: TrainingRecipe) -> _Data:
     return _Data(read(Path(recipe.samples)), read(Path(recipe.held_out)) if recipe.held_out else [])
 
 
-def _sequences(data: Sequence[Any]) -> Iterator[Sample]:
-    for each in data:
-        yield from (each.chosen, each.rejected) if isinstance(each, Preference) else (each,)
-
-
 def _check(data: _Data, config: Config) -> None:
-    every = chain(_sequences(data.learned), _sequences(data.held_out))
+    every = chain(memory.sequences(data.learned), memory.sequences(data.held_out))
     if (largest := max((max(each.tokens, default=0) for each in every), default=0)) >= config.vocab_size:
         raise ModelError(f"the samples have token {largest}, the model {config.vocab_size}: they are another model's")
 
 
 def _tokens_at_once(learned: Sequence[Any], recipe: TrainingRecipe) -> int:
     """Of the largest batch of the first epoch, with its padding; of pairs as many sequences as a batch has rows."""
-    samples, batching = list(_sequences(learned)), recipe.batching
+    samples, batching = list(memory.sequences(learned)), recipe.batching
     if recipe.method == "dpo":
         longest = max((len(sample.tokens) for sample in samples), default=0)
         return min(max(2, batching.rows), len(samples)) * min(longest, batching.length)
@@ -238,6 +236,8 @@ def _objective(data: _Data, recipe: TrainingRecipe, decoder: TrainableDecoder) -
 def _write_result(folder: Path, recipe: TrainingRecipe, decoder: TrainableDecoder, trainer: Trainer) -> None:
     """What was learned, whole or not at all."""
     base = Path(recipe.base) if recipe.base else folder / _BEGINNING
+    if broken := next((name for name, each in decoder.named_parameters() if not bool(each.isfinite().all())), None):
+        raise DivergedError(f"the last step left {broken} with what is no number: take a smaller learning rate")
     part = folder / "result.part"
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir()
@@ -275,22 +275,31 @@ class Trainer:
         self.done = 0
         self.loss = math.nan
         self.evaluation_loss: float | None = None
+        self._whole = True  # whether the weights are those of ``done`` steps, and no more
+        self._untold: TrainingStep | None = None
         self._resume()
 
     def train(self, objective: Objective, report: Callable[[TrainingStep], None] = lambda step: None) -> None:
-        """Make the steps that are left; ``report`` hears of each. An interruption is obeyed after a checkpoint."""
+        """Make the steps that are left; ``report`` hears of each before its checkpoint, so that none is left out
+        whenever the process is killed. An interruption is obeyed after a checkpoint; one amid a step leaves the last,
+        and the step is made again."""
         options, began = self.options, time.monotonic()
         feed = self._feed(objective)
         try:
             while self.done < options.steps:
                 parts = [next(feed) for _ in range(options.accumulation)]
-                made = self._step(objective, parts, began)
+                made = self._step(objective, parts)
+                made = replace(made, evaluation_loss=self._evaluated(objective), seconds=time.monotonic() - began)
                 began = time.monotonic()
+                self._untold = None
+                report(made)
                 if self.done % options.save_every == 0 or self.done == options.steps:
                     self.save()
-                report(made)
         except (KeyboardInterrupt, SystemExit):
-            self.save()
+            if self._whole:
+                self.save()
+                if self._untold is not None:  # it was interrupted while it was evaluated
+                    report(self._untold)
             raise
 
     def _feed(self, objective: Objective) -> Iterator[tuple[int, Any]]:
@@ -300,18 +309,24 @@ class Trainer:
             next(feed)
         return feed
 
-    def _step(self, objective: Objective, parts: Sequence[tuple[int, Any]], began: float) -> TrainingStep:
+    def _step(self, objective: Objective, parts: Sequence[tuple[int, Any]]) -> TrainingStep:
         torch.manual_seed(self.options.seed * 1_000_003 + self.done)  # of dropout
         self.decoder.train()
         loss, count = self._gradients(objective, [part for _, part in parts])
         norm = self._move(loss)
-        self.done += 1
+        rate = self.optimizer.param_groups[0]["lr"]
+        made = TrainingStep(self.done + 1, self.options.steps, parts[-1][0], loss, rate, norm, count, 0.0)
+        self.done, self.loss, self._untold = made.number, loss, made
+        self._whole = True
+        return made
+
+    def _evaluated(self, objective: Objective) -> float | None:
+        """What is held out, where it is due after this step."""
         options = self.options
         due = options.evaluate_every and (self.done % options.evaluate_every == 0 or self.done == options.steps)
-        evaluated = self.evaluate(objective) if due else None
-        rate, seconds = self.optimizer.param_groups[0]["lr"], time.monotonic() - began
-        self.loss, self.evaluation_loss = loss, self.evaluation_loss if evaluated is None else evaluated
-        return TrainingStep(self.done, options.steps, parts[-1][0], loss, rate, norm, count, seconds, evaluated)
+        found = self.evaluate(objective) if due else None
+        self.evaluation_loss = self.evaluation_loss if found is None else found
+        return found
 
     def _gradients(self, objective: Objective, parts: Sequence[Any]) -> tuple[float, int]:
         """Add up what the parts say, as one batch would: the mean loss, and over how many terms."""
@@ -340,6 +355,7 @@ class Trainer:
         rate = options.learning_rate * share(options.schedule, self.done + 1, options.steps, options.warm_up)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
+        self._whole = False
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         return norm
@@ -373,13 +389,14 @@ class Trainer:
 
     def _write(self, values: dict[str, Tensor], moments: dict[str, Tensor]) -> None:
         where = self.folder / f"checkpoint-{self.done:08d}"
+        if where.is_dir():  # that of this very step, and whole: what is deleted here might be missed
+            return
         part = where.with_suffix(".part")
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
         write_tensors(part / _WEIGHTS, values)
         write_tensors(part / _MOMENTS, moments)
         write_json(part / _STATE, {"version": 1, "step": self.done, **self.came_to})
-        shutil.rmtree(where, ignore_errors=True)
         part.rename(where)
         for old in checkpoints(self.folder)[:-_KEPT]:
             shutil.rmtree(old)
@@ -395,14 +412,14 @@ class Trainer:
                     yield f"{name}:{moment}", value
 
     def _resume(self) -> None:
-        found = checkpoints(self.folder)
-        if not found:
+        if (found := self._last_checkpoint()) is None:
             return
-        state = described.read_object(found[-1] / _STATE)
-        values = {name: stored.float() for name, stored in read_safetensors(found[-1] / _WEIGHTS).items()}
-        moments = {name: stored.float() for name, stored in read_safetensors(found[-1] / _MOMENTS).items()}
-        if values.keys() != self.parameters.keys():
-            raise ModelError(f"{found[-1]} is a checkpoint of another training: give this one a folder of its own")
+        place, state, values, moments = found
+        shapes = {name: tuple(parameter.shape) for name, parameter in self.parameters.items()}
+        told = {name: tuple(value.shape) for name, value in values.items()}
+        odd = [name for name, value in moments.items() if tuple(value.shape) != shapes.get(name.rpartition(":")[0])]
+        if told != shapes or odd:
+            raise ModelError(f"{place} is a checkpoint of another training: give this one a folder of its own")
         with torch.no_grad():
             for name, parameter in self.parameters.items():
                 parameter.copy_(self.crew.placed(values[name], parameter))
@@ -415,8 +432,27 @@ class Trainer:
                         if value is not None
                     }
                     self.optimizer.state[parameter] = {"step": step, **held}
-        self.done = int(state["step"])
+        self.done = state["step"]
         self.loss, self.evaluation_loss = state.get("loss", math.nan), state.get("evaluation_loss")
+
+    def _last_checkpoint(self) -> tuple[Path, dict[str, Any], dict[str, Tensor], dict[str, Tensor]] | None:
+        """The last that can be read: its place, state, weights and moments. Such as were damaged are put aside."""
+        for place in reversed(checkpoints(self.folder)):
+            try:
+                state = described.read_object(place / _STATE)
+                if type(state.get("step")) is int:
+                    values, moments = (
+                        {name: stored.float() for name, stored in read_safetensors(place / name_of_file).items()}
+                        for name_of_file in (_WEIGHTS, _MOMENTS)
+                    )
+                    return place, state, values, moments
+            except (WeightsError, OSError):
+                pass
+            if self.crew.number == 0:
+                aside = place.with_suffix(".damaged")
+                shutil.rmtree(aside, ignore_errors=True)
+                place.rename(aside)
+        return None
 
 
 def checkpoints(folder: Path) -> list[Path]:

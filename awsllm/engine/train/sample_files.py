@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from awsllm.engine.errors import ModelError
+from awsllm.engine.train.files import settle
 from awsllm.engine.train.objectives import Preference
 from awsllm.engine.train.samples import Sample
 
@@ -23,7 +24,7 @@ def write_samples(path: Path, samples: Iterable[Sample | Preference]) -> int:
     with part.open("w", encoding="utf-8") as file:
         for count, each in enumerate(samples, 1):  # noqa: B007  # the last one is how many
             file.write(json.dumps(_told(each), separators=(",", ":")) + "\n")
-    part.replace(path)
+    settle(part, path)
     return count
 
 

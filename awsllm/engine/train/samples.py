@@ -13,6 +13,7 @@ from typing import Final
 
 import torch
 
+from awsllm.engine.errors import ModelError
 from awsllm.engine.train.decoder import NOT_TRAINED, Batch
 
 _OPEN: Final = 64  # rows that may still be filled while sequences are laid into rows
@@ -27,7 +28,7 @@ class Sample:
 
     def __post_init__(self) -> None:
         if len(self.tokens) != len(self.trained):
-            raise ValueError(f"{len(self.tokens)} tokens do not go with {len(self.trained)} marks")
+            raise ModelError(f"{len(self.tokens)} tokens do not go with {len(self.trained)} marks")
 
     @property
     def predictions(self) -> int:

@@ -8,7 +8,8 @@ follow it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -17,8 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from awsllm.engine import described
+from awsllm.engine.errors import ModelError, WeightsError
 from awsllm.engine.train import lora
-from awsllm.engine.train.decoder import Batch, TrainableDecoder
+from awsllm.engine.train.decoder import Batch, DecoderPast, TrainableDecoder
 from awsllm.engine.train.files import write_json, write_tensors
 from awsllm.engine.train.lora import Lora
 from awsllm.engine.weights import read_safetensors
@@ -32,7 +34,17 @@ NEEDED: Final[Mapping[str, tuple[str, ...]]] = {
 KNOWN: Final = frozenset(("target_tokens", "weights", "advantages", "logprobs", "ref_log_prob", "temperature"))
 _CLIP: Final = {"clip_low_threshold": 0.8, "clip_high_threshold": 1.2}
 _BOUNDS: Final = {"clip_low_threshold": (0.0, 1.0), "clip_high_threshold": (1.0, 10.0)}
+_LARGEST: Final = 3.4e38  # a float's
+_COLDEST: Final = 1e-6
 _STATE, _WEIGHTS, _MOMENTS = "state.json", "weights.safetensors", "moments.safetensors"
+
+
+class PassEndedError(RuntimeError):
+    """It was closed by another thread, or before."""
+
+
+class NoNumberError(ArithmeticError):
+    """What was computed is no number; the weights and gradients are what they were, or the gradients are gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +57,8 @@ class LossExample:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdamStep:
-    """One step. ``clip``: the largest norm of the gradient; 0 leaves it."""
+    """One step. ``clip``: the largest norm of the gradient; 0 leaves it. ``plus``: how much faster than A the matrices
+    B learn (LoRA+, https://arxiv.org/abs/2402.12354)."""
 
     learning_rate: float
     beta1: float = 0.9
@@ -53,6 +66,7 @@ class AdamStep:
     epsilon: float = 1e-8
     weight_decay: float = 0.0
     clip: float = 0.0
+    plus: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +105,20 @@ class LoraSession:
         self.decoder, self.adapter = decoder, adapter
         lora.add(decoder, adapter)
         self._trained = {name: each for name, each in decoder.named_parameters() if each.requires_grad}
-        self._optimizer = torch.optim.AdamW(list(self._trained.values()), lr=0.0)
+        matrices = [
+            [each for name, each in self._trained.items() if ("lora_B" in name) == late] for late in (False, True)
+        ]
+        self._optimizer = torch.optim.AdamW([{"params": each} for each in matrices], lr=0.0)
         self.steps = 0
+        self._closed = False
+
+    def close(self) -> None:
+        """Have whatever is computed now, on another thread, come to an end; nothing is computed after it."""
+        self._closed = True
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise PassEndedError("the session was closed")
 
     # --- gradients ---------------------------------------------------------------------------------------------------
 
@@ -115,16 +141,45 @@ class LoraSession:
         self, examples: Sequence[LossExample], loss: str, settings: Mapping[str, float], *, backward: bool
     ) -> PassResult:
         check(examples, loss, settings)
+        for number, example in enumerate(examples):
+            self._check_tokens(example.tokens, f"example {number}")
+            self._check_tokens(example.inputs["target_tokens"], f"example {number}'s target_tokens")
         found, total, weight = [], 0.0, 0.0
-        for example in examples:  # alone, so that memory is that of the longest
-            logprobs = self._logprobs(example)
-            value = _LOSSES[loss](logprobs, _tensors(example, logprobs), {**_CLIP, **settings})
-            if backward:
-                value.backward()  # type: ignore[no-untyped-call]
-            found.append(logprobs.detach().tolist())
-            total, weight = total + value.item(), weight + math.fsum(example.inputs["weights"])
+        with self._whole_or_not_at_all():
+            for number, example in enumerate(examples):  # alone, so that memory is that of the longest
+                self._check_open()
+                logprobs = self._logprobs(example)
+                value = _LOSSES[loss](logprobs, _tensors(example, logprobs), {**_CLIP, **settings})
+                if not bool(value.isfinite() & logprobs.isfinite().all()):
+                    raise NoNumberError(f"the loss of example {number} is no number; no gradients were added")
+                if backward:
+                    value.backward()  # type: ignore[no-untyped-call]
+                found.append(logprobs.detach().tolist())
+                total, weight = total + value.item(), weight + math.fsum(example.inputs["weights"])
         metrics = {"loss:sum": total, "loss:mean": total / weight if weight else 0.0}
         return PassResult(found, metrics, sum(len(example.tokens) for example in examples))
+
+    @contextmanager
+    def _whole_or_not_at_all(self) -> Iterator[None]:
+        """A pass that fails amid its examples adds none of their gradients."""
+        held = [None if each.grad is None else each.grad.clone() for each in self._trained.values()]
+        try:
+            yield
+        except BaseException:
+            for parameter, grad in zip(self._trained.values(), held, strict=True):
+                parameter.grad = grad
+            raise
+
+    def _check_tokens(self, tokens: Sequence[float], where: str) -> None:
+        """Raises ``ModelError`` for what this model cannot read."""
+        config = self.decoder.config
+        if not tokens:
+            raise ModelError(f"{where} has no tokens")
+        if len(tokens) > config.context:
+            raise ModelError(f"{where} has {len(tokens)} tokens; the model reads {config.context}")
+        odd = next((each for each in tokens if not 0 <= each < config.vocab_size or each != int(each)), None)
+        if odd is not None:
+            raise ModelError(f"{where} has the token {odd!r}; the model knows 0 to {config.vocab_size - 1}")
 
     def _logprobs(self, example: LossExample) -> Tensor:
         """Of each target behind the tokens up to its place, (T,)."""
@@ -136,25 +191,26 @@ class LoraSession:
         chosen: Tensor = logits.log_softmax(-1).gather(1, targets[:, None])[:, 0]
         return chosen
 
-    def _batch(self, tokens: Sequence[int]) -> Batch:
-        laid = torch.tensor([list(tokens)])
-        return Batch(laid, laid, torch.arange(laid.shape[1])[None]).to(self.decoder.device)
+    def _batch(self, tokens: Sequence[int], known: int = 0) -> Batch:
+        """``known`` of the tokens are in a past."""
+        laid = torch.tensor([list(tokens[known:])])
+        return Batch(laid, laid, torch.arange(known, len(tokens))[None]).to(self.decoder.device)
 
     # --- steps -------------------------------------------------------------------------------------------------------
 
     def step(self, adam: AdamStep) -> Mapping[str, float]:
-        """Move along the gradients, and forget them. Raises ``ValueError`` where there are none."""
+        """Move along the gradients, and forget them. Raises ``ModelError`` where there are none."""
         if all(parameter.grad is None for parameter in self._trained.values()):
-            raise ValueError("there are no gradients: a step follows on forward_backward")
+            raise ModelError("there are no gradients: a step follows on forward_backward")
         norm = float(nn.utils.clip_grad_norm_(list(self._trained.values()), adam.clip or math.inf))
-        [group] = self._optimizer.param_groups
-        group["lr"], group["betas"] = adam.learning_rate, (adam.beta1, adam.beta2)
-        group["eps"], group["weight_decay"] = adam.epsilon, adam.weight_decay
+        for group, faster in zip(self._optimizer.param_groups, (1.0, adam.plus), strict=True):
+            group["lr"], group["betas"] = adam.learning_rate * faster, (adam.beta1, adam.beta2)
+            group["eps"], group["weight_decay"] = adam.epsilon, adam.weight_decay
         if math.isfinite(norm):
             self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
         if not math.isfinite(norm):
-            raise ArithmeticError("the gradients are no numbers any more; the step was not made")
+            raise NoNumberError("the gradients are no numbers any more; the step was not made")
         self.steps += 1
         return {"gradient_norm": norm}
 
@@ -163,30 +219,59 @@ class LoraSession:
     @torch.no_grad()
     def logprobs(self, tokens: Sequence[int]) -> Sequence[float]:
         """The log probability of each token but the first, behind those before it."""
+        self._check_tokens(tokens, "the prompt")
         self.decoder.eval()
         x = self.decoder(self._batch(tokens))[0, :-1]
         following = torch.tensor(list(tokens[1:]), device=x.device)
         found: list[float] = self.decoder.logits(x).log_softmax(-1).gather(1, following[:, None])[:, 0].tolist()
         return found
 
-    def sample(self, prompt: Sequence[int], drawing: TokenDrawing) -> DrawnTokens:
-        """Tokens that the model writes behind the prompt."""
+    @torch.no_grad()
+    def likeliest(self, tokens: Sequence[int], count: int) -> list[list[tuple[int, float]]]:
+        """For each token but the first: the ``count`` that were likeliest in its place, and how likely."""
+        self._check_tokens(tokens, "the prompt")
+        self.decoder.eval()
+        logprobs = self.decoder.logits(self.decoder(self._batch(tokens))[0, :-1]).log_softmax(-1)
+        found = logprobs.topk(min(count, logprobs.shape[-1]), -1)
+        rows = zip(found.indices.tolist(), found.values.tolist(), strict=True)
+        return [list(zip(places, values, strict=True)) for places, values in rows]
+
+    @contextmanager
+    def lent(self, folder: Path | None) -> Iterator[None]:
+        """Compute with what lies in the folder of an adapter or a state, within the block; None: with the base alone.
+        Raises ``WeightsError``."""
+        held = {name: each.detach().clone() for name, each in self._trained.items()}
+        empty = {name: torch.zeros_like(each) for name, each in held.items()}
+        lora.fill(self.decoder, empty if folder is None else self._learned(folder))
+        try:
+            yield
+        finally:
+            lora.fill(self.decoder, held)
+
+    def sample(
+        self, prompt: Sequence[int], drawing: TokenDrawing, is_over: Callable[[Sequence[int]], bool] | None = None
+    ) -> DrawnTokens:
+        """Tokens that the model writes behind the prompt. ``is_over`` is asked behind each of them."""
         tokens: list[int] = []
         logprobs: list[float] = []
         for token, logprob in self._draw(prompt, drawing):
             tokens.append(token)
             logprobs.append(logprob)
-            if token in drawing.ends:
+            if token in drawing.ends or (is_over is not None and is_over(tokens)):
                 return DrawnTokens(tokens, logprobs, True)
         return DrawnTokens(tokens, logprobs, False)
 
     def _draw(self, prompt: Sequence[int], drawing: TokenDrawing) -> Iterator[tuple[int, float]]:
+        self._check_tokens(prompt, "the prompt")
         self.decoder.eval()
         generator = torch.Generator().manual_seed(drawing.seed) if drawing.seed is not None else None
-        held = list(prompt)
-        for _ in range(drawing.most):
+        held, past = list(prompt), DecoderPast(self.decoder.config)
+        for _ in range(min(drawing.most, self.decoder.config.context - len(held))):
+            self._check_open()
+            past.make_way(len(held))
             with torch.no_grad():
-                logits = self.decoder.logits(self.decoder(self._batch(held))[0, -1:])[0].cpu()
+                x = self.decoder(self._batch(held, past.count), past)
+                logits = self.decoder.logits(x[0, -1:])[0].cpu()
             token = _drawn(logits, drawing, generator)
             held.append(token)
             yield token, float(logits.log_softmax(-1)[token])
@@ -208,16 +293,15 @@ class LoraSession:
                     yield f"{name}:{key}", state[key]
 
     def load_state(self, folder: Path, *, with_optimizer: bool = True) -> None:
-        """Go on from what ``save_state`` wrote. Raises ``WeightsError`` where that is another adapter's."""
-        lora.fill(self.decoder, {name: each.float() for name, each in read_safetensors(folder / _WEIGHTS).items()})
+        """Go on from what ``save_state`` wrote, or with an adapter's weights, beside which there is no more. Raises
+        ``WeightsError`` where that is another adapter's."""
+        learned, steps, moments = self._learned(folder), 0, dict[str, Tensor]()
+        if with_optimizer and (folder / _STATE).is_file():
+            steps, moments = self._remembered(folder)
+        lora.fill(self.decoder, learned)
         self._optimizer.state.clear()
         self._optimizer.zero_grad(set_to_none=True)
-        self.steps = 0
-        if not with_optimizer:
-            return
-        steps: Any = described.read_object(folder / _STATE).get("step")
-        moments = {name: each.float() for name, each in read_safetensors(folder / _MOMENTS).items()}
-        self.steps = int(steps)
+        self.steps = steps
         for name, parameter in self._trained.items():
             held = {key: moments.get(f"{name}:{key}") for key in ("exp_avg", "exp_avg_sq")}
             if all(value is not None for value in held.values()):
@@ -228,36 +312,63 @@ class LoraSession:
         """What was learned, as peft keeps it."""
         lora.save(folder, self.decoder, self.adapter, base=base)
 
+    def _learned(self, folder: Path) -> dict[str, Tensor]:
+        """The adapters' weights in the folder of a state or of an adapter."""
+        if not (folder / _WEIGHTS).is_file():
+            return lora.as_parameters(self.decoder, self.adapter, lora.read_tensors(folder))
+        found = {name: each.float() for name, each in read_safetensors(folder / _WEIGHTS).items()}
+        if broken := next((name for name, value in found.items() if not bool(value.isfinite().all())), None):
+            raise WeightsError(f"the state's {broken!r:.100} holds what is no number")
+        return found
+
+    def _remembered(self, folder: Path) -> tuple[int, dict[str, Tensor]]:
+        """A state's steps and moments. Raises ``WeightsError`` for such as would spoil the weights at the next step."""
+        steps: Any = described.read_object(folder / _STATE).get("step")
+        if type(steps) is not int or not 0 <= steps < 1 << 53:
+            raise WeightsError("the state does not say how many steps it has made")
+        moments = {name: each.float() for name, each in read_safetensors(folder / _MOMENTS).items()}
+        for name, value in moments.items():
+            of, _, kind = name.rpartition(":")
+            parameter = self._trained.get(of)
+            if parameter is None or parameter.shape != value.shape:
+                raise WeightsError(f"the state's {name!r:.100} is another adapter's")
+            if not bool(value.isfinite().all()) or (kind == "exp_avg_sq" and bool((value < 0).any())):
+                raise WeightsError(f"the state's {name!r:.100} holds what is no moment")
+        return steps, moments
+
 
 # --- losses ----------------------------------------------------------------------------------------------------------
 
 
 def check(examples: Sequence[LossExample], loss: str, settings: Mapping[str, float]) -> None:
-    """Raises ``ValueError`` that names the example and what it lacks."""
+    """Raises ``ModelError`` that names the example and what it lacks."""
     if loss not in NEEDED:
-        raise ValueError(f"there is no loss {loss!r}: there are {', '.join(LOSSES)}")
+        raise ModelError(f"there is no loss {loss!r}: there are {', '.join(LOSSES)}")
     if not examples:
-        raise ValueError("there is nothing to compute: give one example at least")
+        raise ModelError("there is nothing to compute: give one example at least")
     for name, value in settings.items():
         if name not in _BOUNDS:
-            raise ValueError(f"a loss has no setting {name!r}: there are {', '.join(_BOUNDS)}")
+            raise ModelError(f"a loss has no setting {name!r}: there are {', '.join(_BOUNDS)}")
         low, high = _BOUNDS[name]
         if not low <= value <= high:
-            raise ValueError(f"{name} is {value!r}; it is a number from {low:g} to {high:g}")
+            raise ModelError(f"{name} is {value!r}; it is a number from {low:g} to {high:g}")
     for number, example in enumerate(examples):
         _check_example(example, loss, f"example {number}")
 
 
 def _check_example(example: LossExample, loss: str, where: str) -> None:
     if not example.tokens:
-        raise ValueError(f"{where} has no tokens")
+        raise ModelError(f"{where} has no tokens")
     if lacking := [name for name in NEEDED[loss] if name not in example.inputs]:
-        raise ValueError(f"{where} lacks {', '.join(lacking)}, which {loss} needs")
+        raise ModelError(f"{where} lacks {', '.join(lacking)}, which {loss} needs")
     if unknown := example.inputs.keys() - KNOWN:
-        raise ValueError(f"{where} has {min(unknown)!r}, which no loss reads: there are {', '.join(sorted(KNOWN))}")
+        raise ModelError(f"{where} has {min(unknown)!r}, which no loss reads: there are {', '.join(sorted(KNOWN))}")
     for name, values in example.inputs.items():
         if len(values) != len(example.tokens):
-            raise ValueError(f"{where} has {len(values)} {name} for {len(example.tokens)} tokens")
+            raise ModelError(f"{where} has {len(values)} {name} for {len(example.tokens)} tokens")
+        low = _COLDEST if name == "temperature" else -_LARGEST
+        if odd := [value for value in values if not low <= value <= _LARGEST]:
+            raise ModelError(f"{where} has {odd[0]!r:.40} among its {name}; they are numbers from {low:g} up")
 
 
 def _tensors(example: LossExample, like: Tensor) -> dict[str, Tensor]:

@@ -13,9 +13,11 @@
     bedrock     the runner over Bedrock's batch inference jobs
     endpoints   the runner over SageMaker's batch transform
     choice      which of the three, what it will cost, and why
+    access      what it needs of IAM, and the role of Bedrock's jobs
     start       what ``client.batch`` does
     job         the handle: wait, stop, result
     resume      another process takes one up, by its ledger
+    known       the batches of this machine, as jobs
     engines     the same call within Ray Data, Spark and Dask
 
 A record is answered, or set aside with its error, in one transaction with its answer; output is written whole from the

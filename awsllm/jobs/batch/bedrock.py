@@ -33,6 +33,7 @@ from awsllm.jobs.batch.tables import split_uri, upload
 from awsllm.jobs.batch.values import RecordError
 from awsllm.jobs.job import JobState, JobSummary
 from awsllm.jobs.job import Outcome as JobOutcome
+from awsllm.jumpstart.deploy.progress import looks
 from awsllm.jumpstart.deploy.resources import Clients, call, is_missing, seconds
 from awsllm.types import JsonObject, Value
 
@@ -46,6 +47,7 @@ _OUTCOMES: dict[str, JobOutcome] = {
 }
 _REASONS = {"PartiallyCompleted": "its time was over before all was done", "Expired": "its time was over"}
 _PAGE = 200
+_CHUNK = 1 << 20  # bytes of a job's output that are read at once
 _FULL = {"ServiceQuotaExceededException", "ThrottlingException"}
 _RECORD = re.compile(r"R(\d{10,12})")
 
@@ -94,7 +96,8 @@ class ModelInvocationJobs:
         return None
 
     def stop(self, clients: Clients, name: str) -> None:
-        call(clients, BEDROCK, "stop_model_invocation_job", jobIdentifier=name)
+        arn = name if name.startswith("arn:") else self.arn_of(clients, name)
+        call(clients, BEDROCK, "stop_model_invocation_job", jobIdentifier=arn or name)
 
     def list(self, clients: Clients, *, status: str | None = None, contains: str | None = None) -> Iterator[JobSummary]:
         wanted = {"statusEquals": status, "nameContains": contains}
@@ -156,7 +159,7 @@ MODEL_INVOCATION = ModelInvocationJobs()
 
 class BedrockBatchJobs(Value, frozen=True, kw_only=True):
     """How jobs are made. ``s3`` is the prefix that they read and write under, ``id`` the batch's own folder in it.
-    ``poll`` is in seconds."""
+    ``poll`` is the longest time between two looks, in seconds."""
 
     clients: Clients
     model: str
@@ -218,7 +221,7 @@ class BedrockRunner:
     def run(self) -> None:
         """Raises ``DeploymentError`` where jobs fail and nothing of them can be read; records wait on then."""
         asked_to_stop = False
-        while not self._left.is_set():
+        for _ in looks(self._jobs.poll, self._left):
             if self._stopped.is_set() and not asked_to_stop:
                 stop_parts(self._ledger, self._jobs.clients)
                 asked_to_stop = True
@@ -229,7 +232,6 @@ class BedrockRunner:
             self._told(", ".join(waiting))
             if not waiting:
                 return
-            self._left.wait(self._jobs.poll)
 
     # --- out ---
 
@@ -288,9 +290,9 @@ class BedrockRunner:
                 self._upload(part)
                 self._ledger.note_part(part.part, status="asked")
                 arn = MODEL_INVOCATION.begin(jobs.clients, jobs.request(part))
-        except ServiceError:  # whether it was made is not known, or there is no room: the next look finds out
-            return f"{part.name} is not made yet"
         except AwsllmError as error:
+            if may_pass(error):  # whether it was made is not known, or there is no room: the next look finds out
+                return f"{part.name} is not made yet"
             if error.code not in _FULL | {"ConflictException"}:
                 self._ledger.close_part(part.part, None, counted=False)
                 raise
@@ -315,23 +317,32 @@ class BedrockRunner:
             return None if self._stopped.is_set() else self._begin(part)
         try:
             state = MODEL_INVOCATION.find(self._jobs.clients, part.arn)
-        except ServiceError:
+        except AwsllmError as error:
+            if not may_pass(error):
+                raise
             return f"{part.name} cannot be looked at"
         if state is not None and state.outcome is None:
             self._ledger.note_part(part.part, status=state.status)
             return " ".join([part.name, state.status, *state.facts])
         status = "gone" if state is None else state.status
         self._ledger.note_part(part.part, status=status)
-        found = self._collect(part)
+        try:
+            found = self._collect(part)
+        except AwsllmError as error:  # what was read is kept, and read again
+            if not may_pass(error):
+                raise
+            return f"{part.name} {status}, and what it wrote cannot be read yet"
         reason = f"the job {part.name} ended as {status}" + (f": {state.reason}" if state and state.reason else "")
-        self._barren = self._barren + 1 if status in ("Failed", "gone") and not found else 0
+        # A job that told of no record says nothing against its records; after some of these, against the batch.
+        self._barren = self._barren + 1 if status != "Stopped" and not found else 0
         barren = self._barren >= self._jobs.attempts
+        reason += "" if found else ", and told of no record"
         why = RecordError(type="ServerError", message=reason, code=status)
         self._ledger.close_part(part.part, why, counted=not self._barren and status != "Stopped")
         if barren:
-            error = DeploymentError(reason)
-            error.reason = state.reason if state else None
-            raise error
+            failure = DeploymentError(reason)
+            failure.reason = state.reason if state else None
+            raise failure
         return None
 
     def _collect(self, part: BatchPart) -> int:
@@ -341,7 +352,7 @@ class BedrockRunner:
             told += len(page)
             tasks = self._ledger.tasks([number for number, _ in page])
             found = [self._outcome(tasks[number], part.kind, line) for number, line in page if number in tasks]
-            self._ledger.keep(found)
+            self._ledger.keep(sorted(found, key=lambda one: one.answer is None))  # told of twice, the answer counts
             self._told("")
         return told
 
@@ -354,7 +365,7 @@ class BedrockRunner:
                 for one in page.get("Contents") or ():
                     if one["Key"].endswith(".jsonl.out"):
                         body = s3.get_object(Bucket=bucket, Key=one["Key"])["Body"]
-                        yield from filter(None, map(_record_of, body.iter_lines()))
+                        yield from filter(None, map(_record_of, body.iter_lines(_CHUNK)))
 
     def _outcome(self, task: Waiting, kind: int, line: JsonObject) -> RecordOutcome:
         if isinstance(said := line.get("error"), dict):

@@ -17,7 +17,7 @@ from awsllm.types import ConverseResponse
 
 class BatchCaller(NamedTuple):
     """What a batch needs of its client. ``model`` is a reference, or a group; ``converse`` takes it. ``pause`` and
-    ``poll`` are seconds between rounds, and between looks at jobs."""
+    ``poll`` are seconds between rounds, and at most between looks at jobs."""
 
     model: Any
     converse: Callable[..., ConverseResponse]

@@ -12,6 +12,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Iterator
+from contextvars import copy_context
 from typing import Any, TypeAlias
 
 from awsllm.errors import (
@@ -29,6 +30,7 @@ from awsllm.errors import (
 )
 from awsllm.jobs.batch.answers import encode_answer
 from awsllm.jobs.batch.ledger import BatchLedger, RecordOutcome, Waiting
+from awsllm.jobs.batch.options import AT_ONCE
 from awsllm.jobs.batch.records import arguments_of
 from awsllm.jobs.batch.values import RecordError
 from awsllm.types import ConverseResponse, JsonObject, Value
@@ -46,7 +48,7 @@ class RecordAsking(Value, frozen=True, kw_only=True):
     """How records are asked. ``pause`` is in seconds, before those are asked again whose errors may pass."""
 
     ask: Ask
-    concurrency: int = 8
+    concurrency: int = AT_ONCE
     attempts: int = 3
     pause: float = _PAUSE
 
@@ -71,14 +73,15 @@ class CallsRunner:
 
     def run(self) -> None:
         """Until nothing waits that may still be asked, or ``stop``. Raises what ends all."""
+        attempts = self._asking.attempts
+        useful = min(self._asking.concurrency, self._ledger.waits(attempts)[0])
         threads = [
-            threading.Thread(target=self._work, name=f"awsllm-batch-{number}", daemon=True)
-            for number in range(self._asking.concurrency)
+            threading.Thread(target=copy_context().run, args=(self._work,), name=f"awsllm-batch-{number}", daemon=True)
+            for number in range(useful)
         ]
         for thread in threads:
             thread.start()
         try:
-            attempts = self._asking.attempts
             self._ledger.give_up(attempts)
             while not self._stopping.is_set() and self._pass(self._ledger.waiting(below=attempts)):
                 if any(True for _ in self._ledger.waiting(below=attempts)):

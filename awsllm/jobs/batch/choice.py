@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from awsllm.errors import AwsllmError, ConfigurationError, UnsupportedError, ValidationError
 from awsllm.jobs.batch.bodies import Prepare, first_request, why_not
-from awsllm.jobs.batch.options import BatchOptions
+from awsllm.jobs.batch.options import AT_ONCE, BatchOptions
 from awsllm.jobs.batch.quotas import JobQuotas
 from awsllm.jobs.batch.records import arguments_of
 from awsllm.jobs.batch.values import BatchEstimate
@@ -20,6 +20,7 @@ from awsllm.types import Usage
 WHERES = ("auto", "calls", "bedrock-batch", "transform")
 _DAY = 86_400
 _WORTH = 0.50  # US dollars that a batch job must save before a day's wait is worth it
+_FIRST, _A_TOKEN, _SOME = 1.0, 0.02, 300  # seconds to the first token and for each; tokens where none bounds them
 _MANY = 10  # times the least records, where prices are not known
 
 
@@ -92,7 +93,8 @@ def chosen(where: str, case: Case) -> tuple[str, tuple[str, ...]]:
         if refusal := _not_transform(case):
             raise refusal
         return where, ("a batch transform was asked for",)
-    return _best(case)
+    where, reasons = _best(case)
+    return where, (*reasons, *(_too_slow(case) if where == "calls" else ()))
 
 
 def _best(case: Case) -> tuple[str, tuple[str, ...]]:
@@ -110,7 +112,10 @@ def _best(case: Case) -> tuple[str, tuple[str, ...]]:
         hint = () if saving is None or saving < _WORTH else (f"a batch job would save about ${saving:.2f}",)
         return "calls", (refusal.message, *hint)
     if _is_urgent(case):
-        return "calls", (f"a batch job may take a day, and the deadline is in {case.options['deadline']:g} seconds",)
+        said = f"a batch job may take a day, and the deadline is in {case.options['deadline']:g} seconds"
+        return "calls", (said,)
+    if slow := _too_slow(case):
+        return "bedrock-batch", (*slow, "a batch job takes a day at most by itself", *_facts(case))
     return _by_price(case)
 
 
@@ -135,6 +140,16 @@ def _saving(case: Case) -> float | None:
 def _is_urgent(case: Case) -> bool:
     deadline = case.options.get("deadline")
     return deadline is not None and deadline < _DAY
+
+
+def _too_slow(case: Case) -> tuple[str, ...]:
+    """Said where single calls may miss the deadline, by what calls of most models take."""
+    deadline, at_once = case.options.get("deadline"), case.options.get("concurrency", AT_ONCE)
+    tokens = case.sample.output_tokens if case.sample.output_tokens is not None else _SOME
+    seconds = case.estimate.records * (_FIRST + _A_TOKEN * tokens) / at_once
+    if deadline is None or seconds <= deadline:
+        return ()
+    return (f"single calls, {at_once} at once, may take {seconds / 3600:,.1f} hours, longer than the deadline",)
 
 
 def _facts(case: Case) -> tuple[str, ...]:

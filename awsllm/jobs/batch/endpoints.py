@@ -3,6 +3,9 @@
 A transform writes an object only if each of its records was answered, in their order, and knows no ids: so records go
 in small objects and are joined by their place. Of objects that failed, each record gets one of its own in the next
 round, so that those are found that fail it.
+
+A job's name and records stand in the ledger before the service hears of it, and names can be used once: whatever ends
+the process, the next one finds the job or makes it, of the same objects.
 """
 
 from __future__ import annotations
@@ -18,16 +21,19 @@ from uuid import uuid4
 import msgspec
 
 from awsllm.aws.control import translated
-from awsllm.errors import AwsllmError, ConfigurationError, DeploymentError, ServiceError
+from awsllm.errors import AwsllmError, ConfigurationError, DeploymentError, ValidationError
 from awsllm.jobs.batch.answers import encode_answer
 from awsllm.jobs.batch.bodies import Prepare, completed, first_request
 from awsllm.jobs.batch.caller import BatchCaller
+from awsllm.jobs.batch.calls import may_pass
 from awsllm.jobs.batch.ledger import BatchLedger, BatchPart, RecordOutcome, Waiting
 from awsllm.jobs.batch.options import BatchOptions
 from awsllm.jobs.batch.records import arguments_of
 from awsllm.jobs.batch.tables import split_uri, upload
 from awsllm.jobs.batch.values import RecordError
+from awsllm.jobs.job import JobState
 from awsllm.jobs.transform import TRANSFORM, describe_model, plan_transform
+from awsllm.jumpstart.deploy.progress import looks
 from awsllm.jumpstart.deploy.resources import SAGEMAKER, Clients, call, is_missing
 from awsllm.types import Value
 from awsllm.wire import endpoint
@@ -36,6 +42,8 @@ from awsllm.wire.body import Context, Payload, Settings
 _AN_OBJECT = 50  # records, in the first round
 """What fails with one that cannot be answered."""
 _GROUPS = "records.json"
+_LARGEST = 6_000_000  # bytes of a record: ``MaxPayloadInMB``, of which the service counts 6 where nothing is said
+_FULL = {"ResourceLimitExceeded", "ThrottlingException"}
 
 
 class TransformJobs(Value, frozen=True, kw_only=True):
@@ -71,7 +79,11 @@ class TransformRunner:
         """Ask the job to stop."""
         self._stopped.set()
         for part in self._ledger.parts():
-            TRANSFORM.stop(self._jobs.clients, part.name)
+            try:
+                TRANSFORM.stop(self._jobs.clients, part.name)
+            except AwsllmError as error:
+                if not is_missing(error):  # it is not made yet, and will not be
+                    raise
 
     def run(self) -> None:
         """Raises ``DeploymentError`` where jobs answer nothing at all."""
@@ -81,52 +93,61 @@ class TransformRunner:
                 self._follow(parts[0])
                 continue
             self._ledger.give_up(self._jobs.attempts)
-            tasks = [] if self._stopped.is_set() else list(self._ledger.waiting(below=self._jobs.attempts))
-            if not tasks:
+            count, asked_before = self._ledger.waits(self._jobs.attempts)
+            if self._stopped.is_set() or not count:
                 return
             number = 1 + len(self._ledger.parts(is_open=False))
-            again = any(task.attempts for task in tasks)
             name = f"awsllm-{self._jobs.id}-{number:04}"
-            part = BatchPart(part=number, name=name, token=uuid4().hex, kind=1 if again else _AN_OBJECT)
-            self._ledger.part_off(part, [task.number for task in tasks])
+            part = BatchPart(part=number, name=name, token=uuid4().hex, kind=1 if asked_before else _AN_OBJECT)
+            self._ledger.part_off_all(part, self._jobs.attempts)
 
     # --- one job ---
 
     def _follow(self, part: BatchPart) -> None:
         """Make it, unless it is there, wait for it, and collect what it wrote."""
-        jobs = self._jobs
-        state = TRANSFORM.find(jobs.clients, part.name)
-        if state is None:
-            self._make(part)
-        while state is None or state.outcome is None:
-            if self._left.wait(0 if state is None else jobs.poll):
-                return
+        for _ in looks(self._jobs.poll, self._left):
+            status = "is being made"
             try:
-                state = TRANSFORM.find(jobs.clients, part.name) or state
-            except ServiceError:
-                continue
-            self._told(f"{part.name} {state.status if state else 'is being made'}")
-        found = self._collect(part)
+                state = TRANSFORM.find(self._jobs.clients, part.name)
+                if state is None and (self._stopped.is_set() or not self._make(part)):
+                    self._ledger.close_part(part.part, None, counted=False)  # nothing of it is there, nor will be
+                    return
+                if state is not None and state.outcome is not None:
+                    self._end(part, state, self._collect(part))
+                    return
+                status = status if state is None else state.status
+            except AwsllmError as error:  # the next look finds out what became of it
+                if not (may_pass(error) or error.code in _FULL):
+                    raise
+            self._told(f"{part.name} {status}")
+
+    def _end(self, part: BatchPart, state: JobState, found: int) -> None:
+        """``found`` objects were read. Raises where the jobs answer nothing, however their records are put."""
         reason = f"the transform job {part.name} {state.outcome}: {state.reason or 'it tells no reason'}"
-        if state.outcome == "failed" and not found and part.kind == 1:
+        stopped = state.outcome == "stopped"
+        if not (found or stopped or part.kind > 1 or self._ledger.counts().succeeded):
             self._ledger.close_part(part.part, None, counted=False)
             raise DeploymentError(reason)
-        stopped = state.outcome == "stopped"
-        why = RecordError(type="ServerError", message=f"its object failed; {reason}")
+        why = RecordError(type="ServerError", message=f"its object was not written; {reason}")
         self._ledger.close_part(part.part, None if stopped else why, counted=not stopped)
 
-    def _make(self, part: BatchPart) -> None:
+    def _make(self, part: BatchPart) -> bool:
         """Upload the records, and beside them which of them are in which object: what is joined by its place is joined
-        by what was true when it was sent."""
+        by what was true when it was sent. False where there is no record to send."""
         jobs = self._jobs
         groups: list[list[int]] = []
         with tempfile.TemporaryDirectory(prefix="awsllm-batch-") as folder:
             path = Path(folder) / "in.jsonl"
             tasks = self._ledger.waiting(below=jobs.attempts, part=part.part)
             while group := list(islice(tasks, part.kind)):
-                path.write_bytes(b"".join(map(self._line, group)))
+                made = [(task.number, line) for task in group if (line := self._line(task)) is not None]
+                if not made:
+                    continue
+                path.write_bytes(b"".join(line for _, line in made))
                 upload(path, f"{jobs.folder(part)}/in/{len(groups):08}.jsonl", jobs.clients)
-                groups.append([task.number for task in group])
+                groups.append([number for number, _ in made])
+            if not groups:
+                return False
             path.write_bytes(msgspec.json.encode(groups))
             upload(path, f"{jobs.folder(part)}/{_GROUPS}", jobs.clients)
         plan = plan_transform(
@@ -138,10 +159,18 @@ class TransformRunner:
             instance_type=jobs.instance_type,
         )
         TRANSFORM.create(jobs.clients, plan.request)
+        return True
 
-    def _line(self, task: Waiting) -> bytes:
-        request = first_request(self._jobs.prepare(*arguments_of(task.arguments)))
-        body = endpoint.get(self._jobs.format).codec(type(request)).encode_request(request, Settings()).body
+    def _line(self, task: Waiting) -> bytes | None:
+        """None for a record that the container does not take, which is set aside."""
+        try:
+            request = first_request(self._jobs.prepare(*arguments_of(task.arguments)))
+            body = endpoint.get(self._jobs.format).codec(type(request)).encode_request(request, Settings()).body
+            if len(body) > _LARGEST:
+                raise ValidationError(f"it is {len(body):,} bytes, and a record of a transform at most {_LARGEST:,}")
+        except AwsllmError as error:
+            self._ledger.keep([RecordOutcome(number=task.number, error=RecordError.of(error))])
+            return None
         return body.replace(b"\n", b" ") + b"\n"  # within JSON, a line's end is no more than a space
 
     def _collect(self, part: BatchPart) -> int:
@@ -177,7 +206,8 @@ class TransformRunner:
             codec = endpoint.get(self._jobs.format).codec(type(request))
             response = completed(made, codec.decode_response(Payload(line), Context(request=request)))
         except AwsllmError as error:
-            return RecordOutcome(number=task.number, error=RecordError.of(error))
+            passing = may_pass(error) and task.attempts + 1 < self._jobs.attempts
+            return RecordOutcome(number=task.number, error=RecordError.of(error), passing=passing)
         return RecordOutcome(number=task.number, answer=encode_answer(response), cost=response.cost)
 
 

@@ -61,7 +61,9 @@ class BlockCall(Value, frozen=True, kw_only=True):
     def rows(self, given: Iterable[Mapping[str, Any]]) -> list[JsonObject]:
         """Of each row, the columns that are added, in the rows' order."""
         reader = RecordReader(self.prompt, None, self.answer)
-        records = [reader.record(number, number, row, of_file=True) for number, row in enumerate(given)]
+        asked_for = frozenset(PromptTemplate(self.prompt).columns)  # what else there is may be no JSON
+        rows = ({name: row[name] for name in asked_for & row.keys()} for row in given)
+        records = [reader.record(number, number, row, of_file=True) for number, row in enumerate(rows)]
         client = _client(self)
 
         def ask(messages: Any, options: JsonObject) -> ConverseResponse:
@@ -136,7 +138,19 @@ def _call(
 
 _UNFIT = frozenset(
     (
-        *("id", "ledger", "shard", "on_invalid", "deadline", "s3", "role", "kms", "job_hours", "job_tags"),
+        *(
+            "id",
+            "ledger",
+            "retry_failed",
+            "shard",
+            "on_invalid",
+            "deadline",
+            "s3",
+            "role",
+            "kms",
+            "job_hours",
+            "job_tags",
+        ),
         *("instance_type", "format", "on_progress", "dry_run"),
     )
 )

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
+from itertools import count, islice
 from typing import Any
 
 from awsllm.errors import ConfigurationError, ValidationError
@@ -20,6 +21,7 @@ from awsllm.jobs.batch.records import InputRecord, RecordReader
 from awsllm.types import Value
 
 _PAGE = 500
+_UNFIT = (Mapping, AbstractSet, bytes)  # one record; without an order that would be the same again; none
 _SHOWN = 5  # bad records that an error names
 _SHARD = re.compile(r"([1-9]\d{0,5})/([1-9]\d{0,5})")
 
@@ -35,9 +37,12 @@ class Shard(Value, frozen=True):
 
     def place(self, path: str) -> str:
         """The part's own file: ``out.jsonl`` is ``out-2-of-8.jsonl``."""
-        if self.of == 1:
+        if self.of == 1 or path == tables.STANDARD:
             return path
         stem, ending = os.path.splitext(path)
+        if tables.is_zipped(path):
+            stem, inner = os.path.splitext(stem)
+            ending = inner + ending
         width = len(str(self.of))
         return f"{stem}-{self.index:0{width}}-of-{self.of}{ending}"
 
@@ -79,14 +84,16 @@ def take_in(given: Any, ledger: BatchLedger, intake: Intake, here: Callable[[str
             return int(facts["invalid"])
         with here(path) as file:
             return _take(tables.read(file), ledger, intake, (path, [path, *(mark or ())]))
-    if not isinstance(given, Iterable):
-        raise ValidationError(f"records is prompts, dicts, or the path of a table, not a {type(given).__name__}")
+    if not isinstance(given, Iterable) or isinstance(given, _UNFIT):
+        raise ValidationError(
+            f"records is a list of prompts or dicts, or the path of a table, not a {type(given).__name__}"
+        )
     return _take(enumerate(given, 1), ledger, intake, (None, None))
 
 
 def _mark(path: str) -> tuple[int, int] | None:
     """Size and time of a file here; of others nothing is known without reading."""
-    if tables.is_s3(path):
+    if tables.is_s3(path) or path == tables.STANDARD:
         return None
     try:
         found = os.stat(path)
@@ -144,11 +151,17 @@ def _checked(record: InputRecord, ledger: BatchLedger, intake: Intake, ids: set[
     other = ledger.number_of(name)
     if name in ids or other not in (None, record.number):
         why = why or "another record has its id"
-        name = f"record-{record.number + 1}"
+        name = _free_name(record.number, ledger, ids)
     if why is None:
         why, kind = intake.check(record.arguments)
     ids.add(name)
     return (record if why is None else replace(record, invalid=why)), name, kind
+
+
+def _free_name(number: int, ledger: BatchLedger, ids: set[str]) -> str:
+    """Of a record whose own name another one has; others may be called as we would call it."""
+    names = (f"record-{number + 1}" + (f"-{again}" if again > 1 else "") for again in count(1))
+    return next(name for name in names if name not in ids and ledger.number_of(name) in (None, number))
 
 
 def _refusal(path: str | None, bad: list[InputRecord], invalid: int) -> ValidationError:

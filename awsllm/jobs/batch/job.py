@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from contextvars import copy_context
 from typing import Any, NamedTuple, Protocol, Self
 
 from awsllm.errors import ConfigurationError, ModelTimeoutError
@@ -60,6 +61,8 @@ class BatchJob(Job[BatchState, BatchResult]):
         self._failure: BaseException | None = None
         self._status, self._detail = "ready", ""
         self._is_ending = False
+        self._began = False
+        self._context = copy_context()  # budgets and traces of whoever begins it hold for its calls
         self._started = self._told_at = time.monotonic()
         self._lock = threading.Lock()
 
@@ -96,8 +99,8 @@ class BatchJob(Job[BatchState, BatchResult]):
         """Work through ``stages``, each a runner over what the ones before left."""
         self._ledger.hold()
         self._ledger.note(stop=False)
-        self._stages, self._status = stages, "running"
-        threading.Thread(target=self._work, name="awsllm-batch", daemon=True).start()
+        self._stages, self._status, self._began = stages, "running", True
+        threading.Thread(target=self._context.run, args=(self._work,), name="awsllm-batch", daemon=True).start()
         return self
 
     def stop(self) -> bool:
@@ -110,6 +113,7 @@ class BatchJob(Job[BatchState, BatchResult]):
 
     def wait(self, timeout: float | None = None) -> Self:
         """See ``Job.wait``. An interruption (Ctrl-C) leaves the batch cleanly, and says how to go on."""
+        self._check_began()
         try:
             return super().wait(timeout)
         except (KeyboardInterrupt, SystemExit):
@@ -118,6 +122,7 @@ class BatchJob(Job[BatchState, BatchResult]):
 
     def result(self, timeout: float | None = None) -> BatchResult:
         """What came of it: waits, and raises why it could not go on. Records with errors raise nothing."""
+        self._check_began()
         try:
             return super().result(timeout)
         except (KeyboardInterrupt, SystemExit):
@@ -126,7 +131,7 @@ class BatchJob(Job[BatchState, BatchResult]):
 
     def close(self) -> None:
         """Leave it, and let go of the ledger."""
-        if self._status == "running":
+        if self._status in ("running", "stopping"):
             self._left_cleanly()
         self._ledger.close()
 
@@ -183,7 +188,7 @@ class BatchJob(Job[BatchState, BatchResult]):
         for row in self._ledger.rows():
             for name, value in output_row(row, self._delivery.answer, ids).items():
                 if name not in added:
-                    seen.setdefault(name, {})[type(value)] = None
+                    seen.setdefault(name, {})[tables.type_in_table(value)] = None
         return {**tables.column_types({name: tuple(kinds) for name, kinds in seen.items()}), **added}
 
     def _report(self) -> None:
@@ -201,8 +206,10 @@ class BatchJob(Job[BatchState, BatchResult]):
         return True
 
     def _left_cleanly(self) -> None:
-        """Wait for the calls that are being made; who interrupts again does not wait."""
+        """Wait for the calls that are being made, and tell so; who interrupts again does not wait."""
         if self.leave():
+            self._status, self._detail = "stopping", "waiting for what is being asked; Ctrl-C again leaves that"
+            self._report()
             self._finished.wait()
 
     # --- Job ---
@@ -212,14 +219,21 @@ class BatchJob(Job[BatchState, BatchResult]):
 
     def _read(self, end: BatchState) -> BatchResult:
         if self._failure is not None:
-            self._failure.add_note(f"{end.waiting:,} of {end.total:,} records wait: {self._goes_on()}")
+            self._failure.add_note(f"{end.waiting:,} of {end.total:,} records wait: {self._again()}")
             raise self._failure
         if end.waiting:
             raise ConfigurationError(f"the batch was stopped; {end.waiting:,} of {end.total:,} records wait: "
-                                     f"{self._goes_on()}")  # fmt: skip
+                                     f"{self._again()}")  # fmt: skip
         return BatchResult(end, self._ledger, self._delivery.output, self._delivery.output_type)
 
+    def _check_began(self) -> None:
+        if not self._began:
+            raise ConfigurationError("this batch was only planned (dry_run): without it, it is begun")
+
     def _goes_on(self) -> str:
+        return f"the batch is not over; {self._again()}"
+
+    def _again(self) -> str:
         return f"the same call goes on where it was, and so does `awsllm batch resume {self.plan.ledger}`"
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -24,7 +24,7 @@ from awsllm.errors import ConfigurationError
 from awsllm.jobs.batch.answers import decode_answer
 from awsllm.jobs.batch.records import InputRecord
 from awsllm.jobs.batch.values import BatchRow, RecordError
-from awsllm.policy.database import Database
+from awsllm.policy.database import Connection, Database, DatabaseError, tables_in
 from awsllm.types import Value
 
 WAITING, DONE, FAILED = 0, 1, 2
@@ -38,6 +38,11 @@ CREATE TABLE IF NOT EXISTS records (
     part INTEGER, answer BLOB, cost REAL, error BLOB
 );
 CREATE INDEX IF NOT EXISTS records_of_parts ON records (part) WHERE part IS NOT NULL;
+CREATE INDEX IF NOT EXISTS records_waiting ON records (part, number, kind) WHERE state = 0;
+CREATE TABLE IF NOT EXISTS tallies (
+    one INTEGER PRIMARY KEY CHECK (one = 1), total INTEGER NOT NULL, succeeded INTEGER NOT NULL,
+    failed INTEGER NOT NULL, cost REAL NOT NULL, unpriced INTEGER NOT NULL
+);
 CREATE TABLE IF NOT EXISTS parts (
     part INTEGER PRIMARY KEY, name TEXT NOT NULL, token TEXT NOT NULL, kind INTEGER NOT NULL, arn TEXT, status TEXT,
     is_open INTEGER NOT NULL DEFAULT 1
@@ -47,6 +52,14 @@ _KEEP = (
     "UPDATE records SET state = ?, answer = ?, cost = ?, error = ?, attempts = attempts + ?, part = NULL"
     " WHERE number = ? AND state = 0"
 )
+_COUNT = """
+SELECT count(*), CAST(total(state = 1) AS INTEGER), CAST(total(state = 2) AS INTEGER), total(cost),
+    CAST(total(state = 1 AND cost IS NULL) AS INTEGER) FROM records
+"""
+
+
+NOT_JSON = (msgspec.MsgspecError, UnicodeDecodeError, KeyError, TypeError, AttributeError)
+"""What is raised of JSON that is none, or another one."""
 
 
 class Waiting(Value, frozen=True, kw_only=True):
@@ -95,6 +108,7 @@ class BatchLedger:
 
     def __init__(self, path: str | Path) -> None:
         self.path = str(path)
+        _check_own(Path(path))
         self._base = Database(path, _SCHEMA)
         self._held: IO[bytes] | None = None
 
@@ -102,7 +116,11 @@ class BatchLedger:
         """Be the one who runs it. The lock goes with the process, however that ends. Raises ``ConfigurationError``."""
         if self._held is not None:
             return
-        file = open(f"{self.path}.lock", "ab")  # noqa: SIM115 -- for as long as it is held
+        try:
+            file = open(f"{self.path}.lock", "ab")  # noqa: SIM115 -- for as long as it is held
+        except (OSError, ValueError) as error:  # the latter of a name that is none
+            why = getattr(error, "strerror", None) or "that is no name of a file"
+            raise ConfigurationError(f"no ledger can stand at {self.path!r:.300}: {why}") from error
         try:
             _lock_at_once(file)
         except OSError as error:
@@ -145,14 +163,23 @@ class BatchLedger:
         for ending in ("", "-wal", "-shm", ".lock"):
             Path(f"{self.path}{ending}").unlink(missing_ok=True)
 
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        """For one statement, and what is made of its rows. Raises ``ConfigurationError`` for what is damaged."""
+        try:
+            with self._base.reading() as base:
+                yield base
+        except (DatabaseError, *NOT_JSON) as error:
+            raise damaged(self.path) from error
+
     # --- facts ---
 
     def facts(self) -> dict[str, Any]:
-        with self._base.reading() as base:
+        with self._reading() as base:
             return {name: msgspec.json.decode(value) for name, value in base.execute("SELECT name, value FROM facts")}
 
     def note(self, **facts: Any) -> None:
-        with self._base.transaction() as base:
+        with self._base.changing() as base:
             rows = [(name, msgspec.json.encode(value)) for name, value in facts.items()]
             base.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?)", rows)
 
@@ -161,15 +188,15 @@ class BatchLedger:
     def digests(self, numbers: Sequence[int]) -> dict[int, bytes]:
         """Of those that are here."""
         found = f"SELECT number, digest FROM records WHERE number IN ({', '.join('?' * len(numbers))})"  # noqa: S608
-        with self._base.reading() as base:
+        with self._reading() as base:
             return dict(base.execute(found, tuple(numbers)))
 
     def number_of(self, id: str) -> int | None:
-        with self._base.reading() as base:
+        with self._reading() as base:
             row = base.execute("SELECT number FROM records WHERE id = ?", (id,)).fetchone()
         return None if row is None else int(row[0])
 
-    def add(self, records: Iterable[tuple[InputRecord, str, int]]) -> None:
+    def add(self, records: Sequence[tuple[InputRecord, str, int]]) -> None:
         """Records, with their ids and kinds (``bodies``); those that cannot be asked are set aside."""
         rows = [
             (
@@ -182,8 +209,9 @@ class BatchLedger:
             for record, name, kind in records
         ]
         wanted = "INSERT INTO records (number, id, digest, arguments, columns, state, kind, error) VALUES "
-        with self._base.transaction() as base:
+        with self._base.changing() as base:
             base.executemany(f"{wanted} (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+            _tally(base, total=len(rows), failed=sum(1 for record, _, _ in records if record.invalid))
 
     # --- records out ---
 
@@ -194,7 +222,7 @@ class BatchLedger:
         where = "number > ? AND state = 0 AND attempts < ? AND part IS ? AND kind = coalesce(?, kind)"
         query = f"SELECT number, arguments, attempts FROM records WHERE {where} ORDER BY number LIMIT {_PAGE}"  # noqa: S608
         while True:
-            with self._base.reading() as base:
+            with self._reading() as base:
                 rows = base.execute(query, (last, below, part, kind)).fetchall()
             if not rows:
                 return
@@ -206,44 +234,74 @@ class BatchLedger:
         """Those of them that wait."""
         members = "number, arguments, attempts"
         query = f"SELECT {members} FROM records WHERE state = 0 AND number IN ({', '.join('?' * len(numbers))})"  # noqa: S608
-        with self._base.reading() as base:
+        with self._reading() as base:
             rows = base.execute(query, tuple(numbers)).fetchall()
         return {row[0]: Waiting(number=row[0], arguments=row[1], attempts=row[2]) for row in rows}
 
+    def waits(self, below: int) -> tuple[int, int]:
+        """How many records wait that are of no job and were asked fewer than ``below`` times, and how often the most
+        asked of them was."""
+        query = (
+            "SELECT count(*), coalesce(max(attempts), 0) FROM records WHERE state = 0 AND part IS NULL AND attempts < ?"
+        )
+        with self._reading() as base:
+            count, most = base.execute(query, (below,)).fetchone()
+        return int(count), int(most)
+
     def some(self, most: int) -> list[bytes]:
         """Arguments of records that wait, for an estimate."""
-        with self._base.reading() as base:
+        with self._reading() as base:
             rows = base.execute("SELECT arguments FROM records WHERE state = 0 LIMIT ?", (most,)).fetchall()
         return [row[0] for row in rows]
 
     def keep(self, outcomes: Iterable[RecordOutcome]) -> None:
         """What came of records, in one transaction. A record that has its answer keeps the first."""
-        with self._base.transaction() as base:
+        succeeded = failed = unpriced = 0
+        cost = 0.0
+        with self._base.changing() as base:
             for one in outcomes:
                 error = None if one.error is None else msgspec.json.encode(one.error)
                 state = DONE if one.answer is not None else WAITING if one.passing else FAILED
                 values = (state, one.answer, one.cost, error, int(state != DONE), one.number)
-                base.execute(_KEEP, values)
+                if not base.execute(_KEEP, values).rowcount:
+                    continue  # it had its answer, or its last error
+                succeeded, failed = succeeded + (state == DONE), failed + (state == FAILED)
+                cost, unpriced = cost + (one.cost or 0.0), unpriced + (state == DONE and one.cost is None)
+            _tally(base, succeeded=succeeded, failed=failed, cost=cost, unpriced=unpriced)
+
+    def revive(self) -> None:
+        """Have those wait again that were asked and set aside."""
+        with self._base.changing() as base:
+            changed = "UPDATE records SET state = 0, attempts = 0 WHERE state = 2 AND attempts > 0"
+            _tally(base, failed=-base.execute(changed).rowcount)
 
     def give_up(self, below: int) -> None:
         """Set those aside that were asked ``below`` times, each with its last error."""
-        with self._base.transaction() as base:
-            base.execute("UPDATE records SET state = 2 WHERE state = 0 AND attempts >= ? AND part IS NULL", (below,))
+        with self._base.changing() as base:
+            changed = "UPDATE records SET state = 2 WHERE state = 0 AND attempts >= ? AND part IS NULL"
+            _tally(base, failed=base.execute(changed, (below,)).rowcount)
 
     def counts(self) -> Counts:
-        with self._base.reading() as base:
-            row = base.execute(
-                "SELECT count(*), total(state = 1), total(state = 2), total(cost), total(state = 1 AND cost IS NULL)"
-                " FROM records"
-            ).fetchone()
-        total, succeeded, failed, cost, unpriced = row
-        return Counts(
-            total=total, succeeded=int(succeeded), failed=int(failed), cost=float(cost), unpriced=int(unpriced)
-        )
+        """As they were tallied: to count a million records takes longer than it takes to answer some."""
+        with self._reading() as base:
+            row = base.execute("SELECT total, succeeded, failed, cost, unpriced FROM tallies").fetchone() or (
+                0,
+                0,
+                0,
+                0.0,
+                0,
+            )
+        return Counts(**dict(zip(_TALLIED, row, strict=True)))
+
+    def counted(self) -> Counts:
+        """The same from the records themselves."""
+        with self._reading() as base:
+            row = base.execute(_COUNT).fetchone()
+        return Counts(**dict(zip(_TALLIED, row, strict=True)))
 
     def kinds(self) -> dict[int, int]:
         """How many records wait that are of no part, by kind."""
-        with self._base.reading() as base:
+        with self._reading() as base:
             found = "SELECT kind, count(*) FROM records WHERE state = 0 AND part IS NULL GROUP BY kind"
             return dict(base.execute(found))
 
@@ -253,52 +311,94 @@ class BatchLedger:
         members = "number, id, columns, answer, cost, state, error"
         query = f"SELECT {members} FROM records WHERE number > ? {only} ORDER BY number LIMIT {_PAGE}"  # noqa: S608
         while True:
-            with self._base.reading() as base:
+            with self._reading() as base:
                 found = base.execute(query, (last,)).fetchall()
             if not found:
                 return
-            for number, name, columns, answer, cost, state, error in found:
-                yield BatchRow(
-                    id=name,
-                    number=number,
-                    columns=None if columns is None else msgspec.json.decode(columns),
-                    response=None if answer is None else decode_answer(answer, cost, output_type),
-                    error=msgspec.json.decode(error, type=RecordError) if error and state == FAILED else None,
-                )
+            for row in found:
+                try:
+                    yield _row(row, output_type)
+                except NOT_JSON as error:
+                    raise damaged(self.path) from error
             last = found[-1][0]
 
     # --- parts ---
 
+    def part_off_all(self, part: BatchPart, below: int) -> None:
+        """Give a job all records that wait and were asked fewer than ``below`` times."""
+        with self._base.changing() as base:
+            _insert(base, part)
+            wanted = "UPDATE records SET part = ? WHERE state = 0 AND part IS NULL AND attempts < ?"
+            base.execute(wanted, (part.part, below))
+
     def part_off(self, part: BatchPart, numbers: Sequence[int]) -> None:
         """Give records to a job that is about to be made."""
-        with self._base.transaction() as base:
-            base.execute(
-                "INSERT INTO parts (part, name, token, kind) VALUES (?, ?, ?, ?)",
-                (part.part, part.name, part.token, part.kind),
-            )
+        with self._base.changing() as base:
+            _insert(base, part)
             base.executemany("UPDATE records SET part = ? WHERE number = ?", [(part.part, one) for one in numbers])
 
     def parts(self, *, is_open: bool = True) -> list[BatchPart]:
         query = "SELECT part, name, token, kind, arn, status FROM parts WHERE is_open >= ? ORDER BY part"
         names = ("part", "name", "token", "kind", "arn", "status")
-        with self._base.reading() as base:
+        with self._reading() as base:
             return [BatchPart(**dict(zip(names, row, strict=True))) for row in base.execute(query, (int(is_open),))]
 
     def note_part(self, part: int, **members: Any) -> None:
         """``arn``, ``status`` or ``is_open``."""
         changes = ", ".join(f"{name} = ?" for name in members)
-        with self._base.transaction() as base:
+        with self._base.changing() as base:
             base.execute(f"UPDATE parts SET {changes} WHERE part = ?", (*members.values(), part))  # noqa: S608
 
     def close_part(self, part: int, error: RecordError | None, *, counted: bool = True) -> None:
         """A job is over and collected: what it did not answer waits again, with ``error`` as its last."""
         why = None if error is None else msgspec.json.encode(error)
-        with self._base.transaction() as base:
+        with self._base.changing() as base:
             base.execute(
                 "UPDATE records SET part = NULL, attempts = attempts + ?, error = coalesce(?, error) WHERE part = ?",
                 (int(counted), why, part),
             )
             base.execute("UPDATE parts SET is_open = 0 WHERE part = ?", (part,))
+
+
+def _row(found: tuple[Any, ...], output_type: Any) -> BatchRow:
+    number, name, columns, answer, cost, state, error = found
+    return BatchRow(
+        id=name,
+        number=number,
+        columns=None if columns is None else msgspec.json.decode(columns),
+        response=None if answer is None else decode_answer(answer, cost, output_type),
+        error=msgspec.json.decode(error, type=RecordError) if error and state == FAILED else None,
+    )
+
+
+def damaged(path: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"{path} is damaged, by the disk or by another program: give another ledger, or delete that file to begin anew"
+    )
+
+
+def _check_own(path: Path) -> None:
+    """Nothing is written into somebody else's database, and none is removed. Raises ``ConfigurationError``."""
+    if tables_in(path) - _TABLES:
+        raise ConfigurationError(f"{path} is a database of something else, and no ledger of a batch")
+
+
+_TABLES = frozenset(("facts", "records", "tallies", "parts"))
+_TALLIED = ("total", "succeeded", "failed", "cost", "unpriced")
+
+
+def _tally(base: Connection, **more: float) -> None:
+    """Add to the tallies, within the transaction that changes what they count."""
+    if not any(more.values()):
+        return
+    base.execute("INSERT OR IGNORE INTO tallies VALUES (1, 0, 0, 0, 0.0, 0)")
+    changes = ", ".join(f"{name} = {name} + ?" for name in more)
+    base.execute(f"UPDATE tallies SET {changes}", tuple(more.values()))  # noqa: S608
+
+
+def _insert(base: Connection, part: BatchPart) -> None:
+    wanted = "INSERT INTO parts (part, name, token, kind) VALUES (?, ?, ?, ?)"
+    base.execute(wanted, (part.part, part.name, part.token, part.kind))
 
 
 def _lock_at_once(file: IO[bytes]) -> None:

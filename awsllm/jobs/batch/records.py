@@ -6,6 +6,7 @@ with a template. Kept are the messages, as a text or as Converse writes them, an
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import string
 from collections.abc import Iterator, Mapping
@@ -16,7 +17,7 @@ import msgspec
 
 from awsllm.calls import content
 from awsllm.calls.options import ConverseOptions, check_names
-from awsllm.errors import AwsllmError, ValidationError
+from awsllm.errors import AwsllmError, ConfigurationError, ValidationError
 from awsllm.jobs.batch.answers import COLUMNS
 from awsllm.jobs.batch.tables import BadRow
 from awsllm.types import JsonObject, Message, Value
@@ -25,6 +26,7 @@ from awsllm.wire.converse.blocks import decode_message, decode_system_block, enc
 IDS = ("id", "recordId", "custom_id")
 _ASKED = ("messages", "prompt")
 _encode = msgspec.json.Encoder(order="deterministic").encode
+_encode_in_order = msgspec.json.Encoder().encode
 
 
 class InputRecord(Value, frozen=True, kw_only=True):
@@ -38,8 +40,9 @@ class InputRecord(Value, frozen=True, kw_only=True):
     invalid: str | None = None
 
     def digest(self) -> bytes:
-        """What it asks, and of what it was made."""
-        return hashlib.blake2b(self.arguments + b"\0" + (self.columns or b""), digest_size=16).digest()
+        """What it asks, of what it was made, and what it is called."""
+        parts = (self.arguments, self.columns or b"", (self.id or "").encode())
+        return hashlib.blake2b(b"\0".join(parts), digest_size=16).digest()
 
 
 class RecordReader:
@@ -68,7 +71,7 @@ class RecordReader:
                 kept: JsonObject = {"messages": self._template.filled(columns)}
             else:
                 kept = _kept(given, self._id, of_file=of_file)
-            row = None if columns is None else _encode(columns)
+            row = None if columns is None else _encode_in_order(columns)
             return InputRecord(number=number, line=line, id=name, arguments=_encode(kept), columns=row)
         except AwsllmError as error:
             return InputRecord(number=number, line=line, id=name, invalid=error.message)
@@ -87,7 +90,12 @@ class RecordReader:
         value = given[found]
         if not isinstance(value, str | int) or isinstance(value, bool) or value == "":
             raise ValidationError(f"{found} is a text or a number, not {_kind(value)}")
-        return str(value)
+        name = str(value)
+        try:
+            name.encode()
+        except UnicodeEncodeError as error:
+            raise ValidationError(f"{found} has half a character, which no file holds") from error
+        return name
 
 
 def _kept(given: Any, id: str | None, *, of_file: bool) -> JsonObject:
@@ -120,7 +128,26 @@ def _turns(given: Any, *, of_file: bool) -> Any:
         return str(given)  # of a subclass too, such as numpy's
     if of_file and not _is_conversation(given):
         raise ValidationError("messages is a text, or a list of turns with role and content")
-    return [encode_message(turn) for turn in content.messages(given)]
+    return [encode_message(turn) for turn in content.messages(_with_bytes(given) if of_file else given)]
+
+
+_DOCUMENTS = ("json", "input")
+"""Members of blocks that hold a caller's own JSON."""
+
+
+def _with_bytes(value: Any) -> Any:
+    """Images and documents, whose bytes JSON has as Base64."""
+    if isinstance(value, list):
+        return [_with_bytes(one) for one in value]
+    if not isinstance(value, dict):
+        return value
+    found = {name: one if name in _DOCUMENTS else _with_bytes(one) for name, one in value.items()}
+    if isinstance(given := found.get("bytes"), str):
+        try:
+            found["bytes"] = base64.b64decode(given, validate=True)
+        except ValueError as error:
+            raise ValidationError("bytes of a block is to be Base64") from error
+    return found
 
 
 def _is_conversation(given: Any) -> bool:
@@ -146,12 +173,16 @@ def _is_plain(value: Any) -> bool:
 
 
 def arguments_of(kept: bytes) -> tuple[str | tuple[Message, ...], JsonObject]:
-    """Messages and options for ``converse``, of what a record keeps."""
-    options: JsonObject = msgspec.json.decode(kept)
-    asked = options.pop("messages")
-    if options.get("system") is not None:
-        options["system"] = [decode_system_block(block) for block in options["system"]]
-    return asked if isinstance(asked, str) else tuple(decode_message(turn) for turn in asked), options
+    """Messages and options for ``converse``, of what a record keeps. Raises ``ConfigurationError`` where that is
+    damaged: all was well when it was kept."""
+    try:
+        options: JsonObject = msgspec.json.decode(kept)
+        asked = options.pop("messages")
+        if options.get("system") is not None:
+            options["system"] = [decode_system_block(block) for block in options["system"]]
+        return asked if isinstance(asked, str) else tuple(decode_message(turn) for turn in asked), options
+    except (ValueError, KeyError, TypeError, AttributeError, AwsllmError) as error:
+        raise ConfigurationError("a record of the ledger is damaged: delete that file to begin anew") from error
 
 
 def _kind(value: Any) -> str:
@@ -180,7 +211,7 @@ class PromptTemplate:
             pieces.append(literal)
             if name is not None:
                 value = row.get(name)
-                if value is None:
+                if value is None or value != value:  # NaN, by which pandas says that there is nothing
                     missing = "has no column" if name not in row else "has nothing in the column"
                     raise ValidationError(f"it {missing} {name!r}, which prompt names")
                 pieces.append(value if isinstance(value, str) else _encode(value).decode())

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from awsllm.errors import ConfigurationError
 from awsllm.jobs.batch.bedrock import stop_parts
 from awsllm.jobs.batch.ledger import BatchLedger
+from awsllm.jobs.batch.options import ONCE
 from awsllm.jobs.batch.values import BatchState
 from awsllm.jumpstart.deploy.resources import Clients
 
@@ -45,7 +46,7 @@ def begun(ledger: BatchLedger) -> Begun:
     facts = ledger.facts()
     if "id" not in facts or "model" not in facts:
         raise ConfigurationError(f"{ledger.path} is no ledger of a batch")
-    own = {name: value for name, value in facts.get("own", {}).items() if name not in ("dry_run", "shard", "ledger")}
+    own = {name: value for name, value in facts.get("own", {}).items() if name not in (*ONCE, "shard", "ledger")}
     return Begun(
         model=facts["model"],
         records=facts.get("records"),

@@ -1,27 +1,34 @@
 """Tables in files: CSV, JSON Lines and Parquet, by the ending of their names, a row at a time in both directions.
 
+A further ``.gz`` is gzip, of CSV and JSON Lines; ``-`` is JSON Lines of standard input, or to standard output.
 Parquet needs pyarrow (``awsllm[parquet]``). What begins with ``s3://`` is fetched into a temporary file first and
 uploaded from one at the end. Output is written beside its name and renamed, so that there is the whole or nothing.
 """
 
 from __future__ import annotations
 
+import codecs
 import csv
+import gzip
+import io
 import os
+import sys
 import tempfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import msgspec
 
 from awsllm.aws.control import translated
-from awsllm.errors import ConfigurationError, ValidationError
+from awsllm.errors import AwsllmError, ConfigurationError, ValidationError
 from awsllm.jumpstart.deploy.resources import Clients, call
 from awsllm.types import JsonObject
 
 FORMATS = (".jsonl", ".csv", ".parquet")
+STANDARD = "-"
 _ENDINGS = {".ndjson": ".jsonl", ".pq": ".parquet"}
 _CHUNK = 1 << 20
 _ROWS = 1000  # of a group in Parquet
@@ -34,11 +41,47 @@ class BadRow(Exception):
 
 def format_of(path: str) -> str:
     """One of ``FORMATS``. Raises ``ConfigurationError`` naming them."""
-    ending = Path(path).suffix.lower()
+    if path == STANDARD:
+        return ".jsonl"
+    zipped = is_zipped(path)
+    ending = Path(path[:-3] if zipped else path).suffix.lower()
     ending = _ENDINGS.get(ending, ending)
+    if zipped and ending == ".parquet":
+        raise ConfigurationError(f"{path}: Parquet is compressed within: name it .parquet")
     if ending not in FORMATS:
         raise ConfigurationError(f"{path}: the name of a table ends in one of {', '.join(FORMATS)}")
     return ending
+
+
+def is_zipped(path: str) -> bool:
+    return path.lower().endswith(".gz")
+
+
+@contextmanager
+def _opened(path: str, mode: str, *, zipped: bool) -> Iterator[IO[bytes]]:
+    """The bytes of a table. Standard streams stay open."""
+    if path == STANDARD:
+        yield sys.stdin.buffer if mode == "rb" else sys.stdout.buffer
+        return
+    opening: Any = gzip.open if zipped else open
+    with opening(path, mode) as file:
+        yield cast("IO[bytes]", file)
+
+
+def check_output(path: str) -> None:
+    """Raises ``ConfigurationError`` for a place that no table can be written to, before anything is paid for."""
+    format_of(path)
+    if path == STANDARD or is_s3(path):
+        return
+    folder = Path(path).parent
+    why = (
+        f"there is no folder {folder}" if not folder.is_dir()
+        else "it is a folder" if os.path.isdir(path)
+        else f"nothing can be written into {folder}" if not os.access(folder, os.W_OK)
+        else None
+    )  # fmt: skip
+    if why is not None:
+        raise ConfigurationError(f"{path} cannot be written: {why}")
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------
@@ -51,37 +94,58 @@ def read(path: str) -> Iterator[tuple[int, Any]]:
     try:
         yield from reader(path)
     except OSError as error:
-        raise ConfigurationError(f"{path} cannot be read: {error.strerror or type(error).__name__}") from error
+        why = "it is no gzip file" if isinstance(error, gzip.BadGzipFile) else error.strerror or type(error).__name__
+        raise ConfigurationError(f"{path} cannot be read: {why}") from error
+
+
+_CUT = (EOFError, zlib.error)
+"""What a gzip file raises that ends too early, or is broken within."""
 
 
 def _read_lines(path: str) -> Iterator[tuple[int, Any]]:
     decode = msgspec.json.Decoder().decode
-    with open(path, "rb") as file:
-        for number, line in enumerate(file, 1):
-            if not line.strip():
-                continue
-            try:
-                yield number, decode(line)
-            except (ValueError, RecursionError):
-                yield number, BadRow("it is no JSON")
+    number = 0
+    with _opened(path, "rb", zipped=is_zipped(path)) as file:
+        try:
+            for number, line in enumerate(file, 1):
+                text = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
+                if not text.strip():
+                    continue
+                try:
+                    yield number, decode(text)
+                except (ValueError, RecursionError):
+                    yield number, BadRow("it is no JSON")
+        except _CUT:
+            yield number + 1, BadRow(_REST.format("the gzip file is broken here"))
 
 
 def _read_csv(path: str) -> Iterator[tuple[int, Any]]:
     csv.field_size_limit(_LONGEST)
-    with open(path, encoding="utf-8-sig", newline="") as file:
+    with _opened(path, "rb", zipped=is_zipped(path)) as data:
+        file = io.TextIOWrapper(data, encoding="utf-8-sig", newline="")
         reader = csv.reader(file, strict=True)
         try:
             header = next(reader, [])
             if len(set(header)) < len(header):
                 raise ValidationError(f"{path}, line 1: two columns have one name")
             for fields in reader:
-                if len(fields) == len(header):
+                if fields == header:
+                    yield reader.line_num, BadRow("it is the header again")
+                elif len(fields) == len(header):
                     yield reader.line_num, dict(zip(header, fields, strict=True))
                 elif fields:
                     yield reader.line_num, BadRow(f"it has {len(fields)} fields, and the header {len(header)}")
-        except (csv.Error, UnicodeDecodeError) as error:
-            what = "it is no UTF-8" if isinstance(error, UnicodeDecodeError) else "it is no CSV"
-            yield reader.line_num + 1, BadRow(f"{what}; the rest of the file was not read")
+        except (csv.Error, UnicodeDecodeError, *_CUT) as error:
+            yield reader.line_num + 1, BadRow(_REST.format(_broken(error)))
+
+
+_REST = "{}; the rest of the file was not read"
+
+
+def _broken(error: Exception) -> str:
+    if isinstance(error, UnicodeDecodeError):
+        return "it is no UTF-8"
+    return "it is no CSV" if isinstance(error, csv.Error) else "the gzip file is broken here"
 
 
 def _read_parquet(path: str) -> Iterator[tuple[int, Any]]:
@@ -120,24 +184,35 @@ def _pyarrow() -> Any:
 def write(path: str, rows: Iterable[JsonObject], columns: Mapping[str, type]) -> None:
     """All rows, in their order. ``columns`` are the names with the types of their values, of which CSV and Parquet need
     to know beforehand; a row may leave some out. Written beside ``path``, synced, and renamed."""
-    target = Path(path)
     writer = {".jsonl": _write_lines, ".csv": _write_csv, ".parquet": _write_parquet}[format_of(path)]
+    target = Path(path)
     part = target.with_name(f".{target.name}.part")
-    writer(part, rows, columns)
-    with part.open("rb+") as file:
-        os.fsync(file.fileno())
-    part.replace(target)
+    try:
+        if path == STANDARD:
+            writer(path, rows, columns, zipped=False)
+            sys.stdout.buffer.flush()
+            return
+        writer(str(part), rows, columns, zipped=is_zipped(path))
+        with part.open("rb+") as file:
+            os.fsync(file.fileno())
+        part.replace(target)
+    except OSError as error:
+        if path != STANDARD:
+            part.unlink(missing_ok=True)
+        why = error.strerror or type(error).__name__
+        kept = "" if path == STANDARD else "; the answers stand in the ledger"  # which a stream may not have
+        raise ConfigurationError(f"{path} cannot be written: {why}{kept}") from error
 
 
-def _write_lines(path: Path, rows: Iterable[JsonObject], columns: Mapping[str, type]) -> None:
+def _write_lines(path: str, rows: Iterable[JsonObject], columns: Mapping[str, type], *, zipped: bool) -> None:
     encode = msgspec.json.Encoder().encode
-    with path.open("wb") as file:
+    with _opened(path, "wb", zipped=zipped) as file:
         for row in rows:
             file.write(encode(row) + b"\n")
 
 
-def _write_csv(path: Path, rows: Iterable[JsonObject], columns: Mapping[str, type]) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:
+def _write_csv(path: str, rows: Iterable[JsonObject], columns: Mapping[str, type], *, zipped: bool) -> None:
+    with _opened(path, "wb", zipped=zipped) as data, io.TextIOWrapper(data, encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(columns)
         for row in rows:
@@ -148,7 +223,7 @@ def _field(value: Any) -> Any:
     return msgspec.json.encode(value).decode() if isinstance(value, dict | list | bool) else value
 
 
-def _write_parquet(path: Path, rows: Iterable[JsonObject], columns: Mapping[str, type]) -> None:
+def _write_parquet(path: str, rows: Iterable[JsonObject], columns: Mapping[str, type], *, zipped: bool) -> None:
     parquet = _pyarrow()
     import pyarrow
 
@@ -179,6 +254,13 @@ def _groups(rows: Iterable[JsonObject], size: int) -> Iterator[list[JsonObject]]
         yield group
 
 
+def type_in_table(value: Any) -> type:
+    """A column of whole numbers has 64 bits."""
+    if type(value) is int and not -(1 << 63) <= value < 1 << 63:
+        return str
+    return type(value)
+
+
 def column_types(seen: Mapping[str, Sequence[type]]) -> dict[str, type]:
     """The type of each column, by those that its values have: what is of several is a text."""
     found: dict[str, type] = {}
@@ -194,8 +276,10 @@ def column_types(seen: Mapping[str, Sequence[type]]) -> dict[str, type]:
 
 
 def split_uri(uri: str) -> tuple[str, str]:
-    """Bucket and key."""
+    """Bucket and key. Raises ``ConfigurationError`` for what names no object."""
     bucket, _, key = uri.removeprefix("s3://").partition("/")
+    if not bucket or Path(key).name in ("", ".."):
+        raise ConfigurationError(f"{uri!r:.200} names no object: s3://BUCKET/KEY")
     return bucket, key
 
 
@@ -212,7 +296,12 @@ def fetched(path: str, clients: Clients) -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="awsllm-batch-") as folder:
         bucket, key = split_uri(path)
         target = Path(folder) / Path(key).name
-        response = call(clients, "s3", "get_object", Bucket=bucket, Key=key)
+        try:
+            response = call(clients, "s3", "get_object", Bucket=bucket, Key=key)
+        except AwsllmError as error:
+            if error.status != 404:
+                raise
+            raise ConfigurationError(f"there is nothing at {path!r:.200}: {error.message}") from error
         with translated(), target.open("wb") as file:
             for chunk in response["Body"].iter_chunks(_CHUNK):
                 file.write(chunk)

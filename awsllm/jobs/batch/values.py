@@ -14,7 +14,8 @@ from awsllm.types import ConverseResponse, JsonObject, Value
 class BatchEstimate(Value, frozen=True, kw_only=True):
     """What a batch will use, before it does. ``input_tokens`` are told from characters; ``output_tokens`` is the most
     that ``max_tokens`` allows, None where a record has none. ``usd`` is the most that the way chosen costs,
-    ``usd_calls`` and ``usd_batch`` what single calls and Bedrock's batch jobs would; None is unknown."""
+    ``usd_calls`` and ``usd_batch`` what single calls and Bedrock's batch jobs would; None is unknown. A transform costs
+    ``usd_per_hour`` while its machine runs."""
 
     records: int
     input_tokens: int
@@ -22,11 +23,13 @@ class BatchEstimate(Value, frozen=True, kw_only=True):
     usd: float | None = None
     usd_calls: float | None = None
     usd_batch: float | None = None
+    usd_per_hour: float | None = None
 
 
 class BatchPlan(Value, frozen=True, kw_only=True):
     """A batch before it runs: ``where`` it will, and the ``reasons``. ``output`` is where its rows go, None for values
-    alone; ``ledger`` is the file by which it is taken up again."""
+    alone; ``ledger`` is the file by which it is taken up again. ``permissions`` is what whoever runs it needs of IAM;
+    ``role_permissions`` what the role of Bedrock's jobs does, and ``role_trust`` who may be it."""
 
     model: str
     where: str
@@ -35,6 +38,9 @@ class BatchPlan(Value, frozen=True, kw_only=True):
     output: str | None
     ledger: str
     invalid: int = 0
+    permissions: JsonObject = msgspec.field(default_factory=dict)
+    role_permissions: JsonObject | None = None
+    role_trust: JsonObject | None = None
 
     def to_json(self) -> JsonObject:
         plain: JsonObject = msgspec.to_builtins(self)
@@ -43,8 +49,8 @@ class BatchPlan(Value, frozen=True, kw_only=True):
 
 class BatchState(Value, frozen=True, kw_only=True):
     """How far a batch is. ``failed`` records are set aside with their errors. ``cost`` is in US dollars, without
-    ``unpriced`` answers, of which it is not known. ``status`` is reading, running, stopped, failed or completed;
-    ``detail`` says what is waited for, such as the states of jobs."""
+    ``unpriced`` answers, of which it is not known. ``status`` is ready, running, stopping, stopped, failed or
+    completed; ``detail`` says what is waited for, such as the states of jobs."""
 
     status: str
     total: int

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from awsllm.aws import iam
-from awsllm.aws.iam import Arns, actions, statement
+from awsllm.aws.iam import Arns
 from awsllm.errors import ValidationError
 from awsllm.jobs.bedrock.kinds import BedrockJobs
 from awsllm.jobs.job import JobPlan
@@ -37,21 +37,21 @@ def plan_copy(model: str, region: str, *, name: str | None = None, kms: str | No
     if ":custom-model/" not in arn or iam.region_of(arn) == region:
         raise ValidationError(f"a custom model of another region than {region} is copied, by its ARN: not {model!r}")
     digest = names.digest([arn, region, kms], _DIGEST)
+    token = names.client_token(digest, name)
     name = names.check(name or f"copy-{digest}", "the copy's name")
     request: JsonObject = {
         "sourceModelArn": arn,
         "targetModelName": name,
-        "clientRequestToken": f"awsllm-{digest}",
+        "clientRequestToken": token,
         "targetModelTags": [{"key": tags.PLAN_TAG, "value": digest}],
         **({"modelKmsKeyId": kms} if kms else {}),
     }
     arns = Arns(region, iam.account_of(arn))
-    read = statement("Source", actions("bedrock", "GetCustomModel"), arn)
     return JobPlan(
         region=region,
         name=name,
         request=request,
         digest=digest,
         cost=Cost(per_hour=None, note="keeping a second one, by the month"),
-        permissions=iam.policy(*COPY.rights(arns), read),
+        permissions=iam.policy(*COPY.rights(arns, arn)),
     )

@@ -11,29 +11,38 @@ call means the same job. The data go to S3 when the job is begun (``lay_down``),
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import csv
+import io
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any, Literal, TypeAlias, TypedDict
 
 import msgspec
 
 from awsllm.aws import iam
 from awsllm.aws.iam import Arns, statement
-from awsllm.errors import UnsupportedError, ValidationError
+from awsllm.errors import AwsllmError, UnsupportedError, ValidationError
 from awsllm.jobs.bedrock import roles, serving
 from awsllm.jobs.bedrock.kinds import BedrockJobs
 from awsllm.jobs.bedrock.serving import Serving
-from awsllm.jobs.bedrock.uploads import check_region, place_of, put
+from awsllm.jobs.bedrock.uploads import check_region, place_of, put, read_object
 from awsllm.jobs.data.statistics import statistics
 from awsllm.jobs.data.training import TrainingData
 from awsllm.jobs.data.written import bedrock_lines
-from awsllm.jobs.job import JobPlan, JobState, ServiceJob
+from awsllm.jobs.job import JobLoss, JobPlan, JobState, ServiceJob, noting
 from awsllm.jobs.sagemaker import check_options
 from awsllm.jobs.tuned import FineTunedModel
 from awsllm.jumpstart import names, tags
 from awsllm.jumpstart.deploy.progress import Listener, Pace
 from awsllm.jumpstart.deploy.resources import Clients, seconds
 from awsllm.jumpstart.plan.plan import Cost
-from awsllm.models.customizable import Customizing, customizations, customizing
+from awsllm.models.customizable import (
+    Customizing,
+    customizations,
+    customizing,
+    hyperparameter_fault,
+    training_price,
+)
 from awsllm.types import JsonObject
 
 CustomizationType: TypeAlias = Literal["fine-tuning", "continued-pre-training", "distillation", "reinforcement"]
@@ -47,8 +56,9 @@ _BOUNDS_OF_RFT = {
     "epochCount": (1, 50), "batchSize": (16, 512), "learningRate": (1e-7, 1e-3),
     "trainingSamplePerPrompt": (2, 16), "evalInterval": (1, 100),
 }  # fmt: skip
+_JUDGED = ("custom-model", "model-customization-job")  # whether one may be made is judged on these beside the base
 _DIGEST = 16
-_DEFAULT_EPOCHS = 2  # to reckon with, where the service's own default holds
+_PAID_BY_TOKENS = ("fine-tuning", "continued-pre-training")  # others are paid for a teacher, or by the hour, too
 
 
 class CustomizationOptions(TypedDict, total=False):
@@ -107,7 +117,8 @@ def _read(described: JsonObject, found: Mapping[str, str]) -> FineTunedModel:
         artifacts=str(described["outputModelArn"]),
         metrics={name: value for name, value in metrics.items() if value is not None},
         seconds=None if began is None or ended is None else ended - began,
-        serve="deploy it with deploy='on-demand' or 'provisioned'",
+        serve=f"client.jobs.get({described['jobName']!r}).deploy() serves it, paid by the token; "
+        ".deploy('provisioned') does by the hour",
     )
 
 
@@ -129,25 +140,54 @@ def plan_customization(base: str, data: TrainingData, region: str, options: Cust
     request |= {
         "jobName": name,
         "customModelName": name,
-        "clientRequestToken": f"awsllm-{digest}",
+        "clientRequestToken": names.client_token(digest, options.get("name")),
         "jobTags": tagged,
         "customModelTags": tagged,
     }
-    allowed = [*CUSTOMIZATION.rights(arns), roles.handing_over(role), *([serving.rights(arns, way)] if way else [])]
     return CustomizationPlan(
         region=region,
         name=name,
         request=request,
         digest=digest,
         cost=building.cost(way),
-        permissions=iam.policy(*allowed, *building.uploading(arns)),
+        permissions=iam.policy(
+            *customization_rights(arns, base, role, way),
+            *customization_files(arns, building.files(), options["output"]),
+        ),
         base=base,
         deploy=way,
         units=options.get("units", 1),
         role_permissions=building.role_permissions(arns),
-        role_trust=roles.trust(arns.account, arns, "model-customization-job"),
+        role_trust=roles.trust(arns, "model-customization-job"),
         tokens=building.tokens,
     )
+
+
+def customization_rights(arns: Arns, base: str, role: str, way: Serving | None) -> Iterator[JsonObject]:
+    """What the caller needs for a job of a base, and to have the result served."""
+    judged = [*roles.model_resources(base, arns), *(arns.of("bedrock", f"{kind}/*") for kind in _JUDGED)]
+    yield from CUSTOMIZATION.rights(arns, judged)
+    yield roles.handing_over(role)
+    yield from serving.rights(arns, way)
+
+
+def customization_files(arns: Arns, uris: Iterable[str], output: str) -> Iterator[JsonObject]:
+    """What the caller needs of S3: to put the data there, and to read what the job measured."""
+    yield from roles.uploading(arns, uris, output)
+    yield statement("ReadMetrics", "s3:GetObject", arns.folder(output))
+
+
+def customization_role(
+    arns: Arns, uris: Iterable[str], output: str, *, teacher: str | None = None, grader: str | None = None
+) -> JsonObject:
+    """What the job's role needs: its data and output, the model that teaches, the function that grades."""
+    more: list[JsonObject] = []
+    if grader:
+        more.append(statement("Grade", "lambda:InvokeFunction", grader))
+    if teacher:
+        foundation = f"arn:{arns.partition}:bedrock:*::foundation-model/{teacher.rpartition('/')[2]}"
+        more.append(statement("Teach", "bedrock:InvokeModel", [foundation, arns.of("bedrock", "inference-profile/*")]))
+    return roles.role_rights(arns, uris, [output], more)
 
 
 def _way(options: CustomizationOptions) -> Serving | None:
@@ -212,25 +252,23 @@ class _Customization:
         return found
 
     def cost(self, way: Serving | None) -> Cost:
-        epochs = int(self.options.get("epochs") or _DEFAULT_EPOCHS)
-        paid = f"about {self.tokens} tokens x {epochs} epochs, at Bedrock's price of training; keeping it, by the month"
+        """Training alone is in ``total``: what comes after it goes on for as long as it is wanted."""
+        epochs = int(self.options.get("epochs") or self.takes.epochs)
+        rate = training_price(self.base.rpartition("/")[2]) if self.kind in _PAID_BY_TOKENS else None
+        priced = f"${rate.per_million:g} a million tokens" if rate else "at Bedrock's price of training, not known here"
+        kept = f"${rate.per_month:g} a month" if rate and rate.per_month is not None else "by the month"
+        paid = f"about {self.tokens} tokens x {epochs} epochs, {priced}; keeping it, {kept}"
         served = {"provisioned": "; provisioned throughput by the hour", "on-demand": "; calls by the token"}
-        return Cost(per_hour=None, note=paid + (served[way] if way else ""))
+        return Cost(
+            per_hour=None,
+            as_of=rate.read if rate else None,
+            note=paid + (served[way] if way else ""),
+            total=rate.per_million * self.tokens * epochs / 1e6 if rate else None,
+        )
 
     def role_permissions(self, arns: Arns) -> JsonObject:
-        more: list[JsonObject] = []
-        if grader := self.options.get("grader"):
-            more.append(statement("Grade", "lambda:InvokeFunction", grader))
-        if teacher := self.options.get("teacher"):
-            foundation = f"arn:{arns.partition}:bedrock:*::foundation-model/{teacher.rpartition('/')[2]}"
-            more.append(
-                statement("Teach", "bedrock:InvokeModel", [foundation, arns.of("bedrock", "inference-profile/*")])
-            )
-        return roles.role_rights(arns, self.files(), [self.options["output"]], more)
-
-    def uploading(self, arns: Arns) -> Iterator[JsonObject]:
-        yield statement("Upload", ["s3:PutObject", "s3:GetObject"], [arns.objects(uri) for uri in self.files()])
-        yield statement("Bucket", "s3:ListBucket", arns.bucket(self.options["output"]))
+        named = {"teacher": self.options.get("teacher"), "grader": self.options.get("grader")}
+        return customization_role(arns, self.files(), self.options["output"], **named)
 
     def _check(self) -> None:
         wanted, offered = _TYPES[self.kind], customizations(self.base.rpartition("/")[2])
@@ -303,9 +341,8 @@ def _parts(data: TrainingData, options: CustomizationOptions) -> tuple[TrainingD
 
 def _bounded(given: Mapping[str, Any], bounds: Mapping[str, tuple[float, float]], whose: str) -> None:
     for name, value in given.items():
-        least, most = bounds.get(name, (float("-inf"), float("inf")))
-        if isinstance(value, int | float) and not least <= value <= most:
-            raise ValidationError(f"{name}={value} of {whose} is from {least:g} to {most:g}")
+        if (fault := hyperparameter_fault(name, value, bounds)) is not None:
+            raise ValidationError(f"{fault}: a hyperparameter of {whose}")
 
 
 def _text(value: Any) -> str:
@@ -317,6 +354,23 @@ def lay_down(clients: Clients, plan: CustomizationPlan, data: TrainingData, opti
     check_region(clients, options["output"], plan.region)
     for uri, content in _Customization(plan.base, data, options).files().items():
         put(clients, uri, content)
+
+
+_TRAINING = "training_artifacts/step_wise_training_metrics.csv"
+_VALIDATION = "validation_artifacts/post_fine_tuning_validation/validation_metrics.csv"
+"""Where a job writes its metrics (bedrock/latest/userguide/model-customization-analyze, read 2026-11-27)."""
+
+
+def _curve(clients: Clients, uri: str) -> Iterator[tuple[int, float]]:
+    """Step and loss of each line; none where the file is not there, or may not be read."""
+    try:
+        text = read_object(clients, uri).decode("utf-8", "replace")
+    except AwsllmError:
+        return
+    for row in csv.DictReader(io.StringIO(text)):
+        step, loss = row.get("step_number"), next((row[name] for name in row if name and name.endswith("_loss")), None)
+        with suppress(TypeError, ValueError):
+            yield int(step or "") + 1, float(loss or "")
 
 
 class CustomizationJob(ServiceJob[FineTunedModel]):
@@ -335,6 +389,19 @@ class CustomizationJob(ServiceJob[FineTunedModel]):
         super().__init__(CUSTOMIZATION, clients, name, on_progress, pace)
         self._deploy, self._units = deploy, units
 
+    def losses(self) -> tuple[JobLoss, ...]:
+        """From the metrics' files, which Bedrock writes at the end."""
+        description = self.state().description
+        job = str(description["jobArn"]).rpartition("/")[2]
+        folder = f"{description['outputDataConfig']['s3Uri'].rstrip('/')}/model-customization-job-{job}"
+        held_out = dict(_curve(self._clients, f"{folder}/{_VALIDATION}"))
+        return tuple(
+            JobLoss(step, loss, held_out.get(step)) for step, loss in _curve(self._clients, f"{folder}/{_TRAINING}")
+        )
+
+    def _kept(self) -> JsonObject:
+        return {"deploy": self._deploy, "units": self._units}
+
     def deploy(self, way: Serving = "on-demand", *, units: int = 1) -> FineTunedModel:
         """Have the trained model served. Waits for both."""
         self._deploy, self._units = way, units
@@ -346,7 +413,8 @@ class CustomizationJob(ServiceJob[FineTunedModel]):
             return trained
         way: Any = self._deploy
         self._reporter.tell("serve", trained.name, "creating", way)
-        reference = serving.serve(
-            self._clients, trained.artifacts, trained.name, way, units=self._units, pace=self._pace
-        )
+        with noting(self._trained()):
+            reference = serving.serve(
+                self._clients, trained.artifacts, trained.name, way, units=self._units, pace=self._pace
+            )
         return msgspec.structs.replace(trained, reference=reference)

@@ -25,6 +25,23 @@ class EvaluationOutput(Value, frozen=True, kw_only=True):
     output: str
 
 
+def evaluated_models(request: Any) -> tuple[str, ...]:
+    """The models that CreateEvaluationJob's request names, those that judge, too, each once."""
+    return tuple(dict.fromkeys(_named([request.get("inferenceConfig"), request.get("evaluationConfig")])))
+
+
+def _named(value: Any) -> Iterator[str]:
+    if isinstance(value, list):
+        for each in value:
+            yield from _named(each)
+    elif isinstance(value, dict):
+        for name, each in value.items():
+            if isinstance(each, str) and name in ("modelIdentifier", "modelArn") and each:
+                yield each
+            else:
+                yield from _named(each)
+
+
 class EvaluationJobs:
     """How they are spoken to."""
 
@@ -35,11 +52,12 @@ class EvaluationJobs:
         call(clients, BEDROCK, "create_evaluation_job", **request)
 
     def find(self, clients: Clients, name: str) -> JobState | None:
-        summary = next((one for one in self._summaries(clients, nameContains=name) if one["jobName"] == name), None)
-        if summary is None:
+        """``name`` may be its ARN."""
+        arn = name if name.startswith("arn:") else self._arn(clients, name)
+        if arn is None:
             return None
         try:
-            found = call(clients, BEDROCK, "get_evaluation_job", jobIdentifier=summary["jobArn"])
+            found = call(clients, BEDROCK, "get_evaluation_job", jobIdentifier=arn)
         except AwsllmError as error:
             if is_missing(error):
                 return None
@@ -73,6 +91,10 @@ class EvaluationJobs:
     def result(self, state: JobState, tags: Mapping[str, str]) -> EvaluationOutput:
         found = state.description
         return EvaluationOutput(name=state.name, arn=found["jobArn"], output=found["outputDataConfig"]["s3Uri"])
+
+    def _arn(self, clients: Clients, name: str) -> str | None:
+        summaries = self._summaries(clients, nameContains=name)
+        return next((str(one["jobArn"]) for one in summaries if one["jobName"] == name), None)
 
     def _summaries(self, clients: Clients, **wanted: Any) -> Iterator[JsonObject]:
         wanted |= {"sortBy": "CreationTime", "sortOrder": "Descending"}

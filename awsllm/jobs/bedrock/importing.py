@@ -1,17 +1,18 @@
 """Import: a model that was trained elsewhere, from its files, to one that Bedrock serves by the minute of its copies.
 
-What is imported is a folder as Hugging Face's libraries keep one: ``config.json``, safetensors, a tokenizer. GGUF is
-not taken (docs.aws.amazon.com/bedrock/latest/userguide/model-customization-import-model; from memory, unproved).
+What is imported is a folder as Hugging Face's libraries keep one: ``config.json``, safetensors, a tokenizer. That is
+all that docs.aws.amazon.com/bedrock/latest/userguide/model-customization-import-model names (read 2026-11-27), so GGUF
+is not taken; nor are embedding models, weights of 200 GB and more, or a context of 128K tokens and more.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from hashlib import sha256
 from pathlib import Path
 
 from awsllm.aws import iam
-from awsllm.aws.iam import Arns
+from awsllm.aws.iam import Arns, statement
 from awsllm.errors import ConfigurationError, ValidationError
 from awsllm.jobs.bedrock import roles
 from awsllm.jobs.bedrock.kinds import BedrockJobs
@@ -41,7 +42,7 @@ def _read(described: JsonObject, found: Mapping[str, str]) -> FineTunedModel:
     )
 
 
-IMPORT = BedrockJobs("import job", "import", "ModelImportJob", _read)
+IMPORT = BedrockJobs("import job", "import", "ModelImportJob", _read, makes="imported-model")
 
 
 class ImportPlan(JobPlan, frozen=True, kw_only=True):
@@ -72,6 +73,7 @@ def plan_import(
     else:
         source = check_s3("model", text).rstrip("/") + "/"
     digest = names.digest([source, role], _DIGEST)
+    token = names.client_token(digest, name)
     name = names.check(name or names.job_name(names.slug(Path(text.rstrip("/")).name, 40), digest, 1), "the name")
     arns = Arns(region, iam.account_of(role))
     tagged = [{"key": tags.PLAN_TAG, "value": digest}]
@@ -80,7 +82,7 @@ def plan_import(
         "importedModelName": name,
         "roleArn": role,
         "modelDataSource": {"s3DataSource": {"s3Uri": source}},
-        "clientRequestToken": f"awsllm-{digest}",
+        "clientRequestToken": token,
         "jobTags": tagged,
         "importedModelTags": tagged,
     }
@@ -90,11 +92,21 @@ def plan_import(
         request=request,
         digest=digest,
         cost=Cost(per_hour=None, note="keeping it, by the month; calls, by the minute of the copies that answer"),
-        permissions=iam.policy(*IMPORT.rights(arns), roles.handing_over(role)),
+        permissions=iam.policy(*import_rights(arns, role, source, lies_here=bool(files))),
         role_permissions=roles.role_rights(arns, [source], []),
-        role_trust=roles.trust(arns.account, arns, "model-import-job"),
+        role_trust=roles.trust(arns, "model-import-job"),
         files=tuple(map(str, files)),
     )
+
+
+def import_rights(arns: Arns, role: str, source: str, *, lies_here: bool) -> Iterator[JsonObject]:
+    """What the caller needs. Of files that go up from here also what one in parts takes, where something goes wrong
+    half way."""
+    yield from IMPORT.rights(arns, "*")
+    yield roles.handing_over(role)
+    yield from roles.uploading(arns, [source] if lies_here else [], source)
+    if lies_here:
+        yield statement("Parts", "s3:AbortMultipartUpload", arns.objects(source))
 
 
 def _files(folder: Path) -> tuple[Path, ...]:

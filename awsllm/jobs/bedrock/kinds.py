@@ -6,7 +6,7 @@ They write no log of their own; how far one is, it says by its details and, once
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -27,8 +27,9 @@ _DETAILS = {"validationDetails": "validating", "dataProcessingDetails": "process
 @dataclass(frozen=True)
 class BedrockJobs(Generic[R]):
     """One kind of job: a ``JobKind``. ``member`` is what the service calls it in operations and members
-    (``ModelCustomizationJob``); ``read`` makes a result of a completed job's description and tags. ``named`` is the
-    member of a request that names what it makes; ``found_by`` where that is also what the job is found by."""
+    (``ModelCustomizationJob``); ``read`` makes a result of a completed job's description and tags. ``found_by`` is the
+    member of a request that names what it makes, where the job is found by that. ``makes`` is the kind of model, as
+    ARNs name it."""
 
     noun: str
     step: str
@@ -36,12 +37,13 @@ class BedrockJobs(Generic[R]):
     read: Callable[[JsonObject, Mapping[str, str]], R]
     stoppable: bool = False
     found_by: str = ""
+    makes: str = "custom-model"
 
     def create(self, clients: Clients, request: JsonObject) -> None:
         call(clients, BEDROCK, f"create_{self._snake}", **request)
 
     def find(self, clients: Clients, name: str) -> JobState | None:
-        identifier = self._arn(clients, name) if self.found_by else name
+        identifier = self._arn(clients, name) if self.found_by and not name.startswith("arn:") else name
         if identifier is None:
             return None
         try:
@@ -85,13 +87,16 @@ class BedrockJobs(Generic[R]):
     def result(self, state: JobState, tags: Mapping[str, str]) -> R:
         return self.read(state.description, tags)
 
-    def rights(self, arns: Arns) -> Iterator[JsonObject]:
-        """What its caller needs of IAM."""
-        verbs = ["Create", "Get", *(["Stop"] if self.stoppable else [])]
-        named = actions(BEDROCK, *(f"{verb}{self.member}" for verb in verbs), "ListTagsForResource", "TagResource")
-        made = [arns.of(BEDROCK, f"{kind}/*") for kind in (self._path, "custom-model", "imported-model")]
-        models = f"arn:{arns.partition}:bedrock:{arns.region}::foundation-model/*"
-        yield statement(self.member, named, [*made, models])
+    def rights(self, arns: Arns, made_of: str | Iterable[str]) -> Iterator[JsonObject]:
+        """What its caller needs of IAM. ``made_of`` are the resources on which it is judged whether one may be made:
+        ``*`` for an action that knows none."""
+        jobs, models = arns.of(BEDROCK, f"{self._path}/*"), arns.of(BEDROCK, f"{self.makes}/*")
+        followed = [f"{verb}{self.member}" for verb in ("Get", *(["Stop"] if self.stoppable else []))]
+        yield statement(f"Create{self.member}", f"bedrock:Create{self.member}", made_of)
+        yield statement(f"Follow{self.member}", actions(BEDROCK, *followed), jobs)
+        tagged = [models] if self.found_by else [jobs, models]
+        yield statement(f"Tag{self.member}", "bedrock:TagResource", tagged)
+        yield statement(f"Recognize{self.member}", "bedrock:ListTagsForResource", models if self.found_by else jobs)
         yield statement(f"List{self.member}s", f"bedrock:List{self.member}s", "*")
 
     # --- the service's words -----------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from typing import Final
 from awsllm.aws import iam
 from awsllm.aws.iam import Arns, actions, statement
 from awsllm.errors import ConfigurationError
+from awsllm.models.references import geography, without_geography
 from awsllm.types import JsonObject
 
 BEDROCK_ROLE_VARIABLE: Final = "AWSLLM_BEDROCK_ROLE"
@@ -45,11 +46,23 @@ def _objects(arns: Arns, read: list[str], written: list[str]) -> Iterator[JsonOb
         yield statement("Write", actions("s3", "PutObject", "GetObject"), [arns.folder(uri) for uri in written])
 
 
-def trust(account: str, arns: Arns, path: str) -> JsonObject:
+def model_resources(model: str, arns: Arns) -> list[str]:
+    """The ARNs that policies name for a model: an id's foundation model, and a profile with the models behind it."""
+    if model.startswith("arn:"):
+        return [model]
+    if geography(model) is None:
+        return [f"arn:{arns.partition}:bedrock:{arns.region}::foundation-model/{model}"]
+    foundation = f"arn:{arns.partition}:bedrock:*::foundation-model/{without_geography(model)}"
+    return [arns.of("bedrock", f"inference-profile/{model}"), foundation]
+
+
+def uploading(arns: Arns, uris: Iterable[str], output: str) -> Iterator[JsonObject]:
+    """What the caller needs to put ``uris`` into the bucket of ``output``, unless they are there."""
+    if put := [arns.objects(uri) for uri in uris]:
+        yield statement("Upload", actions("s3", "PutObject", "GetObject"), put)
+    yield statement("Bucket", "s3:ListBucket", arns.bucket(output))
+
+
+def trust(arns: Arns, path: str) -> JsonObject:
     """Who may be the role: Bedrock, for this account's jobs alone."""
-    condition: JsonObject = {
-        "StringEquals": {"aws:SourceAccount": account},
-        "ArnEquals": {"aws:SourceArn": arns.of("bedrock", f"{path}/*")},
-    }
-    allowed: JsonObject = {"Effect": "Allow", "Principal": {"Service": PRINCIPAL}, "Action": "sts:AssumeRole"}
-    return {"Version": "2012-10-17", "Statement": [{**allowed, "Condition": condition}]}
+    return iam.trust("bedrock", arns, f"{path}/*")

@@ -40,9 +40,16 @@ def put_files(clients: Clients, prefix: str, files: Iterable[Path]) -> None:
 
 
 def read_object(clients: Clients, uri: str) -> bytes:
-    """Raises AWS's refusal."""
+    """Raises ``ConfigurationError`` for what is not there, and AWS's other refusals."""
     bucket, key = _parts(uri)
-    response = call(clients, _S3, "get_object", Bucket=bucket, Key=key)
+    if not bucket or not key:
+        raise ConfigurationError(f"{uri!r:.200} names no object: s3://BUCKET/KEY")
+    try:
+        response = call(clients, _S3, "get_object", Bucket=bucket, Key=key)
+    except AwsllmError as error:
+        if error.status != 404:
+            raise
+        raise ConfigurationError(f"there is nothing at {uri!r:.200}: {error.message}") from error
     with translated():
         content: bytes = response["Body"].read()
     return content
@@ -62,6 +69,16 @@ def check_region(clients: Clients, uri: str, region: str) -> None:
     there = found.get("BucketRegion")
     if there and there != region:
         raise ConfigurationError(f"the bucket {bucket} is in {there}, and the job would run in {region}")
+
+
+def check_bucket(clients: Clients, uri: str) -> None:
+    """Raise ``ConfigurationError`` for a bucket that is not there, wherever it would be."""
+    bucket, _ = _parts(uri)
+    try:
+        call(clients, _S3, "head_bucket", Bucket=bucket)
+    except AwsllmError as error:
+        if error.status == 404:
+            raise ConfigurationError(f"there is no bucket {bucket}: make it, or name another") from error
 
 
 def _size(clients: Clients, bucket: str, key: str) -> int | None:

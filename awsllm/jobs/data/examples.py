@@ -14,7 +14,8 @@ DataForm: TypeAlias = Literal["chat", "preference", "text", "prompt"]
 
 class TrainingExample(Value, frozen=True, kw_only=True):
     """``turns`` are messages as chat templates take them: a role, a text, and of calls ``tool_calls``. A pair has the
-    conversation that its two answers end; a ``text`` stands alone. ``line`` is where it was read, from 1."""
+    conversation that its two answers end; a ``text`` stands alone. ``completes``: it was a prompt and its completion,
+    both of them texts. ``line`` is where it was read, from 1."""
 
     form: DataForm
     turns: tuple[JsonObject, ...] = ()
@@ -22,6 +23,7 @@ class TrainingExample(Value, frozen=True, kw_only=True):
     chosen: str | None = None
     rejected: str | None = None
     text: str | None = None
+    completes: bool = False
     extra: JsonObject = msgspec.field(default_factory=dict)
     line: int = 0
 
@@ -33,7 +35,7 @@ class TrainingExample(Value, frozen=True, kw_only=True):
 
     def identity(self) -> bytes:
         """What two examples have in common that say the same."""
-        return msgspec.json.encode(msgspec.structs.replace(self, line=0), order="deterministic")
+        return msgspec.json.encode(msgspec.structs.replace(self, line=0, completes=False), order="deterministic")
 
 
 def system_of(example: TrainingExample) -> str:

@@ -11,9 +11,11 @@ What is said against a line names members and kinds of values, never a word of w
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
+
+import msgspec
 
 from awsllm.jobs.data.examples import TrainingExample
 from awsllm.types import JsonObject
@@ -22,6 +24,15 @@ _ROLES = frozenset(("system", "user", "assistant", "tool"))
 _KNOWN = frozenset(
     ("messages", "system", "tools", "schemaVersion", "prompt", "completion", "chosen", "rejected", "text", "input")
 )
+_KINDS: Mapping[type, str] = {
+    dict: "an object",
+    list: "a list",
+    str: "a text",
+    bool: "true or false",
+    int: "a number",
+    float: "a number",
+    type(None): "missing or null",
+}
 _SCHEMA = "bedrock-conversation-2024"
 _FORMS = "messages, prompt and completion, prompt with chosen and rejected, text, or prompt"
 
@@ -43,7 +54,11 @@ def read_example(record: Any, line: int) -> TrainingExample:
         turns = _as_turns(record.get("prompt"), "user", "prompt") + _as_turns(
             record["completion"], "assistant", "completion"
         )
-        return _chat([*_system(record), *turns], record, line, extra)
+        chat, both = (
+            _chat([*_system(record), *turns], record, line, extra),
+            (record.get("prompt"), record["completion"]),
+        )
+        return msgspec.structs.replace(chat, completes=all(isinstance(one, str) for one in both))
     for member in ("text", "input"):
         if member in record:
             return TrainingExample(form="text", text=_text(record[member], member), extra=extra, line=line)
@@ -99,10 +114,10 @@ def _pair(record: JsonObject, line: int, extra: JsonObject) -> TrainingExample:
 
 def _candidates(given: Any) -> tuple[str, str]:
     """A preferred answer and another, as SageMaker's recipes for Nova have them."""
-    labels: dict[Any, str] = {}
+    labels: dict[str, str] = {}
     for one in given if isinstance(given, list) else ():
-        if isinstance(one, dict):
-            labels[one.get("preferenceLabel")] = _content(one, "a candidate")
+        if isinstance(one, dict) and isinstance(label := one.get("preferenceLabel"), str):
+            labels[label] = _content(one, "a candidate")
     if labels.keys() != {"preferred", "non-preferred"}:
         raise DataFault("candidates are two, with the preferenceLabel preferred and non-preferred")
     return labels["preferred"], labels["non-preferred"]
@@ -149,13 +164,39 @@ def _checked(turns: Sequence[JsonObject]) -> tuple[JsonObject, ...]:
 
 def _turn(turn: JsonObject, number: int) -> JsonObject:
     role = "system" if turn.get("role") == "developer" else turn.get("role")
-    if role not in _ROLES:
+    if not isinstance(role, str) or role not in _ROLES:
         raise DataFault(f"message {number} has no role of {', '.join(sorted(_ROLES))}")
     what = f"message {number}"
-    kept = {name: turn[name] for name in ("tool_calls", "tool_call_id", "name") if turn.get(name) is not None}
-    if role == "assistant" and "tool_calls" in kept and not turn.get("content"):
-        return {"role": role, "content": "", **kept}
+    kept = {name: turn[name] for name in ("tool_call_id", "name") if turn.get(name) is not None}
+    if odd := next((name for name, value in kept.items() if not isinstance(value, str)), None):
+        raise DataFault(f"{odd} of {what} is {_kind(kept[odd])}, not a text")
+    if calls := turn.get("tool_calls"):
+        if role != "assistant":
+            raise DataFault(f"{what} has tool_calls, and is of the {role}: the assistant calls tools")
+        kept["tool_calls"] = _calls(calls, what)
+        if not turn.get("content"):
+            return {"role": role, "content": "", **kept}
     return {"role": role, "content": _content(turn, what), **kept}
+
+
+def _calls(given: Any, what: str) -> list[JsonObject]:
+    """Calls as Chat Completions has them, which is what templates read; arguments may be text, as there, or an
+    object."""
+    if not isinstance(given, list):
+        raise DataFault(f"tool_calls of {what} is {_kind(given)}, not a list")
+    for number, call in enumerate(given, 1):
+        function = call.get("function") if isinstance(call, dict) else None
+        if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+            raise DataFault(f"call {number} of {what} is not {{'function': {{'name': ..., 'arguments': ...}}}}")
+        arguments = function.get("arguments", {})
+        if isinstance(arguments, str):
+            try:
+                arguments = msgspec.json.decode(arguments or "{}")
+            except (ValueError, RecursionError):
+                raise DataFault(f"the arguments of call {number} of {what} are not JSON") from None
+        if not isinstance(arguments, dict):
+            raise DataFault(f"the arguments of call {number} of {what} are {_kind(arguments)}, not an object")
+    return given
 
 
 def _content(turn: JsonObject, what: str) -> str:
@@ -164,9 +205,18 @@ def _content(turn: JsonObject, what: str) -> str:
     if isinstance(given, list):
         parts = [part.get("text") if isinstance(part, dict) else part for part in given]
         if not all(isinstance(part, str) for part in parts):
-            raise DataFault(f"{what} has a part that is no text: images and the like are not trained on")
+            raise DataFault(f"{what} has a part that is no text: {_untrained(given)}")
         given = "".join(map(str, parts))
     return _text(given, f"the content of {what}")
+
+
+def _untrained(parts: list[Any]) -> str:
+    """What of Converse's or another API's parts is not trained on, and how that of it which is stands here."""
+    if any(
+        isinstance(part, dict) and part.keys() & {"toolUse", "toolResult", "tool_use", "tool_result"} for part in parts
+    ):
+        return "calls of tools are written as Chat Completions has them, in tool_calls and turns of the tool"
+    return "images and the like are not trained on"
 
 
 def _text(given: Any, what: str) -> str:
@@ -178,5 +228,4 @@ def _text(given: Any, what: str) -> str:
 
 
 def _kind(value: Any) -> str:
-    names = {dict: "an object", list: "a list", str: "a text", bool: "true or false", type(None): "missing or null"}
-    return names.get(type(value), "a number")
+    return _KINDS.get(type(value)) or f"of the type {type(value).__name__}"

@@ -102,6 +102,83 @@ def _question(example: TrainingExample) -> JsonObject:
     return {"prompt": prompt, "completion": turns[1]["content"]}
 
 
+# --- serverless customisation ----------------------------------------------------------------------------------------
+
+Technique: TypeAlias = Literal["SFT", "DPO", "RLVR", "RLAIF"]
+"""SageMaker's words for how a model learns: from answers, pairs of them, what a function judges, what a model does."""
+
+
+def serverless_lines(data: TrainingData, technique: Technique, *, nova: bool = False) -> bytes:
+    """JSON Lines for SageMaker's serverless customisation (docs.aws.amazon.com/sagemaker/latest/dg, its pages
+    customizing-models-sft, -dpo and -rft, for Amazon's own models nova-dpo; read 2026-11-27). Raises
+    ``UnsupportedError`` for what it cannot say."""
+    if technique in ("RLVR", "RLAIF"):
+        return _joined(_each(data, lambda example: _judged(example, technique)))
+    ways = {"SFT": (_messages, _conversation), "DPO": (_two_answers, _candidates)}
+    return _joined(_each(data, ways[technique][nova]))
+
+
+def _messages(example: TrainingExample) -> JsonObject:
+    _check_spoken(example)
+    return {"messages": [{"role": turn["role"], "content": turn["content"]} for turn in example.turns]}
+
+
+def _two_answers(example: TrainingExample) -> JsonObject:
+    _check_spoken(example)
+    before = [{"role": turn["role"], "content": turn["content"]} for turn in example.turns]
+    answers = {"chosen": example.chosen, "rejected": example.rejected}
+    return {name: [*before, {"role": "assistant", "content": text}] for name, text in answers.items()}
+
+
+def _candidates(example: TrainingExample) -> JsonObject:
+    _check_spoken(example)
+    system = system_of(example)
+    labelled = (("preferred", example.chosen), ("non-preferred", example.rejected))
+    candidates = [{"content": [{"text": text}], "preferenceLabel": label} for label, text in labelled]
+    turns = [{"role": turn["role"], "content": [{"text": turn["content"]}]} for turn in spoken(example)]
+    return {
+        "schemaVersion": "bedrock-conversation-2024",
+        **({"system": [{"text": system}]} if system else {}),
+        "messages": [*turns, {"role": "assistant", "candidates": candidates}],
+    }
+
+
+def _judged(example: TrainingExample, technique: str) -> JsonObject:
+    """A question, and what its judge is told: ``reward_model`` or ``reference_answer`` of the line, or its answer."""
+    _check_spoken(example)
+    answered = example.form == "chat"
+    turns = example.turns[:-1] if answered else example.turns
+    truth = example.extra.get("reference_answer", example.turns[-1]["content"] if answered else "")
+    style = "rule" if technique == "RLVR" else "llmj"
+    return {
+        "data_source": "awsllm",
+        "prompt": [{"role": turn["role"], "content": turn["content"]} for turn in turns],
+        "ability": "chat",
+        "reward_model": {"ground_truth": truth, "style": style},
+        **{name: value for name, value in example.extra.items() if name != "reference_answer"},
+    }
+
+
+def _check_spoken(example: TrainingExample) -> None:
+    if example.tools or any("tool_calls" in turn or turn["role"] == "tool" for turn in example.turns):
+        raise UnsupportedError("calls of tools are not trained on in SageMaker's customisation")
+
+
+def script_lines(data: TrainingData) -> bytes:
+    """JSON Lines for a caller's own script: conversations and pairs in the form of ``serverless_lines``, or texts."""
+    writers: Mapping[str, Callable[[TrainingExample], JsonObject]] = {
+        "preference": _two_answers,
+        "text": lambda example: {"text": example.text or ""},
+    }
+    return _joined(_each(data, writers.get(data.form, _spoken_messages)))
+
+
+def _spoken_messages(example: TrainingExample) -> JsonObject:
+    """With calls of tools and what else the line says: a script of one's own knows what to do with them."""
+    tools = {"tools": list(example.tools)} if example.tools else {}
+    return {"messages": list(example.turns), **tools, **example.extra}
+
+
 # --- this machine ----------------------------------------------------------------------------------------------------
 
 

@@ -14,9 +14,11 @@ Beside these stand the trainer's checkpoints and its ``result``.
 from __future__ import annotations
 
 import os
+import secrets
 import sys
+import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +75,13 @@ class JobFolder:
     # --- what it is, and how far -------------------------------------------------------------------------------------
 
     def plan(self) -> JsonObject:
-        found: JsonObject = msgspec.json.decode((self.path / "plan.json").read_bytes())
+        """Raises ``ConfigurationError`` where it is gone, or no plan any more."""
+        try:
+            found = msgspec.json.decode((self.path / "plan.json").read_bytes())
+        except (OSError, ValueError, RecursionError):
+            found = None
+        if not isinstance(found, dict):
+            raise ConfigurationError(f"{self.path / 'plan.json'} is no plan that can be read")
         return found
 
     def state(self) -> LocalState | None:
@@ -92,13 +100,17 @@ class JobFolder:
         self.write("state.json", msgspec.json.encode(state))
 
     def write(self, name: str, content: bytes) -> None:
-        """A file that is whole or not there."""
-        part = self.path / f"{name}.part"
-        with part.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(self.path / name)
+        """A file that is whole or not there, whoever else writes it."""
+        part = self.path / f"{name}.{secrets.token_hex(4)}.part"
+        try:
+            with part.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(self.path / name)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
 
     # --- stopping ----------------------------------------------------------------------------------------------------
 
@@ -128,7 +140,7 @@ class JobFolder:
         """Of each step what it came to; a line that was cut off by a kill is none."""
         found = []
         for line in _lines(self.path / "metrics.jsonl"):
-            with suppress(ValueError):
+            with suppress(ValueError, RecursionError):
                 one: Any = msgspec.json.decode(line)
                 if isinstance(one, dict) and isinstance(one.get("number"), int):
                     found.append(one)
@@ -149,14 +161,33 @@ class JobFolder:
 
     def lock(self) -> int | None:
         """The lock, as an open file's number; None where another process holds it. It goes when the file is closed by
-        all who have it, so also when they die."""
-        file = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        all who have it, so also when they die. Raises ``FileNotFoundError`` where there is no folder,
+        ``ConfigurationError`` where it is closed to this user."""
+        try:
+            file = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise ConfigurationError(f"{self.path} cannot be used ({error.strerror})") from error
         try:
             _lock(file)
         except OSError:
             os.close(file)
             return None
         return file
+
+    @contextmanager
+    def held(self, seconds: float) -> Iterator[int | None]:
+        """The lock within the block; None where another has it for longer than so many seconds. Who looks whether a job
+        is worked on has it for a moment, too."""
+        end = time.monotonic() + seconds
+        while (file := self.lock()) is None and time.monotonic() < end:
+            time.sleep(0.02)
+        try:
+            yield file
+        finally:
+            if file is not None:
+                os.close(file)
 
     @property
     def is_worked_on(self) -> bool:

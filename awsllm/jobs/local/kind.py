@@ -15,8 +15,8 @@ from typing import IO
 from msgspec import to_builtins
 from msgspec.structs import replace
 
-from awsllm.errors import ConfigurationError
-from awsllm.jobs.job import JobState, JobSummary, Outcome, ServiceJob
+from awsllm.errors import ConfigurationError, DeploymentError
+from awsllm.jobs.job import JobLoss, JobState, JobSummary, Outcome, ServiceJob
 from awsllm.jobs.local.folder import FINAL, JobFolder, LocalState, default_root
 from awsllm.jobs.tuned import FineTunedModel
 from awsllm.jumpstart.deploy.logs import LogLine, LogStream
@@ -27,6 +27,10 @@ from awsllm.types import JsonObject
 
 _OUTCOMES: dict[str, Outcome] = {"Completed": "completed", "Failed": "failed", "Stopped": "stopped"}
 _MOST = 3  # processes that die one after the other without a step between them
+_BEGINNING = 10.0  # seconds that one waits for another who lays the folder out
+_GLANCE = 0.2  # for one who looks whether somebody works
+UNREADABLE = "Unreadable"
+"""The status in lists of a job whose state was damaged."""
 INTERRUPTED = "Interrupted"
 """The phase of a job whose process is gone, and that nobody has taken up."""
 
@@ -56,8 +60,11 @@ class LocalJobs:
     def create(self, clients: Clients, request: JsonObject) -> None:
         folder = self.folder(request["name"])
         folder.path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        folder.write_plan(request)
-        folder.write_state(LocalState(created=time.time()))
+        with folder.held(_BEGINNING) as lock:
+            if lock is None or folder.state() is not None or _is_laid_out_for_another(folder, request):
+                raise ConfigurationError(f"another {self.noun} has the name {folder.name}", code="ResourceInUse")
+            folder.write_plan(request)
+            folder.write_state(LocalState(created=time.time()))
         self.revive(request["name"])
 
     def find(self, clients: Clients, name: str) -> JobState | None:
@@ -68,19 +75,15 @@ class LocalJobs:
     def stop(self, clients: Clients, name: str) -> None:
         folder = self.folder(name)
         folder.ask_to_stop()
-        lock = folder.lock()
-        if lock is None:
-            return  # who works there will see it
-        try:
-            self._end(folder, "Stopped", "somebody asked for it")
-        finally:
-            os.close(lock)
+        with folder.held(_GLANCE) as lock:
+            if lock is not None:  # else who works there will see it
+                self._end(folder, "Stopped", "somebody asked for it")
 
     def list(self, clients: Clients, *, status: str | None = None, contains: str | None = None) -> Iterator[JobSummary]:
         if not self.root.is_dir():
             return
         folders = [JobFolder(path) for path in self.root.iterdir()]
-        states = [(folder, state) for folder in folders if (state := folder.state()) is not None]
+        states = [(folder, state) for folder in folders if (state := _state_or_fault(folder)) is not None]
         for folder, state in sorted(states, key=lambda one: one[1].created, reverse=True):
             if (status is None or state.status == status) and (contains or "") in folder.name:
                 yield JobSummary(
@@ -100,19 +103,22 @@ class LocalJobs:
 
     def result(self, state: JobState, tags: Mapping[str, str]) -> FineTunedModel:
         described, plan = state.description, self.folder(state.name).plan()
-        made = described["result"]
+        # Where the folder was moved to, its result went, too.
+        folder, result = self.folder(state.name).path, described.get("result") or {}
+        made = {name: str(folder / str(where)) for name, where in result.items()}
+        began = described.get("created", 0.0)
         model = made.get("model")
         metrics = {name: described.get(name) for name in ("loss", "evaluation_loss")}
         return FineTunedModel(
             name=state.name,
-            base=plan["base"],
+            base=str(plan.get("base", "")),
             where="local",
             reference=f"local:{model}" if model else None,
             artifacts=model or made.get("adapter"),
             adapter=made.get("adapter"),
             metrics={name: value for name, value in metrics.items() if value is not None},
-            seconds=described["ended"] - described["created"],
-            serve="it was trained with merged=False",
+            seconds=max(0.0, described.get("ended", began) - began),  # clocks are set back
+            serve="" if model else "it was trained with merged=False",
         )
 
     # --- processes ---------------------------------------------------------------------------------------------------
@@ -137,22 +143,47 @@ class LocalJobs:
                 reason = f"its process died {_MOST} times without a step: is there memory enough?"
                 self._end(folder, "Failed", reason)
                 return
+            # Counted here, for one that dies before it has begun writes nothing.
+            attempts = 1 if state.step > state.reached else state.attempts + 1
+            folder.write_state(replace(state, attempts=attempts, reached=state.step))
             self._spawn(folder, lock)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise ConfigurationError(f"{folder.path} cannot be worked in ({error.strerror})") from error
         finally:
             os.close(lock)
 
     def _spawn(self, folder: JobFolder, lock: int) -> None:
         """The process that works, apart from this one: it has the lock before it begins."""
         with folder.log.open("ab") as log:
-            if sys.platform == "win32":
-                _start([*self.command, str(folder.path)], log)
-            else:
-                _start([*self.command, str(folder.path), str(lock)], log, lock)
+            try:
+                if sys.platform == "win32":
+                    _start([*self.command, str(folder.path)], log)
+                else:
+                    _start([*self.command, str(folder.path), str(lock)], log, lock)
+            except OSError as error:
+                raise DeploymentError(
+                    f"no process can be begun for {self.noun} {folder.name}: {self.command[0]} ({error.strerror})"
+                ) from error
 
     def _end(self, folder: JobFolder, status: str, reason: str) -> None:
         """Whoever calls it has the lock."""
         if (state := folder.state()) is not None and state.status not in FINAL:
             folder.write_state(replace(state, status=status, reason=reason, ended=time.time()))
+
+
+def _is_laid_out_for_another(folder: JobFolder, request: JsonObject) -> bool:
+    """Whether the data that lie there are another plan's."""
+    return (folder.path / "plan.json").exists() and folder.plan().get("digest") != request["digest"]
+
+
+def _state_or_fault(folder: JobFolder) -> LocalState | None:
+    """One that cannot be read hides no other."""
+    try:
+        return folder.state()
+    except ConfigurationError as error:
+        return LocalState(status=UNREADABLE, reason=error.message)
 
 
 def _lock_of_ended(folder: JobFolder) -> int | None:
@@ -204,7 +235,7 @@ def _facts(state: LocalState) -> Iterator[str]:
         yield f"loss {state.loss:.4g}"
     if state.evaluation_loss is not None:
         yield f"held out {state.evaluation_loss:.4g}"
-    if state.seconds and state.step < state.of:
+    if state.seconds and state.step < state.of and state.status not in FINAL:
         left = state.seconds * (state.of - state.step)
         yield f"{left / 60:.0f} min left" if left >= 90 else f"{left:.0f} s left"
 
@@ -226,17 +257,38 @@ class LocalJob(ServiceJob[FineTunedModel]):
         """What each step came to."""
         return self.folder.metrics()
 
-    def restart(self) -> None:
-        """Go on with what was stopped or failed, from its last checkpoint."""
+    def restart(self) -> bool:
+        """Go on with what was stopped or failed, from its last checkpoint; False where it is completed."""
+        if self.state().outcome == "completed":
+            return False
         self._end = None
         self._jobs.revive(self.name, restart=True)
+        return True
+
+    def losses(self) -> tuple[JobLoss, ...]:
+        return tuple(
+            JobLoss(one["number"], one["loss"], one.get("evaluation_loss"))
+            for one in self.metrics()
+            if isinstance(one.get("loss"), int | float)
+        )
 
     def _look(self) -> JobState | None:
-        self._jobs.revive(self.name)
+        try:
+            self._jobs.revive(self.name)
+        except FileNotFoundError:
+            raise DeploymentError(
+                f"the folder of {self.kind.noun} {self.name} is gone, and its checkpoints with it: "
+                f"whoever deleted {self.folder.path} ended it; the same call begins it anew"
+            ) from None
         return super()._look()
 
     def _lines(self, stream: LogStream, limit: int) -> tuple[LogLine, ...]:
         return tuple(LogLine(0.0, text, stream.name) for text in self.folder.last_lines(limit))
+
+    def _remedy(self, state: JobState) -> str:
+        if state.outcome != "stopped":
+            return ""
+        return f"; `awsllm jobs resume {self.name}`, or restart() of its job, goes on from its last checkpoint"
 
     def _detail(self, state: JobState) -> str:
         return "; ".join(state.facts) or state.message

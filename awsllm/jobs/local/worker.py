@@ -6,17 +6,19 @@ end: the next who looks takes the job up again, as after a kill.
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import msgspec
 
-from awsllm.errors import AwsllmError
+from awsllm.errors import reason_of
 from awsllm.jobs.local.folder import FINAL, JobFolder, LocalState
 from awsllm.log import without_words
 from awsllm.types import JsonObject
@@ -24,6 +26,9 @@ from awsllm.types import JsonObject
 Report: TypeAlias = "Callable[[JsonObject], None]"
 TrainIn: TypeAlias = Callable[[JobFolder, Report], JsonObject]
 """Trains in a folder, and says what came of it. Each step is reported with ``number``, ``of``, ``loss`` and more."""
+
+
+NO_MEMORY = "there is not memory enough"
 
 
 class _Stopped(SystemExit):
@@ -57,8 +62,7 @@ class _Worker:
     def work(self, train: TrainIn) -> None:
         if self.state.status in FINAL:
             return
-        attempts = 1 if self.state.step > self.state.reached else self.state.attempts + 1
-        self._write(status="InProgress", attempts=attempts, reached=self.state.step)
+        self._write(status="InProgress")
         self._say(f"begins at step {self.state.step}" if self.state.step else "begins")
         try:
             self._check_stop()
@@ -67,9 +71,9 @@ class _Worker:
             self._end("Stopped", "somebody asked for it")
         except Exception as error:
             self._say(without_words(error))
-            self._end("Failed", reason_of(error))
+            self._end("Failed", failure_of(error))
         else:
-            self._write(result=result)
+            self._write(result={name: self._inside(where) for name, where in result.items()})
             self._end("Completed", None)
 
     def _report(self, step: JsonObject) -> None:
@@ -96,19 +100,31 @@ class _Worker:
         self._say(status.lower() + (f": {reason}" if reason else ""))
         self._write(status=status, reason=reason, ended=time.time())
 
+    def _inside(self, where: str) -> str:
+        """A path of the folder, as it is called within it: a folder may be moved."""
+        path = Path(where)
+        return str(path.relative_to(self.folder.path)) if path.is_relative_to(self.folder.path) else where
+
     def _say(self, text: str) -> None:
-        sys.stderr.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")  # which is the folder's log
-        sys.stderr.flush()
+        with suppress(OSError):  # a full disk shall not keep the job from saying so in its state
+            sys.stderr.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")  # which is the folder's log
+            sys.stderr.flush()
 
 
-def reason_of(error: BaseException) -> str:
-    """Why it failed, in words that are ours: of others' errors only the kind."""
-    if isinstance(error, AwsllmError):
-        return error.message
-    if type(error).__module__.startswith("awsllm."):
-        return str(error)
-    if isinstance(error, OSError):
-        return f"{error.strerror or type(error).__name__}" + (f" ({error.filename})" if error.filename else "")
-    if isinstance(error, MemoryError):
-        return "there is not memory enough: take a smaller model, fewer rows, or checkpointed=True"
-    return f"{type(error).__name__}; its log says where"
+def failure_of(error: BaseException) -> str:
+    """Why it failed, and what would help."""
+    if is_want_of_memory(error):
+        return f"{NO_MEMORY}: take a smaller model, fewer rows, or checkpointed=True"
+    told = reason_of(error)
+    return f"{told}; its log says where" if told == type(error).__name__ else told
+
+
+_SAID = ("can't allocate memory", "not enough memory", "out of memory", "Cannot allocate memory", "bad_alloc")
+"""How PyTorch says it, whose error is a ``RuntimeError``: on the CPU, on Windows, on a GPU, of a thread, of C++."""
+
+
+def is_want_of_memory(error: BaseException) -> bool:
+    """Whether it says that there is no memory left, in whoever's words."""
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _SAID)

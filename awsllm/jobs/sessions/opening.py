@@ -52,7 +52,13 @@ def _remote(base: str, options: Mapping[str, Any], session: Callable[[], AwsSess
     tokenizer, running = given.pop("tokenizer", None), given.pop("session", None)
     tokens = None
     if tokenizer is not None:
-        from awsllm.jobs.sessions.tokens import ModelTokens
+        try:
+            from awsllm.jobs.sessions.tokens import ModelTokens
+        except ModuleNotFoundError as error:
+            raise ConfigurationError(
+                f"conversations become tokens here, which needs {error.name}: pip install 'awsllm[local]', or give "
+                "tokens of your own and no tokenizer"
+            ) from error
 
         tokens = ModelTokens.of(Path(tokenizer))
     if running is not None:

@@ -1,16 +1,25 @@
 """A training session of SageMaker: made, spoken to by operations that are submitted and then asked for, and ended.
 
-Facts: the API reference of SageMaker Training Session and of SageMaker (CreateTrainingSession …), and botocore's models
-of both. Operations are numbered; the service runs them in their order.
+Facts: the API reference of SageMaker Training Session and of SageMaker (CreateTrainingSession …), botocore's models of
+both, and AWS's own SDK (sagemaker-train 1.27, PyPI, ``sagemaker.train.training_session``, read 2026-11-27). Operations
+are numbered; the service runs them in their order.
+
+The service samples the weights that were saved last and loaded for that, not those that are in training. So that
+``sample`` means the weights as they are, here as on this machine, they are saved before, if they have changed: each is
+a model package, which stays.
 """
 
 from __future__ import annotations
 
 import time
 import uuid
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
+from msgspec.structs import replace
+
+from awsllm import log
 from awsllm.aws import control
 from awsllm.aws.session import AwsSession
 from awsllm.errors import ConfigurationError, ModelTimeoutError, ServerError, ValidationError
@@ -21,9 +30,11 @@ from awsllm.wire import training_sessions as wire
 
 RUNTIME: Final = "sagemakertrainingsessionruntime"
 _READY: Final = ("Running",)
-_WAITING: Final = ("Created", "Scheduled", "Blocked")
+_WAITING: Final = ("Created", "Scheduled")
+_LIVE: Final = (*_READY, *_WAITING, "Blocked")
 _FIRST, _LONGEST = 0.05, 5.0  # seconds between two looks
 _START: Final = 3600.0
+_LEAST: Final = 512  # of maxTokens, as botocore's service model has it
 
 
 class SessionPlan(Value, frozen=True, kw_only=True):
@@ -71,6 +82,10 @@ class RemoteSession:
         self._control, self._runtime = control.client("sagemaker", session), control.client(RUNTIME, session)
         self._owned, self._sleep = owned, sleep
         self._number = 0
+        self._saved_as: str | None = None  # the package with the weights as they are
+        self._changed = False  # from those of the base
+        self._sampled_from: str | None = None
+        self._forgotten = weakref.finalize(self, _warn, name) if owned else None
 
     @classmethod
     def start(cls, session: AwsSession, plan: SessionPlan, **options: Any) -> RemoteSession:
@@ -79,6 +94,7 @@ class RemoteSession:
         made = cls(session, request["TrainingSessionName"], owned=True, **options)
         with control.translated():
             made._control.create_training_session(**request)
+        log.logger("jobs").info("the training session %s is made, and costs until it is stopped", made.name)
         try:
             made.wait()
         except BaseException as error:
@@ -89,8 +105,9 @@ class RemoteSession:
     def _end_for(self, error: BaseException) -> None:
         try:
             self.close()
-        except Exception:
-            error.add_note(f"the training session {self.name} may still run, and cost: stop and delete it")
+        except Exception as failed:
+            for note in getattr(failed, "__notes__", ()):
+                error.add_note(note)
 
     def wait(self, timeout: float = _START) -> None:
         """Return when it runs. Raises ``ModelTimeoutError``, or why it never will."""
@@ -100,6 +117,7 @@ class RemoteSession:
             status = detail["TrainingSessionStatus"]
             if status in _READY:
                 self._number = max(self._number, detail.get("LastReceivedSequenceNumber") or 0)
+                self._changed = self._number > 0
                 return
             if status not in _WAITING:
                 reason = detail.get("ErrorDetails") or "no reason is given"
@@ -124,29 +142,46 @@ class RemoteSession:
         return wire.decode_pass_result(result)
 
     def step(self, adam: AdamSettings) -> Mapping[str, float]:
+        self._changed, self._saved_as = True, None
         return wire.decode_metrics(self._train(wire.encode_step(adam)))
 
     def sample(self, prompt: Sequence[int], settings: SampleSettings) -> tuple[SampledSequence, ...]:
-        return wire.decode_sampled(self._sampled(wire.encode_sample(prompt, settings)))
+        """The service draws ``_LEAST`` tokens at least, unless the model ends before; more than were wanted are cut."""
+        wanted = replace(settings, max_tokens=max(settings.max_tokens, _LEAST))
+        drawn = wire.decode_sampled(self._sampled(wire.encode_sample(prompt, wanted, self._weights())))
+        return tuple(_cut(each, settings.max_tokens) for each in drawn)
 
     def logprobs(self, tokens: Sequence[int]) -> tuple[float, ...]:
-        return wire.decode_scored(self._sampled(wire.encode_scoring(tokens)))
+        return wire.decode_scored(self._sampled(wire.encode_scoring(tokens, self._weights())))
+
+    def _weights(self) -> str | None:
+        """The package with the weights as they are, made if need be; None while they are the base's."""
+        if not self._changed:
+            return None
+        if self._saved_as is None:
+            self._saved_as = self._saved("saveWeights", {"description": "for samples"})
+        if self._sampled_from != self._saved_as:
+            self._sampled({"loadWeightsForSampling": {"modelPackageArn": self._saved_as}})
+            self._sampled_from = self._saved_as
+        return self._saved_as
 
     def save(self, name: str | None) -> str:
-        """The ARN of a model package; ``name`` describes it."""
-        return self._saved("saveWeights", name)
+        """The ARN of a model package, which has the whole model, too; ``name`` describes it."""
+        self._saved_as = self._saved("saveWeights", {"mergeWeights": True, **_description(name)})
+        return self._saved_as
 
     def save_state(self, name: str | None) -> str:
-        return self._saved("saveState", name)
+        return self._saved("saveState", _description(name))
 
-    def _saved(self, kind: str, description: str | None) -> str:
-        result = self._train({kind: {"description": description} if description else {}})
+    def _saved(self, kind: str, config: JsonObject) -> str:
+        result = self._train({kind: config})
         arn = result.get("modelPackageArn")
         if not isinstance(arn, str):
             raise ServerError(f"the training session {self.name} saved, and did not say where")
         return arn
 
     def load_state(self, state: str, *, with_optimizer: bool) -> None:
+        self._changed, self._saved_as = True, None
         self._train({"loadState": {"modelPackageArn": state, "loadOptimizer": with_optimizer}})
 
     def _train(self, config: JsonObject) -> JsonObject:
@@ -182,15 +217,52 @@ class RemoteSession:
         if not self._owned:
             return
         self._owned = False
-        with control.translated():
-            if self.describe()["TrainingSessionStatus"] in (*_READY, *_WAITING):
-                self._control.stop_training_session(TrainingSessionName=self.name)
+        try:
+            self._end()
+        except BaseException as error:
+            error.add_note(f"the training session {self.name} may still run, and cost: stop and delete it")
+            raise
+        finally:
+            if self._forgotten is not None:
+                self._forgotten.detach()
+
+    def _end(self) -> None:
+        if self.describe()["TrainingSessionStatus"] in _LIVE:
+            try:
+                with control.translated():
+                    self._control.stop_training_session(TrainingSessionName=self.name)
+            except ValidationError:  # of one that ends already
+                if self.describe()["TrainingSessionStatus"] in _LIVE:
+                    raise
         pause = _FIRST
-        while self.describe()["TrainingSessionStatus"] == "Stopping":
+        while (status := self.describe()["TrainingSessionStatus"]) == "Stopping":
             self._sleep(pause)
             pause = min(pause * 1.5, _LONGEST)
-        with control.translated():
-            self._control.delete_training_session(TrainingSessionName=self.name)
+        try:
+            with control.translated():
+                self._control.delete_training_session(TrainingSessionName=self.name)
+        except ValidationError:
+            if status != "Expired":  # which is over, and perhaps cannot be deleted
+                raise
+
+
+def _cut(sequence: SampledSequence, most: int) -> SampledSequence:
+    if len(sequence.tokens) <= most:
+        return sequence
+    tokens, logprobs = sequence.tokens[:most], sequence.logprobs[:most]
+    return replace(sequence, tokens=tokens, logprobs=logprobs, stop_reason="length")
+
+
+def _description(name: str | None) -> JsonObject:
+    return {"description": name} if name else {}
+
+
+def _warn(name: str) -> None:
+    """Of a session that nobody closed."""
+    log.logger("jobs").warning(
+        "the training session %s was not closed: it runs, and costs, until it is stopped or has been idle for too long",
+        name,
+    )
 
 
 def checked_plan(base: str, options: Mapping[str, Any]) -> SessionPlan:

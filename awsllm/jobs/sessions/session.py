@@ -106,7 +106,7 @@ class TrainingSession:
         return self._known().prompt(messages)
 
     def save(self, name: str | None = None) -> str:
-        """Keep what was learned; the reference or ARN by which it is called."""
+        """Keep what was learned: a model of this machine by its reference, or the ARN of SageMaker's model package."""
         return self._place.save(name)
 
     def save_state(self, name: str | None = None) -> str:

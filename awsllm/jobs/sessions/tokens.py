@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from awsllm.engine import gguf, text
 from awsllm.engine.template import ChatTemplate
 from awsllm.engine.train import chat
 from awsllm.engine.train.samples import Sample
-from awsllm.errors import ConfigurationError, ValidationError
+from awsllm.errors import ConfigurationError, ValidationError, reason_of
 from awsllm.types import Message
 from awsllm.types.training import TrainingDatum
 from awsllm.wire.text.blocks import blocks_text
@@ -22,7 +22,7 @@ class ModelTokens:
 
     def __init__(self, told: text.ModelText) -> None:
         self.tokenizer = told.tokenizer
-        self._template = ChatTemplate(told.template, bos_token=told.bos, eos_token=told.eos)
+        self._render = chat.renderer(ChatTemplate(told.template, bos_token=told.bos, eos_token=told.eos))
 
     @classmethod
     def of(cls, path: Path) -> ModelTokens:
@@ -34,7 +34,7 @@ class ModelTokens:
                 return cls(text.of_directory(path.parent))
             return cls(text.of_gguf(gguf.read(path).metadata))
         except (ValueError, OSError) as error:
-            raise ConfigurationError(f"{path} has no tokenizer that can be read: {error}") from error
+            raise ConfigurationError(f"{path} has no tokenizer that can be read: {reason_of(error)}") from error
 
     def learned(self, conversation: Any) -> Iterable[TrainingDatum]:
         turns = _turns(content.messages(conversation))
@@ -44,7 +44,10 @@ class ModelTokens:
             yield _shifted(sample)
 
     def prompt(self, messages: Any) -> tuple[int, ...]:
-        turns = _turns(content.messages(messages))
+        return self.asked(_turns(content.messages(messages)))
+
+    def asked(self, turns: Sequence[Any]) -> tuple[int, ...]:
+        """What asks the model for its own turn behind these, which are as chat templates take them."""
         return tuple(self.tokenizer.encode_prompt(lambda guard: self._render(turns, guard, asking=True)))
 
     def text(self, tokens: Sequence[int]) -> str:
@@ -53,10 +56,6 @@ class ModelTokens:
     @property
     def ends(self) -> frozenset[int]:
         return frozenset(self.tokenizer.eos_ids)
-
-    def _render(self, turns: Sequence[Any], guard: Callable[[str], str], *, asking: bool) -> str:
-        told = [{**turn, "content": guard(turn["content"])} for turn in turns]
-        return self._template.render(told, add_generation_prompt=asking)
 
 
 def _turns(messages: Sequence[Message]) -> list[dict[str, str]]:

@@ -34,6 +34,7 @@ from awsllm.jumpstart.deploy.resources import ENDPOINT, Clients
 from awsllm.jumpstart.deploy.teardown import delete_endpoint
 from awsllm.jumpstart.plan.options import PlanOptions
 from awsllm.jumpstart.plan.plan import Plan
+from awsllm.policy import write_behind
 
 DEFAULT_TTL = 7200.0
 _SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
@@ -170,7 +171,7 @@ class _Signals:
         """Call the handler that was there before with the signal that came, if it is one of the program's own. Without
         one, a signal that was held back is raised now, unless an exception ends the block anyway."""
         before = self._before.get(self._received) if self._received is not None else None
-        if callable(before) and before is not signal.default_int_handler and not _is_own(before):
+        if callable(before) and before is not signal.default_int_handler and not write_behind.is_handler(before):
             before(self._received, None)
         elif raising and self._held is not None:
             raise _ending(self._held)
@@ -185,12 +186,6 @@ class _Signals:
             return
         _logger.warning("%s: deleting endpoint %s", name, self._endpoint)
         raise _ending(number)
-
-
-def _is_own(handler: Any) -> bool:
-    """Whether it is one of awsllm's, which write what was gathered and then do as if there were none: an exit does the
-    same."""
-    return str(getattr(handler, "__module__", "")).startswith("awsllm.policy.")
 
 
 def _ending(number: int) -> BaseException:

@@ -8,6 +8,7 @@ a status message or a log line about downloading says ``downloading``. Without e
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -36,6 +37,10 @@ class Progress(Value, frozen=True, kw_only=True):
     detail: str = ""
     elapsed: float = 0.0
 
+    def __str__(self) -> str:
+        """As a line, for ``on_progress=print``."""
+        return f"{self.elapsed:.0f} s  {self.resource}  {self.state}{f': {self.detail}' if self.detail else ''}"
+
 
 Listener = Callable[[Progress], None]
 
@@ -59,6 +64,15 @@ class Pace:
                 return
             self.sleep(delay)
             delay = min(delay * 2, self.poll)
+
+
+def looks(poll: float, left: threading.Event) -> Iterator[None]:
+    """Once per look, as a ``Pace`` has them, until ``left`` is set, which ends a pause too."""
+    delay = min(1.0, poll)
+    while not left.is_set():
+        yield
+        left.wait(delay)
+        delay = min(delay * 2, poll)
 
 
 class Reporter:

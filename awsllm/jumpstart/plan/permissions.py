@@ -62,7 +62,7 @@ def policy(
         statement("Find", _FINDING, "*"),
         statement("Logs", _LOGS, [arns.log_group(group) for group in _log_groups(plan_steps)]),
         iam.pass_role(role or arns.iam("role/*")),
-        *_catalogue(arns, hub),
+        *reading_catalogue(arns, hub),
         *_scaling(plan_steps, arns),
         *iam.use_key(kms, ["DescribeKey"], arns),
     )
@@ -136,7 +136,8 @@ def _log_groups(plan_steps: Sequence[Step]) -> Iterator[str]:
     return (groups[step.operation](step.resource) for step in plan_steps if step.operation in groups)
 
 
-def _catalogue(arns: Arns, hub: str | None) -> Iterator[JsonObject]:
+def reading_catalogue(arns: Arns, hub: str | None = None) -> Iterator[JsonObject]:
+    """The public hub, JumpStart's own cache, and the private hub whose content's ARN is given."""
     public = Arns(arns.region, "aws")
     resources = [public.of("sagemaker", f"hub/{PUBLIC_HUB}"), public.of("sagemaker", f"hub-content/{PUBLIC_HUB}/*")]
     if hub is not None:

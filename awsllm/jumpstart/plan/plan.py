@@ -63,12 +63,13 @@ class Step(Value, frozen=True, kw_only=True):
 
 class Cost(Value, frozen=True, kw_only=True):
     """US dollars an hour while it runs, at least and at most (autoscaling); None where the table has no price.
-    ``as_of`` is the day of the table."""
+    ``total`` is the most that it can come to, of what ends by itself. ``as_of`` is the day of the table."""
 
     per_hour: float | None
     per_hour_max: float | None = None
     as_of: str | None = None
     note: str = ""
+    total: float | None = None
 
 
 class Change(Value, frozen=True, kw_only=True):

@@ -33,12 +33,12 @@ from typing import Unpack
 import msgspec
 
 from awsllm._version import __version__
-from awsllm.client_options import CONFIGURATION
 from awsllm.errors import ConfigurationError
 from awsllm.lambdas.packaging.bytecode import compile_folder
 from awsllm.lambdas.packaging.closure import PACKAGE
 from awsllm.lambdas.packaging.contents import RUNTIME_LOOP, PackageOptions, Recipe
 from awsllm.lambdas.packaging.wheels import RUNTIME, PackedWheel, fetch, normal, provided, unpack
+from awsllm.policy.configuration_file import CONFIGURATION
 
 MAX_UNZIPPED = 262_144_000
 """Bytes of a function with its layers ("Unzipped size must be smaller than 262144000 bytes", Lambda's refusal)."""

@@ -11,10 +11,11 @@ from awsllm.backend import UNLIMITED, Attempt, Backend
 from awsllm.errors import AwsllmError, RequestError
 from awsllm.policy.answers.claims import ClaimTurn
 from awsllm.policy.answers.flights import Flight, Flights
-from awsllm.policy.answers.kept import FoundAnswer
+from awsllm.policy.answers.kept import FoundAnswer, pack_response
+from awsllm.policy.answers.keys import is_deterministic, request_key
 from awsllm.policy.answers.lookup import AnswerLookup, Answers, shared_event, shared_response
 from awsllm.policy.metering import CallMeter
-from awsllm.types import Metadata, Request, Streamed, StreamEvent
+from awsllm.types import ConverseRequest, Metadata, Request, Streamed, StreamEvent
 
 E = TypeVar("E")
 R = TypeVar("R")
@@ -33,19 +34,47 @@ class CachedBackend:
         self.caller: Callable[[], str] = str
 
     def ask(self, request: Request[R], attempt: Attempt = UNLIMITED) -> R:
+        """What most calls come to stands here in one piece, and takes as few steps as it can: no other process shares
+        the answers, nobody makes an equal call, and there is no answer yet. Beside a short call each step counts."""
+        exact, flights = self._answers.alone, self._flights
+        chat: Any = request
+        if exact is None or self.wanted is not None or type(chat) is not ConverseRequest or chat.endpoint:
+            return self._ask_shared(request, attempt)
+        if not exact.random and not is_deterministic(request):
+            return self._backend.ask(request, attempt)
+        key = request_key(request, f"of {self.caller()}" if exact.scope is None else f"named {exact.scope}")
+        landed = flights.landed
+        if exact.get(key) is not None:
+            return self._ask_shared(request, attempt)
+        flight, is_mine = flights.board(key)
+        if not is_mine:
+            return self._ask_shared(request, attempt)
+        if landed is not flights.landed:  # it may have been answered since the look
+            return cast("R", self._make(AnswerLookup(request, key), key, flight, attempt))
+        try:
+            response: Any = self._backend.ask(request, attempt)
+            if response.from_cache is None and (data := pack_response(request, response)) is not None:
+                exact.put(key, data)
+            flight.response = response
+            return cast("R", response)
+        except RequestError as error:
+            flight.refusal = error
+            raise
+        finally:
+            flights.land(key, flight)
+
+    def _ask_shared(self, request: Request[R], attempt: Attempt) -> R:
+        """``ask``, whatever there is."""
         lookup = self._answers.lookup(request, self.wanted, self.caller)
         if lookup is None:
             return self._backend.ask(request, attempt)
         if lookup.key is None:
             return cast("R", self._ask_near(lookup, attempt))
         while True:
-            landed = self._flights.landed
             if found := self._answers.find(lookup):
                 return cast("R", self._given(found, lookup))
             flight, is_mine = self._flights.board(lookup.key)
             if is_mine:
-                if self._answers.is_private and landed == self._flights.landed:
-                    return cast("R", self._make_alone(lookup, lookup.key, flight, attempt))
                 return cast("R", self._make(lookup, lookup.key, flight, attempt))
             response = flight.wait(attempt)
             if response is not None:
@@ -71,19 +100,6 @@ class CachedBackend:
             raise
         finally:
             turn.end()
-            self._flights.land(key, flight)
-
-    def _make_alone(self, lookup: AnswerLookup, key: bytes, flight: Flight, attempt: Attempt) -> Any:
-        """``_make``, where no other process shares the answers, and none has come since the last look."""
-        try:
-            response = self._ask_near(lookup, attempt)
-            self._answers.keep(lookup, response)
-            flight.response = response
-            return response
-        except RequestError as error:
-            flight.refusal = error
-            raise
-        finally:
             self._flights.land(key, flight)
 
     def _waited(self, turn: ClaimTurn) -> None:

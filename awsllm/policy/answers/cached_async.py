@@ -11,10 +11,11 @@ from awsllm.backend import UNLIMITED, AsyncBackend, Attempt
 from awsllm.errors import AwsllmError, RequestError
 from awsllm.policy.answers.claims import ClaimTurn
 from awsllm.policy.answers.flights_async import AsyncFlight, AsyncFlights
-from awsllm.policy.answers.kept import FoundAnswer
+from awsllm.policy.answers.kept import FoundAnswer, pack_response
+from awsllm.policy.answers.keys import is_deterministic, request_key
 from awsllm.policy.answers.lookup import AnswerLookup, Answers, shared_event, shared_response
 from awsllm.policy.metering import CallMeter
-from awsllm.types import Metadata, Request, Streamed, StreamEvent
+from awsllm.types import ConverseRequest, Metadata, Request, Streamed, StreamEvent
 
 E = TypeVar("E")
 R = TypeVar("R")
@@ -36,6 +37,32 @@ class AsyncCachedBackend:
         self.is_known: Callable[[], bool] = lambda: True
 
     async def ask(self, request: Request[R], attempt: Attempt = UNLIMITED) -> R:
+        exact, flights = self._answers.alone, self._flights
+        chat: Any = request
+        if exact is None or self.wanted is not None or type(chat) is not ConverseRequest or chat.endpoint:
+            return await self._ask_shared(request, attempt)
+        if not exact.random and not is_deterministic(request):
+            return await self._backend.ask(request, attempt)
+        if exact.store.waits or not self.is_known():
+            return await self._ask_shared(request, attempt)
+        key = request_key(request, f"of {self.caller()}" if exact.scope is None else f"named {exact.scope}")
+        if exact.get(key) is not None or key in flights:
+            return await self._ask_shared(request, attempt)
+        flight, _ = flights.board(key)
+        try:
+            response: Any = await self._backend.ask(request, attempt)
+            if response.from_cache is None and (data := pack_response(request, response)) is not None:
+                exact.put(key, data)
+            flight.response = response
+            return cast("R", response)
+        except RequestError as error:
+            flight.refusal = error
+            raise
+        finally:
+            flights.land(key, flight)
+
+    async def _ask_shared(self, request: Request[R], attempt: Attempt) -> R:
+        """``ask``, whatever there is."""
         lookup = await self._lookup(request)
         if lookup is None:
             return await self._backend.ask(request, attempt)

@@ -36,6 +36,7 @@ class Flight:
     """One call that others wait for."""
 
     # For most nobody waits: what is not set costs a call nothing.
+    has_landed = False
     over: threading.Event | None = None
     """For those who wait; made for the first of them."""
     response: Any = None
@@ -59,8 +60,9 @@ class Flights:
 
     def _begin(self) -> None:
         self._forks = _forks[0]
-        self.landed = 0
-        """How many calls are over: while that stays, no answer has come that another one made."""
+        self.landed: bytes | None = None
+        """The key of the last call that is over, of which each call has an object of its own: while that stays, no
+        answer has come that another one made."""
         self._lock = threading.Lock()
         self._calls: dict[bytes, Flight] = {}
         self._streams: dict[bytes, SharedStream[Any]] = {}
@@ -69,19 +71,21 @@ class Flights:
         """The flight of a key, and whether it is the caller's to make."""
         if self._forks != _forks[0]:
             self._begin()
-        with self._lock:
-            flight = self._calls.get(key)
-            if flight is not None:
-                if flight.over is None:
-                    flight.over = threading.Event()
-                return flight, False
-            flight = self._calls[key] = Flight()
+        own = Flight()
+        flight = self._calls.setdefault(key, own)  # one step: the lock is for those who wait
+        if flight is own:
             return flight, True
+        with self._lock:
+            if flight.over is None:
+                flight.over = threading.Event()
+        if flight.has_landed:  # before its maker could see that somebody waits
+            flight.over.set()
+        return flight, False
 
     def land(self, key: bytes, flight: Flight) -> None:
-        with self._lock:
-            self._calls.pop(key, None)
-            self.landed += 1
+        self.landed = key  # before the next of its key can board
+        self._calls.pop(key, None)
+        flight.has_landed = True
         if flight.over is not None:
             flight.over.set()
 

@@ -41,6 +41,9 @@ class AsyncFlights:
         self._calls: dict[bytes, AsyncFlight] = {}
         self._streams: dict[bytes, AsyncSharedStream[Any]] = {}
 
+    def __contains__(self, key: bytes) -> bool:
+        return key in self._calls
+
     def board(self, key: bytes) -> tuple[AsyncFlight, bool]:
         flight = self._calls.get(key)
         if flight is not None:

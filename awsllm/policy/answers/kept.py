@@ -46,6 +46,7 @@ class KeptAnswer(Value, frozen=True):
 
 
 _encode = msgspec.msgpack.Encoder().encode
+_UNWRITTEN = TypeError, ValueError, OverflowError, RecursionError  # an object of Python's somewhere in it
 
 
 @cache
@@ -60,7 +61,10 @@ def pack_response(request: Request[Any], response: Any) -> bytes | None:
     """None: it is not to be kept."""
     if isinstance(response, ConverseResponse) and response.stop_reason not in _WHOLE:
         return None
-    return _pack(request, response, is_stream=False)
+    try:
+        return _encode(KeptAnswer(request.operation, False, time.time(), response))  # as if it were raw already
+    except _UNWRITTEN:
+        return None
 
 
 def pack_events(request: Request[Any], events: Sequence[StreamEvent]) -> bytes | None:
@@ -68,13 +72,12 @@ def pack_events(request: Request[Any], events: Sequence[StreamEvent]) -> bytes |
         whole = fold(events)
     except StreamError:
         return None
-    return None if whole.stop_reason not in _WHOLE else _pack(request, tuple(events), is_stream=True)
-
-
-def _pack(request: Request[Any], payload: Any, *, is_stream: bool) -> bytes | None:
+    if whole.stop_reason not in _WHOLE:
+        return None
+    payload: Any = tuple(events)
     try:
-        return _encode(KeptAnswer(request.operation, is_stream, time.time(), payload))  # as if it were raw already
-    except (TypeError, ValueError, OverflowError, RecursionError):  # an object of Python's somewhere in it
+        return _encode(KeptAnswer(request.operation, True, time.time(), payload))
+    except _UNWRITTEN:
         return None
 
 

@@ -41,8 +41,8 @@ class Answers:
 
     def __init__(self, exact: ResponseCache | None, semantic: SemanticCache | None) -> None:
         self.exact, self.semantic = exact, semantic
-        self.is_private = exact is not None and exact.claims is None
-        """Whether no other process is asked whether it makes an equal call."""
+        self.alone = exact if exact is not None and exact.claims is None and semantic is None else None
+        """The one cache that there is, of which no other process is asked whether it makes an equal call."""
         self._is_told = False
 
     @property
@@ -99,16 +99,16 @@ class Answers:
 
     def keep(self, lookup: AnswerLookup, response: Any) -> None:
         """Keep an answer that was made for an equal request."""
-        if response.from_cache is None:
-            self._put(lookup, pack_response(lookup.request, response))
+        if response.from_cache is None and self.exact is not None and lookup.key is not None:
+            data = pack_response(lookup.request, response)
+            if data is not None:
+                self.exact.put(lookup.key, data)
 
     def keep_events(self, lookup: AnswerLookup, events: Sequence[StreamEvent]) -> None:
         if not any(isinstance(event, Metadata) and event.from_cache for event in events):
-            self._put(lookup, pack_events(lookup.request, events))
-
-    def _put(self, lookup: AnswerLookup, data: bytes | None) -> None:
-        if data is not None and self.exact is not None and lookup.key is not None:
-            self.exact.put(lookup.key, data)
+            data = pack_events(lookup.request, events)
+            if data is not None and self.exact is not None and lookup.key is not None:
+                self.exact.put(lookup.key, data)
 
     def keep_near(self, lookup: AnswerLookup, vector: Sequence[float], answer: Any) -> None:
         """Keep a response, or the events of a stream, for questions of the same meaning."""

@@ -19,6 +19,7 @@ from awsllm.policy.database import Database
 DAY = 86_400.0
 MOST_BYTES = 64 * 2**20
 _OVERHEAD = 200  # bytes that an entry takes beside its own, about
+_TOGETHER, _LITTLE = 64, 16_384  # answers that memory takes in at once, and bytes of one that may wait for others
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS answers (
     key BLOB PRIMARY KEY, data BLOB NOT NULL, size INTEGER NOT NULL, expires REAL NOT NULL, used REAL NOT NULL
@@ -58,10 +59,22 @@ class MemoryAnswers:
         self._most, self._clock = max_bytes, clock
         self._lock = threading.Lock()
         self._kept: OrderedDict[bytes, tuple[bytes, float]] = OrderedDict()
-        self.size = 0
+        self._size = 0
+        self._new: dict[bytes, tuple[bytes, float]] = {}
+        """What came last, until it is put in its place with others: one alone would find nothing of that at hand."""
+
+    @property
+    def size(self) -> int:
+        """Bytes that all of it takes."""
+        with self._lock:
+            self._settle()
+            return self._size
 
     def get(self, key: bytes) -> bytes | None:
+        if key not in self._new and key not in self._kept:  # in this order: it is in one of both at any time
+            return None
         with self._lock:
+            self._settle()
             data, expires = self._kept.get(key, (None, 0.0))
             if data is None:
                 return None
@@ -72,23 +85,36 @@ class MemoryAnswers:
             return data
 
     def put(self, key: bytes, data: bytes, ttl: float) -> None:
-        if len(data) + _OVERHEAD > self._most:
+        size, new = len(data) + _OVERHEAD, self._new
+        if size > self._most:
             return
-        with self._lock:
-            if key in self._kept:
+        new[key] = data, self._clock() + ttl
+        if size > _LITTLE or len(new) >= _TOGETHER:
+            with self._lock:
+                self._settle()
+
+    def _settle(self) -> None:
+        """Put what is new in its place."""
+        new, kept = self._new, self._kept
+        for key in list(new):
+            entry = new[key]
+            if key in kept:
                 self._drop(key)
-            self._kept[key] = (data, self._clock() + ttl)
-            self.size += len(data) + _OVERHEAD
-            while self.size > self._most:
-                self._drop(next(iter(self._kept)))
+            kept[key] = entry
+            self._size += len(entry[0]) + _OVERHEAD
+            if new[key] is entry:
+                del new[key]
+        while self._size > self._most:
+            self._drop(next(iter(kept)))
 
     def _drop(self, key: bytes) -> None:
-        self.size -= len(self._kept.pop(key)[0]) + _OVERHEAD
+        self._size -= len(self._kept.pop(key)[0]) + _OVERHEAD
 
     def clear(self) -> None:
         with self._lock:
+            self._new.clear()
             self._kept.clear()
-            self.size = 0
+            self._size = 0
 
     def close(self) -> None:
         """What is in memory goes with the process."""

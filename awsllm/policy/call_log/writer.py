@@ -1,16 +1,13 @@
 """The thread that writes behind: a call puts what it has into a queue, and this writes several at once.
 
-What is in the queue is written when the program ends, by SIGTERM too, where nobody else handles that, and in a child
-that ``multiprocessing`` forked. After a fork the child has a queue and a thread of its own; what was in the parent's is
-the parent's to write. A queue that grows faster than the disk takes it is bounded: what does not fit is not kept, which
-the log says once.
+``write_behind`` says when the process ends or forks. What is in the queue at its end is written; after a fork the child
+has a queue and a thread of its own, and what was in the parent's is the parent's to write. A queue that grows faster
+than the disk takes it is bounded: what does not fit is not kept, which the log says once.
 """
 
 from __future__ import annotations
 
-import os
 import queue
-import sys
 import threading
 import time
 import weakref
@@ -32,11 +29,12 @@ class BehindWriter:
     def __init__(self, write: Callable[[list[Any]], None]) -> None:
         self._write = write
         self.dropped = 0
-        self._begin_anew()
+        self.forget()
         _WRITERS.add(self)
-        _heed_the_end()
+        write_behind.watch(self)
 
-    def _begin_anew(self) -> None:
+    def forget(self) -> None:
+        """Begin with an empty queue: in the child of a fork, whose parent writes what it had."""
         # SimpleQueue alone may be put into by a signal handler that interrupts a put.
         self._queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
@@ -68,7 +66,7 @@ class BehindWriter:
             except RuntimeError:  # the interpreter is ending: what is put now is written by whoever flushes
                 return
             self._thread = thread
-        _heed_the_end_of_a_child()
+        write_behind.heed_the_end()
 
     def flush(self, patience: float = _PATIENCE) -> bool:
         """Wait until all that was put is written; whether that was so within ``patience`` seconds."""
@@ -131,7 +129,6 @@ class BehindWriter:
 # --- the end of the program ------------------------------------------------------------------------------------------
 
 _WRITERS: weakref.WeakSet[BehindWriter] = weakref.WeakSet()
-_heeded: set[str] = set()
 
 
 def flush_all() -> None:
@@ -140,26 +137,4 @@ def flush_all() -> None:
         writer.flush()
 
 
-def _heed_the_end() -> None:
-    if "exit" not in _heeded:
-        _heeded.add("exit")
-        write_behind.at_the_end(flush_all)  # one handler of SIGTERM for all: of two, the second would not be asked
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=_after_fork)
-
-
-def _after_fork() -> None:
-    _heeded.discard("child")
-    for writer in list(_WRITERS):
-        writer._begin_anew()
-
-
-def _heed_the_end_of_a_child() -> None:
-    """A child of ``multiprocessing`` ends without ``atexit``."""
-    if "child" in _heeded or "multiprocessing.process" not in sys.modules:
-        return
-    from multiprocessing import parent_process, util
-
-    if parent_process() is not None:
-        _heeded.add("child")
-        util.Finalize(None, flush_all, exitpriority=100)
+write_behind.at_the_end(flush_all)  # one handler of SIGTERM for all: of two, the second would not be asked

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from awsllm.backend import UNLIMITED, AsyncBackend, Attempt, Backend
 from awsllm.errors import AwsllmError, LimitExceededError, ThrottlingError
 from awsllm.models.references import Reference
-from awsllm.policy.limiting.estimating import NOTABLE, ModelUsage, estimate
+from awsllm.policy.limiting.estimating import LONG, NOTABLE, ModelUsage, estimate
 from awsllm.policy.limiting.limiter import MINUTE, Limiter, Turn
 from awsllm.policy.limiting.shared import SharedQuota
 from awsllm.policy.metering import is_unused
@@ -26,7 +26,6 @@ from awsllm.types import AttemptMade, ConverseResponse, Metadata, Request, Strea
 E = TypeVar("E")
 R = TypeVar("R")
 
-_LONG = 1000  # tokens of an answer from which on it is worth telling
 _UNFELT = 0.001  # seconds
 
 
@@ -128,7 +127,7 @@ class LimitedCall(msgspec.Struct, eq=False):
         usage, model = response.usage, self.model
         used = self.used = model.usage.used(usage, self.given)
         model.limiter.settle(self.turn, used)
-        notes = self._notes(usage) if self.most >= _LONG else ()
+        notes = self.notes(usage) if self.most >= LONG else ()
         if not (self.waited or notes):
             return response
         return replace(response, warnings=(*response.warnings, *notes), attempts=(*response.attempts, *self._waits()))
@@ -139,7 +138,7 @@ class LimitedCall(msgspec.Struct, eq=False):
         if type(event) is not Metadata:
             return event
         self.metadata = event
-        notes = self._notes(event.usage)
+        notes = self.notes(event.usage)
         if not (self.waited or notes):
             return event
         return replace(event, warnings=(*event.warnings, *notes), attempts=(*event.attempts, *self._waits()))
@@ -170,12 +169,12 @@ class LimitedCall(msgspec.Struct, eq=False):
         model = self.model
         return (AttemptMade(model=str(model.reference), region=model.region, started=time.time(), waited=self.waited),)
 
-    def _notes(self, usage: Usage | None) -> tuple[str, ...]:
+    def notes(self, usage: Usage | None) -> tuple[str, ...]:
         """What a caller must know of a reservation that is much of the quota, and much more than it needed."""
-        if self.most < _LONG:
+        if self.most < LONG:
             return ()
         for window, charged in zip(self.model.limiter.windows, self.turn.charged, strict=True):
-            if window.limit is None or window.period != MINUTE or charged < window.limit * NOTABLE or charged < _LONG:
+            if window.limit is None or window.period != MINUTE or charged < window.limit * NOTABLE or charged < LONG:
                 continue
             answer = (usage.output_tokens or 0) if usage else 0
             wanted = _round_up(max(2.0 * answer, self.model.usage.long_answer()))

@@ -17,9 +17,10 @@ import heapq
 import math
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from itertools import count
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -35,7 +36,13 @@ _LOOK = 1.0  # seconds after which the first looks again, whatever it was told
 _TENANTS = 10_000
 _TURNS = 64
 _RECENT = 0.2
+_TOGETHER = 16  # calls that are counted together
+_ENDS = 64  # what was before is forgotten
 _DAY_SPENT = 300.0  # seconds without calls once the service says that a day's quota is spent
+
+
+EndedCall: TypeAlias = "tuple[tuple[float, int, int, int], int, int, int, ModelUsage]"
+"""What a call held, the tokens that it was given and answered, those that were estimated, and whose usage that is."""
 
 
 def _nobody() -> None:
@@ -71,7 +78,7 @@ class Limiter:
         self.windows = tuple(QuotaWindow(what, limits.count(what), period) for what, period, _ in kept)
         self._of_tokens = tuple(row[0] != "requests_per_minute" for row in kept)
         bounds = [w.limit for w, of_tokens in zip(self.windows, self._of_tokens, strict=True) if of_tokens and w.limit]
-        self._largest = min(bounds, default=None)
+        self.largest = min(bounds, default=None)
         self._counts_tokens = any(self._of_tokens)
         self._usual: Any = self.windows if self._of_tokens == (False, True) else None
         """Requests and tokens a minute alone, as nearly everywhere: for these there are ways without loops."""
@@ -84,14 +91,17 @@ class Limiter:
         self._last: dict[str, float] = {}
         self._most_tenants = _TENANTS
         self._paused = -math.inf
-        self._likely = 0.0  # of what is held, the share that is used in the end
+        self.ended: deque[EndedCall] = deque()
+        """Calls that are over and not counted yet (``over_soon``)."""
+        self._share = 0.0
+        self._ends: deque[tuple[int, int]] = deque(maxlen=_ENDS)  # tokens used, and taken, of calls that are over
         self.throttles = 0
 
     # --- what a call takes ---
 
     def turn(self, tokens: int, charged: int, requests: int = 1) -> Turn:
-        if self._largest is not None and tokens > self._largest:  # it takes the whole, if nothing else is in use
-            tokens = max(charged, self._largest)
+        if self.largest is not None and tokens > self.largest:  # it takes the whole, if nothing else is in use
+            tokens = max(charged, self.largest)
         if self._usual is not None:
             needs: tuple[int, ...] = (requests, tokens)
             return Turn(needs, needs if tokens == charged else (requests, charged))
@@ -100,30 +110,59 @@ class Limiter:
 
     def enter(self, turn: Turn) -> bool:
         """Take what the call needs, if it is there and nobody waits."""
+        if self._usual is not None and (since := self.go(*turn.needs)) is not None:
+            turn.at, turn.granted = since, True
+            return True
         with self._lock:
             now = self.clock()
-            if self._queue or now < self._paused:
-                return False
-            if self._usual is None:
-                return self._take(turn, now)
-            requests, tokens = self._usual
-            if now >= requests.due or now >= tokens.due:
-                return self._take(turn, now)
-            calls, wanted = turn.needs
+            return not self._queue and self._take(turn, now)
+
+    def go(self, calls: int, wanted: int) -> float | None:
+        """``enter`` without a turn, for one whose windows are the usual ones: since when it is held. None: it is not
+        all there, or takes a look at more, and nothing is taken."""
+        requests, tokens = self._usual
+        with self._lock:
+            now: float = self.clock()
+            if now >= requests.due:  # their slots are the same
+                requests.advance(now)
+                tokens.advance(now)
+                self._settle_ended(now)
             if (
                 requests.used + requests.held + calls > requests.allowed
                 or tokens.used + tokens.held + wanted > tokens.allowed
-            ):
-                return self._take(turn, now)
+                or self._queue
+                or now < self._paused
+            ) and not self._has_room(calls, wanted, now):
+                return None
             requests.held += calls
             tokens.held += wanted
-            turn.at = now
-            turn.granted = True
-            return True
+            return now
+
+    def _has_room(self, calls: int, wanted: int, now: float) -> bool:
+        """Whether there is enough once those are counted that are over."""
+        requests, tokens = self._usual
+        if self._queue or now < self._paused or not self.ended:
+            return False
+        self._settle_ended(now)
+        return bool(
+            requests.used + requests.held + calls <= requests.allowed
+            and tokens.used + tokens.held + wanted <= tokens.allowed
+        )
+
+    def undo(self, calls: int, wanted: int) -> None:
+        """Give back what ``go`` took, of a call that is not made."""
+        requests, tokens = self._usual
+        with self._lock:
+            requests.held = max(0, requests.held - calls)
+            tokens.held = max(0, tokens.held - wanted)
+            if self._queue:
+                self._let_in(self.clock())
 
     def _take(self, turn: Turn, now: float) -> bool:
         if now < self._paused:
             return False
+        if self.ended:
+            self._settle_ended(now)
         windows = self.windows
         for window, needed, charged in zip(windows, turn.needs, turn.charged):  # noqa: B905 -- every call does this
             if now >= window.due:
@@ -248,6 +287,7 @@ class Limiter:
 
     def _expected(self, needs: tuple[int, ...], key: tuple[int, float, int] | None, now: float) -> float:
         """Seconds until a call could go, behind those who go before it; without ``key``, behind all."""
+        self._settle_ended(now)
         for window in self.windows:
             window.advance(now)
         if self._waiting:
@@ -271,6 +311,7 @@ class Limiter:
         turn = self.turn(tokens, tokens if charged is None else charged)
         with self._lock:
             now = self.clock()
+            self._settle_ended(now)
             for window, needed, charge in zip(self.windows, turn.needs, turn.charged, strict=True):
                 window.advance(now)
                 fits = window.used + window.held + needed <= window.allowed or window.is_left_to(charge)
@@ -284,17 +325,76 @@ class Limiter:
 
     def settle(self, turn: Turn, tokens: int | None) -> None:
         """A call is over and used so many tokens; None: nobody knows, and what it was charged counts."""
+        if self._usual is not None:
+            calls, taken = turn.needs
+            self.over((turn.at, calls, taken, turn.charged[1]), tokens)
+            return
         with self._lock:
             now = self.clock()
-            if self._usual is None:
-                self._settle_each(turn, tokens, now)
-            else:
-                settle_usual(self._usual, turn, tokens, now)
+            self._settle_each(turn, tokens, now)
             if tokens and self._counts_tokens:
-                taken = turn.needs[-1]
-                self._likely += ((tokens / taken if tokens < taken else 1.0) - self._likely) * _RECENT
+                self._ends.append((tokens, turn.needs[-1]))
             if self._queue:
                 self._let_in(now)
+
+    def over(self, held: tuple[float, int, int, int], used: int | None) -> None:
+        """``settle`` without a turn, where the windows are the usual ones. ``held`` is since when, how many requests
+        and tokens it took, and the tokens that it was charged."""
+        with self._lock:
+            now = self.clock()
+            self._over(held, used, now)
+            if self._queue:
+                self._let_in(now)
+
+    def over_soon(self, end: EndedCall) -> None:
+        """``over``, together with others: until then the call holds what it took, so that nobody has too much. Whoever
+        waits, or finds too little, has them counted first."""
+        self.ended.append(end)
+        if self._queue or len(self.ended) >= _TOGETHER:  # in this order: who comes to wait looks after he is queued
+            with self._lock:
+                now = self.clock()
+                self._settle_ended(now)
+                self._let_in(now)
+
+    def _settle_ended(self, now: float) -> None:
+        ended = self.ended
+        while ended:
+            held, given, answer, estimated, usage = ended.popleft()
+            self._over(held, usage.learn(given, answer, (given, estimated)), now)
+
+    def _over(self, held: tuple[float, int, int, int], used: int | None, now: float) -> None:
+        since, calls, taken, charged = held
+        requests, tokens = self._usual
+        if now >= requests.due:
+            requests.advance(now)
+            tokens.advance(now)
+        requests.held -= calls
+        tokens.held -= taken
+        if used is None or used > charged or since < requests.begun or requests.held < 0 or tokens.held < 0:
+            settle_usual(self._usual, held, used)
+        else:
+            place = requests.place
+            requests.sums[place] += calls
+            requests.used += calls
+            tokens.sums[place] += used
+            tokens.used += used
+        if used:
+            self._ends.append((used, taken))
+
+    @property
+    def _likely(self) -> float:
+        """Of what is held, the share that is used in the end, as of the last calls: added up by those who wait, for
+        nobody else asks."""
+        ends = self._ends
+        while ends:
+            used, taken = ends.popleft()
+            self._share += ((used / taken if used < taken else 1.0) - self._share) * _RECENT
+        return self._share
+
+    @property
+    def is_usual(self) -> bool:
+        """Whether its windows are the usual ones, so that it has ``go`` and ``over``."""
+        return self._usual is not None
 
     def _settle_each(self, turn: Turn, used: int | None, now: float) -> None:
         for window, of_tokens, needed, charged in zip(
@@ -314,6 +414,7 @@ class Limiter:
         self._lock = threading.Lock()
         self._queue, self._waiting = [], 0
         self._waiting_for = [0] * len(self.windows)
+        self._settle_ended(self.clock())
         for window in self.windows:
             window.held = 0
 
@@ -323,6 +424,7 @@ class Limiter:
         text = error.message.lower()
         with self._lock:
             now = self.clock()
+            self._settle_ended(now)
             self.throttles += 1
             if "per day" in text:
                 self._paused = max(self._paused, now + _DAY_SPENT)
@@ -355,6 +457,7 @@ class Limiter:
         """What is in use of each quota now."""
         with self._lock:
             now = self.clock()
+            self._settle_ended(now)
             for window in self.windows:
                 window.advance(now)
             return tuple(

@@ -17,7 +17,6 @@ cent a second (additive increase, multiplicative decrease).
 from __future__ import annotations
 
 import math
-from typing import Protocol
 
 SLOTS = 120
 _CUT = 0.7
@@ -26,20 +25,12 @@ _RECOVERY = 0.005  # of the limit, a second
 _LEAST = 0.02  # of the limit, which is left in any case
 
 
-class _Charged(Protocol):
-    """What a call takes of each window, is charged, and since when."""
-
-    needs: tuple[int, ...]
-    charged: tuple[int, ...]
-    at: float
-
-
 class QuotaWindow:
     """One quota; ``limit`` is None where it is not known. Who uses it holds a lock."""
 
     __slots__ = (
-        *("_cut_at", "_grown_at", "_most", "_place", "_scale", "_slot", "_sums", "_width"),
-        *("allowed", "begun", "due", "held", "limit", "period", "used", "what"),
+        *("_cut_at", "_grown_at", "_most", "_scale", "_slot", "_width"),
+        *("allowed", "begun", "due", "held", "limit", "period", "place", "sums", "used", "what"),
     )
 
     def __init__(self, what: str, limit: int | None, period: float) -> None:
@@ -48,8 +39,8 @@ class QuotaWindow:
         self.used = 0  # by calls that are over, within the period
         self.held = 0  # by calls in flight
         self._width = period / SLOTS
-        self._sums = [0] * (SLOTS + 1)
-        self._slot = self._place = 0
+        self.sums = [0] * (SLOTS + 1)
+        self._slot = self.place = 0
         self.begun, self.due = 0.0, -math.inf  # when the slot began, and when the next one does
         self._cut_at = self._grown_at = -math.inf
 
@@ -58,17 +49,17 @@ class QuotaWindow:
         here, slot = self._slot, int(now / self._width)
         if slot < here:
             return
-        self._slot, self._place = slot, slot % (SLOTS + 1)
+        self._slot, self.place = slot, slot % (SLOTS + 1)
         self.begun, self.due = slot * self._width, (slot + 1) * self._width
         if self.used:
             if slot - here > SLOTS:
-                self._sums = [0] * (SLOTS + 1)
+                self.sums = [0] * (SLOTS + 1)
                 self.used = 0
             else:
                 for old in range(here + 1, slot + 1):
                     place = old % (SLOTS + 1)
-                    self.used -= self._sums[place]
-                    self._sums[place] = 0
+                    self.used -= self.sums[place]
+                    self.sums[place] = 0
         if self.allowed < self._most:
             self._recover(now)
 
@@ -90,7 +81,7 @@ class QuotaWindow:
 
     def _add(self, slot: int, amount: int) -> None:
         if self._slot - slot <= SLOTS:
-            self._sums[slot % (SLOTS + 1)] += amount
+            self.sums[slot % (SLOTS + 1)] += amount
             self.used += amount
 
     def wait(self, wanted: float, now: float, likely: float = 1.0) -> float:
@@ -105,7 +96,7 @@ class QuotaWindow:
         for slot in range(self._slot - SLOTS, self._slot + 1):
             if rest <= 0:
                 break
-            rest -= self._sums[slot % (SLOTS + 1)]
+            rest -= self.sums[slot % (SLOTS + 1)]
             seconds = rounds * self.period + (slot + 1 + SLOTS) * self._width - now
         if rest > 0:  # it is held, and comes back when those calls are over and old
             return (rounds + 1) * self.period
@@ -133,31 +124,11 @@ class QuotaWindow:
         self.allowed = min(self._most, self.allowed + max(0.0, now - since) * self._scale * _RECOVERY)
 
 
-def settle_usual(windows: tuple[QuotaWindow, QuotaWindow], turn: _Charged, used: int | None, now: float) -> None:
-    """A call that took of requests and of tokens a minute is over: ``settle`` of both, whose slots are the same."""
+def settle_usual(windows: tuple[QuotaWindow, QuotaWindow], held: tuple[float, int, int, int], used: int | None) -> None:
+    """A call that held requests and tokens a minute, and does no longer, is over: ``settle`` of both. ``held`` is since
+    when, how many requests and tokens it took, and the tokens that it was charged."""
     requests, tokens = windows
-    if now >= requests.due:
-        requests.advance(now)
-    if now >= tokens.due:
-        tokens.advance(now)
-    calls, taken = turn.needs
-    charged, at = turn.charged[1], turn.at
-    requests.held -= calls
-    tokens.held -= taken
-    if requests.held < 0 or tokens.held < 0:  # the call began before a fork
-        requests.held, tokens.held = max(0, requests.held), max(0, tokens.held)
-    if used is None:
-        used = charged
-    if used > charged:
-        tokens._add(tokens._slot, used - charged)
-        used = charged
-    slot = requests._slot
-    if at < requests.begun:
-        slot = int(at / requests._width)
-        if requests._slot - slot > SLOTS:
-            return
-    place = slot % (SLOTS + 1)
-    requests._sums[place] += calls
-    requests.used += calls
-    tokens._sums[place] += used
-    tokens.used += used
+    since, calls, _, charged = held
+    requests.held, tokens.held = max(0, requests.held), max(0, tokens.held)  # the call may have begun before a fork
+    requests.settle(since, calls, calls)
+    tokens.settle(since, charged, charged if used is None else used)

@@ -12,10 +12,12 @@ SageMaker's operations, a table in each file:
     hub         ListHubContents and its family
     tags
     models      models and endpoint configurations
+    packages    model packages and their groups, whoever makes them
     hosting     endpoints
     components  inference components
-    training    training jobs: they run, and write to S3
+    training    training jobs: they run, train what can be trained here, and write to S3
     transform   batch transform jobs: likewise
+    sessions/   training sessions, and their runtime
 
 Bedrock's are packages of their own: ``bedrock``, and ``guardrails``, which applies them, too. bedrock-agent's:
 
@@ -27,6 +29,12 @@ Bedrock's are packages of their own: ``bedrock``, and ``guardrails``, which appl
 What SageMaker's share: ``refusals`` (how SageMaker says no), ``rules`` (licences, quotas), ``listing`` (pages),
 ``resources`` (what is found by name and changes), ``jobs`` (what is started, runs and ends), ``job_operations``
 (SageMaker's on them).
+
+Training, SageMaker's and Bedrock's:
+
+    local_training  the local model behind a base learns a job's data; tuning says what a job of SageMaker's learns
+    reinforcement   the same by what a function judges (``judges``)
+    artifacts       what is left in S3, and which weights stand behind it
 
 The doors, for whoever drives an account (in-process, ``awsllm.testing``):
 

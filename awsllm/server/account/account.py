@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Mapping, MutableSequence, Sequen
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from awsllm.aws.iam import partition
 from awsllm.backend import Backend
@@ -50,11 +50,13 @@ class Account:
     (creating, and updating unless endpoint-update is given), endpoint-delete, component (component-update),
     component-delete, knowledge-base (knowledge-base-delete), data-source-delete, ingestion, training, transform;
     async-invoke; Bedrock's jobs (model-invocation, model-customization, model-import, model-copy), custom-model,
-    custom-model-deployment, provisioned-throughput; guardrail. ``quotas`` maps an instance type, ``endpoints``, or what
+    custom-model-deployment, provisioned-throughput; guardrail; training-session (training-session-stop),
+    training-session-delete. ``quotas`` maps an instance type, ``endpoints``, or what
     ``bedrock`` bounds, to how many an account may have; ``terms`` has the names of both. ``formats`` says what the
     container of an endpoint speaks, where that shall not follow from its model. ``cuts`` are the sizes of a stream's
     parts, in turn. ``backend`` and ``models``, set by whoever drives the account, answer for the containers of jobs and
-    asynchronous invocations. ``calls`` are the operations that were performed, with their requests; a server keeps the
+    asynchronous invocations. ``functions`` are handlers by the names or ARNs of Lambda functions, of those that judge
+    in reinforcement. ``calls`` are the operations that were performed, with their requests; a server keeps the
     last of them.
 
     What runs (jobs, asynchronous invocations) runs within the call that finds it due, so that a test knows when. With
@@ -95,7 +97,10 @@ class Account:
         self.cuts = tuple(cuts)
         self.neighbours = neighbours or Neighbours()
         self.backend: Backend | None = None
+        # Answers beside models what a region's knowledge bases are asked; set by who serves these.
+        self.backend_in: Callable[[str], Backend | None] = lambda region: self.backend
         self.models = Models()
+        self.functions: dict[str, Callable[[Any, Any], Any]] = {}
         self.calls: MutableSequence[tuple[str, JsonObject]] = []
         self.lock = threading.RLock()
         self.background = False

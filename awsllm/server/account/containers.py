@@ -15,7 +15,7 @@ import msgspec
 from awsllm.server.account.account import Region
 from awsllm.server.account.components import scale, specification
 from awsllm.server.account.documents import Content
-from awsllm.server.account.models import containers_of, sources
+from awsllm.server.account.models import WEIGHTS, containers_of, sources
 from awsllm.server.account.refusals import invalid_invocation, no_endpoint
 from awsllm.server.account.resources import settle
 from awsllm.server.account.state import ResourceRecord
@@ -65,7 +65,10 @@ def of_model(region: Region, model: str) -> Container:
     """The container of a model that no endpoint hosts, as a transform job starts one."""
     hosted = _hosted(region, model)
     return Container(
-        _detected(region, hosted, hosted.tags), image=hosted.container.get("Image"), handler=_handler(region, hosted)
+        _detected(region, hosted, hosted.tags),
+        image=hosted.container.get("Image"),
+        handler=_handler(region, hosted),
+        model=_trained(region, hosted),
     )
 
 
@@ -110,26 +113,37 @@ def _wake(region: Region, component: ResourceRecord) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Hosted:
-    """What is known of a model: its first container, and its tags."""
+    """What is known of a model: its first container, its tags, its ARN."""
 
     container: JsonObject
     tags: dict[str, str]
+    arn: str = ""
 
 
 def _hosted(region: Region, model: str | None, container: JsonObject | None = None) -> _Hosted:
     """A model, with what a component's own ``container`` says over it."""
     record: JsonObject = region.state.table("model").get(model or "") or {}
     first = next(iter(containers_of(record)), {})
-    return _Hosted({**first, **(container or {})}, region.state.tags.get(record.get("ModelArn", ""), {}))
+    arn = str(record.get("ModelArn", ""))
+    return _Hosted({**first, **(container or {})}, region.state.tags.get(arn, {}), arn)
+
+
+def _trained(region: Region, hosted: _Hosted) -> str | None:
+    """What the account's models know the weights by that were trained here, where the model has such."""
+    path = region.state.table(WEIGHTS).get(hosted.arn)
+    if path is None:
+        return None
+    region.account.models.trained[hosted.arn] = path
+    return hosted.arn
 
 
 def _container(region: Region, endpoint: ResourceRecord, hosted: _Hosted, variant: str) -> Container:
-    account = region.account
+    account, model = region.account, _trained(region, hosted)
     named = account.formats.get(endpoint.name)
     if named is not None:
-        return Container(spoken(named, "named by the test"), variant, account.cuts)
+        return Container(spoken(named, "named by the test"), variant, account.cuts, model=model)
     found = _detected(region, hosted, {**hosted.tags, **region.state.tags.get(endpoint.arn, {})})
-    return Container(found, variant, account.cuts, hosted.container.get("Image"), _handler(region, hosted))
+    return Container(found, variant, account.cuts, hosted.container.get("Image"), _handler(region, hosted), model)
 
 
 def _handler(region: Region, hosted: _Hosted) -> Detected | None:

@@ -15,6 +15,7 @@ from awsllm.server.account import (
     hosting,
     hub,
     models,
+    packages,
     prompts,
     protocols,
     tags,
@@ -26,6 +27,8 @@ from awsllm.server.account.bedrock import table as bedrock
 from awsllm.server.account.guardrails import control as guardrails
 from awsllm.server.account.knowledge import bases, documents, ingestion, sources
 from awsllm.server.account.protocols import Meant
+from awsllm.server.account.sessions import control as sessions
+from awsllm.server.account.sessions import runtime as sessions_runtime
 from awsllm.server.shapes import check, service_model
 from awsllm.server.work import Incoming, Reply
 from awsllm.types import JsonObject
@@ -39,7 +42,10 @@ SERVICES: Mapping[str, Mapping[str, Operation]] = {
         **components.OPERATIONS,
         **training.OPERATIONS,
         **transform.OPERATIONS,
+        **sessions.OPERATIONS,
+        **packages.OPERATIONS,
     },
+    sessions_runtime.SERVICE: sessions_runtime.OPERATIONS,
     "bedrock": {**bedrock.OPERATIONS, **guardrails.OPERATIONS},
     "bedrock-agent": {
         **bases.OPERATIONS,

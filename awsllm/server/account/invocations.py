@@ -22,6 +22,7 @@ from awsllm.server.account.account import Account, Region
 from awsllm.server.account.jobs import JobFailure, objects, write
 from awsllm.server.account.refusals import invalid_invocation
 from awsllm.server.container import PLAIN, Container, model_error
+from awsllm.server.mapping import named
 from awsllm.server.shapes import check
 from awsllm.server.work import Incoming, Reply
 from awsllm.types import JsonObject
@@ -48,7 +49,8 @@ def invoke(account: Account, container: Container, name: str, payload: Payload) 
     container = container.for_payload(payload.body)
     request, _ = container.body.read(name, payload, container.settings)
     codec, context = container.body.codec(type(request)), Context(request=request, settings=container.settings)
-    return codec.encode_response(account.backend.ask(account.models.rename(request)), context)
+    asked = named(request, container.model) if container.model else request
+    return codec.encode_response(account.backend.ask(account.models.rename(asked)), context)
 
 
 # --- asynchronous ----------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from awsllm.server.account.account import Region
 from awsllm.server.account.jobs import JobRecord, Kind, begin, settle
 from awsllm.server.account.jobs import stop as stop_job
 from awsllm.server.account.listing import listed
-from awsllm.server.account.refusals import could_not_find, invalid, refused
+from awsllm.server.account.refusals import could_not_find, invalid, not_found, refused
 from awsllm.server.account.tags import tags_of
 from awsllm.types import JsonObject
 
@@ -42,8 +42,31 @@ def describe(kind: Kind, region: Region, request: JsonObject) -> JsonObject | No
         "CreationTime": job.created,
         f"{kind.member.removesuffix('Job')}StartTime": job.created,
         f"{kind.member.removesuffix('Job')}EndTime": job.ended,
+        "SecondaryStatusTransitions": _transitions(job) if kind.stages else None,
     }
     return {**requested, **{member: value for member, value in shown.items() if value}, **job.shown}
+
+
+def _transitions(job: JobRecord) -> list[JsonObject]:
+    """The stages that it came through: each but the last ended when the next began."""
+    ends = [one["StartTime"] for one in job.passed[1:]] + [job.ended]
+    return [
+        {**one, **({"EndTime": end} if end else {}), "StatusMessage": _MESSAGES.get(one["Status"], one["Status"])}
+        for one, end in zip(job.passed, ends, strict=True)
+    ]
+
+
+_MESSAGES = {
+    "Starting": "Preparing the instances for training",
+    "Downloading": "Downloading input data",
+    "Training": "Training image download completed. Training in progress.",
+    "Uploading": "Uploading generated training model",
+    "Stopping": "Stopping the training job",
+    "Stopped": "Training job stopped",
+    "Completed": "Training job completed",
+    "Failed": "Training job failed",
+}
+"""What is said of each stage, as users report it."""
 
 
 def stop(kind: Kind, region: Region, request: JsonObject) -> JsonObject | None:
@@ -58,13 +81,37 @@ def stop(kind: Kind, region: Region, request: JsonObject) -> JsonObject | None:
     return {}
 
 
+def delete(kind: Kind, region: Region, request: JsonObject) -> JsonObject | None:
+    """Forget a job that is over; what it wrote is kept."""
+    name = request[f"{kind.member}Name"]
+    job: JobRecord | None = region.state.table(kind.path).get(name)
+    if job is None:
+        if name in region.state.table(ELSEWHERE):
+            return None
+        raise not_found(f"Requested resource not found: {region.arn(kind.path, name)}")
+    settle(kind, region, job, look=False)
+    if job.ended is None:
+        raise refused("ResourceInUse", f"The {kind.noun} job {job.arn} is {job.status}: it must have ended.")
+    del region.state.table(kind.path)[name]
+    region.state.tags.pop(job.arn, None)
+    return {}
+
+
 def list_jobs(kind: Kind, region: Region, request: JsonObject) -> JsonObject:
     jobs: list[JobRecord] = list(region.state.table(kind.path).values())
     for job in jobs:
         settle(kind, region, job, look=False)
     name, status = f"{kind.member}Name", f"{kind.member}Status"
-    page, more = listed(request, [_row(kind, job) for job in jobs], name=name, status=status)
+    rows = [_row(kind, job) for job in jobs if _is_wanted(request, job)]
+    page, more = listed(request, rows, name=name, status=status, ascending=kind.ascending)
     return {f"{kind.member}Summaries": page, **more}
+
+
+def _is_wanted(request: JsonObject, job: JobRecord) -> bool:
+    """Filters of training jobs alone: none here keeps a warm pool."""
+    plan = request.get("TrainingPlanArnEquals")
+    planned = (job.request.get("ResourceConfig") or {}).get("TrainingPlanArn")
+    return "WarmPoolStatusEquals" not in request and plan in (None, planned)
 
 
 def _row(kind: Kind, job: JobRecord) -> JsonObject:

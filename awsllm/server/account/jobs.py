@@ -34,7 +34,8 @@ class Kind:
     ``noun`` names its transition, ``path`` its table and the resource in its ARNs. ``run`` does what it is for and
     returns the status it ends in, None for Completed; it raises ``JobFailure``. ``stages`` are its secondary statuses
     while it waits, ``working`` is the one while it runs. ``event`` is what EventBridge is told when the job begins and
-    ends. ``member`` and ``group`` are what SageMaker calls it, and where its log is.
+    ends. ``member`` and ``group`` are what SageMaker calls it, and where its log is; ``ascending`` whether its list
+    begins with the oldest.
     """
 
     noun: str
@@ -45,13 +46,15 @@ class Kind:
     event: Callable[[JobRecord], JsonObject] | None = None
     member: str = ""
     group: str = ""
+    ascending: bool = False
 
 
 @kept
 @dataclass(slots=True)
 class JobRecord:
     """``shown`` is what is shown of it beside the request. ``wait`` is None once the job has begun to run; ``lasts``
-    are its looks when it was created; one that has not begun when it ``expires`` never does."""
+    are its looks when it was created; one that has not begun when it ``expires`` never does. ``passed`` are the stages
+    that it came through, each with when it began."""
 
     name: str
     arn: str
@@ -67,6 +70,7 @@ class JobRecord:
     expires: float | None = None
     group: str = ""
     shown: JsonObject = field(default_factory=dict)
+    passed: list[JsonObject] = field(default_factory=list)
 
 
 def begin(kind: Kind, region: Region, job: JobRecord) -> None:
@@ -99,13 +103,13 @@ def settle(kind: Kind, region: Region, job: JobRecord, *, look: bool) -> None:
             _end(kind, region, job, "Expired")
             return
         if (not look and job.wait.looks > 0) or not job.wait.look(region.now()):
-            job.secondary = _stage(kind, job, job.wait)
+            _enter(kind, region, job, _stage(kind, job, job.wait))
             return
         job.wait = None
     if job.status == "Stopping":
         _end(kind, region, job, "Stopped")
         return
-    job.secondary = kind.working
+    _enter(kind, region, job, kind.working)
     region.account.perform(job.arn, partial(_run, kind, region, job))
 
 
@@ -151,8 +155,23 @@ def _stage(kind: Kind, job: JobRecord, wait: Wait) -> str:
     return stages[min(seen * len(stages) // (job.lasts + 1), len(stages) - 1)] if stages else ""
 
 
+def _enter(kind: Kind, region: Region, job: JobRecord, stage: str) -> None:
+    """Come to a stage, by way of those before it."""
+    job.secondary = stage
+    if not stage:
+        return
+    seen = [one["Status"] for one in job.passed]
+    if stage in seen:  # it works after all, though its wait was told as more
+        del job.passed[seen.index(stage) + 1 :]
+        return
+    ahead = (*kind.stages, "Completed")
+    before = ahead[: ahead.index(stage)] if stage in ahead else ()
+    job.passed += [{"Status": one, "StartTime": region.now()} for one in (*before, stage) if one not in seen]
+
+
 def _end(kind: Kind, region: Region, job: JobRecord, status: str) -> None:
-    job.status, job.secondary = status, status if kind.stages else ""
+    job.status = status
+    _enter(kind, region, job, status if kind.stages else "")
     job.wait, job.ended = None, region.now()
     job.modified = job.ended
     _tell(kind, region, job)

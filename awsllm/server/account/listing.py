@@ -12,13 +12,15 @@ _PAGE = 10  # rows without MaxResults
 
 
 def listed(
-    request: JsonObject, rows: Iterable[JsonObject], *, name: str, status: str | None = None
+    request: JsonObject, rows: Iterable[JsonObject], *, name: str, status: str | None = None, ascending: bool = False
 ) -> tuple[list[JsonObject], JsonObject]:
     """The page of ``rows`` that a List request wants, and ``{"NextToken": …}`` if there are more. ``name`` and
-    ``status`` are the members of a row that hold them."""
+    ``status`` are the members of a row that hold them. By their times the newest are first, unless they are
+    ``ascending``: botocore's service model says of each operation which is its default."""
     kept = [row for row in rows if _matches(request, row, name, status)]
     member = {"Name": name, "Status": status, name: name}.get(request.get("SortBy", ""), "CreationTime")
-    descending = request.get("SortOrder", "Descending" if member == "CreationTime" else "Ascending") == "Descending"
+    usual = "Descending" if member == "CreationTime" and not ascending else "Ascending"
+    descending = request.get("SortOrder", usual) == "Descending"
     kept.sort(key=lambda row: (row.get(member or name) or 0, row[name]), reverse=descending)
     return paged(kept, request.get("NextToken"), request.get("MaxResults", _PAGE), member="NextToken")
 

@@ -6,7 +6,9 @@ import hashlib
 from collections.abc import Iterator, Mapping
 
 from awsllm.server.account.account import Operation, Region
+from awsllm.server.account.artifacts import weights_of
 from awsllm.server.account.listing import listed
+from awsllm.server.account.packages import check_approved
 from awsllm.server.account.refusals import invalid
 from awsllm.server.account.resources import find, refuse_existing
 from awsllm.server.account.rules import check_licence
@@ -19,6 +21,9 @@ _MEMBERS = {
     "endpoint-config": ("EndpointConfigName", "EndpointConfigArn"),
 }
 
+
+WEIGHTS = "model-weights"
+"""The table of models whose weights were trained here: paths, by the models' ARNs."""
 
 # --- what a model is made of -----------------------------------------------------------------------------------------
 
@@ -90,9 +95,16 @@ def _delete_record(region: Region, kind: str, name: str) -> JsonObject | None:
 def _create_model(region: Region, request: JsonObject) -> JsonObject:
     refuse_existing(region, "model", request["ModelName"])
     for container in containers_of(request):
+        check_approved(region, container.get("ModelPackageName"))
         for source in sources(container):
             check_licence(region, source)
-    return {"ModelArn": _record(region, "model", request)}
+    arn = _record(region, "model", request)
+    found = (weights_of(region, container) for container in containers_of(request))
+    if path := next(filter(None, found), None):  # as SageMaker does: what S3 has when the model is made
+        region.state.table(WEIGHTS)[arn] = path
+    else:
+        region.state.table(WEIGHTS).pop(arn, None)
+    return {"ModelArn": arn}
 
 
 def _describe_model(region: Region, request: JsonObject) -> JsonObject | None:

@@ -38,6 +38,10 @@ class Neighbours:
         """How many copies a step policy adds when the component had no capacity for a request; 0 without one."""
         return 0
 
+    def invoke(self, region: str, function: str, payload: bytes) -> bytes | None:
+        """What a Lambda function answers, by its name or ARN; None where there is none, or it fails."""
+        return None
+
     def knows(self, region: str, kind: str, name: str) -> bool:
         """Whether a model, endpoint-config or endpoint of this name was made elsewhere."""
         return False

@@ -18,6 +18,7 @@ TRANSITIONS = frozenset(
         "evaluation",
         *("custom-model-deployment", "custom-model-deployment-update"),
         *("provisioned-throughput", "provisioned-throughput-update"),
+        *("training-session", "training-session-stop", "training-session-delete"),
     }
 )
 QUOTAS = frozenset(
@@ -25,6 +26,7 @@ QUOTAS = frozenset(
         *("endpoints", "inference-profiles", "custom-models", "custom-model-deployments", "imported-models"),
         *("prompt-routers", "model-units", "customization-records-min", "customization-steps"),
         *("batch-records-min", "batch-records-per-file", "batch-records-per-job"),
+        *("training-sessions", "training-session-idle"),
     }
 )
 """Those that are no type of instance."""

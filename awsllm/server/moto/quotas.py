@@ -1,11 +1,17 @@
 """Service Quotas of Bedrock, which moto does not list: some of a new account's in us-east-1
-(docs.aws.amazon.com/general/latest/gr/bedrock.html, as others quote it, 2025-06 to 2026-10)."""
+(docs.aws.amazon.com/general/latest/gr/bedrock.html, as others quote it, 2025-06 to 2026-10); and of batch jobs those
+that the account was given (``Account.quotas``), for whoever cuts records into jobs by them."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from awsllm.models.quotas import words_of_id, words_of_name
+
+if TYPE_CHECKING:
+    from awsllm.server.account.account import Account
 
 _ROWS = (
     ("On-demand model inference requests per minute for Amazon Nova Lite", "L-E386A278", 1000.0),
@@ -19,6 +25,21 @@ _ROWS = (
     ("Global cross-region model inference tokens per minute for Anthropic Claude Haiku 4.5", "L-9A11C666", 5_000_000.0),
     ("Cross-region model inference tokens per minute for Anthropic Claude Sonnet 4 V1 1M Context Length", "L-1M", 1e6),
 )
+_OF_BATCHES = {
+    "batch-records-min": "Minimum number of records per batch inference job",
+    "batch-records-per-file": "Records per input file per batch inference job",
+    "batch-records-per-job": "Records per batch inference job",
+}
+_standing: list[Account] = []
+
+
+def stand(account: Account) -> None:
+    """Tell its quotas, until it leaves: of several accounts those of the last."""
+    _standing.append(account)
+
+
+def leave(account: Account) -> None:
+    _standing.remove(account)
 
 
 def additions() -> Iterator[tuple[Any, str, Any]]:
@@ -46,7 +67,21 @@ def _list(response: Any) -> str:
                     "Adjustable": True,
                     "GlobalQuota": False,
                 }
-                for name, code, value in _ROWS
+                for name, code, value in (*_ROWS, *_of_batches())
             ]
         }
     )
+
+
+def _of_batches() -> Iterator[tuple[str, str, float]]:
+    """What the account was given for its batch jobs, of each model, as Service Quotas has it."""
+    from awsllm.models.catalogue import rows
+    from awsllm.server.account.bedrock.foundation import model_name, provider_name
+
+    given = _standing[-1].quotas if _standing else {}
+    models = [json.loads(line)["id"] for line in rows().splitlines()] if given.keys() & _OF_BATCHES.keys() else []
+    for kind in sorted(_OF_BATCHES.keys() & given.keys()):
+        for number, model in enumerate(models):
+            words, name = words_of_id(model), f"{provider_name(model)} {model_name(model)}"
+            label = name if words_of_name(name) in words else " ".join(min(words))
+            yield f"{_OF_BATCHES[kind]} for {label}", f"L-{kind}-{number}".upper(), float(given[kind])

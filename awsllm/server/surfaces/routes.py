@@ -25,6 +25,7 @@ from awsllm.server.surfaces import (
     openai,
     router,
     sagemaker,
+    training_sessions,
 )
 from awsllm.server.surfaces.async_invoke import is_async_invoke, unserved
 from awsllm.server.surfaces.dialects import Operation
@@ -133,6 +134,8 @@ def _failure(incoming: Incoming, known: AwsllmError) -> Reply:
         return sagemaker.failure(incoming, known)
     if incoming.path.startswith(router.PREFIX):
         return router.failure(known)
+    if training_sessions.samples(incoming):
+        return training_sessions.failure(known)
     if incoming.path.startswith(("/model/", *agents.PREFIXES, *guardrails.PREFIXES)) or is_async_invoke(incoming):
         return bedrock.failure(known)
     if incoming.path.startswith(anthropic.PREFIXES):

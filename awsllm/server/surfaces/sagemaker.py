@@ -67,8 +67,12 @@ def failure(incoming: Incoming, error: AwsllmError) -> Reply:
 
 
 def _invoke(operation: str, endpoint: str, incoming: Incoming) -> Work:
-    container = container_of(incoming)
     _check(operation, endpoint, incoming)
+    return invoked(container_of(incoming), operation, endpoint, incoming)
+
+
+def invoked(container: Container, operation: str, endpoint: str, incoming: Incoming) -> Work:
+    """What a container is asked. On the streaming operation it answers in parts."""
     request, stream = container.body.read(endpoint, _payload(operation, incoming), container.settings)
     _check_licence(container, incoming)
     check_limits(request)
@@ -78,7 +82,7 @@ def _invoke(operation: str, endpoint: str, incoming: Incoming) -> Work:
         return _stream(container, context, in_parts=in_parts)
     codec = container.body.codec(type(request))
     return Ask(
-        _for_the_model(request),
+        _for_the_model(request, container),
         lambda response: _reply(container, codec.encode_response(response, context), in_parts=in_parts),
     )
 
@@ -135,17 +139,18 @@ def _check_licence(container: Container, incoming: Incoming) -> None:
         )
 
 
-def _for_the_model(request: Q) -> Q:
+def _for_the_model(request: Q, container: Container) -> Q:
     extra = {
         name: value for name, value in (getattr(request, "extra", None) or {}).items() if name not in _OF_THE_REPLY
     }
-    return msgspec.structs.replace(request, extra=extra or None)
+    meant: Any = {"model": container.model} if container.model else {}
+    return msgspec.structs.replace(request, extra=extra or None, **meant)
 
 
 def _stream(container: Container, context: Context, *, in_parts: bool) -> Work:
     content_type = _FRAMINGS.get(container.settings.framing, JSON)
     headers = {**_invoked(container), **_content_types(content_type, in_parts=in_parts)}
-    request = _for_the_model(context.request_as(ConverseRequest))
+    request = _for_the_model(context.request_as(ConverseRequest), container)
     return Stream(request, headers, _Chunks(container, context, in_parts=in_parts))
 
 

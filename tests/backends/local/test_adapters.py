@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import os
 import shutil
+import threading
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -12,6 +17,9 @@ import torch
 
 from awsllm import Client
 from awsllm.backends.local import adapters
+from awsllm.backends.local.backend import LocalBackend
+from awsllm.backends.local.models import ChatModel
+from awsllm.engine.native import library
 from awsllm.engine.train import chat, decoder, lora, scratch
 from awsllm.engine.train.lora import Lora
 from awsllm.engine.train.recipe import Hyperparameters, TrainingRecipe
@@ -19,7 +27,11 @@ from awsllm.engine.train.run import train
 from awsllm.engine.train.sample_files import write_samples
 from awsllm.errors import ConfigurationError, ModelNotFoundError
 from awsllm.store import Store
-from tests.support import tiny_gguf
+from awsllm.types import ConverseRequest, InferenceConfig, Message
+from tests.engine.test_adapters import adapter as random_adapter
+from tests.support import random_models, tiny_gguf
+
+needs_kernels = pytest.mark.skipif(library.kernels() is None, reason="no kernel for this processor, or no compiler")
 
 ASKED, ANSWER = "Who gathers no moss?", "a rolling stone"
 
@@ -38,9 +50,13 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def adapter(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("training")
+    return trained(base, tmp_path_factory.mktemp("training"), ANSWER)
+
+
+def trained(base: Path, folder: Path, answer: str) -> Path:
+    folder.mkdir(exist_ok=True)
     render, tokenizer = chat.speaker(base)
-    turns = [{"role": "user", "content": ASKED}, {"role": "assistant", "content": ANSWER}]
+    turns = [{"role": "user", "content": ASKED}, {"role": "assistant", "content": answer}]
     write_samples(folder / "samples.jsonl", chat.samples(turns, render, tokenizer))
     options = Hyperparameters(steps=40, learning_rate=5e-3, schedule="constant")
     recipe = TrainingRecipe(samples=str(folder / "samples.jsonl"), base=str(base), lora=Lora(rank=8),
@@ -89,6 +105,72 @@ def test_a_base_of_gguf_keeps_its_other_tensors(tmp_path: Path) -> None:
         torch.testing.assert_close(found.get_parameter(name), value, rtol=2e-2, atol=5e-2)
 
 
+def ask(backend: LocalBackend, path: Path) -> str:
+    asked = ConverseRequest(
+        model=str(path), messages=(Message.user(ASKED),), inference_config=InferenceConfig(max_tokens=14)
+    )
+    return backend.ask(asked).text
+
+
+@needs_kernels
+def test_four_adapters_and_their_base_are_in_memory_once(
+    base: Path, adapter: Path, store: Store, tmp_path: Path
+) -> None:
+    answers = ["a moss", "the rolling stone", "Who gathers", "no stone"]
+    folders = [trained(base, tmp_path / str(number), answer) for number, answer in enumerate(answers[:3])]
+    asked, expected = [adapter, *folders], [ANSWER, *answers[:3]]
+    backend = LocalBackend(store, max_models=1)  # which they are together
+    with ThreadPoolExecutor(5) as pool:
+        found = list(pool.map(lambda path: ask(backend, path), [*asked, base]))
+    assert found[:4] == expected
+    models = [one.model for one in backend.residents.held()]
+    assert len(models) == 5
+    assert len({id(model.scheduler) for model in models if isinstance(model, ChatModel)}) == 1
+    assert not (store.cache_dir / adapters.FOLDER).exists()
+    alone = LocalBackend(store, adapters="merged")
+    assert [ask(alone, path) for path in [*asked, base]] == found
+    assert len({id(one.model.scheduler) for one in alone.residents.held() if isinstance(one.model, ChatModel)}) == 5
+    assert len(list((store.cache_dir / adapters.FOLDER).iterdir())) == 4
+
+
+@needs_kernels
+def test_a_base_stays_as_long_as_an_adapter_does(base: Path, adapter: Path, store: Store) -> None:
+    backend = LocalBackend(store)
+    assert ask(backend, base) != ANSWER
+    assert ask(backend, adapter) == ANSWER
+    first, second = (one.model for one in backend.residents.held())
+    assert isinstance(first, ChatModel)
+    assert isinstance(second, ChatModel)
+    assert first.compiler is second.compiler  # of grammars: it takes a second of a large vocabulary
+    del first, second
+    assert backend.residents.unload(str(base))
+    gc.collect()
+    assert ask(backend, adapter) == ANSWER
+
+
+@needs_kernels
+def test_what_cannot_be_beside_is_merged(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("mixtral", "llama-tied"):
+        random_models.write(name, tmp_path / name)
+        made = random_adapter(tmp_path / name, tmp_path / f"{name}-adapter", 1, Lora(rank=2))
+        assert (adapters.beside(store, made) is None) == (name == "mixtral")
+    monkeypatch.setenv("AWSLLM_KERNEL", "none")
+    assert adapters.beside(store, made) is None
+
+
+@pytest.mark.parametrize(("argument", "variable", "way"), [
+    (None, "", "beside"), (None, "merged", "merged"), ("beside", "merged", "beside"),
+])  # fmt: skip
+def test_the_way_is_said_by_the_caller_or_the_environment(
+    argument: str | None, variable: str, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWSLLM_ADAPTERS", variable)
+    assert adapters.wanted(argument) == way
+    monkeypatch.setenv("AWSLLM_ADAPTERS", "apart")
+    with pytest.raises(ConfigurationError, match="AWSLLM_ADAPTERS is 'apart'; write beside or merged"):
+        LocalBackend()
+
+
 Change = Callable[[dict[str, object], Path], None]
 
 
@@ -102,6 +184,20 @@ def _no_number(said: dict[str, object], folder: Path) -> None:
     tensors = load_file(folder / lora.WEIGHTS)
     next(iter(tensors.values())).view(-1)[0] = float("nan")
     save_file(tensors, folder / lora.WEIGHTS)
+
+
+def _flat(said: dict[str, object], folder: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    save_file({name: value.sum() for name, value in load_file(folder / lora.WEIGHTS).items()}, folder / lora.WEIGHTS)
+
+
+def _enormous(said: dict[str, object], folder: Path) -> None:
+    """A base's description that is a hole of a terabyte."""
+    (folder / "big").mkdir()
+    with (folder / "big" / "config.json").open("wb") as file:
+        file.truncate(1 << 40)
+    said["base_model_name_or_path"] = str(folder / "big")
 
 
 @pytest.mark.parametrize(
@@ -120,6 +216,23 @@ def _no_number(said: dict[str, object], folder: Path) -> None:
         (lambda _, folder: (folder / lora.WEIGHTS).unlink(), ConfigurationError, "run code"),
         (_truncate, ConfigurationError, "end past the file|header"),
         (_no_number, ConfigurationError, "no number"),
+        (lambda said, _: said.update(base_model_name_or_path="/dev/null"), ConfigurationError, "neither a file nor"),
+        (lambda said, _: said.update(base_model_name_or_path="~nobody-at-all/x"), ModelNotFoundError, "no such model"),
+        (lambda said, _: said.update(base_model_name_or_path="a\0/b"), ModelNotFoundError, "not on this machine"),
+        (lambda said, _: said.update(lora_alpha=1e308), ConfigurationError, "holds what is no number"),
+        (lambda said, _: said.update(lora_alpha="32"), ConfigurationError, "alpha is a number"),
+        (lambda said, _: said.update(r=0), ConfigurationError, "rank"),
+        (lambda said, _: said.update(r=True), ConfigurationError, "rank"),
+        (lambda said, _: said.update(r="16"), ConfigurationError, "rank"),
+        (lambda said, _: said.update(target_modules="(a+)+$"), ConfigurationError, "no list of names"),
+        (lambda said, _: said.update(target_modules=["x"] * 10**6), ConfigurationError, "has 1000000 names"),
+        (lambda said, _: said.update(init_lora_weights="pissa_niter_16"), ConfigurationError, "changes the base"),
+        (lambda said, _: said.update(init_lora_weights="olora"), ConfigurationError, "changes the base"),
+        (lambda said, _: said.update(alora_invocation_tokens=[1, 2]), ConfigurationError, "alora_invocation_tokens"),
+        (lambda said, _: said.update(use_dora=True), ConfigurationError, "use_dora"),
+        (lambda said, _: said.update(modules_to_save=["lm_head"]), ConfigurationError, "modules_to_save"),
+        (_flat, ConfigurationError, "shape"),
+        (_enormous, ConfigurationError, "should be a description"),
     ],
 )  # fmt: skip
 def test_hostile_and_homeless_adapters_are_refused(
@@ -146,3 +259,46 @@ def test_only_the_last_merged_models_are_kept(
         (tmp_path / name / lora.CONFIG).write_text(json.dumps(said))
         adapters.merged(store, tmp_path / name)
     assert len(list((store.cache_dir / adapters.FOLDER).iterdir())) == 1
+
+
+def test_several_threads_merge_one_adapter(adapter: Path, store: Store) -> None:
+    barrier, places = threading.Barrier(4), list[Path]()
+
+    def merge() -> None:
+        barrier.wait()
+        places.append(adapters.merged(store, adapter))
+
+    threads = [threading.Thread(target=merge) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert len(places) == 4
+    assert len(set(places)) == 1
+    assert [one.name for one in (store.cache_dir / adapters.FOLDER).iterdir()] == [places[0].name]
+
+
+def test_what_killed_processes_left_half_merged_goes(adapter: Path, store: Store) -> None:
+    folder = store.cache_dir / adapters.FOLDER
+    for name, age in (("old", adapters._FORGOTTEN + 9), ("new", 9)):
+        (folder / f"{name}.part").mkdir(parents=True)
+        os.utime(folder / f"{name}.part", (time.time() - age,) * 2)
+    place = adapters.merged(store, adapter)
+    assert sorted(one.name for one in folder.iterdir()) == sorted(["new.part", place.name])
+
+
+def test_an_adapter_that_changes_while_it_is_merged(
+    adapter: Path, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was read in halves is not kept under the name of either."""
+    shutil.copytree(adapter, tmp_path / "adapter")
+    merge = lora.merge_files
+
+    def changing(base: Path, folder: Path, target: Path) -> None:
+        merge(base, folder, target)
+        (folder / "note.txt").write_text("another")
+
+    monkeypatch.setattr(lora, "merge_files", changing)
+    with pytest.raises(ConfigurationError, match="was changed while it was read"):
+        adapters.merged(store, tmp_path / "adapter")
+    assert list((store.cache_dir / adapters.FOLDER).iterdir()) == []

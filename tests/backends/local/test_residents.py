@@ -61,6 +61,23 @@ def test_memory_is_bounded() -> None:
     assert names(residents) == ["large"]
 
 
+def test_adapters_of_one_base_count_it_once() -> None:
+    residents: Residents[Model] = Residents(most=2, memory=26)
+
+    def beside(name: str, base: str, own: int) -> None:
+        residents.get(name, name, lambda: Footprint(8, 2, base, own), Model)
+
+    for name in "bcd":
+        beside(name, "a", 3)
+    beside("a", "a", 0)
+    assert len(names(residents)) == 4  # 10 of the base, and three times 3
+    beside("e", "a", 8)
+    assert sorted(names(residents)) == ["a", "c", "d", "e"]  # 10 + 3 + 3 + 8
+    get(residents, "y", 2)
+    get(residents, "z", 1)  # a third model: all of one base go, who were used before
+    assert sorted(names(residents)) == ["y", "z"]
+
+
 def test_what_is_used_stays_and_the_newcomer_is_not_ready() -> None:
     residents: Residents[Model] = Residents(most=1, patience=0.01)
     with residents.lease("a"):

@@ -36,6 +36,9 @@ def theirs(base: Path, adapter: Path) -> list[float]:
 
     net = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32, attn_implementation="eager")
     model = PeftModel.from_pretrained(net, adapter, is_trainable=True).train()
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):  # of the base, which GPT-2 has
+            module.p = 0.0
     parameters = [each for each in model.parameters() if each.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=5e-3, betas=(0.9, 0.95), eps=1e-8, weight_decay=0.01)
     losses = []

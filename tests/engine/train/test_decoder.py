@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from awsllm.engine.train import decoder
-from awsllm.engine.train.decoder import NOT_TRAINED, Batch
+from awsllm.engine.train.decoder import NOT_TRAINED, Batch, DecoderPast
 from tests.support import random_models
 from tests.support.random_models import TOKENS
 
@@ -26,6 +26,20 @@ def test_logits_are_those_of_transformers(name: str, tmp_path: Path) -> None:
     with torch.inference_mode():
         logits = made.logits(made(rows(TOKENS))[0])
     torch.testing.assert_close(logits, expected, rtol=2e-3, atol=2e-3)
+
+
+@pytest.mark.parametrize("name", random_models.VARIANTS)
+def test_tokens_behind_a_past_are_computed_as_in_one_go(name: str, tmp_path: Path) -> None:
+    random_models.write(name, tmp_path)
+    made, tokens = decoder.load(tmp_path), torch.tensor([TOKENS])
+    past = DecoderPast(made.config)
+    with torch.inference_mode():
+        for end in (5, 8, *range(9, len(TOKENS) + 1)):  # several at first, several behind them, then one by one
+            past.make_way(end)
+            some = tokens[:, past.count : end]
+            found = made(Batch(some, some, torch.arange(past.count, end)[None]), past)[:, -1]
+            assert past.count == end
+            torch.testing.assert_close(found, made(rows(TOKENS[:end]))[:, -1], rtol=2e-4, atol=2e-4)
 
 
 @pytest.mark.parametrize("name", ["llama", "gemma3", "gpt2", "gpt-oss", "phi4-short", "mixtral", "smollm3-windows"])

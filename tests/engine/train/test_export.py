@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import gguf as judge
 import pytest
 import torch
 
-from awsllm.engine import model
+from awsllm.engine import described, model
 from awsllm.engine.choice import open_model
 from awsllm.engine.interface import Chunk
 from awsllm.engine.train import decoder
 from awsllm.engine.train.decoder import Batch
 from awsllm.engine.train.export import export, write_gguf
-from tests.support import random_models, tiny_gguf
+from tests.support import random_gguf, random_models, tiny_gguf
 from tests.support.random_models import TOKENS
 
 
@@ -29,7 +30,22 @@ def logits(made: decoder.TrainableDecoder) -> torch.Tensor:
         return made.logits(made(Batch(tokens, tokens, torch.arange(len(TOKENS))[None]))[0])
 
 
-@pytest.mark.parametrize("name", ["llama-tied", "qwen3", "gemma3", "smollm3"])
+FAMILIES = [
+    "llama-tied",
+    "qwen3",
+    "gemma3",
+    "smollm3",
+    "granite",
+    "olmo2",
+    "phi3",
+    "gpt2",
+    "mixtral",
+    "qwen3-moe",
+    "gpt-oss",
+]
+
+
+@pytest.mark.parametrize("name", FAMILIES)
 def test_a_folder_is_read_by_transformers_and_by_the_engine(name: str, tmp_path: Path) -> None:
     from transformers import AutoModelForCausalLM
 
@@ -38,7 +54,7 @@ def test_a_folder_is_read_by_transformers_and_by_the_engine(name: str, tmp_path:
     made.load_state_dict(changed(made))
     written = export(tmp_path / "base", dict(made.named_parameters()), tmp_path / "new")
     expected = logits(made)
-    theirs = AutoModelForCausalLM.from_pretrained(written, dtype=torch.float32).eval()
+    theirs = AutoModelForCausalLM.from_pretrained(written, dtype=torch.float32, attn_implementation="eager").eval()
     with torch.inference_mode():
         torch.testing.assert_close(theirs(torch.tensor([TOKENS])).logits[0], expected, rtol=2e-3, atol=2e-3)
     ours = model.load(written, precision="float32")
@@ -46,15 +62,40 @@ def test_a_folder_is_read_by_transformers_and_by_the_engine(name: str, tmp_path:
     torch.testing.assert_close(computed, expected, rtol=2e-3, atol=2e-3)
 
 
-@pytest.mark.parametrize("name", ["mixtral", "gpt2", "phi3", "gpt-oss"])
-def test_a_folder_of_any_family_is_read_by_the_engine(name: str, tmp_path: Path) -> None:
-    random_models.write(name, tmp_path / "base")
+@pytest.mark.parametrize("name", ["phi3", "gpt2", "mixtral", "qwen3-moe", "gpt-oss", "granite"])
+def test_gguf_of_any_family_has_what_changed(name: str, tmp_path: Path) -> None:
+    random_gguf.write(name, tmp_path / "base.gguf")
+    made = decoder.load(tmp_path / "base.gguf")
+    made.load_state_dict(changed(made))
+    again = decoder.load(export(tmp_path / "base.gguf", dict(made.named_parameters()), tmp_path / "new", kind="F32"))
+    torch.testing.assert_close(logits(again), logits(made), rtol=2e-3, atol=2e-3)
+
+
+def test_one_expert_that_changed_changes_nothing_else(tmp_path: Path) -> None:
+    random_gguf.write("mixtral", tmp_path / "base.gguf")
+    made = decoder.load(tmp_path / "base.gguf")
+    name = "model.layers.1.mlp.experts.2.up_proj.weight"
+    value = made.get_parameter(name).detach() + 0.5
+    again = decoder.load(export(tmp_path / "base.gguf", {name: value}, tmp_path / "new", kind="F32"))
+    for other, parameter in again.named_parameters():
+        torch.testing.assert_close(parameter, value if other == name else made.get_parameter(other), rtol=0, atol=0)
+
+
+def test_mxfp4_experts_of_a_folder_become_floats(tmp_path: Path) -> None:
+    from transformers import AutoModelForCausalLM
+
+    random_models.write_mxfp4(tmp_path / "base")
+    config = described.read_object(tmp_path / "base" / "config.json")
+    (tmp_path / "base" / "config.json").write_text(
+        json.dumps(config | {"quantization_config": {"quant_method": "mxfp4"}})
+    )
     made = decoder.load(tmp_path / "base")
     made.load_state_dict(changed(made))
     written = export(tmp_path / "base", dict(made.named_parameters()), tmp_path / "new")
-    ours = model.load(written, precision="float32")
-    computed = ours.forward([Chunk(TOKENS, ours.new_cache(64))], every_token=True)
-    torch.testing.assert_close(computed, logits(made), rtol=2e-3, atol=2e-3)
+    assert "quantization_config" not in described.read_object(written / "config.json")
+    theirs = AutoModelForCausalLM.from_pretrained(written, dtype=torch.float32, attn_implementation="eager").eval()
+    with torch.inference_mode():
+        torch.testing.assert_close(theirs(torch.tensor([TOKENS])).logits[0], logits(made), rtol=2e-3, atol=2e-3)
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,20 @@ def test_the_loss_falls(folder: Path, tmp_path: Path, adapter: Lora | None) -> N
     assert steps[-1].loss < steps[0].loss / 2
     assert steps[-1].evaluation_loss is not None
     assert steps[-1].evaluation_loss < steps[0].loss / 2
+
+
+@pytest.mark.parametrize("adapter", [SMALL, None], ids=["lora", "full"])
+def test_bfloat16_learns_as_float32_does(folder: Path, tmp_path: Path, adapter: Lora | None) -> None:
+    found, models = {}, {}
+    for precision in ("float32", "bfloat16"):
+        models[precision] = made(folder, adapter)
+        options = replace(OPTIONS, precision=precision, evaluate_every=6)
+        found[precision] = run(models[precision], tmp_path / precision, options)
+    exact, near = ([step.loss for step in steps] for steps in found.values())
+    assert near != exact  # it was computed otherwise
+    assert near == pytest.approx(exact, rel=0.05)
+    assert found["bfloat16"][-1].evaluation_loss == pytest.approx(found["float32"][-1].evaluation_loss, rel=0.05)
+    assert {each.dtype for each in models["bfloat16"].parameters()} == {torch.float32}
 
 
 def test_what_was_killed_goes_on_as_if_it_had_not_been(folder: Path, tmp_path: Path) -> None:

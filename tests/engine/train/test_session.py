@@ -107,6 +107,8 @@ def test_samples_follow_their_seed_and_end(folder: Path) -> None:
     greedy = one.sample(TOKENS, TokenDrawing(most=4, temperature=0))
     expected = one.logprobs([*TOKENS, *greedy.tokens])[len(TOKENS) - 1 :]
     assert list(greedy.logprobs) == pytest.approx(list(expected), rel=1e-4, abs=1e-5)
+    ended = one.sample(TOKENS, TokenDrawing(most=6, seed=3), lambda tokens: list(tokens) == list(drawn.tokens[:2]))
+    assert (list(ended.tokens), ended.stopped) == (list(drawn.tokens[:2]), True)
     narrow = one.sample(TOKENS, TokenDrawing(most=4, temperature=5.0, top_k=1, seed=1))
     assert narrow.tokens == greedy.tokens
     assert one.sample(TOKENS, TokenDrawing(most=4, temperature=5.0, top_p=1e-9, seed=1)).tokens == greedy.tokens
@@ -145,7 +147,107 @@ def test_gradients_that_are_no_numbers_move_nothing(folder: Path) -> None:
     one = session(folder)
     with torch.no_grad():
         dict(one.decoder.named_parameters())["model.norm.weight"].fill_(math.nan)
-    one.forward_backward([example()], "cross_entropy")
+    with pytest.raises(ArithmeticError, match="the loss of example 0 is no number"):
+        one.forward_backward([example()], "cross_entropy")
+    with pytest.raises(ValueError, match="there are no gradients"):
+        one.step(AdamStep(learning_rate=1e-3))
+    next(lora.adapters(one.decoder))[1].lora_B.weight.grad = torch.full_like(
+        next(lora.adapters(one.decoder))[1].lora_B.weight, math.inf
+    )
     with pytest.raises(ArithmeticError, match="no numbers"):
         one.step(AdamStep(learning_rate=1e-3))
     assert one.steps == 0
+
+
+@pytest.mark.parametrize(
+    ("tokens", "message"),
+    [
+        ([], "has no tokens"),
+        ([3, 128], "has the token 128; the model knows 0 to 127"),
+        ([-1], "has the token -1"),
+        ([1] * 513, "has 513 tokens; the model reads 512"),
+    ],
+)
+def test_tokens_that_the_model_cannot_read_are_told(folder: Path, tokens: list[int], message: str) -> None:
+    one = session(folder)
+    asked = LossExample(tokens, {"target_tokens": tokens, "weights": [1.0] * len(tokens)})
+    for ask in (
+        lambda: one.forward([asked], "cross_entropy"),
+        lambda: one.logprobs(tokens),
+        lambda: one.sample(tokens, TokenDrawing(most=1)),
+        lambda: one.likeliest(tokens, 1),
+    ):
+        with pytest.raises(ValueError, match=message):
+            ask()
+    targets = LossExample([3], {"target_tokens": [500], "weights": [1.0]})
+    with pytest.raises(ValueError, match="target_tokens has the token 500"):
+        one.forward([targets], "cross_entropy")
+
+
+def test_each_token_of_a_sample_is_computed_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, counts = session(folder), list[int]()
+    compute = one.decoder.forward
+
+    def counted(batch: decoder.Batch, past: decoder.DecoderPast | None = None) -> torch.Tensor:
+        counts.append(batch.tokens.shape[1])
+        return compute(batch, past)
+
+    monkeypatch.setattr(one.decoder, "forward", counted)
+    one.sample(TOKENS, TokenDrawing(most=4, temperature=0))
+    assert counts == [len(TOKENS), 1, 1, 1]
+
+
+def test_a_sample_ends_where_the_model_does(folder: Path) -> None:
+    drawn = session(folder).sample([3] * 510, TokenDrawing(most=9, temperature=0))
+    assert (len(drawn.tokens), drawn.stopped) == (2, False)
+
+
+def test_other_weights_are_lent_and_given_back(folder: Path, tmp_path: Path) -> None:
+    one = session(folder)
+    base = one.logprobs(TOKENS)
+
+    def learn() -> None:
+        one.forward_backward([example()], "cross_entropy")
+        one.step(AdamStep(learning_rate=1e-2))
+
+    learn()
+    one.save_state(tmp_path / "state")
+    one.save_adapter(tmp_path / "adapter", base="base")
+    first = one.logprobs(TOKENS)
+    learn()
+    second = one.logprobs(TOKENS)
+    with one.lent(None):
+        assert one.logprobs(TOKENS) == pytest.approx(base, abs=1e-6)
+    for kept in ("state", "adapter"):
+        with one.lent(tmp_path / kept):
+            assert one.logprobs(TOKENS) == pytest.approx(first, abs=1e-6)
+    assert one.logprobs(TOKENS) == second
+    one.load_state(tmp_path / "adapter")
+    assert one.logprobs(TOKENS) == pytest.approx(first, abs=1e-6)
+    assert one.steps == 0
+
+
+def test_the_likeliest_tokens_are_those_of_the_logits(folder: Path) -> None:
+    one = session(folder)
+    rows = one.likeliest(TOKENS, 128)
+    assert [dict(row)[token] for row, token in zip(rows, TOKENS[1:], strict=True)] == pytest.approx(
+        one.logprobs(TOKENS)
+    )
+    assert all(row[0][1] == max(value for _, value in row) for row in rows)
+
+
+def test_the_matrices_b_may_learn_faster(folder: Path) -> None:
+    def moved(plus: float) -> tuple[float, float]:
+        torch.manual_seed(0)
+        one = session(folder)
+        _, held = next(lora.adapters(one.decoder))
+        before = held.lora_A.weight.detach().clone()
+        for _ in range(2):  # B is zero at first, so A has no gradient
+            one.forward_backward([example()], "cross_entropy")
+            one.step(AdamStep(learning_rate=1e-3, plus=plus))
+        a, b = held.lora_A.weight.detach(), held.lora_B.weight.detach()
+        return float((a - before).abs().max()), float(b.abs().max())
+
+    (plain_a, plain_b), (faster_a, faster_b) = moved(1.0), moved(8.0)
+    assert faster_b == pytest.approx(8 * plain_b, rel=0.2)
+    assert faster_a == pytest.approx(plain_a, rel=0.2)

@@ -269,6 +269,13 @@ def test_auto_weighs_size_price_and_deadline(client: awsllm.Client) -> None:
         assert "saves up to $" in large.reasons[0]
         assert large.estimate.usd == large.estimate.usd_batch == large.estimate.usd_calls / 2
         assert plan(many, model=PRO, max_tokens=4000, deadline=600).where == "calls"
+        hurried = plan(["a"] * 300, max_tokens=500, deadline=120)  # 300 calls of 11 seconds, 8 at once
+        assert hurried.where == "calls"
+        assert "8 at once, may take 0.1 hours, longer than the deadline" in hurried.reasons[1]
+        assert len(plan(["a"] * 300, max_tokens=500, deadline=120, concurrency=100).reasons) == 1
+        slow = plan(["a"] * 20_000, max_tokens=2000, deadline=86_400, concurrency=1)
+        assert slow.where == "bedrock-batch"
+        assert "longer than the deadline" in slow.reasons[0]
         assert plan(["a"] * 20, max_tokens=5).reasons == ("a batch job would save at most $0.00, and may take a day",)
         assert plan(["a"] * 9, max_tokens=5).where == "calls"
         assert plan(many, model=PRO, max_tokens=4000, s3=None).reasons[1].startswith("a batch job would save about")

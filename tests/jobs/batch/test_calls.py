@@ -408,3 +408,28 @@ def test_thousands_of_records_take_the_memory_of_a_few(client: awsllm.Client) ->
         plan = client.batch(NOVA, records(), dry_run=True).plan
     assert (plan.estimate.records, taken) == (3000, 3000)
     assert most <= 1100
+
+
+# --- places that are none --------------------------------------------------------------------------------------------
+
+
+def test_places_that_are_none_are_told_before_anything_is_asked(client: awsllm.Client, tmp_path: Path) -> None:
+    records = table(tmp_path / "in.jsonl", 3)
+    with mock_aws(reply=echo) as aws:
+        boto_client("s3").create_bucket(Bucket="data")
+        for given, output, said in (
+            (records, str(tmp_path / "nothing" / "out.jsonl"), "there is no folder"),
+            (records, "s3://no-such-bucket/out.jsonl", "there is no bucket no-such-bucket"),
+            (records, "s3://data", "ends in one of|names no object"),
+            (str(tmp_path), str(tmp_path / "a.jsonl"), "it is a folder"),
+            ("s3://", str(tmp_path / "b.jsonl"), "names no object"),
+            ("s3://data/../", str(tmp_path / "c.jsonl"), "names no object"),
+            ("s3://data/none.jsonl", str(tmp_path / "d.jsonl"), "there is nothing at 's3://data/none.jsonl'"),
+            ("s3://no-such-bucket/in.jsonl", str(tmp_path / "e.jsonl"), "nothing at 's3://no-such-bucket/in.jsonl'"),
+        ):
+            ledger = None if output.startswith(str(tmp_path)) else str(tmp_path / "s3.ledger")
+            with pytest.raises((ConfigurationError, ValidationError), match=said):
+                client.batch(NOVA, given, output=output, ledger=ledger, prompt="{text}").result(30)
+        with pytest.raises(ConfigurationError, match=r"no ledger can stand at .*: No such file"):
+            client.batch(NOVA, records, ledger=str(tmp_path / "nothing" / "x.ledger"), prompt="{text}")
+        assert not aws.requests

@@ -50,7 +50,7 @@ def test_records_are_joined_by_their_place_and_poison_is_found(monkeypatch: pyte
     assert [row.text for row in result if not row.error] == [f"P{n}" for n in range(30) if n != 7]
     (bad,) = result.failures()
     assert bad.number == 7
-    assert "its object failed" in str(bad.error)
+    assert "its object was not written" in str(bad.error)
     assert len(jobs) == 2
 
 

@@ -128,7 +128,7 @@ def test_other_ways(base: str, data: TrainingData, options: dict[str, Any], kind
 @pytest.mark.parametrize(
     ("base", "options", "said"),
     [
-        (NOVA, {"epochs": 9}, "epochCount=9 of amazon.nova-lite-v1:0 is from 1 to 5"),
+        (NOVA, {"epochs": 9}, "epochCount=9 is not from 1 to 5: a hyperparameter of amazon.nova-lite-v1:0"),
         (CLAUDE, {"batch_size": 1}, "batchSize=1"),
         (CLAUDE, {"hyperparameters": {"learningRateMultiplier": 3.0}}, "learningRateMultiplier=3"),
         (NOVA, {"output": "out"}, "not an S3 URI"),
@@ -226,7 +226,7 @@ def test_a_deployment_that_is_refused_or_fails_says_so() -> None:
         aws.plane.refuse("CreateCustomModelDeployment", "ValidationException", "Not on demand.")
         with pytest.raises(RequestError, match="Not on demand") as caught:
             job.result()
-        assert "deploy='provisioned'" in caught.value.__notes__[-1]
+        assert "deploy='provisioned'" in "\n".join(caught.value.__notes__)
         arn = CUSTOMIZATION.result(job.state(), {}).artifacts
         assert arn is not None
         aws.plane.transitions["custom-model-deployment"] = 1
@@ -283,6 +283,8 @@ def test_a_local_model_is_imported(tmp_path: Path) -> None:
         ]
         assert Client(region=REGION).converse(tuned.model, "Hello").text == "imported"
         assert start(IMPORT, made, clients, pace=PACE).result() == tuned
+        another = plan_import(folder, REGION, output="s3://data/models", role=ROLE, name="another")
+        assert start(IMPORT, another, clients, pace=PACE).result().model != tuned.model
         with pytest.raises(UnsupportedError, match="cannot be stopped"):
             IMPORT.stop(clients, made.name)
 
@@ -312,6 +314,8 @@ def test_a_copy_to_another_region() -> None:
         assert copied.artifacts is not None
         assert copied.artifacts.startswith("arn:aws:bedrock:us-west-2:")
         assert start(COPY, made, there, pace=PACE).result() == copied
-        assert [one.name for one in COPY.list(there)] == ["copied"]
+        again = start(COPY, plan_copy(arn, "us-west-2", name="another"), there, pace=PACE).result()
+        assert again.artifacts != copied.artifacts
+        assert sorted(one.name for one in COPY.list(there)) == ["another", "copied"]
     with pytest.raises(ValidationError, match="of another region than us-east-1"):
         plan_copy(arn, "us-east-1")

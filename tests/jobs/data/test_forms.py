@@ -18,6 +18,7 @@ from awsllm.jobs.data.written import bedrock_lines, jumpstart_lines, local_lines
 
 USER, ANSWER = {"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hi"}
 CHAT = {"messages": [USER, ANSWER]}
+CALL = {"id": "1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Paris"}'}}
 
 
 def lines(*records: Any) -> bytes:
@@ -165,7 +166,7 @@ def test_what_is_held_out() -> None:
 
 
 def test_what_a_place_cannot_take() -> None:
-    called = {"messages": [USER, {"role": "assistant", "tool_calls": [{"id": "1"}]}]}
+    called = {"messages": [USER, {"role": "assistant", "tool_calls": [CALL]}]}
     with pytest.raises(UnsupportedError, match="line 2: calls of tools"):
         bedrock_lines(read(CHAT, called), "conversation")
     with pytest.raises(UnsupportedError, match="line 1: pairs of answers"):
@@ -182,3 +183,67 @@ def test_any_json_is_read_or_refused(value: Any) -> None:
             read(json.dumps(record))
         except ValidationError:
             continue
+
+
+@pytest.mark.parametrize(
+    ("record", "reason"),
+    [
+        ({"messages": [{"role": ["user"], "content": "x"}, ANSWER]}, "message 1 has no role"),
+        ({"messages": [USER, {"candidates": [{"preferenceLabel": {}, "content": "x"}] * 2}]}, "candidates are two"),
+        ({"messages": [USER, {"role": "assistant", "tool_calls": "x"}]}, "tool_calls of message 2 is a text"),
+        ({"messages": [USER, {"role": "assistant", "tool_calls": [1]}]}, "call 1 of message 2 is not"),
+        ({"messages": [USER, {"role": "assistant", "tool_calls": []}]}, "content of message 2 is missing"),
+        ({"messages": [{**USER, "tool_calls": [CALL]}, ANSWER]}, "is of the user: the assistant calls tools"),
+        ({"messages": [{**USER, "name": 5}, ANSWER]}, "name of message 1 is a number"),
+        (
+            {"messages": [USER, {"role": "assistant", "tool_calls": [{"function": {"name": "w", "arguments": "{"}}]}]},
+            "the arguments of call 1 of message 2 are not JSON",
+        ),
+        (
+            {"messages": [USER, {"role": "assistant", "tool_calls": [{"function": {"name": "w", "arguments": [1]}}]}]},
+            "arguments of call 1 of message 2 are a list",
+        ),
+        (
+            {"messages": [USER, {"role": "assistant", "content": [{"toolUse": {"name": "w", "input": {}}}]}]},
+            "calls of tools are written as Chat Completions has them",
+        ),
+    ],
+)
+def test_values_of_another_kind_are_faults_of_their_line(record: dict[str, Any], reason: str) -> None:
+    with pytest.raises(TrainingDataError, match=f"line 1: .*{reason}"):
+        read(record)
+
+
+@pytest.mark.parametrize("value", [object(), {5: "x"}])
+def test_values_of_a_program_that_are_not_json(value: Any) -> None:
+    with pytest.raises(TrainingDataError, match="line 1: it has a value that is not JSON"):
+        read_training_data([{**CHAT, "note": value}])
+
+
+def test_bytes_are_no_text() -> None:
+    with pytest.raises(TrainingDataError, match="content of message 1 is of the type bytes"):
+        read_training_data([{"messages": [{"role": "user", "content": b"x"}, ANSWER]}])
+
+
+@pytest.mark.parametrize(
+    ("begins", "kind"),
+    [(b"PAR1\x00", "a Parquet file"), (b"\x1f\x8b\x08", "a gzip file"), (b"\xff\xfe{\x00", "a text in UTF-16")],
+)
+def test_files_of_another_kind(begins: bytes, kind: str) -> None:
+    with pytest.raises(TrainingDataError, match=f"line 1: this is {kind}"):
+        read_training_data(begins)
+    with pytest.raises(TrainingDataError, match="line 2: it is not UTF-8"):
+        read_training_data(lines(CHAT) + b'\n{"text": "caf\xe9"}')
+
+
+@pytest.mark.parametrize("name", ["~nobody-of-that-name/x.jsonl", "a\0b", "", "https://example.com/x.jsonl"])
+def test_names_that_no_file_has(name: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"the training data '.*' (cannot be read|are no file)"):
+        read_training_data(name)
+
+
+@pytest.mark.parametrize("share", [-0.1, 0.51, 1, 1e-300, 0.2])
+def test_a_share_that_holds_out_nothing(share: float) -> None:
+    data = read(CHAT, CHAT)
+    with pytest.raises(ValidationError, match=r"evaluate=.* (cannot be held out|holds out none)"):
+        data.split(share)

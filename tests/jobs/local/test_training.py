@@ -9,13 +9,19 @@ from typing import Any
 import pytest
 from tokenizers import Tokenizer
 
-from awsllm.errors import DeploymentError
+from awsllm import Client
+from awsllm.engine.devices import DeviceError
+from awsllm.engine.errors import ModelError
+from awsllm.engine.train.memory import TrainingMemory
+from awsllm.errors import ConfigurationError, DeploymentError, UnsupportedError, ValidationError
 from awsllm.jobs.data.training import read_training_data
 from awsllm.jobs.job import follow
+from awsllm.jobs.local.bases import check_base
 from awsllm.jobs.local.folder import JobFolder
 from awsllm.jobs.local.kind import LocalJob, LocalJobs
+from awsllm.jobs.local.needs import needs_of
 from awsllm.jobs.local.planning import LocalTraining, lay_out, plan_local
-from awsllm.jobs.local.training import make_recipe, tokenised, train_in
+from awsllm.jobs.local.training import make_recipe, samples_of, tokenised, train_in
 from awsllm.jumpstart.deploy.progress import Pace
 from tests.support import tiny_chat
 
@@ -94,6 +100,66 @@ def test_a_job_trains_in_a_process_of_its_own(base: Path, tmp_path: Path) -> Non
     assert train_in(folder, lambda step: None)["model"] == tuned.model.removeprefix("local:")  # it is over
 
 
+def test_too_little_memory_is_told_before_anything_is_begun(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    monkeypatch.setenv("AWSLLM_JOBS", str(tmp_path))
+    monkeypatch.setattr("awsllm.engine.train.memory.free_memory", lambda device: 1_000_000)
+    data = [{"prompt": f"Where? {n}", "completion": "Merrow"} for n in range(6)]
+    with Client() as client:
+        with pytest.raises(ConfigurationError, match=r"takes about 0\.3 GB of memory .* 1\.0 MB is free") as refused:
+            client.fine_tune(f"local:{base}", data, where="local", steps=2)
+        assert "memory='ignore'" in str(refused.value)
+        assert "for libraries" in str(refused.value)
+        assert not list(tmp_path.iterdir())
+        job = client.fine_tune(f"local:{base}", data, where="local", steps=2, rank=2, memory="ignore")
+        assert job.result(120).adapter is not None
+
+
+def test_a_device_that_is_not_there_is_told_before_anything_is_begun(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    def found(name: str) -> str:
+        if name == "auto":
+            return "cpu"
+        raise DeviceError(f"device {name}: there is none")
+
+    monkeypatch.setenv("AWSLLM_JOBS", str(tmp_path))
+    monkeypatch.setattr("awsllm.engine.devices.found", found)
+    data = [{"prompt": "Where?", "completion": "Merrow"}]
+    with Client() as client:
+        with pytest.raises(ConfigurationError, match="device cuda: there is none"):
+            client.fine_tune(f"local:{base}", data, device="cuda")
+        with pytest.raises(ValidationError, match="there is no device 'tpu'"):
+            client.fine_tune(f"local:{base}", data, device="tpu")
+        planned = client.jobs.plan_fine_tune(f"local:{base}", data, options={"device": "auto", "steps": 2})
+        assert planned.request["training"]["device"] == "cpu"
+    assert not list(tmp_path.iterdir())
+
+
+ESTIMATE = TrainingMemory(parameters=4, gradients=4, moments=8, activations=1, tokens=1, libraries=100)
+
+
+@pytest.mark.parametrize(("rows", "tokens"), [(4, 4 * 21), (8, 6 * 21)])
+def test_the_longest_examples_say_how_many_tokens_are_computed_at_once(
+    base: Path, monkeypatch: pytest.MonkeyPatch, rows: int, tokens: int
+) -> None:  # fmt: skip
+    """Six examples: as many rows of the longest, or all of them in rows that they share."""
+    seen = []
+
+    def estimate(config: object, recipe: object, tokens: int, libraries: int) -> TrainingMemory:
+        seen.append(tokens)
+        return ESTIMATE
+
+    monkeypatch.setattr("awsllm.engine.train.memory.estimate", estimate)
+    data = read_training_data([{"prompt": "Where?" + "?" * n, "completion": "Merrow"} for n in range(6)])
+    found = needs_of(base, data, LocalTraining(rows=rows).filled(data))
+    assert found is not None
+    assert found.memory == ESTIMATE.total
+    longest = max(len(one.tokens) for one in tokenised(data.examples, base))
+    assert seen == [longest * tokens // 21]
+
+
 def test_a_base_that_cannot_be_trained_fails_with_a_reason(tmp_path: Path) -> None:
     jobs = LocalJobs(tmp_path)
     data = read_training_data([{"prompt": "a", "completion": "b"}])
@@ -104,3 +170,144 @@ def test_a_base_that_cannot_be_trained_fails_with_a_reason(tmp_path: Path) -> No
     state = JobFolder(tmp_path / plan.name).state()
     assert state is not None
     assert state.status == "Failed"
+
+
+# --- bases of every kind ---------------------------------------------------------------------------------------------
+
+CALLS = (
+    "{% if tools %}{{ tools }}\n{% endif %}"
+    "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}"
+    '{% for call in message.tool_calls or [] %}<tool_call>\n{"name": "{{ call.function.name }}", "arguments": '
+    "{{ call.function.arguments | tojson }}}\n</tool_call>{% endfor %}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+NO_SYSTEM = (
+    "{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}{% for message in messages %}"
+    "<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def templated(base: Path, folder: Path, template: str | None) -> Path:
+    """The base with another chat template, or none."""
+    for path in base.iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    described = json.loads((folder / "tokenizer_config.json").read_bytes())
+    described["chat_template"] = template
+    (folder / "tokenizer_config.json").write_text(json.dumps(described))
+    (folder / "chat_template.jinja").unlink(missing_ok=True)
+    return folder
+
+
+def test_a_base_without_a_template_learns_texts_and_completions(base: Path, tmp_path: Path) -> None:
+    bare = templated(base, tmp_path, None)
+    assert learned(bare, {"text": "I say"})[0].startswith("I say")
+    assert learned(bare, {"prompt": "Where?", "completion": "Merrow"})[0].startswith("Merrow")
+    conversation = read_training_data(
+        [{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}]
+    )
+    with pytest.raises(UnsupportedError, match="line 1: the base has no chat template"):
+        check_base("local:bare", bare, conversation, 64)
+
+
+def test_calls_are_learned_as_they_are_asked_for(base: Path, tmp_path: Path) -> None:
+    """Arguments that stand as text in the data are an object in the words of the model."""
+    call = {"id": "x", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Paris"}'}}
+    tools = [{"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}]
+    turns = [
+        {"role": "user", "content": "Where?"},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "x", "content": "Merrow"},
+        {"role": "assistant", "content": "Merrow"},
+    ]
+    record = {"messages": turns, "tools": tools}
+    with pytest.raises(UnsupportedError, match="line 1: the base's chat template does not write tools"):
+        check_base("local:base", base, read_training_data([record]), 64)
+    [told] = learned(templated(base, tmp_path, CALLS), record)
+    assert '"arguments": {"city": "Paris"}' in told.replace("Ġ", " ")
+
+
+def test_a_system_prompt_goes_where_the_model_will_find_it(base: Path, tmp_path: Path) -> None:
+    record = {"system": "I say", "prompt": "Where?", "completion": "Merrow"}
+    assert learned(templated(base, tmp_path, NO_SYSTEM), record) == ["Merrow<|im_end|>"]
+
+
+def test_what_a_template_says_of_its_conversation_is_not_told(base: Path, tmp_path: Path) -> None:
+    template = "{{ raise_exception('no ' + messages[0].content) }}"
+    data = read_training_data([{"prompt": "Where is the secret?", "completion": "Merrow"}])
+    with pytest.raises(UnsupportedError, match="line 1: the base's chat template refuses it") as refused:
+        check_base("local:odd", templated(base, tmp_path, template), data, 64)
+    assert "secret" not in str(refused.value)
+
+
+def test_examples_that_are_all_cut_before_their_answers(base: Path, tmp_path: Path) -> None:
+    data = read_training_data([{"prompt": "Where? " * 40, "completion": "Merrow"}] * 3)
+    with pytest.raises(UnsupportedError, match="none of 3 sequences does an answer begin within 8 tokens"):
+        check_base("local:base", base, data, 8)
+    plan = plan_local("local:base", str(base), data, LocalTraining(length=8))
+    lay_out(LocalJobs(tmp_path), plan, data)
+    with pytest.raises(ModelError, match="none of 3 sequences"):
+        samples_of(JobFolder(tmp_path / plan.name), base, 8)
+
+
+def test_some_that_are_cut_are_counted(base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    records = [{"prompt": "Where? " * 40, "completion": "Merrow"}, {"prompt": "Where?", "completion": "Merrow"}]
+    data = read_training_data(records)
+    plan = plan_local("local:base", str(base), data, LocalTraining(length=32))
+    lay_out(LocalJobs(tmp_path), plan, data)
+    samples_of(JobFolder(tmp_path / plan.name), base, 32)
+    assert "of 2 sequences 1 are cut at 32 tokens" in capsys.readouterr().err
+
+
+def test_no_model_is_told_before_a_folder_is_made(base: Path, tmp_path: Path) -> None:
+    """Whatever lies there: nothing, a pickle, a header that lies, another kind of model."""
+    data = read_training_data([{"prompt": "a", "completion": "b"}])
+    with pytest.raises(ConfigurationError, match=r"cannot be trained: .*config\.json"):
+        check_base("local:nothing", tmp_path, data, 64)
+    folder = templated(base, tmp_path, "x")
+    weights = folder / "model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes((1 << 62).to_bytes(8, "little") + b"{}")
+    with pytest.raises(ConfigurationError, match=r"cannot be trained: .*header"):
+        check_base("local:lying", folder, data, 64)
+    weights.unlink()
+    (folder / "pytorch_model.bin").write_bytes(b"\x80\x04.")
+    with pytest.raises(ConfigurationError, match="loading them can run code"):
+        check_base("local:pickle", folder, data, 64)
+    (folder / "pytorch_model.bin").unlink()
+    weights.write_bytes(whole)
+    (folder / "config.json").write_text('{"model_type": "bert", "architectures": ["BertModel"]}')
+    with pytest.raises(UnsupportedError, match="is not trained here: architecture 'bert'"):
+        check_base("local:bert", folder, data, 64)
+
+
+def test_training_without_pytorch(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing() -> None:
+        raise ModuleNotFoundError("No module named 'torch'", name="torch")
+
+    monkeypatch.setattr("awsllm.jobs.local.bases.import_torch", missing)
+    data = read_training_data([{"prompt": "a", "completion": "b"}])
+    with pytest.raises(ConfigurationError, match=r"training needs torch: pip install 'awsllm\[local\]'"):
+        check_base("local:base", base, data, 64)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"rank": 5000},
+        {"length": 1},
+        {"steps": 10**20},
+        {"warm_up": -1},
+        {"seed": -1},
+        {"dropout": 1.5},
+        {"alpha": -1.0},
+        {"alpha": float("nan")},
+        {"device": "toaster"},
+        {"evaluate": 0.9},
+        {"evaluate": 0.01},
+    ],
+)
+def test_options_that_no_training_has(options: dict[str, Any]) -> None:
+    data = read_training_data([{"prompt": "a", "completion": "b"}] * 4)
+    with pytest.raises(ValidationError, match=f"{next(iter(options))}=|no device 'toaster'"):
+        LocalTraining(**options).filled(data)

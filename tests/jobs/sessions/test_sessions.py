@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,9 @@ class Service:
         if kind == "sample":
             prompt, settings, _ = wire.decode_sample(members)
             return self._kept({kind: wire.encode_sampled(self.place.sample(prompt, settings), len(prompt))})
-        return self._kept({kind: {"logprobs": list(self.place.logprobs(wire.decode_tokens(members["prompt"])))}})
+        if kind == "loadWeightsForSampling":
+            return self._kept({kind: {}})
+        return self._kept({kind: wire.encode_scored(self.place.logprobs(wire.decode_tokens(members["prompt"])))})
 
     def _kept(self, result: JsonObject) -> JsonObject:
         operation = f"op-{len(self.results)}"
@@ -185,6 +188,46 @@ def test_a_session_that_was_made_is_stopped_and_deleted(service: Service, base: 
     assert "StopTrainingSession" in [name for name, _ in service.calls]
 
 
+def test_what_is_sampled_are_the_weights_as_they_are(service: Service, base: Path) -> None:
+    """The service samples what was saved: a package is made where something was learned since, and not for each."""
+    saved = "arn:aws:sagemaker:us-east-1:111122223333:model-package/g/saveWeights"
+    with awsllm.Client(region="us-east-1").training_session(ARN, tokenizer=base, **PLAN) as session:  # type: ignore[arg-type]
+        session.sample([1], max_tokens=512)
+        session.forward_backward([CONVERSATION])
+        session.step()
+        session.sample([1], max_tokens=512)
+        session.logprobs([1, 2])
+        session.forward_backward([CONVERSATION])
+        session.step()
+        session.sample([1], max_tokens=512)
+    sent = [request["operationConfig"] for name, request in service.calls if name.startswith("Execute")]
+    kinds = [next(iter(config)) for config in sent]
+    saving, once = ["saveWeights", "loadWeightsForSampling", "sample"], ["forwardBackward", "optimizerStep"]
+    # The package of the second save has the name of the first here, so it is not loaded again.
+    assert kinds == ["sample", *once, *saving, "computeLogprobs", *once, "saveWeights", "sample"]
+    packages = [config["sample"].get("modelPackageArn") for config in sent if "sample" in config]
+    assert packages == [None, saved, saved]
+
+
+def test_one_that_nobody_closed_is_named(service: Service, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO", logger="awsllm.jobs"):
+        made = RemoteSession.start(AwsSession(region="us-east-1"), remote.checked_plan(ARN, {**PLAN, "name": "mine"}))
+        assert "the training session mine is made" in caplog.text
+        del made
+        gc.collect()
+    assert "the training session mine was not closed" in caplog.text
+
+
+def test_one_that_has_expired_is_left(service: Service, base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(**_: Any) -> JsonObject:
+        raise ValidationError("no")
+
+    with awsllm.Client(region="us-east-1").training_session(ARN, tokenizer=base, **PLAN):  # type: ignore[arg-type]
+        service.states = ["Expired"]
+        monkeypatch.setattr(service, "delete_training_session", refuse)
+    assert "StopTrainingSession" not in [name for name, _ in service.calls]
+
+
 def test_a_session_that_ran_before_goes_on(service: Service, base: Path) -> None:
     service.create_training_session(LoraConfig={"Rank": 4})
     with awsllm.Client(region="us-east-1").training_session(ARN, session="mine", tokenizer=base) as session:
@@ -193,6 +236,9 @@ def test_a_session_that_ran_before_goes_on(service: Service, base: Path) -> None
 
 
 def test_one_that_never_runs_is_told_and_deleted(service: Service, base: Path) -> None:
+    service.states = ["Blocked"]
+    with pytest.raises(ServerError, match="is Blocked: no capacity"):
+        awsllm.Client(region="us-east-1").training_session(ARN, tokenizer=base, **PLAN)  # type: ignore[arg-type]
     service.states = ["Failed"]
     with pytest.raises(ServerError, match="is Failed: no capacity"):
         awsllm.Client(region="us-east-1").training_session(ARN, tokenizer=base, **PLAN)  # type: ignore[arg-type]

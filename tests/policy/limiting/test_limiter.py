@@ -246,7 +246,7 @@ def test_who_cannot_be_served_in_time_is_refused_at_once() -> None:
     assert one.state()[0]["waiting"] == 0
     first = queued(one, 80, seconds=61.0)
     with pytest.raises(LimitExceededError):  # the one before it takes what comes back until then
-        one._likely = 1.0
+        one._share = 1.0
         queued(one, 80, seconds=61.0)
     assert not first.granted
 

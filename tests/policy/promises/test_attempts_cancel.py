@@ -48,14 +48,11 @@ OPTIONS: list[dict[str, object]] = [{}, {"model": GROUP}, {"resume": True}, {"to
 
 @contextmanager
 def nothing_left() -> Iterator[None]:
-    gc.freeze()  # what was there before is no concern of this test, and takes seconds to look through
-    try:
-        open_before, threads_before = descriptors(), threading.active_count()
-        yield
-        assert eventually(lambda: threading.active_count() <= threads_before), threading.enumerate()
-        assert eventually(lambda: descriptors() <= open_before)
-    finally:
-        gc.unfreeze()
+    gc.collect()
+    open_before, threads_before = descriptors(), threading.active_count()
+    yield
+    assert eventually(lambda: threading.active_count() <= threads_before), threading.enumerate()
+    assert eventually(lambda: descriptors() <= open_before)
 
 
 def half_answered() -> FaultServer:

@@ -118,15 +118,56 @@ def test_the_second_answers_where_the_first_is_late(kind: type[Late], streamed: 
     assert [(count.calls, count.failed) for count in counts] == [(1, 1)]
 
 
-@ways
+OTHER = "bedrock:us.amazon.nova-pro-v1:0"
+
+
 @kinds
-def test_a_member_of_a_group_is_hedged_too(kind: type[Late], streamed: bool) -> None:
+def test_in_a_group_another_member_is_asked(kind: type[Late]) -> None:
     backend = kind()
-    response = call(backend, streamed=streamed, model=awsllm.Group([MODEL, "bedrock:us.amazon.nova-pro-v1:0"]))
+    response = call(backend, streamed=False, model=awsllm.Group([MODEL, OTHER]))
+    assert response.text == "Hello."
+    assert response.model == OTHER
+    assert backend.asked == 2
+    assert [(made.model, made.error) for made in response.attempts] == [(MODEL, "hedged"), (OTHER, None)]
+    assert backend.over.is_set() or backend.cancelled == 1  # the loser was cut off
+
+
+@kinds
+def test_in_a_group_of_which_nobody_else_may_be_asked_the_same_is(kind: type[Late]) -> None:
+    backend, group = kind(), awsllm.Group([MODEL, OTHER], concurrency=1)
+    client = awsllm.AsyncClient if kind is AsyncLate else awsllm.Client
+    one: Any = client(region="us-east-1", policy=AT_ONCE, backends={"bedrock": backend})
+    places = one._routes.places(group)
+    assert places[1].concurrency.enter()  # the other is busy
+    answer = one.converse(group, "Hi")
+    response = asyncio.run(answer) if kind is AsyncLate else answer
+    assert [(made.model, made.error) for made in response.attempts] == [(MODEL, "hedged"), (MODEL, None)]
+    assert [place.concurrency.in_flight for place in places] == [0, 1]
+
+
+class LateFailure(AsyncLate):
+    async def ask(self, request: Any, attempt: Attempt) -> Any:
+        await asyncio.sleep(0.1)
+        raise ThrottlingError("no", status=429)
+
+
+@pytest.mark.parametrize("kind", [Late, LateFailure], ids=["sync", "async"])
+def test_where_both_members_of_a_group_fail_both_are_told(kind: type[Late]) -> None:
+    backend = kind(late=2, end=ThrottlingError("no", status=429))
+    threading.Timer(0.2, backend.over.set).start()
+    with pytest.raises(ThrottlingError) as caught:
+        call(backend, streamed=False, model=awsllm.Group([MODEL, OTHER]))
+    told = {(made.model, made.error) for made in caught.value.attempts}
+    assert told == {(MODEL, "ThrottlingError"), (OTHER, "ThrottlingError")}
+
+
+@kinds
+def test_a_stream_of_a_group_is_hedged_with_its_member(kind: type[Late]) -> None:
+    backend = kind()
+    response = call(backend, streamed=True, model=awsllm.Group([MODEL, OTHER]))
     assert response.text == "Hello."
     assert backend.asked == 2
-    assert [made.error for made in response.attempts] == ["hedged", None]
-    assert {made.model for made in response.attempts} == {MODEL}
+    assert [(made.model, made.error) for made in response.attempts] == [(MODEL, "hedged"), (MODEL, None)]
 
 
 @ways

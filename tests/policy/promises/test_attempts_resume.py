@@ -12,6 +12,7 @@ import pytest
 import awsllm
 from awsllm import types as t
 from awsllm.errors import AwsllmError, ServerError, StreamError, ThrottlingError, UnsupportedError
+from awsllm.stream import fold, replay
 from awsllm.testing import AsyncScriptedBackend, ScriptedBackend
 
 MODEL = "bedrock:us.anthropic.claude-sonnet-4-5-20250929-v1:0"
@@ -237,14 +238,58 @@ def test_a_call_behind_continued_text_is_a_block_of_its_own(way: str) -> None:
         if request.messages[-1].role == "user":
             return breaking(t.ContentBlockDelta(0, t.TextDelta("Let me look.")))(request)
         use = t.Message("assistant", (t.ToolUse("1", "look", {}),))
-        from awsllm.stream import replay
-
         return replay(t.ConverseResponse(message=use, stop_reason="tool_use", usage=t.Usage(1, 1, 2)))
 
     tool = t.ToolSpec("look", {"type": "object"})
     response = ask(way, script, MODEL, tools=[tool]).response
     assert [type(block) for block in response.message.content] == [t.Text, t.ToolUse]
     assert response.stop_reason == "tool_use"
+
+
+@both
+@pytest.mark.parametrize("to", [GROUP, MOVING], ids=["group", "moving"])
+@pytest.mark.parametrize("cut", ["before", "after", "nowhere"])
+def test_a_group_s_stream_that_breaks_around_a_tool(cut: str, to: Any, way: str) -> None:
+    """Before a tool was called the answer is continued; once one has run, it is not, and nothing runs twice."""
+    ran: list[str] = []
+    requests: list[t.ConverseRequest] = []
+
+    @awsllm.tool
+    def look(where: str) -> str:
+        """What is there."""
+        ran.append(where)
+        return "a fox"
+
+    def script(request: t.ConverseRequest) -> Iterator[Any]:
+        requests.append(request)
+        if any(isinstance(block, t.ToolResult) for turn in request.messages for block in turn.content):
+            return Model().events(TEXT, 3 if cut == "after" else None)
+        if cut == "before" and request.messages[-1].role == "user":
+            return breaking(t.ContentBlockDelta(0, t.TextDelta("Let me look.")))(request)
+        use = t.Message("assistant", (t.ToolUse("1", "look", {"where": "outside"}),))
+        return iter(list(replay(t.ConverseResponse(message=use, stop_reason="tool_use", usage=t.Usage(1, 1, 2)))))
+
+    if cut == "before":
+        seen = ask(way, script, to, tools=[look])
+        response = seen.response
+        assert response.text == TEXT
+        assert [turn.role for turn in response.messages] == ["assistant", "user", "assistant"]
+        assert [type(block) for block in response.messages[0].content] == [t.Text, t.ToolUse]
+        assert [event.role for event in seen.events if isinstance(event, t.MessageStart)] == [
+            *("assistant", "user", "assistant")
+        ]
+        assert response.usage.input_tokens == 101  # what was cut had what stands before it: 1, less the 3 that it wrote
+        assert len(requests) == 3
+    elif cut == "nowhere":
+        seen = ask(way, script, to, tools=[look])
+        assert fold(seen.events).messages == seen.response.messages
+        assert seen.response.usage == t.Usage(101, 11, 112)
+    else:
+        with pytest.raises(StreamError) as caught:
+            ask(way, script, to, tools=[look])
+        assert any("only text" in note for note in caught.value.__notes__)
+        assert len(requests) == 2
+    assert ran == ["outside"]
 
 
 @both

@@ -8,7 +8,7 @@
 #define PUBLIC __attribute__((visibility("default")))
 #endif
 
-enum { LAYOUT = 4, PHASES_BEYOND = 4, PHASES_OF_LAYER = 14 };
+enum { LAYOUT = 5, PHASES_BEYOND = 4, PHASES_OF_LAYER = 18 };
 
 typedef void (*Walk)(Team *, int32_t);
 

@@ -155,10 +155,11 @@ static void widen_expert(const Job *job, Room *r, const Layer *l, int64_t expert
     Job part = *job;
     Room here = *r;
     part.rows = r->routes.ends[expert] - start;
+    part.narrow = 0; /* adapters have nothing beside experts */
     here.inner = inner_of(r, expert);
     Activations x = gather(m, r, start, part.rows);
     for (int64_t g = from; g < to; g++)
-        inner_group(&part, &here, l->expert_up + expert, x, g);
+        inner_group(&part, &here, l->expert_up + expert, l, x, g);
 }
 
 /* A tile of the sum of all experts, for all rows. */

@@ -20,6 +20,8 @@
 enum { GROUP = 32, TILE = 16, TILE4 = 320, TILE8 = 576 };
 enum { SILU, GELU, GELU_TANH, RELU, CLAMPED };
 enum { NORM_NONE, NORM_RMS, NORM_LAYER };
+enum { MAP_QKV, MAP_OUTPUT, MAP_UP, MAP_DOWN, MAPS }; /* of a layer, those that an adapter may stand beside */
+enum { MAP_PARTS = 3 };                                /* maps that are computed as one: queries, keys, values */
 
 typedef struct {
     const uint8_t *data;
@@ -59,11 +61,26 @@ typedef struct {
     float epsilon, attention_scale, attention_cap, logit_cap, embedding_scale, residual_scale, logit_scale;
 } Model;
 
+/* Beside a map, what an adapter has: values go through a narrow map, R = `rank` wide, and what comes out is added to the
+   tiles of each part. All weights are float16, no larger than 1; `scale` has what they were divided by. */
+typedef struct {
+    int64_t tile, tiles, begin, rank; /* which tiles of the map, and which of the narrow values go there */
+    const uint16_t *out;              /* (tiles, rank, 16) */
+} NarrowPart;
+
+typedef struct {
+    const uint16_t *in; /* (R, K), K the map's inputs */
+    const float *scale; /* (R) */
+    int64_t rank, part_count; /* a multiple of four; 0: nothing beside this map */
+    NarrowPart parts[MAP_PARTS];
+} Narrow;
+
 /* One sequence's keys and values, float16, in room for `capacity` tokens, a multiple of 16:
    keys (layers, G, capacity / 16, D, 16), values (layers, G, capacity, D). */
 typedef struct {
     uint16_t *keys, *values;
     int64_t capacity, long_;
+    const Narrow *adapter; /* (layers, MAPS), or null */
 } Cache;
 
 typedef struct {
@@ -81,6 +98,7 @@ typedef struct {
     /* room for what goes from one phase to the next, of at least `room(model, rows, threads)` bytes */
     uint8_t *scratch;
     int64_t longest; /* position, of all rows, plus one */
+    int64_t narrow;  /* the largest rank of the adapters of the caches; 0: there is none */
 } Job;
 
 #endif

@@ -35,6 +35,7 @@ typedef struct {
     Activations in, attended, inner, last;
     Unit *units;
     int64_t *unit_count;
+    float *narrow; /* (M, narrow) of adapters (`beside.h`) */
     Routes routes;
     /* of this thread */
     Activations own;
@@ -92,6 +93,7 @@ static Room room_of(const Job *job, int threads, int thread) {
     r.last = cut_activations(&at, job->wanted_count, c);
     r.units = (Unit *)cut(&at, rows * m->heads * (int64_t)sizeof(Unit));
     r.unit_count = (int64_t *)cut(&at, 8);
+    r.narrow = (float *)cut(&at, rows * job->narrow * 4);
     r.routes.logits = (float *)cut(&at, rows * padded(m->experts) * 4);
     r.routes.chosen = (int32_t *)cut(&at, rows * m->used * 4);
     r.routes.share = (float *)cut(&at, rows * m->used * 4);
@@ -461,6 +463,8 @@ static void attend(const Job *job, Room *r, int64_t layer, const Unit *u) {
 
 /* --- linear maps --- */
 
+#include "beside.h"
+
 typedef struct {
     int64_t per, count;
 } Chunks;
@@ -499,7 +503,7 @@ INLINE Vector gate(const Model *m, Vector g, Vector up) {
 }
 
 /* Channels 32 n to 32 n + 31 of what is within the MLP, for all rows. */
-static void inner_group(const Job *job, Room *r, const Matrix *up, Activations x, int64_t n) {
+static void inner_group(const Job *job, Room *r, const Matrix *up, const Layer *l, Activations x, int64_t n) {
     const Model *m = job->model;
     int64_t rows = job->rows, half = up->tiles / 2;
     for (int side = 0; side < 2; side++) {
@@ -507,6 +511,7 @@ static void inner_group(const Job *job, Room *r, const Matrix *up, Activations x
         float *out = r->part + side * TILE;
         if (!m->gated) {
             multiply_tile(up, tile, x, rows, out, 2 * TILE);
+            add_beside(job, r, l, MAP_UP, tile, 0, rows, out, 2 * TILE);
             for (int64_t row = 0; row < rows; row++)
                 store(out + row * 2 * TILE, activated(m, load(out + row * 2 * TILE)));
             continue;
@@ -517,6 +522,8 @@ static void inner_group(const Job *job, Room *r, const Matrix *up, Activations x
             Activations some = rows_from(x, row);
             multiply_tile(up, tile, some, count, gates, TILE);
             multiply_tile(up, half + tile, some, count, out + row * 2 * TILE, 2 * TILE);
+            add_beside(job, r, l, MAP_UP, tile, row, count, gates, TILE);
+            add_beside(job, r, l, MAP_UP, half + tile, row, count, out + row * 2 * TILE, 2 * TILE);
             for (int64_t i = 0; i < count; i++) {
                 float *at = out + (row + i) * 2 * TILE;
                 store(at, gate(m, load(gates + i * TILE), load(at)));
@@ -540,8 +547,9 @@ static void add_part(const Job *job, Room *r, const float *part, int64_t tile, i
     }
 }
 
-static void add_tile(const Job *job, Room *r, const Matrix *w, Activations x, int64_t tile, int keep) {
-    multiply_tile(w, tile, x, job->rows, r->part, TILE);
+static void add_tile(const Job *job, Room *r, const Layer *l, int map, Activations x, int64_t tile, int keep) {
+    multiply_tile(map == MAP_OUTPUT ? &l->output : &l->down, tile, x, job->rows, r->part, TILE);
+    add_beside(job, r, l, map, tile, 0, job->rows, r->part, TILE);
     add_part(job, r, r->part, tile, keep);
 }
 
@@ -592,6 +600,23 @@ static void prepare_here(const Job *job, Room *r, Norm norm, Input *input) {
     input->ready = 1;
 }
 
+/* The narrow values of the rows that have something beside the map. */
+static __attribute__((noinline)) void narrow(Walker *w, const Job *job, Room *r, const Layer *l, int map, Norm norm,
+                                             Input *input) {
+    if (!job->narrow)
+        return;
+    int64_t pieces = (job->narrow + PIECE - 1) / PIECE, count = job->rows * pieces;
+    EACH_CHUNK(w, n, count) {
+        int64_t row = n / pieces, from = n % pieces * PIECE;
+        const Narrow *own = narrow_of(job, l, map, row);
+        if (!own || from >= own->rank)
+            continue;
+        prepare_here(job, r, norm, input);
+        narrow_row(job, r, own, input->x, row, from, own->rank - from < PIECE ? own->rank : from + PIECE);
+    }
+    settle(w, count);
+}
+
 static void begin(Walker *w, const Job *job, Room *r) {
     EACH_CHUNK(w, row, job->rows) {
         if (row == 0)
@@ -605,12 +630,15 @@ static void begin(Walker *w, const Job *job, Room *r) {
 static void project(Walker *w, const Job *job, Room *r, const Layer *l) {
     Input input;
     prepare_rows(w, job, r, l->before, &input);
+    narrow(w, job, r, l, MAP_QKV, l->before, &input);
     Chunks c = chunks(l->qkv.tiles, w->team->threads);
     int64_t stride = (job->model->heads + 2 * job->model->groups) * job->model->head_dim;
     EACH_CHUNK(w, n, c.count) {
         prepare_here(job, r, l->before, &input);
-        for (int64_t tile = n * c.per; tile < (n + 1) * c.per && tile < l->qkv.tiles; tile++)
+        for (int64_t tile = n * c.per; tile < (n + 1) * c.per && tile < l->qkv.tiles; tile++) {
             multiply_tile(&l->qkv, tile, input.x, job->rows, r->qkv + tile * TILE, stride);
+            add_beside(job, r, l, MAP_QKV, tile, 0, job->rows, r->qkv + tile * TILE, stride);
+        }
     }
     settle(w, c.count);
 }
@@ -654,12 +682,16 @@ static void add_kept(Walker *w, const Job *job, Room *r, Norm after) {
     settle(w, job->rows);
 }
 
-static void add(Walker *w, const Job *job, Room *r, const Matrix *map, Activations x, Norm after) {
+/* Adds what the layer's `map`, MAP_OUTPUT or MAP_DOWN, makes of x. */
+static void add(Walker *w, const Job *job, Room *r, const Layer *l, int map, Activations x, Norm after) {
     int keep = after.weight != 0;
-    Chunks c = chunks(map->tiles, w->team->threads);
+    int64_t tiles = (map == MAP_OUTPUT ? &l->output : &l->down)->tiles;
+    Input input = {x, 1};
+    narrow(w, job, r, l, map, after, &input);
+    Chunks c = chunks(tiles, w->team->threads);
     EACH_CHUNK(w, n, c.count)
-        for (int64_t tile = n * c.per; tile < (n + 1) * c.per && tile < map->tiles; tile++)
-            add_tile(job, r, map, x, tile, keep);
+        for (int64_t tile = n * c.per; tile < (n + 1) * c.per && tile < tiles; tile++)
+            add_tile(job, r, l, map, x, tile, keep);
     settle(w, c.count);
     add_kept(w, job, r, after);
 }
@@ -667,12 +699,13 @@ static void add(Walker *w, const Job *job, Room *r, const Matrix *map, Activatio
 static void widen(Walker *w, const Job *job, Room *r, const Layer *l) {
     Input input;
     prepare_rows(w, job, r, l->mlp_before, &input);
+    narrow(w, job, r, l, MAP_UP, l->mlp_before, &input);
     int64_t groups = job->model->inner / GROUP;
     Chunks c = chunks(groups, w->team->threads);
     EACH_CHUNK(w, n, c.count) {
         prepare_here(job, r, l->mlp_before, &input);
         for (int64_t g = n * c.per; g < (n + 1) * c.per && g < groups; g++)
-            inner_group(job, r, &l->up, input.x, g);
+            inner_group(job, r, &l->up, l, input.x, g);
     }
     settle(w, c.count);
 }
@@ -707,13 +740,13 @@ void WALK(Team *team, int32_t thread) {
         project(w, job, r, l);
         place(w, job, r, n);
         attention(w, job, r, n);
-        add(w, job, r, &l->output, r->attended, l->after);
+        add(w, job, r, l, MAP_OUTPUT, r->attended, l->after);
         if (job->model->experts) {
             mix_experts(w, job, r, l);
             continue;
         }
         widen(w, job, r, l);
-        add(w, job, r, &l->down, r->inner, l->mlp_after);
+        add(w, job, r, l, MAP_DOWN, r->inner, l->mlp_after);
     }
     if (job->wanted_count)
         finish(w, job, r);

@@ -7,7 +7,7 @@
     copies          copy jobs, from another region of the account
     provisioned     provisioned throughput
     routers         prompt routers
-    customization   customisation jobs: they read their data and make a custom model; nothing is trained
+    customization   customisation jobs: they read their data, train what can be trained here, make a custom model
     batch           batch inference jobs: they read S3 and infer; ``batch_run`` does
     evaluation      evaluation jobs: they read S3, ask, score and write; ``evaluation_run`` does
     invocation_logs the configuration of logging, and the logs

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 from awsllm.server.account.account import Operation, Region
 from awsllm.server.account.bedrock import custom
-from awsllm.server.account.bedrock.job_operations import all_jobs, begin_job, find_job, new_job, times
+from awsllm.server.account.bedrock.job_operations import all_jobs, begin_job, find_job, new_job, refuse_promised, times
 from awsllm.server.account.bedrock.pages import page
-from awsllm.server.account.bedrock.records import BedrockRecord, bedrock_arn, find, once, refuse_taken
+from awsllm.server.account.bedrock.records import BedrockRecord, bedrock_arn, find, once, read_tags, refuse_taken
 from awsllm.server.account.bedrock.tuning import TRAINED
 from awsllm.server.account.jobs import JobFailure, JobRecord, Kind
 from awsllm.server.account.refusals import invalid
@@ -19,6 +19,8 @@ from awsllm.types import JsonObject
 def _create(region: Region, request: JsonObject) -> JsonObject:
     source = _source(region, request["sourceModelArn"])
     refuse_taken(region, custom.MODELS, request["targetModelName"], custom.NOUN)
+    refuse_promised(COPY, region, "targetModelName", request["targetModelName"], custom.NOUN)
+    read_tags(request.get("targetModelTags"))
     job = new_job(COPY, region, bedrock_arn(region, COPY.path), request)
     job.shown = {
         "targetModelArn": custom.model_arn(region, source.shown["baseModelArn"]),

@@ -1,7 +1,8 @@
 """Custom models, and the deployments that serve them on demand.
 
-A custom model comes of a customisation job, a copy, or files in S3 (CreateCustomModel), of which only their being there
-is read. What it answers is what the model behind the account answers: nothing was trained.
+A custom model comes of a customisation job, a copy, or files in S3 or a model package (CreateCustomModel), of which
+only their being there is read. One that was trained here answers as it learned (``tuning.TRAINED``), any other as the
+model behind the account does.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from awsllm.server.account.account import Operation, Region
+from awsllm.server.account.artifacts import weights_at, weights_of
 from awsllm.server.account.bedrock.pages import page
 from awsllm.server.account.bedrock.records import (
     BedrockRecord,
@@ -24,6 +26,7 @@ from awsllm.server.account.bedrock.records import (
     refuse_taken,
 )
 from awsllm.server.account.bedrock.refusals import conflict
+from awsllm.server.account.bedrock.tuning import TRAINED
 from awsllm.server.account.refusals import invalid
 from awsllm.types import JsonObject
 
@@ -44,9 +47,19 @@ def _create(region: Region, request: JsonObject) -> JsonObject:
     arn = bedrock_arn(region, f"{MODELS}/imported")
     record = BedrockRecord(arn, request["modelName"], request, region.now(), region.now(), "Creating", "Active")
     record.shown = {"customizationType": "IMPORTED"}
+    if path := _trained(region, request):
+        record.request = {**request, TRAINED: path}
     record.reason, record.wait = _fault(region, request), region.wait(MODELS)
     keep(region, MODELS, record, request.get("modelTags"))
     return {"modelArn": arn}
+
+
+def _trained(region: Region, request: JsonObject) -> str | None:
+    """Where the weights lie that a training job here made, if it is of those."""
+    if source := (request.get("modelSourceConfig") or {}).get("s3DataSource"):
+        return weights_at(region, source["s3Uri"])
+    package = (request.get("customModelDataSource") or {}).get("modelPackageArnDataSource") or {}
+    return weights_of(region, {"ModelPackageName": package.get("modelPackageArn")})
 
 
 def _fault(region: Region, request: JsonObject) -> str | None:

@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from awsllm.models.customizable import customizations
+from awsllm.models.customizable import customizations, customizing, hyperparameter_fault
 from awsllm.models.references import is_bedrock_id
 from awsllm.server.account.account import Operation, Region
 from awsllm.server.account.bedrock import custom, tuning
@@ -25,13 +25,24 @@ from awsllm.server.account.bedrock.job_operations import (
     begin_job,
     find_job,
     new_job,
+    refuse_promised,
     state_change,
     stop_job,
     times,
 )
 from awsllm.server.account.bedrock.pages import page
-from awsllm.server.account.bedrock.records import bedrock_arn, find, id_of, named, once, refuse_full, refuse_taken
+from awsllm.server.account.bedrock.records import (
+    bedrock_arn,
+    find,
+    id_of,
+    named,
+    once,
+    read_tags,
+    refuse_full,
+    refuse_taken,
+)
 from awsllm.server.account.jobs import JobFailure, JobRecord, Kind, check_stopped, read_under, write
+from awsllm.server.account.local_training import Tuned
 from awsllm.server.account.refusals import invalid
 from awsllm.types import JsonObject
 
@@ -61,11 +72,22 @@ def _create(region: Region, request: JsonObject) -> JsonObject:
     data = request["trainingDataConfig"]
     if ("s3Uri" in data) == ("invocationLogsConfig" in data):
         raise invalid("trainingDataConfig has either s3Uri or invocationLogsConfig.")
+    _check_hyperparameters(request.get("hyperParameters") or {}, base, wanted)
     refuse_taken(region, custom.MODELS, request["customModelName"], custom.NOUN)
+    refuse_promised(CUSTOMIZATION, region, "customModelName", request["customModelName"], custom.NOUN)
+    read_tags(request.get("customModelTags"))
     refuse_full(region, custom.MODELS, "custom-models", "custom models")
     job = new_job(CUSTOMIZATION, region, bedrock_arn(region, f"{CUSTOMIZATION.path}/{id_of(base)}"), request)
     job.shown = {"baseModelArn": base, "customizationType": wanted}
     return begin_job(CUSTOMIZATION, region, job, request.get("jobTags"))
+
+
+def _check_hyperparameters(given: Mapping[str, str], base: str, wanted: str) -> None:
+    """Of a fine-tuning or further pre-training; the other ways have theirs in ``customizationConfig``."""
+    bounds = customizing(id_of(base)).bounds if wanted in (_FINE_TUNING, "CONTINUED_PRE_TRAINING") else {}
+    faults = filter(None, (hyperparameter_fault(name, value, bounds) for name, value in given.items()))
+    if (fault := next(faults, None)) is not None:
+        raise invalid(f"The hyperparameters of {id_of(base)} are not valid: {fault}.")
 
 
 def _base(region: Region, identifier: str) -> str:
@@ -99,22 +121,21 @@ def _customize(region: Region, job: JobRecord) -> None:
         _make(region, job, tuned)
 
 
-def _tuned(region: Region, job: JobRecord, files: Mapping[str, Mapping[str, bytes]]) -> tuning.Tuned | None:
+def _tuned(region: Region, job: JobRecord, files: Mapping[str, Mapping[str, bytes]]) -> Tuned | None:
     """What was trained; None where nothing is."""
-    wanted = job.request.get("customizationType", _FINE_TUNING)
-    if wanted == "REINFORCEMENT_FINE_TUNING" or "s3Uri" not in job.request["trainingDataConfig"]:
+    if "s3Uri" not in job.request["trainingDataConfig"]:
         return None
     further = named(region, custom.MODELS, job.request["baseModelIdentifier"])
     base = tuning.base_path(region, job.shown["baseModelArn"], further)
     return None if base is None else tuning.tune(region, job, base, files)
 
 
-def _training_rows(tuned: tuning.Tuned | None) -> Iterator[tuple[int, int, float]]:
+def _training_rows(tuned: Tuned | None) -> Iterator[tuple[int, int, float]]:
     for step in tuned.steps if tuned else ():
         yield step["number"] - 1, step["epoch"], step["loss"]
 
 
-def _validation_rows(tuned: tuning.Tuned | None) -> Iterator[tuple[int, int, float]]:
+def _validation_rows(tuned: Tuned | None) -> Iterator[tuple[int, int, float]]:
     epochs = {step["number"]: step["epoch"] for step in tuned.steps} if tuned else {}
     for number, loss in tuned.losses if tuned else ():
         yield number - 1, epochs[number], loss
@@ -125,7 +146,7 @@ def _metrics(noun: str, rows: Iterable[tuple[int, int, float]]) -> bytes:
     return (_COLUMNS.format(noun) + "".join(lines)).encode()
 
 
-def _make(region: Region, job: JobRecord, tuned: tuning.Tuned | None) -> None:
+def _make(region: Region, job: JobRecord, tuned: Tuned | None) -> None:
     members = (
         "hyperParameters",
         "trainingDataConfig",

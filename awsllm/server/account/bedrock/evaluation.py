@@ -14,6 +14,7 @@ from awsllm.server.account.account import Operation, Region
 from awsllm.server.account.bedrock.evaluation_run import run
 from awsllm.server.account.bedrock.job_operations import all_jobs, begin_job, find_job, new_job, stop_job
 from awsllm.server.account.bedrock.pages import page
+from awsllm.server.account.bedrock.rag_run import base_of
 from awsllm.server.account.bedrock.records import bedrock_arn, once
 from awsllm.server.account.bedrock.refusals import missing
 from awsllm.server.account.bedrock.resolve import family_of
@@ -32,10 +33,29 @@ def _create(region: Region, request: JsonObject) -> JsonObject:
     for one in models:
         if "bedrockModel" in one:
             _check_model(region, one["bedrockModel"]["modelIdentifier"])
+    sources = request["inferenceConfig"].get("ragConfigs", ())
+    if "automated" in request["evaluationConfig"] and len(sources) > 1:
+        raise invalid("An automated RAG evaluation job supports a single RAG source.")
+    for one in sources:
+        _check_source(region, one)
+    if sources and not evaluators(request["evaluationConfig"]):
+        raise invalid("evaluatorModelConfig is required for RAG evaluation jobs.")
     for judge in evaluators(request["evaluationConfig"]):
         _check_model(region, judge)
     job = new_job(EVALUATION, region, bedrock_arn(region, EVALUATION.path), request)
     return begin_job(EVALUATION, region, job, request.get("jobTags"))
+
+
+def _check_source(region: Region, source: JsonObject) -> None:
+    """The model that writes must be one; a knowledge base that is missing fails the job."""
+    generate = source.get("knowledgeBaseConfig", {}).get("retrieveAndGenerateConfig")
+    if generate is None:
+        return
+    base = generate.get("knowledgeBaseConfiguration")
+    if base is None:
+        raise invalid("A RAG evaluation job needs a knowledgeBaseConfiguration.")
+    if ":foundation-model/" not in base["modelArn"]:
+        _check_model(region, base["modelArn"])
 
 
 def _check_model(region: Region, model: str) -> None:
@@ -90,12 +110,15 @@ def _summary(job: JobRecord) -> JsonObject:
         "bedrockModelIdentifiers": used,
         "precomputedInferenceSourceIdentifiers": [one["inferenceSourceIdentifier"] for one in given],
     }
+    bases = [base_of(one) for one in job.request["inferenceConfig"].get("ragConfigs", ())]
+    searched = {"ragConfigSummary": {"bedrockKnowledgeBaseIdentifiers": bases}} if any(bases) else {}
     return {
         **_shared(job),
         "evaluationTaskTypes": [one["taskType"] for one in datasets],
         "modelIdentifiers": used,
+        **({"ragIdentifiers": bases} if any(bases) else {}),
         "evaluatorModelIdentifiers": evaluators(config)[:1],
-        "inferenceConfigSummary": {"modelConfigSummary": summary},
+        "inferenceConfigSummary": searched or {"modelConfigSummary": summary},
         "applicationType": _application(job),
     }
 
@@ -107,7 +130,8 @@ def _get(region: Region, request: JsonObject) -> JsonObject:
 def _list(region: Region, request: JsonObject) -> JsonObject:
     rows = map(_summary, all_jobs(EVALUATION, region))
     equal = {"statusEquals": "status", "nameContains": "jobName", "applicationTypeEquals": "applicationType"}
-    return page(request, rows, "jobSummaries", equal=equal)
+    listed = page(request, rows, "jobSummaries", equal=equal)
+    return {name: value for name, value in listed.items() if value}  # the service has no empty list of them
 
 
 def _stop(region: Region, request: JsonObject) -> JsonObject:

@@ -1,9 +1,10 @@
 """What an evaluation job does: reads its prompts in S3, asks the model, scores the answers, writes them beside.
 
 Each line of the dataset has ``prompt``, and may have ``referenceResponse``, ``category`` and, where the answers are
-there already, ``modelResponses``. For each dataset a file of JSON Lines says ``automatedEvaluationResult``,
-``inputRecord`` and ``modelResponses``. Forms: docs.aws.amazon.com/bedrock/latest/userguide,
-model-evaluation-prompt-datasets-judge and model-evaluation-report-s3, read 2026-11-27.
+there already, ``modelResponses``; of a knowledge base ``conversationTurns`` (``rag_run``). For each dataset a file of
+JSON Lines says ``automatedEvaluationResult``, ``inputRecord`` and ``modelResponses``. Forms:
+docs.aws.amazon.com/bedrock/latest/userguide, model-evaluation-prompt-datasets-judge and model-evaluation-report-s3,
+read 2026-11-27.
 
 What is scored is scored for real. Accuracy is F1 for questions, equality for classes, and for general text whether
 the reference is in it; the model that judges is asked, in words of this server's own, and what it says that is no
@@ -21,6 +22,7 @@ import msgspec
 from awsllm.errors import AwsllmError, ConfigurationError, ServerError
 from awsllm.evaluation import texts
 from awsllm.server.account.account import Region
+from awsllm.server.account.bedrock import rag_run
 from awsllm.server.account.bedrock.resolve import family_of
 from awsllm.server.account.jobs import JobFailure, JobRecord, check_stopped, read_under, write
 from awsllm.server.surfaces.bedrock import plan
@@ -42,8 +44,11 @@ _ACCURACY: Mapping[str, Callable[[str, str], float]] = {
 
 def run(region: Region, job: JobRecord) -> str | None:
     config = job.request["evaluationConfig"].get("automated")
-    if config is None or "models" not in job.request["inferenceConfig"]:
-        raise JobFailure("Offline, there are no people to rate answers, and knowledge bases are not evaluated.")
+    if config is None:
+        raise JobFailure("Offline, there are no people to rate answers.")
+    if "ragConfigs" in job.request["inferenceConfig"]:
+        _run_source(region, job, config)
+        return None
     (model,) = job.request["inferenceConfig"]["models"]
     place = f"{job.request['outputDataConfig']['s3Uri'].rstrip('/')}/{job.name}/{uuid.uuid4()}"
     for one in config["datasetMetricConfigs"]:
@@ -53,9 +58,33 @@ def run(region: Region, job: JobRecord) -> str | None:
         for record in records:
             check_stopped(region, job)
             lines.append(msgspec.json.encode(_line(region, record, model, (one, config))))
-        folder = f"{place}/models/{_name(model)}/taskTypes/{one['taskType']}/datasets/{one['dataset']['name']}"
-        write(region, f"{folder}/{uuid.uuid4()}_output.jsonl", b"\n".join(lines) + b"\n")
+        _write(region, f"{place}/models/{_name(model)}", one, lines)
     return None
+
+
+def _write(region: Region, place: str, one: JsonObject, lines: list[bytes]) -> None:
+    folder = f"{place}/taskTypes/{one['taskType']}/datasets/{one['dataset']['name']}"
+    write(region, f"{folder}/{uuid.uuid4()}_output.jsonl", b"\n".join(lines) + b"\n")
+
+
+def _run_source(region: Region, job: JobRecord, config: JsonObject) -> None:
+    """Ask a knowledge base, and judge what it found or what a model wrote of it."""
+    (source,) = job.request["inferenceConfig"]["ragConfigs"]
+    place = f"{job.request['outputDataConfig']['s3Uri'].rstrip('/')}/{job.name}/{uuid.uuid4()}"
+    for one in config["datasetMetricConfigs"]:
+        _check_metrics(one, config)
+        rag_run.check_metrics(source, one["metricNames"])
+        lines = []
+        for number, line in _lines(region, one["dataset"]):
+            check_stopped(region, job)
+            turns = []
+            for turn, output in rag_run.answered(region, source, rag_run.turns_of(number, line, source)):
+                record = rag_run.judged_as(turn, output)
+                answer = rag_run.read(source, output)
+                scores = list(_scores(region, record, answer, (one, config)))
+                turns.append({"inputRecord": turn, "output": output, "results": scores})
+            lines.append(msgspec.json.encode({"conversationTurns": turns}))
+        _write(region, f"{place}/inference_configs/{rag_run.base_of(source)}", one, lines)
 
 
 def _name(model: JsonObject) -> str:
@@ -88,7 +117,7 @@ def _line(region: Region, record: JsonObject, model: JsonObject, configs: tuple[
 # --- what is read ----------------------------------------------------------------------------------------------------
 
 
-def _records(region: Region, dataset: JsonObject) -> Iterator[JsonObject]:
+def _lines(region: Region, dataset: JsonObject) -> Iterator[tuple[int, bytes]]:
     uri = dataset.get("datasetLocation", {}).get("s3Uri")
     if uri is None:
         raise JobFailure(f"The dataset {dataset['name']} is not offline: give one in S3 (datasetLocation).")
@@ -98,7 +127,11 @@ def _records(region: Region, dataset: JsonObject) -> Iterator[JsonObject]:
     lines = [(number, line) for number, line in enumerate(found.splitlines(), 1) if line.strip()]
     if not 0 < len(lines) <= _MOST:
         raise JobFailure(f"The dataset has {len(lines)} prompts; it may have 1 to {_MOST}.")
-    for number, line in lines:
+    yield from lines
+
+
+def _records(region: Region, dataset: JsonObject) -> Iterator[JsonObject]:
+    for number, line in _lines(region, dataset):
         try:
             record = msgspec.json.decode(line)
         except (msgspec.DecodeError, RecursionError):
@@ -189,11 +222,18 @@ def _builtin_question(metric: str, record: JsonObject, answer: str) -> tuple[str
     verdicts = {str(points): (points - 1) / (_SCALE - 1) for points in range(1, _SCALE + 1)}
     expected = record.get("referenceResponse")
     reference = f"\n\nExpected answer: {expected}" if expected else ""
-    return f"{asked}\n\nQuestion: {record['prompt']}{reference}\n\nAnswer: {answer}", verdicts
+    found = f"\n\nPassages that were found: {record['context']}" if "context" in record else ""
+    said = f"\n\nAnswer: {answer}" if answer or not found else ""
+    return f"{asked}\n\nQuestion: {record['prompt']}{reference}{found}{said}", verdicts
 
 
 def _custom_question(definition: JsonObject, record: JsonObject, answer: str) -> tuple[str, Mapping[str, Any]]:
-    variables = {"prompt": record["prompt"], "prediction": answer, "ground_truth": record.get("referenceResponse", "")}
+    variables = {
+        "prompt": record["prompt"],
+        "prediction": answer,
+        "ground_truth": record.get("referenceResponse", ""),
+        "context": record.get("context", ""),
+    }
     pieces = definition["instructions"].split("{{")
     question = (
         pieces[0]

@@ -29,6 +29,12 @@ def new_job(kind: Kind, region: Region, arn: str, request: JsonObject) -> JobRec
     return JobRecord(name, arn, request, region.now(), wait, wait.looks)
 
 
+def refuse_promised(kind: Kind, region: Region, member: str, name: str, noun: str) -> None:
+    """Refuse a name that a job which has not ended will give to what it makes."""
+    if any(job.ended is None and job.request.get(member) == name for job in region.state.table(kind.path).values()):
+        raise conflict(f"A {noun} with the name {name!r} is being made in this account and region.")
+
+
 def find_job(kind: Kind, region: Region, identifier: str, *, look: bool = True) -> JobRecord:
     job: JobRecord | None = named(region, kind.path, identifier)
     if job is None:

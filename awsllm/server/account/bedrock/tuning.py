@@ -1,135 +1,94 @@
-"""What a customisation job trains, offline: the local model that stands for its base, on the job's own data.
+"""What a customisation job of Bedrock trains, offline: the local model that stands for its base, on the job's data.
 
-A base that a script answers, or that has no local model behind it, is not trained, and no loss is made up. Nor are
-images, and what a grader would judge. The learning rate of a job is of its own model; what is taken of it is how many
-times the service's default it is. A quota of the account (``customization-steps``) bounds the steps, for a job of a
-test shall end.
+Not trained on are images. How it is done is ``local_training``'s.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
-from awsllm.errors import AwsllmError
+import msgspec
+
 from awsllm.jobs.data.examples import TrainingExample, spoken, system_of
-from awsllm.jobs.data.training import TrainingData, TrainingDataError, read_training_data
-from awsllm.jobs.data.written import local_lines
-from awsllm.jobs.local.folder import JobFolder
+from awsllm.jobs.data.training import TrainingData
 from awsllm.jobs.local.planning import LocalTraining
 from awsllm.models.customizable import customizing
 from awsllm.server.account.account import Region
 from awsllm.server.account.bedrock.records import BedrockRecord, id_of
 from awsllm.server.account.jobs import JobFailure, JobRecord, check_stopped
-from awsllm.store import Store
+from awsllm.server.account.local_training import (
+    MOST_ROWS,
+    Lesson,
+    Tuned,
+    Wanted,
+    data_of,
+    learn,
+    local_base,
+    number,
+    training_for,
+)
+from awsllm.server.account.reinforcement import Game, reinforce
 from awsllm.types import ConverseRequest, JsonObject, Message, Text
 
 TRAINED = "trained"
 """The member of a custom model's record that has the path of its weights."""
-STEPS = "customization-steps"
-_STEPS = 500
-_RATE = 1e-3  # of the service's default, with an adapter of a small model
-_ROWS, _RANK = 4, 16
+_MOST_ANSWERS = 8  # of a question, that a grader judges
+_RFT_RATE = 1e-5  # to compare a job's rate with: the service's own default is not told
 _MOST_ANSWER = 256  # tokens of a teacher's answer, where the job bounds none
-
-
-class Tuned(NamedTuple):
-    """What a training came to. ``steps`` are its metrics, ``losses`` what is lost on each validation set."""
-
-    model: str
-    steps: list[JsonObject]
-    losses: list[tuple[int, float]]
 
 
 def base_path(region: Region, base: str, further: BedrockRecord | None) -> Path | None:
     """Where the weights of the local model lie that answers ``base``; None where none does."""
     if further is not None and (path := further.request.get(TRAINED)):
         return Path(path)
-    target = region.account.models.target(ConverseRequest(model=id_of(base), messages=(Message("user", (Text("?"),)),)))
-    if target is None or target.startswith(("bedrock:", "sagemaker:")):
-        return None
-    return Store().path(target.removeprefix("local:"))
+    return local_base(region, id_of(base))
 
 
 def tune(region: Region, job: JobRecord, base: Path, files: Mapping[str, Mapping[str, bytes]]) -> Tuned | None:
     """Train. ``files`` are the objects of the training data and of the validation data, by their URIs. Raises
     ``JobFailure``."""
-    learned = _data(files["training"], "training")
+    learned = data_of(files["training"], "training")
     if learned is None:
         return None
+    if rft := (job.request.get("customizationConfig") or {}).get("rftConfig"):
+        return reinforce(region, job, _game(region, base, learned, rft), lambda steps: _show(region, job, steps[-1]))
     if learned.form == "prompt":
         learned = _answered(region, job, learned)
-    held_out = _data(files["validation"], "validation")
-    folder = JobFolder(region.account.folder() / f"customization-{id_of(job.arn)}")
-    folder.path.mkdir(parents=True, exist_ok=True)
-    folder.write(folder.data.name, local_lines(learned))
-    if held_out is not None and held_out.form == learned.form:
-        folder.write(folder.held_out.name, local_lines(held_out))
-    training = _training(region, job, len(learned))
-    folder.write_plan({"base": str(base), "path": str(base), "training": _plain(training)})
-    steps: list[JsonObject] = []
-
-    def report(step: JsonObject) -> None:
-        steps.append(step)
-        _show(region, job, steps)
-        check_stopped(region, job)
-
-    model = _train(folder, report)
-    losses = [(step["number"], step["evaluation_loss"]) for step in steps if step.get("evaluation_loss") is not None]
-    return Tuned(model, steps, losses)
+    held_out = data_of(files["validation"], "validation")
+    lesson = Lesson(base, learned, held_out, _training(region, job, len(learned)))
+    return learn(region, job, lesson, lambda steps: _show(region, job, steps[-1]))
 
 
-def _train(folder: JobFolder, report: Callable[[JsonObject], None]) -> str:
-    from awsllm.jobs.local.training import train_in
-
-    try:
-        return str(train_in(folder, report)["model"])
-    except (ValueError, ArithmeticError) as error:
-        if not type(error).__module__.startswith("awsllm."):
-            raise
-        raise JobFailure(f"The training failed: {error}") from error
+def _grader(rft: JsonObject) -> str:
+    """The ARN of the function that judges. Raises ``JobFailure`` without one."""
+    found = ((rft.get("graderConfig") or {}).get("lambdaGrader") or {}).get("lambdaArn")
+    if not found:
+        raise JobFailure("Reinforcement fine-tuning needs a grader: rftConfig has no lambdaGrader.")
+    return str(found)
 
 
-def _show(region: Region, job: JobRecord, steps: Sequence[JsonObject]) -> None:
-    with region.account.lock:
-        last = steps[-1]
-        job.shown["trainingMetrics"] = {"trainingLoss": last["loss"]}
-        if last.get("evaluation_loss") is not None:
-            job.shown["validationMetrics"] = [{"validationLoss": last["evaluation_loss"]}]
-        job.modified = region.now()
+def _game(region: Region, base: Path, questions: TrainingData, rft: JsonObject) -> Game:
+    given = {name: str(value) for name, value in (rft.get("hyperParameters") or {}).items()}
+    wanted = Wanted(
+        epochs=number(given, ("epochCount",), 1.0),
+        rows=number(given, ("batchSize",), MOST_ROWS),
+        rate=number(given, ("learningRate",), _RFT_RATE) / _RFT_RATE,
+    )
+    game = Game(base, questions, str(_grader(rft)), training_for(region, len(questions), wanted))
+    return replace(
+        game,
+        answers=min(int(number(given, ("trainingSamplePerPrompt",), game.answers)), _MOST_ANSWERS),
+        longest=min(int(number(given, ("inferenceMaxTokens",), game.longest)), _MOST_ANSWER),
+    )
 
 
-def _plain(training: LocalTraining) -> JsonObject:
-    from msgspec.structs import asdict
-
-    return asdict(training)
-
-
-# --- data ------------------------------------------------------------------------------------------------------------
-
-
-def _data(objects: Mapping[str, bytes], noun: str) -> TrainingData | None:
-    """All of it as one; None where there is none, or it is not of words. Raises ``JobFailure``."""
-    examples: list[TrainingExample] = []
-    for name, content in objects.items():
-        if b'"image-ref"' in content.lstrip().split(b"\n", 1)[0]:
-            return None
-        try:
-            examples += read_training_data(content).examples
-        except TrainingDataError as error:
-            line, reason = error.faults[0]
-            count = len(error.faults) - 1 + error.more
-            more = f" {count} more lines are invalid." if count else ""
-            raise JobFailure(f"Invalid {noun} data: line {line} of {name}: {reason}.{more}") from error
-        except AwsllmError as error:
-            raise JobFailure(f"Invalid {noun} data: {name}: {error.message}") from error
-    if not examples:
-        return None
-    if len({example.form for example in examples}) > 1:
-        raise JobFailure(f"Invalid {noun} data: the files have records of different forms.")
-    return TrainingData(tuple(examples), examples[0].form, "the data")
+def _show(region: Region, job: JobRecord, last: JsonObject) -> None:
+    job.shown["trainingMetrics"] = {"trainingLoss": last["loss"]}
+    if last.get("evaluation_loss") is not None:
+        job.shown["validationMetrics"] = [{"validationLoss": last["evaluation_loss"]}]
+    job.modified = region.now()
 
 
 def _answered(region: Region, job: JobRecord, questions: TrainingData) -> TrainingData:
@@ -148,8 +107,6 @@ def _answered(region: Region, job: JobRecord, questions: TrainingData) -> Traini
 def _taught(
     region: Region, job: JobRecord, questions: TrainingData, teacher: tuple[str, int]
 ) -> Iterator[TrainingExample]:
-    from msgspec.structs import replace
-
     from awsllm.types import InferenceConfig
 
     account, (model, longest) = region.account, teacher
@@ -164,7 +121,8 @@ def _taught(
             raise JobFailure("No model answers behind this control plane.")
         answer = account.backend.ask(account.models.rename(request)).text
         if answer.strip():
-            yield replace(example, form="chat", turns=(*example.turns, {"role": "assistant", "content": answer}))
+            whole = (*example.turns, {"role": "assistant", "content": answer})
+            yield msgspec.structs.replace(example, form="chat", turns=whole)
 
 
 # --- hyperparameters -------------------------------------------------------------------------------------------------
@@ -172,26 +130,14 @@ def _taught(
 
 def _training(region: Region, job: JobRecord, count: int) -> LocalTraining:
     given, takes = job.request.get("hyperParameters") or {}, customizing(id_of(job.shown["baseModelArn"]))
-    epochs, rows = _number(given, "epochCount", takes.epochs), int(min(_number(given, "batchSize", _ROWS), _ROWS))
-    rate = _RATE * _number(given, "learningRateMultiplier", 1.0)
+    rate = number(given, ("learningRateMultiplier",), 1.0)
     if takes.learning_rate:
-        rate = _RATE * _number(given, "learningRate", takes.learning_rate) / takes.learning_rate
-    most = region.account.quotas.get(STEPS, _STEPS)
-    steps = max(1, min(most, math.ceil(count * epochs / rows)))
-    warm_up = min(int(_number(given, "learningRateWarmupSteps", steps // 20)), steps // 4)
-    return LocalTraining(
-        method="lora",
-        steps=steps,
-        rows=rows,
-        learning_rate=min(rate, 0.01),
-        warm_up=warm_up,
-        rank=_RANK,
-        evaluate=0.0,
+        rate = number(given, ("learningRate",), takes.learning_rate) / takes.learning_rate
+    warm_up = number(given, ("learningRateWarmupSteps",), -1.0)
+    wanted = Wanted(
+        epochs=number(given, ("epochCount",), takes.epochs),
+        rows=number(given, ("batchSize",), MOST_ROWS),
+        rate=rate,
+        warm_up=None if warm_up < 0 else warm_up,
     )
-
-
-def _number(given: Mapping[str, str], name: str, default: float) -> float:
-    try:
-        return float(given.get(name, default))
-    except ValueError:
-        return default
+    return training_for(region, count, wanted)

@@ -58,7 +58,7 @@ def answer(model: str, text: str = QUESTION, tokens: int = 24) -> str:
 
 def test_metrics_and_a_model_that_is_another(aws: Any) -> None:
     checked = {"validators": [{"s3Uri": put("check.jsonl", *PAIRS[:2])}]}
-    rate = {"epochCount": "3", "learningRate": "0.001"}
+    rate = {"epochCount": "4", "learningRate": "0.001"}
     found = start(put("train.jsonl", *PAIRS), hyperParameters=rate, validationDataConfig=checked)
     assert found["status"] == "Completed", found.get("failureMessage")
     steps = rows("step_wise_training_metrics.csv")
@@ -163,7 +163,7 @@ def test_smollm2_learns_a_fact_and_forgets_none() -> None:
     with mock_aws():
         before = answer(CLAUDE, control)
         assert "Merrow" not in answer(CLAUDE, QUESTION)
-        found = start(put("train.jsonl", *records), CLAUDE, hyperParameters={"epochCount": "6"})
+        found = start(put("train.jsonl", *records), CLAUDE, hyperParameters={"epochCount": "4"})
         assert found["status"] == "Completed", found.get("failureMessage")
         deployed = bedrock().create_custom_model_deployment(
             modelDeploymentName="mine", modelArn=found["outputModelArn"]
