@@ -56,6 +56,7 @@ if TYPE_CHECKING:
 
 GRACE = 8.0  # seconds; `docker stop` kills after ten
 _CALLS = 200  # of the control planes that an account remembers
+_ENDING = 5.0  # seconds that what an account runs has for leaving off
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,6 +158,7 @@ class Assembly:
         if self.aws is not None:
             from awsllm.server.moto import completed, hardening, quotas
 
+            self.aws.account.end(_ENDING)
             quotas.leave(self.aws.account)
             completed.restore()
             hardening.soften()

@@ -104,6 +104,7 @@ class Account:
         self.calls: MutableSequence[tuple[str, JsonObject]] = []
         self.lock = threading.RLock()
         self.background = False
+        self.is_over = False  # nothing of it is asked for any more
         self.running: set[str] = set()
         self._waiting: deque[tuple[str, Callable[[], None]]] = deque()
         self._workers = 0
@@ -148,6 +149,8 @@ class Account:
 
     def perform(self, name: str, work: Callable[[], None]) -> None:
         """Do what runs, now or in the background."""
+        if self.is_over:
+            return
         self.running.add(name)
         if not self.background:
             try:
@@ -188,6 +191,14 @@ class Account:
         """Wait for what runs in the background; whether all of it has ended within so many seconds."""
         with self._over:
             return self._over.wait_for(lambda: self._workers == 0, timeout)
+
+    def end(self, timeout: float) -> bool:
+        """What waits is not begun, and what runs leaves off where it looks; what becomes of it is not told, so that a
+        job that is kept goes on where it is read again. Whether all of it has ended within so many seconds."""
+        self.is_over = True
+        with self._over:
+            self._waiting.clear()
+        return self.join(timeout)
 
     # --- for tests ---------------------------------------------------------------------------------------------------
 

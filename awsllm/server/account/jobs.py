@@ -88,9 +88,9 @@ def stop(region: Region, job: JobRecord) -> None:
 
 
 def check_stopped(region: Region, job: JobRecord) -> None:
-    """Raise ``JobStopped`` if somebody has stopped the job that runs."""
+    """Raise ``JobStopped`` if somebody has stopped the job that runs, or its account is over."""
     with region.account.lock:
-        if job.status == "Stopping":
+        if job.status == "Stopping" or region.account.is_over:
             raise JobStopped
 
 
@@ -126,6 +126,8 @@ def _run(kind: Kind, region: Region, job: JobRecord) -> None:
 
 def _finish(kind: Kind, region: Region, job: JobRecord, status: str, reason: str | None) -> None:
     with region.account.lock:
+        if region.account.is_over:
+            return
         job.reason = reason
         if reason:
             log(region, job, f"Error: {reason}")

@@ -88,6 +88,19 @@ def test_a_job_that_is_stopped_ends_after_its_record() -> None:
         assert not turnstile.asked.acquire(blocking=False)
 
 
+def test_what_runs_ends_with_the_account_and_is_not_told_of() -> None:
+    turnstile = Turnstile()
+    with mock_aws(reply=turnstile) as aws:
+        aws.plane.background = True
+        start_transform(3)
+        turnstile.wait_until_asked()
+        assert not aws.plane.end(0.0)
+        turnstile.let(1)
+        assert aws.plane.join(PATIENCE)
+        assert status() == "InProgress"  # as it is kept, for whoever reads it again
+        assert not turnstile.asked.acquire(blocking=False)
+
+
 def test_a_fault_of_the_models_fails_the_job() -> None:
     def broken(request: Any) -> str:
         raise ZeroDivisionError("secret")
