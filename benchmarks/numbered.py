@@ -28,6 +28,7 @@ from typing import Any
 
 from awsllm.types import AttemptMade
 from awsllm.wire.eventstream import encode_event_frame, encode_frame
+from benchmarks.http_requests import RequestProtocol
 
 NUMBER = re.compile(rb"#(\d+)#")
 WORDS = 12
@@ -209,33 +210,17 @@ def steps(kind: str, pieces: list[bytes], place: int, drawn: random.Random) -> I
             yield 0.001, "close"
 
 
-class NumberedStub(asyncio.Protocol):
-    """HTTP/1.1 with keep-alive; knows requests with a Content-Length only, which is all that AWS clients send."""
+class NumberedStub(RequestProtocol):
+    """Answers by number, or hampers."""
 
     def __init__(self, seen: Seen, delay: float) -> None:
+        super().__init__()
         self._seen, self._delay = seen, delay
-        self._buffer = b""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
 
     def drop(self) -> None:
         self._transport.abort()
 
-    def data_received(self, data: bytes) -> None:
-        self._buffer += data
-        while (end := self._buffer.find(b"\r\n\r\n")) >= 0:
-            head = self._buffer[:end].lower()
-            start = head.find(b"content-length:")
-            length = int(head[start + 15 :].split(b"\r\n", 1)[0]) if start >= 0 else 0
-            if len(self._buffer) < end + 4 + length:
-                return
-            body = self._buffer[end + 4 : end + 4 + length]
-            self._buffer = self._buffer[end + 4 + length :]
-            self._answer(head.split(b" ", 2)[1].rpartition(b"/")[2], body)
-
-    def _answer(self, operation: bytes, body: bytes) -> None:
+    def _asked(self, operation: bytes, body: bytes) -> None:
         found = NUMBER.search(body)
         assert found is not None
         number = int(found[1])

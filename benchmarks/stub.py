@@ -14,6 +14,7 @@ import json
 import sys
 
 from awsllm.wire.eventstream import encode_event_frame
+from benchmarks.http_requests import RequestProtocol
 
 EVENTS = 1000
 REPLY = json.dumps(
@@ -96,28 +97,15 @@ ANSWERS = {  # by the last segment of the path
 }
 
 
-class Stub(asyncio.Protocol):
-    """HTTP/1.1 with keep-alive; knows requests with a Content-Length only, which is all that AWS clients send."""
+class Stub(RequestProtocol):
+    """Answers each request with the same, after a while."""
 
     def __init__(self, delay: float) -> None:
+        super().__init__()
         self._delay = delay
-        self._buffer = b""
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-
-    def data_received(self, data: bytes) -> None:
-        self._buffer += data
-        while (end := self._buffer.find(b"\r\n\r\n")) >= 0:
-            head = self._buffer[:end].lower()
-            start = head.find(b"content-length:")
-            length = int(head[start + 15 :].split(b"\r\n", 1)[0]) if start >= 0 else 0
-            if len(self._buffer) < end + 4 + length:
-                return
-            self._buffer = self._buffer[end + 4 + length :]
-            answer = ANSWERS[head.split(b" ", 2)[1].rpartition(b"/")[2]]
-            asyncio.get_running_loop().call_later(self._delay, self._transport.write, answer)
+    def _asked(self, operation: bytes, body: bytes) -> None:
+        asyncio.get_running_loop().call_later(self._delay, self._transport.write, ANSWERS[operation])
 
 
 async def serve(delay: float) -> None:

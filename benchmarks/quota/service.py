@@ -24,6 +24,8 @@ import sys
 import time
 from typing import Any
 
+from benchmarks.http_requests import RequestProtocol
+
 LATENCY, A_TOKEN = 0.5, 0.01  # seconds
 BURN_DOWN = 5  # quota tokens for one of the answer
 CHARACTERS = 4
@@ -91,29 +93,13 @@ def response(status: int, body: bytes, extra: str = "") -> bytes:
     return head.encode() + body
 
 
-class Connection(asyncio.Protocol):
+class Connection(RequestProtocol):
     def __init__(self, service: Service) -> None:
+        super().__init__()
         self._service = service
-        self._buffer = b""
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-
-    def data_received(self, data: bytes) -> None:
-        self._buffer += data
-        while (end := self._buffer.find(b"\r\n\r\n")) >= 0:
-            head = self._buffer[:end].lower()
-            start = head.find(b"content-length:")
-            length = int(head[start + 15 :].split(b"\r\n", 1)[0]) if start >= 0 else 0
-            if len(self._buffer) < end + 4 + length:
-                return
-            body = self._buffer[end + 4 : end + 4 + length]
-            self._buffer = self._buffer[end + 4 + length :]
-            self._answer(json.loads(body))
-
-    def _answer(self, body: dict[str, Any]) -> None:
-        answer = self._service.answer(body)
+    def _asked(self, operation: bytes, body: bytes) -> None:
+        answer = self._service.answer(json.loads(body))
         if answer is None:
             self._transport.write(response(429, THROTTLED, "x-amzn-ErrorType: ThrottlingException\r\n"))
             return

@@ -15,7 +15,7 @@ from awsllm.engine.interface import Chunk
 from awsllm.engine.train import decoder, lora
 from awsllm.engine.train.decoder import Batch
 from awsllm.engine.train.lora import Lora
-from tests.engine.train.test_against_peft import ours, theirs
+from tests.engine.train.test_against_peft import check_losses
 from tests.support import random_gguf, random_models
 from tests.support.random_models import TOKENS
 
@@ -74,15 +74,7 @@ def test_an_adapter_of_peft_is_computed_merged_and_written_again(name: str, tmp_
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_losses_are_those_of_peft(name: str, tmp_path: Path) -> None:
-    random_models.write(name, tmp_path / "base")
-    torch.manual_seed(1)
-    made, adapter = decoder.load(tmp_path / "base"), Lora(rank=4, alpha=8.0)
-    lora.add(made, adapter)
-    lora.save(tmp_path / "adapter", made, adapter, base=str(tmp_path / "base"))
-    expected = theirs(tmp_path / "base", tmp_path / "adapter")
-    found = ours(tmp_path / "base", tmp_path / "adapter", tmp_path / "run")
-    assert found == pytest.approx(expected, rel=2e-3)
-    assert found[-1] < found[0]
+    check_losses(name, tmp_path)
 
 
 @pytest.mark.parametrize("name", ["phi3", "gpt2", "mixtral", "gpt-oss"])
